@@ -1,0 +1,1 @@
+"""plait's catalog server."""

@@ -1,0 +1,1 @@
+"""The strict fake store and the conformance suite for adapters of plait."""

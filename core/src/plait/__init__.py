@@ -1,0 +1,1 @@
+"""One history for data that lives in many stores."""

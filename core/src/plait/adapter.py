@@ -1,0 +1,287 @@
+"""The adapter contract: what plait asks of a store, and what it gives to it.
+
+One class per kind of store, handed over by the hook `plait_register_adapters`; one instance per configured store.
+Adapters are synchronous and thread-safe, and every call may be repeated after a crash with the same effect. The core
+asks for capabilities, never for the name of a store. `snapshot`, `stage`, `prepare` and `publish` take a batch of
+assets; the other calls take one, and the core runs them side by side.
+
+Errors: drivers' own are translated at the call (`raise StoreUnavailable(...) from error`); only `PlaitError` leaves.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import ClassVar, Protocol, TypeAlias
+
+from plait.clock import Clock, SystemClock
+from plait.errors import Unsupported
+from plait.failpoint import failpoint
+from plait.types import (
+    Conflicted,
+    Depth,
+    Health,
+    Item,
+    ItemChange,
+    Key,
+    Location,
+    Merged,
+    Move,
+    Published,
+    Resolution,
+    Risk,
+    SnapshotRef,
+    Staging,
+    Store,
+)
+
+
+class Capability(StrEnum):
+    """What an adapter can do beyond the abstract methods; the core and the conformance suite ask for these."""
+
+    ITEM_DIFF = "item-diff"
+    """`diff` yields changes of single items, not only of the asset as a whole."""
+    CHEAP_DIFF = "cheap-diff"
+    """`diff` costs O(changes), never O(items)."""
+    MERGE = "merge"
+    """`merge` joins two changed sides; without it, they are a conflict on the key."""
+    ITEM_RESOLUTION = "item-resolution"
+    """`merge` takes resolutions of single items."""
+    ITEM_RESTORE = "item-restore"
+    """`restore` takes single items."""
+    NATIVE_HEAD = "native-head"
+    """The store has a head of its own that `publish` moves, and succession matters."""
+    OPEN_STORE = "open-store"
+    """`open_store` gives a native namespace: create, drop and rename assets inside a transaction."""
+    SEALS_WRITES = "seals-writes"
+    """After prepare, the store itself refuses writes of native clients to the staging."""
+
+
+class Progress(Protocol):
+    """How long work says where it is; edges draw it, libraries ignore it."""
+
+    def __call__(self, what: str, done: int, total: int | None) -> None: ...
+
+
+class State(Protocol):
+    """A small durable map of the adapter's own, one per store, in the catalog's database."""
+
+    def get(self, name: str) -> bytes | None: ...
+
+    def compare_and_set(self, name: str, expected: bytes | None, value: bytes | None) -> bool:
+        """Set (None: remove) if it holds `expected` (None: absent); say whether it did."""
+        ...
+
+
+MergeFunction: TypeAlias = Callable[[bytes, bytes, bytes], "bytes | None"]
+"""(base, ours, theirs) → merged bytes, or None when they conflict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Merger:
+    """A registered three-way merge for one sort of content. `pattern` is a glob on the item's name or a media type."""
+
+    name: str
+    pattern: str
+    merge: MergeFunction
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the core lends to an adapter. All fields have defaults, so that an adapter can be tried alone."""
+
+    state: State
+    clock: Clock = field(default_factory=SystemClock)
+    log: logging.Logger = field(default_factory=lambda: logging.getLogger("plait"))
+    credential: Callable[[str], str] = field(default=lambda value: value)
+    """Resolves ``env:NAME`` or ``file:PATH`` where it is used; other text is itself."""
+    progress: Progress = field(default=lambda what, done, total: None)
+    check_cancelled: Callable[[], None] = field(default=lambda: None)
+    """Raises when the caller no longer waits: long loops call it."""
+    failpoint: Callable[[str], None] = failpoint
+    mergers: Callable[[], Sequence[Merger]] = field(default=tuple)
+
+
+class StagingPort(Protocol):
+    """The stagings of one transaction, as durable rows: what `open` and `open_store` work through.
+
+    Lives in the client's process; two clients may share one transaction. Raises TransactionClosed unless it is OPEN.
+    """
+
+    @property
+    def tx(self) -> str: ...
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        """Stamped into native commits: the transaction's id, the author."""
+        ...
+
+    def add(self, key: Key, *, new: bool = False) -> Staging:
+        """Intend, then stage, this key of the transaction's base; staged already: the same staging.
+
+        `new` starts an asset that the base does not hold (AlreadyExists if it, or this transaction, does).
+        """
+        ...
+
+    def get(self, key: Key) -> Staging | None:
+        """The current staging, or None when the key is not staged (or is dropped) here."""
+        ...
+
+    def base(self, key: Key) -> SnapshotRef | None:
+        """What the transaction's base commit holds, without staging it."""
+        ...
+
+    def compare_and_set(self, key: Key, expected: str, location: str) -> bool:
+        """Move a staging's location if it still is `expected`; say whether it did."""
+        ...
+
+    def move(self, before: Key, after: Key) -> None:
+        """Rename: the asset and its content id go on under another key of the same store."""
+        ...
+
+    def drop(self, key: Key) -> None:
+        """The key is absent once this transaction commits. No data is deleted."""
+        ...
+
+    def keys(self, prefix: Key = ()) -> Iterator[Key]:
+        """What the transaction sees under a prefix, in key order: its base, what it added, not what it dropped."""
+        ...
+
+
+Side: TypeAlias = SnapshotRef | Staging | None
+"""One side of a diff: a snapshot, a working set's staging, or nothing."""
+
+
+class Adapter(ABC):
+    """One configured store. Subclasses set `kind` and `capabilities` and take (store, context)."""
+
+    kind: ClassVar[str]
+    capabilities: ClassVar[frozenset[Capability]] = frozenset()
+
+    def __init__(self, store: Store, context: Context) -> None:
+        """Check the options and connect lazily.
+
+        Raises: InvalidArgument for a bad option, naming it. Must not write.
+        """
+        self.store = store
+        self.context = context
+
+    # -- looking -----------------------------------------------------------------------------------------------------
+
+    def check(self) -> Sequence[str]:
+        """Probe the store as `plait store add` and `store check` do: what is missing, as sentences; empty when fit."""
+        return ()
+
+    @abstractmethod
+    def snapshot(self, tx: str, assets: Mapping[Key, str]) -> Mapping[Key, SnapshotRef]:
+        """Describe and pin native heads. `assets`: key → native name or location, as in an import.
+
+        An equal head gives an equal answer. Raises: NotFound for an asset that is not there.
+        """
+
+    @abstractmethod
+    def diff(self, before: Side, after: Side, *, items: Sequence[str] | None = None) -> Iterator[ItemChange]:
+        """What differs, lazily and in native key order; `items` limits it. Nothing for equal sides."""
+
+    @abstractmethod
+    def locate(self, snapshot: SnapshotRef) -> Location:
+        """How an engine reads exactly this version. Writes nothing."""
+
+    @abstractmethod
+    def verify(self, snapshot: SnapshotRef, depth: Depth) -> Health:
+        """Compare what is stored with the snapshot's digest, as deep as asked; a lost file is a problem, no error."""
+
+    # -- writing inside a transaction --------------------------------------------------------------------------------
+
+    @abstractmethod
+    def stage(self, tx: str, bases: Mapping[Key, SnapshotRef | None]) -> Mapping[Key, Staging]:
+        """Make an isolated place for native clients to write, one per key, from its base (None: empty).
+
+        Repeat: the same place, never reset.
+        """
+
+    @abstractmethod
+    def open(self, target: SnapshotRef | Staging, port: StagingPort | None) -> object:
+        """The native handle: writable for a staging, read-only for a snapshot. Runs in the client's process."""
+
+    def open_store(self, port: StagingPort) -> object:
+        """The native namespace inside a transaction: create, drop and rename assets. Runs in the client's process."""
+        raise Unsupported(f"stores of kind {self.kind!r} have no namespace handle", remedy="open assets by their key")
+
+    @abstractmethod
+    def prepare(self, tx: str, attempt: int, stagings: Mapping[Key, Staging]) -> Mapping[Key, SnapshotRef | None]:
+        """The vote: make each staging durable, immutable and pinned, and not the head.
+
+        An untouched staging votes its base; None: the client dropped the asset. Local files and their folders are
+        fsynced before this returns. Repeat: the same answer for the same (tx, attempt).
+        """
+
+    @abstractmethod
+    def restore(self, tx: str, staging: Staging, snapshot: SnapshotRef, *, items: Sequence[str] | None) -> Staging:
+        """Bring a staging, or some items of it, to what a snapshot holds; the staging with its new location.
+
+        Repeat: no-op.
+        """
+
+    @abstractmethod
+    def abort(self, tx: str) -> None:
+        """Drop stagings, pins and losing attempts of a transaction that did not commit. An unknown tx is fine."""
+
+    # -- joining -----------------------------------------------------------------------------------------------------
+
+    def merge(
+        self,
+        tx: str,
+        attempt: int,
+        *,
+        base: SnapshotRef | None,
+        ours: SnapshotRef,
+        theirs: SnapshotRef,
+        resolutions: Sequence[Resolution] = (),
+    ) -> Merged | Conflicted:
+        """Three-way merge of one asset; only true three-way cases arrive. The result is prepared and succeeds ours.
+
+        Repeat: the same answer for the same arguments.
+        """
+        raise Unsupported(f"stores of kind {self.kind!r} cannot merge")
+
+    def succeed(self, tx: str, attempt: int, *, onto: SnapshotRef, content: SnapshotRef) -> SnapshotRef:
+        """A snapshot with content's data that natively succeeds `onto`; `content` itself where it already does.
+
+        Stores without NATIVE_HEAD have no succession: every snapshot follows every other.
+        """
+        return content
+
+    # -- native heads ------------------------------------------------------------------------------------------------
+
+    def publish(self, moves: Mapping[Key, Move]) -> Mapping[Key, Published]:
+        """Move each native head from its before to its after, or report per key what was found instead.
+
+        Repeat: DONE, without a write, for heads already at after. Cost: one conditional write per key.
+        """
+        raise Unsupported(f"stores of kind {self.kind!r} have no native head to publish")
+
+    # -- space -------------------------------------------------------------------------------------------------------
+
+    def reachable(self, snapshot: SnapshotRef) -> Iterator[Item]:
+        """Every native thing that reading this snapshot needs, named exactly as `inventory` names it."""
+        raise Unsupported(f"stores of kind {self.kind!r} cannot list what a snapshot needs")
+
+    def inventory(self, prefix: str = "") -> Iterator[Item]:
+        """Every native thing under plait's care in this store."""
+        raise Unsupported(f"stores of kind {self.kind!r} have no inventory")
+
+    def delete(self, items: Iterable[Item]) -> None:
+        """Delete exactly these. The core has joined reachable and inventory; an adapter never decides liveness."""
+        raise Unsupported(f"stores of kind {self.kind!r} cannot delete")
+
+    def retention_risks(self) -> Iterator[Risk]:
+        """The store's own rules that could delete what a commit needs."""
+        return iter(())
+
+    def close(self) -> None:
+        """Release connections and processes. Repeat: no-op."""
+        return

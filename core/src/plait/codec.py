@@ -1,0 +1,142 @@
+"""Canonical bytes and the three hashes that are made of them. Golden bytes in the tests hold this file still.
+
+Everything is MessagePack of arrays, shortest forms, maps as arrays of pairs sorted by key: one value, one encoding.
+Each hash is SHA-256 over a tag that names its job, a NUL, and the bytes, so that no two jobs can share a digest.
+
+    ref_digest   of a SnapshotRef      what the tree and the snapshot table use
+    commit_id    of a commit           free of its serial position; author and message enter as a salted digest only
+    record_hash  of a log record       chains every durable change to the one before it
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from plait.errors import Corrupt, InvalidArgument
+from plait.types import Key, SnapshotRef
+
+FORMAT = 1
+"""The version of stored bytes. It is part of every hash; a database names the one it holds."""
+
+_encoder = msgspec.msgpack.Encoder()
+_decode = msgspec.msgpack.Decoder().decode
+
+
+def pack(value: object) -> bytes:
+    """MessagePack in its shortest form. Use arrays and `pairs`, never maps: their order is not canonical."""
+    return _encoder.encode(value)
+
+
+def unpack(data: bytes, what: str) -> Any:
+    """Read packed bytes. Raises: Corrupt naming `what`, when they are not one whole value."""
+    try:
+        return _decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Corrupt(f"{what} cannot be decoded: {error}") from error
+
+
+def pairs(properties: Mapping[str, str]) -> list[tuple[str, str]]:
+    """A map of text as sorted pairs: its canonical form."""
+    return sorted(properties.items())
+
+
+def digest(job: bytes, data: bytes) -> bytes:
+    """SHA-256 with domain separation."""
+    return hashlib.sha256(b"plait/%s/%d\0" % (job, FORMAT) + data).digest()
+
+
+# -- keys --------------------------------------------------------------------------------------------------------------
+
+
+def encode_key(key: Key) -> bytes:
+    """Order-preserving: keys sort as their bytes do, and a prefix of parts is a prefix of bytes. Parts hold no NUL."""
+    return b"".join(part.encode() + b"\0" for part in key)
+
+
+def decode_key(data: bytes) -> Key:
+    """The key that `encode_key` wrote. Raises: Corrupt."""
+    if not data.endswith(b"\0"):
+        raise Corrupt(f"key bytes {data[:40]!r} do not end with NUL")
+    try:
+        return tuple(part.decode() for part in data[:-1].split(b"\0"))
+    except UnicodeDecodeError as error:
+        raise Corrupt(f"key bytes {data[:40]!r} are not UTF-8") from error
+
+
+# -- snapshots ---------------------------------------------------------------------------------------------------------
+
+
+def encode_snapshot(snapshot: SnapshotRef) -> bytes:
+    """The snapshot's canonical bytes: what the `snapshot` table keeps and `ref_digest` hashes."""
+    return pack(
+        [
+            FORMAT,
+            snapshot.store,
+            snapshot.kind,
+            snapshot.asset,
+            snapshot.version,
+            snapshot.digest,
+            pairs(snapshot.attrs),
+        ]
+    )
+
+
+def decode_snapshot(data: bytes) -> SnapshotRef:
+    """Read canonical bytes back. Raises: Corrupt when they are not exactly canonical, Unsupported formats included."""
+    value = unpack(data, "a snapshot")
+    match value:
+        case [int(version), str(store), str(kind), str(asset), str(native), bytes(native_digest), list(attrs)]:
+            if version != FORMAT:
+                raise Corrupt(f"a snapshot has format {version}, expected {FORMAT}")
+            snapshot = SnapshotRef(store, kind, asset, native, native_digest, dict(attrs))
+        case _:
+            raise Corrupt("a snapshot does not have the fields of format 1")
+    if encode_snapshot(snapshot) != data:
+        raise Corrupt("a snapshot's bytes are not in canonical form")
+    return snapshot
+
+
+def ref_digest(snapshot: SnapshotRef) -> bytes:
+    """32 bytes that name this very SnapshotRef. (Equal native digests may stand behind different ones.)"""
+    return digest(b"snapshot", encode_snapshot(snapshot))
+
+
+def optional_digest(snapshot: SnapshotRef | None) -> bytes | None:
+    """The `ref_digest`, or None for an absent snapshot: the form of an operation's expected value."""
+    return None if snapshot is None else ref_digest(snapshot)
+
+
+# -- commits and the log -----------------------------------------------------------------------------------------------
+
+
+def text_digest(salt: bytes, author: str, message: str, properties: Mapping[str, str]) -> bytes:
+    """The salted digest that stands for a commit's personal text; once salt and text are erased it says nothing."""
+    return digest(b"text", salt + pack([author, message, pairs(properties)]))
+
+
+def commit_id(
+    *, repository: str, parents: Sequence[str], root: bytes, tx: str, committed_at_us: int, text: bytes
+) -> str:
+    """The commit's id, 64 hexadecimal digits. `text` is its `text_digest`."""
+    body = pack([repository, [bytes.fromhex(parent) for parent in parents], root, tx, committed_at_us, text])
+    return digest(b"commit", body).hex()
+
+
+def record_hash(*, repository: str, previous: bytes, seq: int, kind: str, payload: bytes) -> bytes:
+    """The chain: each record's hash covers the one before it, so no durable change can be rewritten unseen."""
+    return digest(b"record", pack([repository, previous, seq, kind, hashlib.sha256(payload).digest()]))
+
+
+def check_properties(properties: Mapping[str, str], limit_bytes: int) -> None:
+    """Raises InvalidArgument unless it is a map of text to text within the limit."""
+    size = 0
+    for name, value in properties.items():
+        if not isinstance(name, str) or not isinstance(value, str) or not name:
+            raise InvalidArgument(f"property {name!r}={value!r} is not text", remedy="give names and values as strings")
+        size += len(name.encode()) + len(value.encode())
+    if size > limit_bytes:
+        raise InvalidArgument(f"properties have {size} bytes, the limit is {limit_bytes}")

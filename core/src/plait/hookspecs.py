@@ -1,0 +1,61 @@
+"""The menu of plait's hooks: what a plugin can add. Every one is called by keyword, and all answers are gathered.
+
+A plugin is a module named by the entry point group ``plait``; plait's own adapters come through the same door.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pluggy
+
+from plait.adapter import Adapter, Merger
+from plait.types import Change, Event, Proposal, Unchanged
+
+if TYPE_CHECKING:
+    import click
+
+    from plait.catalog import Catalog
+
+hookspec = pluggy.HookspecMarker("plait")
+hookimpl = pluggy.HookimplMarker("plait")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A gate's answer. It is bound to the proposal's own expected values, and to `reads`: what else it looked at."""
+
+    allowed: bool
+    reason: str = ""
+    remedy: str = ""
+    reads: tuple[Unchanged, ...] = ()
+
+
+@hookspec
+def plait_register_adapters() -> Sequence[type[Adapter]]:
+    """Adapter classes, one per kind of store."""
+    raise NotImplementedError
+
+
+@hookspec
+def plait_register_mergers() -> Sequence[Merger]:
+    """Three-way merges for content: JSON, CSV, text, or an outside command."""
+    raise NotImplementedError
+
+
+@hookspec
+def plait_check_proposal(proposal: Proposal, changes: Sequence[Change], catalog: Catalog) -> Verdict | None:
+    """Gate: refuse a commit before it happens. None: no opinion. An exception, or silence past the limit, refuses."""
+
+
+@hookspec
+def plait_on_event(event: Event, catalog: Catalog) -> None:
+    """See one durable change after it happened, in order of `seq`, at least once."""
+
+
+@hookspec
+def plait_register_commands() -> Sequence[click.Command]:
+    """Commands and groups for `plait`."""
+    raise NotImplementedError

@@ -1,0 +1,408 @@
+"""The values plait speaks in. Frozen, comparable, free of behaviour that needs a store or a database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeAlias
+
+Key: TypeAlias = tuple[str, ...]
+"""An asset's name in the catalog; its first part is the store: ``("lake", "sales", "orders")``."""
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+"""What a row, an object's description or a schema looks like where people and programs read it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRef:
+    """One immutable native version of one asset.
+
+    `asset` is the native identity and survives renames (a table's uuid); `version` is the native immutable point (a
+    metadata location, a Dolt hash, a manifest's root), known at prepare; `digest` is the store's own, verifiable in
+    O(change): equal digests mean equal content, unequal ones say nothing.
+    """
+
+    store: str
+    kind: str
+    asset: str
+    version: str
+    digest: bytes
+    attrs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a commit holds under a key. `content_id` stays through renames and is given when the key is created."""
+
+    key: Key
+    content_id: str
+    snapshot: SnapshotRef
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One key between two states; None means absent. Never both None."""
+
+    key: Key
+    before: Entry | None
+    after: Entry | None
+
+
+class ItemChangeKind(StrEnum):
+    ADDED = "added"
+    REMOVED = "removed"
+    CHANGED = "changed"
+
+
+@dataclass(frozen=True, slots=True)
+class ItemChange:
+    """One item (row, object, file, extent, or a part of the schema) inside an asset between two snapshots of it.
+
+    `aspect` says what sort of item it is: "row", "object", "schema", "property" …; `item` is its text after ``::``.
+    """
+
+    item: str
+    kind: ItemChangeKind
+    aspect: str
+    before: Json = None
+    after: Json = None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Who did something, with what: `principal` is what the server authenticated, `author` what the client claims."""
+
+    principal: str = "local"
+    author: str = ""
+    client: str = ""
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One immutable point of the history. `seq` is its place in the serial order and no part of its id.
+
+    `id` and `parents` are 64 hexadecimal digits; the first parent is the ref's head it was committed onto.
+    """
+
+    id: str
+    parents: tuple[str, ...]
+    root: bytes
+    author: str
+    message: str
+    committed_at_us: int
+    properties: Mapping[str, str]
+    tx: str
+    session: Session
+    seq: int = 0
+
+
+class RefKind(StrEnum):
+    BRANCH = "branch"
+    TAG = "tag"
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A name for a commit. `incarnation` tells a branch from a later one of the same name."""
+
+    name: str
+    kind: RefKind
+    head: str
+    incarnation: int
+    protected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RefMove:
+    """One line of a ref's log: `before` None is a creation, `after` None a deletion."""
+
+    seq: int
+    moved_at_us: int
+    ref: str
+    incarnation: int
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Set a key. `expected` is the ref_digest that the key must hold at the commit point; None: it must be absent."""
+
+    key: Key
+    snapshot: SnapshotRef
+    expected: bytes | None = None
+    content_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove a key from the tree. No data is deleted."""
+
+    key: Key
+    expected: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """Commit only if this key still holds what was read (None: is still absent). Makes a commit serializable."""
+
+    key: Key
+    expected: bytes | None
+
+
+Operation: TypeAlias = Put | Delete | Unchanged
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A requested commit: of the sealed transaction `tx`, at its `attempt`, or, without one, of a one-call commit."""
+
+    ref: str
+    operations: tuple[Operation, ...]
+    message: str = ""
+    author: str = ""
+    properties: Mapping[str, str] = field(default_factory=dict)
+    session: Session = Session()
+    incarnation: int | None = None
+    tx: str | None = None
+    attempt: int = 0
+    merged_parents: tuple[str, ...] = ()
+    expected_head: str | None = None
+    idempotency_key: str | None = None
+
+
+class ConflictKind(StrEnum):
+    """Why a change does not fit. The first five are about keys, the rest about items inside one asset."""
+
+    KEY_EXISTS = "key-exists"
+    KEY_DOES_NOT_EXIST = "key-does-not-exist"
+    VALUE_DIFFERS = "value-differs"
+    UNEXPECTED_HEAD = "unexpected-head"
+    KEY_CHANGED = "key-changed"
+    ITEM_CHANGED = "item-changed"
+    SCHEMA_CHANGED = "schema-changed"
+    CONSTRAINT = "constraint"
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """One place where two changes meet. `item` None: the key as a whole."""
+
+    key: Key
+    kind: ConflictKind
+    item: str | None = None
+    base: Json = None
+    ours: Json = None
+    theirs: Json = None
+    detail: str = ""
+
+
+class Choice(StrEnum):
+    BASE = "base"
+    OURS = "ours"
+    THEIRS = "theirs"
+    VALUE = "value"
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """The user's decision on one conflict; `value` counts for Choice.VALUE only (None there removes the item)."""
+
+    key: Key
+    item: str | None
+    choice: Choice
+    value: Json = None
+
+
+@dataclass(frozen=True, slots=True)
+class Staging:
+    """Where a transaction writes one asset.
+
+    `location` is native (a metadata file, a prefix, a branch) and moves while clients write, by compare-and-set;
+    `base` is the snapshot it was staged from, None for a new asset.
+    """
+
+    tx: str
+    key: Key
+    base: SnapshotRef | None
+    location: str
+    attrs: Mapping[str, str] = field(default_factory=dict)
+
+
+class TxState(StrEnum):
+    OPEN = "open"
+    SEALED = "sealed"
+    COMMITTED = "committed"
+    ABORTING = "aborting"
+    ABORTED = "aborted"
+
+
+@dataclass(frozen=True, slots=True)
+class Participant:
+    """One asset of a transaction. `staging` None: intended, not staged yet; `dropped`: the key is to be deleted.
+
+    `prepared` is the vote of `attempt`; `content_id` is kept through a rename.
+    """
+
+    tx: str
+    key: Key
+    base: Entry | None
+    staging: Staging | None = None
+    dropped: bool = False
+    content_id: str | None = None
+    attempt: int = 0
+    prepared: SnapshotRef | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tx:
+    """A transaction's durable row: a working set on `ref`, begun at `base`."""
+
+    id: str
+    state: TxState
+    ref: str
+    incarnation: int
+    base: str
+    session: Session
+    created_at_us: int
+    name: str = ""
+    message: str = ""
+    properties: Mapping[str, str] = field(default_factory=dict)
+    attempt: int = 0
+    owner: str = ""
+    lease_until_us: int = 0
+    implicit: bool = False
+    merged_parents: tuple[str, ...] = ()
+    commit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One move of a native head. None on one side: the asset appears or disappears; no data is deleted.
+
+    `seq` grows with every move of the asset, so that equal snapshots published twice are told apart (no ABA).
+    """
+
+    before: SnapshotRef | None
+    after: SnapshotRef | None
+    seq: int
+    epoch: int = 0
+
+
+class PublishState(StrEnum):
+    DONE = "done"
+    BUSY = "busy"
+    DIVERGED = "diverged"
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What became of a move. DIVERGED carries what the native head was found at (None: it is gone)."""
+
+    state: PublishState
+    found: SnapshotRef | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """A merge that worked: prepared already, and natively succeeding `ours`."""
+
+    snapshot: SnapshotRef
+
+
+@dataclass(frozen=True, slots=True)
+class Conflicted:
+    """A merge that did not: every conflict, in native key order."""
+
+    conflicts: tuple[Conflict, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """How an engine reads exactly one snapshot: a URI, options to set (names of secrets, never secrets), and a
+    snippet that a person can paste."""
+
+    uri: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    snippet: str = ""
+
+
+class Depth(StrEnum):
+    """How deep `verify` looks: does it exist, is its metadata whole, is every byte."""
+
+    EXISTS = "exists"
+    METADATA = "metadata"
+    BYTES = "bytes"
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What `verify` found: nothing wrong when `problems` is empty. `checked` counts files, objects or rows."""
+
+    checked: int
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One native thing that takes space: a file, an object, a tag."""
+
+    path: str
+    size_bytes: int = 0
+    modified_at_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """A rule of the store itself that could delete what a commit needs."""
+
+    rule: str
+    affects: str
+    remedy: str
+
+
+class Mode(StrEnum):
+    """Who moves a store's native heads: plait alone, others too (plait records what it sees), or plait owns nothing."""
+
+    MANAGED = "managed"
+    OBSERVED = "observed"
+    POINTER = "pointer"
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A configured system. Option values may be ``env:NAME`` or ``file:PATH``: secrets resolved where they are used."""
+
+    name: str
+    kind: str
+    mode: Mode = Mode.MANAGED
+    bound_ref: str = "main"
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+class EventKind(StrEnum):
+    """The kinds of log record; each is one event."""
+
+    REPOSITORY_CREATED = "repository-created"
+    COMMIT = "commit"
+    REF_CREATED = "ref-created"
+    REF_MOVED = "ref-moved"
+    REF_DELETED = "ref-deleted"
+    TX_ABORTED = "tx-aborted"
+    STORE_CHANGED = "store-changed"
+    ADOPTED = "adopted"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One durable change, as subscribers see it: gap-free and in order by `seq`."""
+
+    seq: int
+    kind: EventKind
+    record_hash: bytes
+    payload: Mapping[str, Json]
+    commit: Commit | None = None
+    changes: tuple[Change, ...] = ()
