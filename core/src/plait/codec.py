@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from plait.errors import Corrupt, InvalidArgument
-from plait.types import Key, SnapshotRef
+from plait.types import Key, SnapshotRef, Source, SourceKind, Strategy
 
 FORMAT = 1
 """The version of stored bytes. It is part of every hash; a database names the one it holds."""
@@ -108,6 +108,38 @@ def ref_digest(snapshot: SnapshotRef) -> bytes:
 def optional_digest(snapshot: SnapshotRef | None) -> bytes | None:
     """The `ref_digest`, or None for an absent snapshot: the form of an operation's expected value."""
     return None if snapshot is None else ref_digest(snapshot)
+
+
+def encode_source(source: Source) -> bytes:
+    """A transaction's three-way source, as its row keeps it."""
+    return pack(
+        [
+            source.kind.value,
+            source.base,
+            source.theirs,
+            source.keys,
+            source.items,
+            source.default.value,
+            [(key, strategy.value) for key, strategy in source.strategies],
+        ]
+    )
+
+
+def decode_source(data: bytes) -> Source:
+    """Read `encode_source` back. Raises: Corrupt."""
+    try:
+        kind, base, theirs, keys, items, default, strategies = unpack(data, "a transaction's source")
+        return Source(
+            SourceKind(kind),
+            base,
+            theirs,
+            tuple(tuple(key) for key in keys),
+            tuple(items),
+            Strategy(default),
+            tuple((tuple(key), Strategy(strategy)) for key, strategy in strategies),
+        )
+    except (TypeError, ValueError) as error:
+        raise Corrupt(f"a transaction's source cannot be read: {error}") from error
 
 
 # -- commits and the log -----------------------------------------------------------------------------------------------

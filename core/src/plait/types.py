@@ -171,6 +171,7 @@ class Proposal:
     merged_parents: tuple[str, ...] = ()
     expected_head: str | None = None
     idempotency_key: str | None = None
+    allow_empty: bool = False
 
 
 class ConflictKind(StrEnum):
@@ -200,10 +201,13 @@ class Conflict:
 
 
 class Choice(StrEnum):
+    """How a conflict is settled. STAGED: by what the transaction's staging of the key holds (resolved natively)."""
+
     BASE = "base"
     OURS = "ours"
     THEIRS = "theirs"
     VALUE = "value"
+    STAGED = "staged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +218,39 @@ class Resolution:
     item: str | None
     choice: Choice
     value: Json = None
+
+
+class Strategy(StrEnum):
+    """What a merge does with one key. OURS, THEIRS: merge, and settle every conflict by that side; DROP: leave ours
+    as it is, whatever theirs changed."""
+
+    NORMAL = "normal"
+    OURS = "ours"
+    THEIRS = "theirs"
+    DROP = "drop"
+
+
+class SourceKind(StrEnum):
+    MERGE = "merge"
+    CHERRY_PICK = "cherry-pick"
+    REVERT = "revert"
+    RESTORE = "restore"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a transaction's three-way changes come from: what `theirs` changed since `base` (commit ids).
+
+    `keys` limits it to prefixes; `items` to some items of the one key there. A restore's base is the head it meets.
+    """
+
+    kind: SourceKind
+    base: str | None
+    theirs: str
+    keys: tuple[Key, ...] = ()
+    items: tuple[str, ...] = ()
+    default: Strategy = Strategy.NORMAL
+    strategies: tuple[tuple[Key, Strategy], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +312,7 @@ class Tx:
     lease_until_us: int = 0
     implicit: bool = False
     merged_parents: tuple[str, ...] = ()
+    source: Source | None = None
     commit: str | None = None
 
 

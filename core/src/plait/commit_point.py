@@ -1,0 +1,445 @@
+"""The commit point: where a proposal meets the running state and becomes a commit, or lists why it cannot.
+
+Also the other changes of the history that need a place in the serial order: refs, stores, ended transactions.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from plait import codec
+from plait.batch import Batch, moved
+from plait.codec import encode_key, encode_snapshot
+from plait.errors import (
+    AlreadyExists,
+    CommitConflict,
+    Corrupt,
+    InvalidArgument,
+    NotFound,
+    PlaitError,
+    SnapshotExpired,
+    TransactionClosed,
+)
+from plait.persist import Rows
+from plait.persist.graph_rows import ChangeRow
+from plait.refspec import format_key
+from plait.types import (
+    Commit,
+    Conflict,
+    ConflictKind,
+    Delete,
+    EventKind,
+    Json,
+    Key,
+    Mode,
+    Proposal,
+    Put,
+    Ref,
+    RefKind,
+    Session,
+    SnapshotRef,
+    TxState,
+    Unchanged,
+)
+
+
+def describe(snapshot: SnapshotRef) -> Json:
+    """A snapshot as people read it in a conflict."""
+    return {"store": snapshot.store, "asset": snapshot.asset, "version": snapshot.version}
+
+
+def pack_value(content_id: str, ref_digest: bytes) -> bytes:
+    """What the tree holds under a key: 16 bytes of content id, 32 of ref_digest."""
+    return uuid.UUID(content_id).bytes + ref_digest
+
+
+def unpack_value(value: bytes) -> tuple[str, bytes]:
+    """(content id, ref_digest). Raises: Corrupt."""
+    if len(value) != 48:
+        raise Corrupt(f"a tree value has {len(value)} bytes, expected 48")
+    return str(uuid.UUID(bytes=value[:16])), value[16:]
+
+
+@dataclass(slots=True)
+class CommitRequest:
+    """A checked proposal on its way to the commit point. `refs`, `txs`, `digests`: see `sequencer.Request`."""
+
+    proposal: Proposal
+    _encoded: dict[bytes, bytes] = field(default_factory=dict)
+    _digest_of: dict[Key, bytes] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for operation in self.proposal.operations:
+            if isinstance(operation, Put):
+                body = encode_snapshot(operation.snapshot)
+                digest = codec.digest(b"snapshot", body)
+                self._encoded[digest] = body
+                self._digest_of[operation.key] = digest
+
+    @property
+    def refs(self) -> Sequence[str]:
+        return (self.proposal.ref,)
+
+    @property
+    def txs(self) -> Sequence[str]:
+        return () if self.proposal.tx is None else (self.proposal.tx,)
+
+    @property
+    def digests(self) -> Sequence[bytes]:
+        return tuple(self._encoded)
+
+    def remember(self, result: object) -> bytes:
+        assert isinstance(result, Commit)
+        return bytes.fromhex(result.id)
+
+    def recall(self, rows: Rows, kept: bytes) -> Commit:
+        return rows.commit(kept.hex())
+
+    def decide(self, batch: Batch) -> Commit:
+        """Check everything the proposal expects, then chain its commit onto the ref's head.
+
+        Raises: NotFound, InvalidArgument, TransactionClosed, SnapshotExpired, CommitConflict with the whole list.
+        Cost: O(operations · log keys) tree nodes.
+        """
+        ref = self._branch(batch)
+        self._check_tx(batch)
+        head = batch.commit(ref.head)
+        keys = {operation.key: encode_key(operation.key) for operation in self.proposal.operations}
+        held = batch.tree.get_many(head.root, keys.values())
+        self._check_expected(batch, ref, {key: held.get(encoded) for key, encoded in keys.items()})
+        self._check_snapshots(batch)
+        tx = self.proposal.tx or batch.clock.new_id()
+        edits: dict[bytes, bytes | None] = {}
+        for operation in self.proposal.operations:
+            if isinstance(operation, Delete):
+                edits[keys[operation.key]] = None
+            elif isinstance(operation, Put):
+                there = held.get(keys[operation.key])
+                content_id = operation.content_id
+                if content_id is None:
+                    content_id = unpack_value(there)[0] if there else _content_id(batch, tx, operation.key)
+                edits[keys[operation.key]] = pack_value(content_id, self._digest_of[operation.key])
+        edits = {key: value for key, value in edits.items() if held.get(key) != value}
+        if not edits and not self.proposal.merged_parents and not self.proposal.allow_empty:
+            raise InvalidArgument("nothing to commit: every key already holds what the commit would put there")
+        return self._chain(batch, ref, head, tx, edits, held)
+
+    def _branch(self, batch: Batch) -> Ref:
+        ref = batch.existing_ref(self.proposal.ref)
+        if ref.kind is not RefKind.BRANCH:
+            raise InvalidArgument(f"{ref.name!r} is a tag, and tags never move", remedy="commit to a branch")
+        if self.proposal.incarnation is not None and ref.incarnation != self.proposal.incarnation:
+            raise NotFound(
+                f"branch {ref.name!r} was deleted and made anew since this transaction began",
+                remedy="discard the transaction and begin another on the new branch",
+            )
+        if self.proposal.expected_head is not None and ref.head != self.proposal.expected_head:
+            conflict = Conflict((), ConflictKind.UNEXPECTED_HEAD, ours=ref.head, theirs=self.proposal.expected_head)
+            raise CommitConflict(
+                f"{ref.name!r} is at {ref.head[:12]}, expected {self.proposal.expected_head[:12]}", conflicts=[conflict]
+            )
+        for parent in self.proposal.merged_parents:
+            batch.commit(parent)
+        return ref
+
+    def _check_tx(self, batch: Batch) -> None:
+        if self.proposal.tx is None:
+            return
+        tx = batch.tx(self.proposal.tx)
+        if tx is None:
+            raise NotFound(f"transaction {self.proposal.tx} does not exist", remedy="see 'plait tx list'")
+        if tx.state is not TxState.SEALED or tx.attempt != self.proposal.attempt:
+            raise TransactionClosed(
+                f"transaction {tx.id} is {tx.state.value} ({tx.attempt}), expected sealed ({self.proposal.attempt})"
+            )
+
+    def _check_expected(self, batch: Batch, ref: Ref, held: Mapping[Key, bytes | None]) -> None:
+        conflicts = []
+        for operation in self.proposal.operations:
+            there = held[operation.key]
+            digest = None if there is None else unpack_value(there)[1]
+            if digest != operation.expected:
+                conflicts.append(self._conflict(batch, operation, digest))
+        if conflicts:
+            names = ", ".join(format_key(conflict.key) for conflict in conflicts[:3])
+            raise CommitConflict(
+                f"{len(conflicts)} of {len(self.proposal.operations)} keys changed on {ref.name!r} meanwhile: {names}",
+                conflicts=conflicts,
+                remedy="read them again and repeat, or merge",
+            )
+
+    def _conflict(self, batch: Batch, operation: Put | Delete | Unchanged, there: bytes | None) -> Conflict:
+        if operation.expected is None:
+            kind = ConflictKind.KEY_EXISTS
+        elif there is None:
+            kind = ConflictKind.KEY_DOES_NOT_EXIST
+        else:
+            kind = ConflictKind.VALUE_DIFFERS
+        theirs = describe(operation.snapshot) if isinstance(operation, Put) else None
+        base, ours = _describe_stored(batch, operation.expected), _describe_stored(batch, there)
+        return Conflict(operation.key, kind, base=base, ours=ours, theirs=theirs)
+
+    def _check_snapshots(self, batch: Batch) -> None:
+        """A Put names what its transaction prepared, what a commit of this repository holds, or a pointer."""
+        participants = batch.participants(self.proposal.tx) if self.proposal.tx else ()
+        prepared_digests = {
+            codec.ref_digest(participant.prepared)
+            for participant in participants
+            if participant.prepared is not None and participant.attempt == self.proposal.attempt
+        }
+        for operation in self.proposal.operations:
+            if not isinstance(operation, Put):
+                continue
+            snapshot, digest = operation.snapshot, self._digest_of[operation.key]
+            row = batch.snapshot(digest)
+            if row is not None and row.state != "live":
+                raise SnapshotExpired(
+                    f"{format_key(operation.key)}: the data of snapshot {snapshot.version} is {row.state}",
+                    remedy="restore another commit, or import the data again",
+                )
+            if row is None and digest not in prepared_digests:
+                store = batch.store(snapshot.store)
+                if store.mode is not Mode.POINTER:
+                    raise InvalidArgument(
+                        f"{format_key(operation.key)}: no transaction prepared snapshot {snapshot.version}",
+                        remedy=f"write through a transaction: store {store.name!r} is {store.mode.value}, not 'pointer'",
+                    )
+
+    def _chain(
+        self,
+        batch: Batch,
+        ref: Ref,
+        head: Commit,
+        tx: str,
+        edits: Mapping[bytes, bytes | None],
+        held: Mapping[bytes, bytes],
+    ) -> Commit:
+        proposal = self.proposal
+        root = batch.tree.apply(head.root, edits) if edits else head.root
+        salt, at_us = batch.clock.random_bytes(16), batch.next_at_us
+        author = proposal.author or proposal.session.author or proposal.session.principal
+        text = codec.text_digest(salt, author, proposal.message, proposal.properties)
+        parents = (head.id, *proposal.merged_parents)
+        commit_id = codec.commit_id(
+            repository=batch.repository.uuid, parents=parents, root=root, tx=tx, committed_at_us=at_us, text=text
+        )
+        seq = batch.next_seq
+        commit = Commit(
+            commit_id, parents, root, author, proposal.message, at_us, proposal.properties, tx, proposal.session, seq
+        )
+        batch.add_commit(
+            commit,
+            salt,
+            [
+                ChangeRow(seq, key, _stored_digest(held.get(key)), _stored_digest(value))
+                for key, value in sorted(edits.items())
+            ],
+        )
+        for digest, body in self._encoded.items():
+            batch.add_snapshot(digest, body)
+        batch.set_ref(ref.name, moved(ref, commit_id), seq=seq, at_us=at_us)
+        if proposal.tx is not None:
+            row = batch.tx(proposal.tx)
+            assert row is not None
+            batch.swap_tx(row, replace(row, state=TxState.COMMITTED, commit=commit_id, owner="", lease_until_us=0))
+        payload = [bytes.fromhex(commit_id), ref.name, ref.incarnation, bytes.fromhex(head.id)]
+        appended = batch.append(EventKind.COMMIT, codec.pack(payload))
+        assert appended == seq
+        return commit
+
+
+@dataclass(slots=True)
+class CommitGroup:
+    """Several proposals, all or nothing, in order."""
+
+    requests: Sequence[CommitRequest]
+
+    @property
+    def refs(self) -> Sequence[str]:
+        return [name for request in self.requests for name in request.refs]
+
+    @property
+    def txs(self) -> Sequence[str]:
+        return [tx for request in self.requests for tx in request.txs]
+
+    @property
+    def digests(self) -> Sequence[bytes]:
+        return [digest for request in self.requests for digest in request.digests]
+
+    def decide(self, batch: Batch) -> list[Commit]:
+        with batch.all_or_nothing():
+            return [request.decide(batch) for request in self.requests]
+
+    def remember(self, result: object) -> bytes:
+        assert isinstance(result, list)
+        return b"".join(bytes.fromhex(commit.id) for commit in result)
+
+    def recall(self, rows: Rows, kept: bytes) -> list[Commit]:
+        return [rows.commit(kept[start : start + 32].hex()) for start in range(0, len(kept), 32)]
+
+
+@dataclass(slots=True)
+class RefRequest:
+    """Create, move, protect or delete a ref. `expected`: the head it must have, None: it must be absent.
+
+    `after` None deletes; `protect` None leaves protection as it is.
+    """
+
+    name: str
+    kind: RefKind
+    expected: str | None
+    after: str | None
+    protect: bool | None = None
+
+    @property
+    def refs(self) -> Sequence[str]:
+        return (self.name,)
+
+    @property
+    def txs(self) -> Sequence[str]:
+        return ()
+
+    @property
+    def digests(self) -> Sequence[bytes]:
+        return ()
+
+    def remember(self, result: object) -> bytes:
+        assert isinstance(result, Ref)
+        head = bytes.fromhex(result.head)
+        return codec.pack([result.name, result.kind.value, head, result.incarnation, result.protected])
+
+    def recall(self, rows: Rows, kept: bytes) -> Ref:
+        name, kind, head, incarnation, protected = codec.unpack(kept, f"the answer about ref {self.name}")
+        return Ref(name, RefKind(kind), head.hex(), incarnation, protected)
+
+    def decide(self, batch: Batch) -> Ref:
+        """Raises: AlreadyExists, NotFound, InvalidArgument (a tag that moves, a protected ref), CommitConflict."""
+        before = batch.ref(self.name)
+        if self.expected is None:
+            return self._create(batch, before)
+        if before is None:
+            raise NotFound(f"ref {self.name!r} does not exist", remedy=f"see 'plait reflog {self.name}'")
+        if before.kind is not self.kind:
+            raise InvalidArgument(f"{self.name!r} is a {before.kind.value}, not a {self.kind.value}")
+        if before.head != self.expected:
+            conflict = Conflict((), ConflictKind.UNEXPECTED_HEAD, ours=before.head, theirs=self.expected)
+            raise CommitConflict(
+                f"{self.name!r} is at {before.head[:12]}, expected {self.expected[:12]}", conflicts=[conflict]
+            )
+        if self.after is None:
+            return self._delete(batch, before)
+        return self._move(batch, before, self.after)
+
+    def _create(self, batch: Batch, before: Ref | None) -> Ref:
+        if before is not None:
+            raise AlreadyExists(f"{before.kind.value} {self.name!r} exists already", remedy="choose another name")
+        assert self.after is not None
+        batch.commit(self.after)
+        ref = Ref(self.name, self.kind, self.after, batch.next_seq, bool(self.protect))
+        return self._record(batch, EventKind.REF_CREATED, None, ref)
+
+    def _delete(self, batch: Batch, before: Ref) -> Ref:
+        if before.protected:
+            raise InvalidArgument(
+                f"{self.name!r} is protected", remedy=f"run 'plait branch --unprotect {self.name}' first"
+            )
+        self._record(batch, EventKind.REF_DELETED, before, None)
+        return before
+
+    def _move(self, batch: Batch, before: Ref, head: str) -> Ref:
+        if before.kind is RefKind.TAG and head != before.head:
+            raise InvalidArgument(f"{self.name!r} is a tag, and tags never move", remedy="delete it and make it anew")
+        batch.commit(head)
+        protected = before.protected if self.protect is None else self.protect
+        if head != before.head and before.protected and protected:
+            raise InvalidArgument(
+                f"{self.name!r} is protected: it takes commits and merges only",
+                remedy=f"run 'plait branch --unprotect {self.name}' first",
+            )
+        after = replace(before, head=head, protected=protected)
+        return before if after == before else self._record(batch, EventKind.REF_MOVED, before, after)
+
+    def _record(self, batch: Batch, kind: EventKind, before: Ref | None, after: Ref | None) -> Ref:
+        at_us = batch.next_at_us
+        ref = after or before
+        assert ref is not None
+        heads = [None if side is None else bytes.fromhex(side.head) for side in (before, after)]
+        seq = batch.append(kind, codec.pack([ref.name, ref.kind.value, ref.incarnation, *heads, ref.protected]))
+        batch.set_ref(self.name, after, seq=seq, at_us=at_us)
+        return ref
+
+
+@dataclass(slots=True)
+class FirstCommit:
+    """The empty commit and the ref that a new repository begins with."""
+
+    branch: str
+    author: str
+
+    refs: Sequence[str] = ()
+    txs: Sequence[str] = ()
+    digests: Sequence[bytes] = ()
+
+    def remember(self, result: object) -> bytes:
+        raise AssertionError("a repository is created once")
+
+    def recall(self, rows: Rows, kept: bytes) -> Ref:
+        raise AssertionError("a repository is created once")
+
+    def decide(self, batch: Batch) -> Ref:
+        salt, at_us, tx = batch.clock.random_bytes(16), batch.next_at_us, batch.clock.new_id()
+        root = batch.tree.build(())
+        message = "Empty repository"
+        text = codec.text_digest(salt, self.author, message, {})
+        made = codec.commit_id(
+            repository=batch.repository.uuid, parents=(), root=root, tx=tx, committed_at_us=at_us, text=text
+        )
+        seq = batch.append(EventKind.REPOSITORY_CREATED, codec.pack([bytes.fromhex(made), self.branch]))
+        session = Session(author=self.author)
+        batch.add_commit(Commit(made, (), root, self.author, message, at_us, {}, tx, session, seq), salt, ())
+        ref = Ref(self.branch, RefKind.BRANCH, made, seq, False)
+        batch.set_ref(self.branch, ref, seq=seq, at_us=at_us)
+        return ref
+
+
+@dataclass(slots=True)
+class RecordRequest:
+    """Any other durable change: `apply` writes its rows and gives the record's payload; it must not touch refs."""
+
+    kind: EventKind
+    apply: Callable[[Batch], bytes]
+    txs: Sequence[str] = ()
+    refs: Sequence[str] = ()
+    digests: Sequence[bytes] = ()
+
+    def remember(self, result: object) -> bytes:
+        assert isinstance(result, int)
+        return codec.pack(result)
+
+    def recall(self, rows: Rows, kept: bytes) -> int:
+        return int(codec.unpack(kept, "the answer about a record"))
+
+    def decide(self, batch: Batch) -> int:
+        return batch.append(self.kind, self.apply(batch))
+
+
+def _content_id(batch: Batch, tx: str, key: Key) -> str:
+    """A new key's content id: the same whenever the same transaction is decided again."""
+    name = codec.pack([batch.repository.uuid, tx, list(key)])
+    return str(uuid.UUID(bytes=codec.digest(b"content", name)[:16]))
+
+
+def _stored_digest(value: bytes | None) -> bytes | None:
+    return None if value is None else unpack_value(value)[1]
+
+
+def _describe_stored(batch: Batch, digest: bytes | None) -> Json:
+    if digest is None:
+        return None
+    row = batch.snapshot(digest) or batch.rows.snapshots([digest]).get(digest)
+    try:
+        return {"digest": digest.hex()} if row is None else describe(codec.decode_snapshot(row.body))
+    except PlaitError:
+        return {"digest": digest.hex()}

@@ -1,0 +1,238 @@
+"""Reading the history: points, ancestry, merge bases, logs. All walks go down the serial order.
+
+`seq` is a topological order: a commit's seq is larger than each of its ancestors'. So one descending pass over pages of
+(seq, id, parents) answers every question about ancestry, without a query per commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from plait.codec import decode_snapshot, encode_key
+from plait.errors import Corrupt, InvalidArgument, NotFound
+from plait.persist import Rows
+from plait.persist.graph_rows import ChangeRow
+from plait.refspec import Spec, format_time, parse_spec
+from plait.types import Commit, Key, SnapshotRef
+
+_PAGE_MIN, _PAGE_MAX = 16, 2048
+
+
+class RowNodes:
+    """The tree's chunks in the `node` table: a NodeStore for readers."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def get_many(self, ids: Sequence[bytes]) -> Mapping[bytes, bytes]:
+        found = self._rows.nodes(ids)
+        for node_id in ids:
+            if node_id not in found:
+                raise Corrupt(f"tree node {node_id.hex()} is missing", remedy="run 'plait verify', restore a backup")
+        return found
+
+    def put_many(self, nodes: Mapping[bytes, bytes]) -> None:
+        raise AssertionError("a reader writes no nodes")
+
+
+def resolve(rows: Rows, text: str) -> Commit:
+    """The commit that a point in the history means now. Raises: InvalidArgument, NotFound."""
+    return resolve_spec(rows, parse_spec(text))
+
+
+def resolve_spec(rows: Rows, spec: Spec) -> Commit:
+    """As `resolve`, for a parsed spec."""
+    if spec.commit is not None:
+        commit = rows.commit(rows.commit_by_prefix(spec.commit))
+        if spec.ref is not None and not is_ancestor(rows, commit, rows.commit(rows.ref(spec.ref).head)):
+            raise NotFound(f"commit {commit.id[:12]} is not in the history of {spec.ref!r}")
+    elif spec.at_us is not None:
+        assert spec.ref is not None
+        move = rows.move_at(spec.ref, spec.at_us)
+        if move is None or move.after is None:
+            rows.ref(spec.ref)
+            raise NotFound(
+                f"{spec.ref!r} did not exist at {format_time(spec.at_us)}", remedy=f"see 'plait reflog {spec.ref}'"
+            )
+        commit = rows.commit(move.after)
+    else:
+        assert spec.ref is not None
+        commit = rows.commit(rows.ref(spec.ref).head)
+    for step in spec.steps:
+        commit = _back(rows, commit, step.count) if step.kind == "back" else _parent(rows, commit, step.count)
+    return commit
+
+
+def _back(rows: Rows, commit: Commit, count: int) -> Commit:
+    """`count` first parents back, in pages."""
+    if count == 0:
+        return commit
+    wanted, left = commit.id, count
+    for _, found, parents in _links(rows, commit.seq):
+        if found != wanted:
+            continue
+        if left == 0:
+            return rows.commit(found)
+        if not parents:
+            raise NotFound(f"commit {commit.id[:12]} has only {count - left} first parents before it, not {count}")
+        wanted, left = parents[0], left - 1
+    raise Corrupt(f"commit {wanted} is a parent, but is missing")
+
+
+def _parent(rows: Rows, commit: Commit, position: int) -> Commit:
+    if position == 0:
+        return commit
+    if position > len(commit.parents):
+        raise NotFound(f"commit {commit.id[:12]} has {len(commit.parents)} parents, not {position}")
+    return rows.commit(commit.parents[position - 1])
+
+
+def is_ancestor(rows: Rows, ancestor: Commit, descendant: Commit) -> bool:
+    """Whether `ancestor` is reachable from `descendant`; every commit is its own ancestor."""
+    if ancestor.seq >= descendant.seq:
+        return ancestor.id == descendant.id
+    return any(found == ancestor.id for _, found, _ in ancestors(rows, [descendant], seq_min=ancestor.seq))
+
+
+def ancestors(
+    rows: Rows, heads: Iterable[Commit], *, seq_min: int = 0, first_parent: bool = False
+) -> Iterator[tuple[int, str, tuple[str, ...]]]:
+    """(seq, id, parents) of the heads and all that they reach, newest first, lazily."""
+    wanted = {head.id: head.seq for head in heads}
+    if not wanted:
+        return
+    for seq, found, parents in _links(rows, max(wanted.values())):
+        if seq < seq_min:
+            return
+        if found not in wanted:
+            continue
+        del wanted[found]
+        wanted.update(dict.fromkeys(parents[:1] if first_parent else parents, 0))
+        yield seq, found, parents
+        if not wanted:
+            return
+    raise Corrupt(f"commit {next(iter(wanted))} is a parent, but is missing")
+
+
+def merge_base(rows: Rows, ours: Commit, theirs: Commit) -> Commit | None:
+    """The newest commit that both reach, or None for unrelated histories.
+
+    The newest in serial order is no ancestor of any other common one, so it is a best base; where histories criss-cross
+    and there are several best ones, it is always this one. Cost: O(commits made since the base), in pages.
+    """
+    sides: dict[str, set[int]] = {ours.id: {0}}
+    sides.setdefault(theirs.id, set()).add(1)
+    for _, found, parents in _links(rows, max(ours.seq, theirs.seq)):
+        reached = sides.pop(found, None)
+        if reached is None:
+            continue
+        if len(reached) == 2:
+            return rows.commit(found)
+        for parent in parents:
+            sides.setdefault(parent, set()).update(reached)
+        if not sides:
+            break
+    return None
+
+
+def _links(rows: Rows, seq_max: int) -> Iterator[tuple[int, str, tuple[str, ...]]]:
+    """Every commit from seq_max down, in pages that double."""
+    page = _PAGE_MIN
+    while True:
+        links = rows.links(seq_max, page)
+        yield from links
+        if len(links) < page:
+            return
+        seq_max = links[-1][0] - 1
+        page = min(page * 2, _PAGE_MAX)
+
+
+@dataclass(frozen=True, slots=True)
+class LogFilter:
+    """What `log` shows. Unset fields do not filter; `properties` match the commit's or its session's."""
+
+    author: str | None = None
+    message: str | None = None
+    principal: str | None = None
+    since_us: int | None = None
+    until_us: int | None = None
+    key: Key | None = None
+    properties: Mapping[str, str] = field(default_factory=dict)
+    first_parent: bool = False
+
+    def __post_init__(self) -> None:
+        if self.since_us is not None and self.until_us is not None and self.since_us > self.until_us:
+            raise InvalidArgument("the log's 'since' is later than its 'until'")
+
+    def matches(self, commit: Commit) -> bool:
+        """Whether a commit passes, the key apart."""
+        return (
+            (self.author is None or self.author.lower() in commit.author.lower())
+            and (self.message is None or self.message.lower() in commit.message.lower())
+            and (self.principal is None or self.principal == commit.session.principal)
+            and (self.since_us is None or commit.committed_at_us >= self.since_us)
+            and (self.until_us is None or commit.committed_at_us < self.until_us)
+            and all(
+                commit.properties.get(name, commit.session.properties.get(name)) == value
+                for name, value in self.properties.items()
+            )
+        )
+
+
+def log(rows: Rows, head: Commit, wanted: LogFilter) -> Iterator[Commit]:
+    """Commits reachable from head that pass the filter, newest first, lazily.
+
+    With a key: those whose change differs from their first parent there; whole prefixes count. Cost: O(commits walked).
+    """
+    page: list[str] = []
+    for _, found, _ in ancestors(rows, [head], first_parent=wanted.first_parent):
+        page.append(found)
+        if len(page) >= _PAGE_MIN:
+            yield from _matching(rows, page, wanted)
+            page = []
+    yield from _matching(rows, page, wanted)
+
+
+def _matching(rows: Rows, ids: list[str], wanted: LogFilter) -> Iterator[Commit]:
+    commits = rows.commits(ids)
+    if wanted.key is not None:
+        prefix = encode_key(wanted.key)
+        changes = rows.changes_of_seqs([commit.seq for commit in commits.values()])
+        touched = {seq for seq, found in changes.items() if any(change.key.startswith(prefix) for change in found)}
+        commits = {commit.id: commit for commit in commits.values() if commit.seq in touched}
+    for commit_id in ids:
+        commit = commits.get(commit_id)
+        if commit is not None and wanted.matches(commit):
+            yield commit
+
+
+def history(rows: Rows, head: Commit, key: Key) -> Iterator[tuple[Commit, ChangeRow]]:
+    """The commits reachable from head that changed this very key, newest first, with the change.
+
+    Cost: the key's own changes on all refs, and one walk down to the oldest of them.
+    """
+    encoded, seq_max = encode_key(key), head.seq
+    walk = ancestors(rows, [head])
+    at = next(walk, None)
+    while True:
+        changes = rows.changes_of_key(encoded, seq_max, _PAGE_MIN)
+        commits = rows.commits_by_seq([change.seq for change in changes])
+        for change in changes:
+            while at is not None and at[0] > change.seq:
+                at = next(walk, None)
+            if at is not None and at[0] == change.seq:
+                yield commits[change.seq], change
+        if len(changes) < _PAGE_MIN:
+            return
+        seq_max = changes[-1].seq - 1
+
+
+def load_snapshots(rows: Rows, digests: Iterable[bytes]) -> dict[bytes, SnapshotRef]:
+    """Snapshots by ref_digest, expired ones too. Raises: Corrupt for one that is missing."""
+    wanted = set(digests)
+    found = rows.snapshots(wanted)
+    for digest in wanted:
+        if digest not in found:
+            raise Corrupt(f"snapshot {digest.hex()} is missing", remedy="run 'plait verify', restore a backup")
+    return {digest: decode_snapshot(row.body) for digest, row in found.items()}

@@ -1,0 +1,189 @@
+"""The database behind a catalog: one engine, read and write transactions, schema revision, errors translated.
+
+SQLite: WAL, synchronous=FULL, BEGIN IMMEDIATE for every write, and one writer at a time inside the process so that
+threads queue instead of polling. SQLite 3.7.0 to 3.51.2 can corrupt a WAL (https://sqlite.org/wal.html, "WAL-reset"),
+so the packaged `pysqlite3` is preferred, and an affected library falls back to a rollback journal.
+
+PostgreSQL: READ COMMITTED is enough, because every change of the history first takes the repository's `serial` row.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+
+from plait.errors import Corrupt, InvalidArgument, OutcomeUnknown, PlaitError, StoreUnavailable
+from plait.failpoint import failpoint
+from plait.persist import schema
+
+try:
+    from pysqlite3 import dbapi2 as _sqlite
+except ImportError:
+    import sqlite3 as _sqlite
+
+_WAL_FIXED = (3, 51, 3)
+_BUSY_SECONDS = 60
+
+
+class Database:
+    """A pool of connections to one catalog database. Thread-safe; `close` it once."""
+
+    def __init__(self, url: str) -> None:
+        """Raises: InvalidArgument for a URL that is neither sqlite:///… nor postgresql://…"""
+        try:
+            parsed = make_url(url)
+        except sa.exc.ArgumentError as error:
+            raise InvalidArgument(
+                f"{url!r} is no database URL", remedy="write sqlite:///PATH or postgresql://…"
+            ) from error
+        self.dialect = parsed.get_backend_name()
+        self._write_lock = threading.RLock()
+        if self.dialect == "sqlite":
+            self._engine = _sqlite_engine(parsed, _sqlite)
+        elif self.dialect == "postgresql":
+            self._engine = _postgresql_engine(parsed)
+        else:
+            raise InvalidArgument(
+                f"databases of kind {self.dialect!r} are not supported", remedy="use SQLite or PostgreSQL"
+            )
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection to read with; it writes nothing."""
+        with _translated(), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One write transaction: durable when the block ends, rolled back when it raises.
+
+        Raises: StoreUnavailable before the commit (nothing changed), OutcomeUnknown when the commit's answer is lost.
+        """
+        if self.dialect == "sqlite":
+            with self._write_lock:
+                yield from self._write_once()
+        else:
+            yield from self._write_once()
+
+    def _write_once(self) -> Iterator[Connection]:
+        with _translated(), self._engine.connect().execution_options(plait_write=True) as connection:
+            transaction = connection.begin()
+            try:
+                yield connection
+                failpoint("persist.before_commit")
+            except BaseException:
+                transaction.rollback()
+                raise
+            try:
+                transaction.commit()
+            except sa.exc.DBAPIError as error:
+                if isinstance(error, sa.exc.IntegrityError) or _is_full(error):
+                    raise
+                raise OutcomeUnknown(
+                    f"the catalog's database did not confirm a commit: {_cause(error)}",
+                    remedy="ask again under the same idempotency key",
+                ) from error
+        failpoint("persist.after_commit")
+
+    def create_schema(self) -> None:
+        """Make the tables in an empty database; no-op in one that has them at this revision."""
+        with self.write() as connection:
+            if self.dialect == "postgresql":
+                # Two servers may start at once on an empty database: the second waits here, then finds the tables.
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(7450)"))
+            schema.metadata.create_all(connection)
+            found = connection.execute(sa.select(schema.schema_version.c.revision)).scalar()
+            if found is None:
+                connection.execute(sa.insert(schema.schema_version).values(id=1, revision=schema.REVISION))
+        self.check_schema()
+
+    def check_schema(self) -> None:
+        """Raises InvalidArgument unless the tables are at exactly this release's revision."""
+        with self.read() as connection:
+            if not sa.inspect(connection).has_table("schema_version"):
+                raise InvalidArgument("the database holds no catalog", remedy="make one with 'plait init'")
+            found = connection.execute(sa.select(schema.schema_version.c.revision)).scalar()
+        if found is None:
+            raise Corrupt("the database's schema_version table is empty")
+        if found < schema.REVISION:
+            raise InvalidArgument(
+                f"the catalog has schema {found}, this plait needs {schema.REVISION}", remedy="run 'plait migrate'"
+            )
+        if found > schema.REVISION:
+            raise InvalidArgument(
+                f"the catalog has schema {found}, this plait knows only {schema.REVISION}",
+                remedy="install a newer plait",
+            )
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+def _sqlite_engine(url: URL, module: ModuleType) -> Engine:
+    if url.database in (None, "", ":memory:"):
+        raise InvalidArgument("a catalog needs a file", remedy="write sqlite:///PATH")
+    Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(
+        url.set(drivername="sqlite"),
+        module=module,
+        connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
+        poolclass=sa.pool.QueuePool,
+        pool_size=16,
+        max_overflow=64,
+    )
+    journal = "WAL" if module.sqlite_version_info >= _WAL_FIXED else "DELETE"
+
+    @sa.event.listens_for(engine, "connect")
+    def _connect(dbapi_connection: Any, record: object) -> None:
+        # SQLAlchemy's own documented way to get explicit transactions: the driver begins nothing by itself.
+        dbapi_connection.isolation_level = None
+        for pragma in (f"journal_mode={journal}", "synchronous=FULL", "foreign_keys=ON", "cache_size=-65536"):
+            dbapi_connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        write = connection.get_execution_options().get("plait_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+def _postgresql_engine(url: URL) -> Engine:
+    if url.drivername == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
+    try:
+        return sa.create_engine(url, pool_size=16, max_overflow=64, pool_pre_ping=True)
+    except ImportError as error:
+        raise InvalidArgument("PostgreSQL needs a driver", remedy="pip install 'plait[postgresql]'") from error
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except PlaitError:
+        raise
+    except sa.exc.DBAPIError as error:
+        if isinstance(error.orig, _sqlite.DatabaseError) and "malformed" in str(error.orig):
+            raise Corrupt(f"the catalog's database is damaged: {_cause(error)}", remedy="restore a backup") from error
+        if isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError):
+            remedy = (
+                "free some space and try again" if _is_full(error) else "check that the database runs, and try again"
+            )
+            raise StoreUnavailable(f"the catalog's database does not answer: {_cause(error)}", remedy=remedy) from error
+        raise
+
+
+def _is_full(error: sa.exc.DBAPIError) -> bool:
+    return "full" in str(error.orig) or "No space left" in str(error.orig)
+
+
+def _cause(error: sa.exc.DBAPIError) -> str:
+    return str(error.orig).strip().split("\n")[0]

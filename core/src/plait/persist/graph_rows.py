@@ -1,0 +1,366 @@
+"""Rows of the history: serial, log, nodes, snapshots, commits, refs, changes, idempotency."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from plait.codec import digest, pack, pairs
+from plait.errors import AlreadyExists, Corrupt, InvalidArgument, NotFound
+from plait.persist import schema
+from plait.persist.base import BaseRows, from_json, join_ids, split_ids, to_json
+from plait.types import Commit, Ref, RefKind, RefMove, Session
+
+
+@dataclass(frozen=True, slots=True)
+class Serial:
+    """The end of the log: its length, the chain's last hash, and the time that times never go behind."""
+
+    seq: int
+    record_hash: bytes
+    at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogRow:
+    seq: int
+    kind: str
+    record_hash: bytes
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRow:
+    """A snapshot's canonical bytes and whether its data is still there: live, condemned or expired."""
+
+    body: bytes
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRow:
+    """One key that a log record changed, as encoded key and ref_digests."""
+
+    seq: int
+    key: bytes
+    before: bytes | None
+    after: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was answered under an idempotency key, and to which request."""
+
+    principal: str
+    operation: str
+    key: str
+    request_digest: bytes
+    result: bytes
+
+
+class GraphRows(BaseRows):
+    """The history's rows. Writers call `lock_serial` first: it orders them, in every process."""
+
+    # -- serial and log ----------------------------------------------------------------------------------------------
+
+    def lock_serial(self) -> Serial:
+        """The end of the log, held until the transaction ends: nobody else appends meanwhile."""
+        statement = self._select(schema.serial).with_for_update()
+        row = self._connection.execute(statement).first()
+        if row is None:
+            raise Corrupt(f"repository {self._repository_id} has no serial row")
+        return Serial(row.seq, row.record_hash, row.at_us)
+
+    def serial(self) -> Serial:
+        row = self._one(schema.serial)
+        if row is None:
+            raise Corrupt(f"repository {self._repository_id} has no serial row")
+        return Serial(row.seq, row.record_hash, row.at_us)
+
+    def swap_serial(self, before: Serial, after: Serial) -> bool:
+        """Compare-and-swap: the backstop under `lock_serial`."""
+        column = schema.serial.c
+        values = {"seq": after.seq, "record_hash": after.record_hash, "at_us": after.at_us}
+        where = (column.seq == before.seq, column.record_hash == before.record_hash)
+        return self._update(schema.serial, values, *where) == 1
+
+    def insert_log(self, records: Sequence[LogRow]) -> None:
+        rows = [{"seq": r.seq, "kind": r.kind, "record_hash": r.record_hash, "payload": r.payload} for r in records]
+        self._insert(schema.log, rows)
+
+    def log(self, after_seq: int, limit: int) -> list[LogRow]:
+        """Records with seq > after_seq, ascending."""
+        column = schema.log.c
+        statement = self._select(schema.log, column.seq > after_seq).order_by(column.seq).limit(limit)
+        return [LogRow(row.seq, row.kind, row.record_hash, row.payload) for row in self._connection.execute(statement)]
+
+    # -- nodes and snapshots -----------------------------------------------------------------------------------------
+
+    def nodes(self, ids: Sequence[bytes]) -> dict[bytes, bytes]:
+        column = schema.node.c
+        found: dict[bytes, bytes] = {}
+        for start in range(0, len(ids), 500):
+            statement = sa.select(column.id, column.data).where(
+                self._mine(schema.node), column.id.in_(ids[start : start + 500])
+            )
+            found.update((row.id, row.data) for row in self._connection.execute(statement))
+        return found
+
+    def put_nodes(self, nodes: Mapping[bytes, bytes], seq: int) -> None:
+        rows = [{"id": node_id, "data": data, "touched_seq": seq} for node_id, data in nodes.items()]
+        self._upsert(schema.node, rows, update=("touched_seq",))
+
+    def snapshots(self, digests: Iterable[bytes]) -> dict[bytes, SnapshotRow]:
+        rows = self._in(schema.snapshot, "ref_digest", list(set(digests)))
+        return {row.ref_digest: SnapshotRow(row.body, row.state) for row in rows}
+
+    def put_snapshots(self, bodies: Mapping[bytes, bytes], seq: int) -> None:
+        """Record snapshots as live; known ones keep their state and are touched."""
+        rows = [{"ref_digest": d, "body": body, "state": "live", "touched_seq": seq} for d, body in bodies.items()]
+        self._upsert(schema.snapshot, rows, update=("touched_seq",))
+
+    # -- commits -----------------------------------------------------------------------------------------------------
+
+    def insert_commits(self, commits: Sequence[tuple[Commit, bytes]]) -> None:
+        """Insert (commit, salt) rows and their sessions."""
+        self.put_sessions([commit.session for commit, _ in commits])
+        self._insert(
+            schema.commit,
+            [
+                {
+                    "id": bytes.fromhex(commit.id),
+                    "seq": commit.seq,
+                    "parents": join_ids(commit.parents),
+                    "root": commit.root,
+                    "tx": commit.tx,
+                    "committed_at_us": commit.committed_at_us,
+                    "salt": salt,
+                    "author": commit.author,
+                    "message": commit.message,
+                    "properties": to_json(commit.properties),
+                    "session_id": session_id(commit.session),
+                }
+                for commit, salt in commits
+            ],
+        )
+
+    def commits(self, ids: Iterable[str]) -> dict[str, Commit]:
+        rows = self._in(schema.commit, "id", [bytes.fromhex(commit) for commit in set(ids)])
+        return {commit.id: commit for commit in self._to_commits(rows)}
+
+    def commit(self, commit_id: str) -> Commit:
+        """Raises: NotFound."""
+        found = self.commits([commit_id]).get(commit_id)
+        if found is None:
+            raise NotFound(f"commit {commit_id} does not exist", remedy="look at 'plait log'")
+        return found
+
+    def commits_by_seq(self, seqs: Iterable[int]) -> dict[int, Commit]:
+        rows = self._in(schema.commit, "seq", list(set(seqs)))
+        return {commit.seq: commit for commit in self._to_commits(rows)}
+
+    def commit_salt(self, commit_id: str) -> bytes | None:
+        row = self._one(schema.commit, schema.commit.c.id == bytes.fromhex(commit_id))
+        return None if row is None else row.salt
+
+    def commit_by_prefix(self, prefix: str) -> str:
+        """The one id that begins with these hexadecimal digits. Raises: NotFound, InvalidArgument when several do."""
+        low = bytes.fromhex(prefix.ljust(64, "0"))
+        high = bytes.fromhex(prefix.ljust(64, "f"))
+        column = schema.commit.c
+        statement = sa.select(column.id).where(self._mine(schema.commit), column.id >= low, column.id <= high).limit(2)
+        found = self._connection.execute(statement).scalars().all()
+        if not found:
+            raise NotFound(f"no commit id begins with {prefix}", remedy="look at 'plait log'")
+        if len(found) > 1:
+            raise InvalidArgument(f"several commit ids begin with {prefix}", remedy="give more digits")
+        return str(found[0].hex())
+
+    def links(self, seq_max: int, limit: int) -> list[tuple[int, str, tuple[str, ...]]]:
+        """(seq, id, parents) of commits with seq <= seq_max, descending: what walks over the graph page through."""
+        column = schema.commit.c
+        statement = (
+            sa.select(column.seq, column.id, column.parents)
+            .where(self._mine(schema.commit), column.seq <= seq_max)
+            .order_by(column.seq.desc())
+            .limit(limit)
+        )
+        return [(row.seq, row.id.hex(), split_ids(row.parents)) for row in self._connection.execute(statement)]
+
+    def _to_commits(self, rows: Sequence[sa.Row[Any]]) -> list[Commit]:
+        sessions = self.sessions({row.session_id for row in rows})
+        return [
+            Commit(
+                id=row.id.hex(),
+                parents=split_ids(row.parents),
+                root=row.root,
+                author=row.author,
+                message=row.message,
+                committed_at_us=row.committed_at_us,
+                properties=from_json(row.properties, f"commit {row.id.hex()}"),
+                tx=row.tx,
+                session=sessions[row.session_id],
+                seq=row.seq,
+            )
+            for row in rows
+        ]
+
+    # -- sessions ----------------------------------------------------------------------------------------------------
+
+    def put_sessions(self, sessions: Iterable[Session]) -> None:
+        by_id = {session_id(session): session for session in sessions}
+        self._upsert(
+            schema.session,
+            [
+                {
+                    "id": identity,
+                    "principal": session.principal,
+                    "author": session.author,
+                    "client": session.client,
+                    "properties": to_json(session.properties),
+                }
+                for identity, session in by_id.items()
+            ],
+        )
+
+    def sessions(self, ids: Iterable[bytes]) -> dict[bytes, Session]:
+        return {
+            row.id: Session(row.principal, row.author, row.client, from_json(row.properties, "a session"))
+            for row in self._in(schema.session, "id", list(ids))
+        }
+
+    # -- refs --------------------------------------------------------------------------------------------------------
+
+    def refs(self) -> list[Ref]:
+        """All refs, by name."""
+        return sorted((_to_ref(row) for row in self._all(schema.ref)), key=lambda ref: ref.name)
+
+    def refs_named(self, names: Iterable[str]) -> dict[str, Ref]:
+        return {row.name: _to_ref(row) for row in self._in(schema.ref, "name", list(set(names)))}
+
+    def ref(self, name: str) -> Ref:
+        """Raises: NotFound."""
+        row = self._one(schema.ref, schema.ref.c.name == name)
+        if row is None:
+            raise NotFound(
+                f"ref {name!r} does not exist", remedy="see 'plait branch' and 'plait tag' for those that do"
+            )
+        return _to_ref(row)
+
+    def insert_ref(self, ref: Ref) -> None:
+        """Raises: AlreadyExists."""
+        if self._one(schema.ref, schema.ref.c.name == ref.name) is not None:
+            raise AlreadyExists(f"ref {ref.name!r} exists already", remedy="choose another name")
+        row = {"name": ref.name, "kind": ref.kind.value, "head": bytes.fromhex(ref.head)}
+        self._insert(schema.ref, [{**row, "incarnation": ref.incarnation, "protected": ref.protected}])
+
+    def swap_ref(self, before: Ref, after: Ref | None) -> bool:
+        """Move, protect or (None) delete a ref if it still is exactly `before`; say whether it was."""
+        column = schema.ref.c
+        where = (
+            column.name == before.name,
+            column.incarnation == before.incarnation,
+            column.head == bytes.fromhex(before.head),
+        )
+        if after is None:
+            return self._delete(schema.ref, *where) == 1
+        values = {"head": bytes.fromhex(after.head), "protected": after.protected}
+        return self._update(schema.ref, values, *where) == 1
+
+    def insert_moves(self, moves: Sequence[RefMove]) -> None:
+        self._insert(
+            schema.ref_log,
+            [
+                {
+                    "seq": move.seq,
+                    "ref": move.ref,
+                    "incarnation": move.incarnation,
+                    "moved_at_us": move.moved_at_us,
+                    "before": None if move.before is None else bytes.fromhex(move.before),
+                    "after": None if move.after is None else bytes.fromhex(move.after),
+                }
+                for move in moves
+            ],
+        )
+
+    def moves(self, ref: str, *, before_seq: int | None = None, limit: int = 1000) -> list[RefMove]:
+        """A ref's log over all incarnations, newest first."""
+        column = schema.ref_log.c
+        statement = self._select(schema.ref_log, column.ref == ref)
+        if before_seq is not None:
+            statement = statement.where(column.seq < before_seq)
+        return [_to_move(row) for row in self._connection.execute(statement.order_by(column.seq.desc()).limit(limit))]
+
+    def move_at(self, ref: str, at_us: int) -> RefMove | None:
+        """The ref's last move at or before a time: where it stood."""
+        column = schema.ref_log.c
+        statement = self._select(schema.ref_log, column.ref == ref, column.moved_at_us <= at_us)
+        row = self._connection.execute(statement.order_by(column.seq.desc()).limit(1)).first()
+        return None if row is None else _to_move(row)
+
+    # -- changes -----------------------------------------------------------------------------------------------------
+
+    def insert_changes(self, changes: Sequence[ChangeRow]) -> None:
+        rows = [{"seq": c.seq, "key": c.key, "before": c.before, "after": c.after} for c in changes]
+        self._insert(schema.change, rows)
+
+    def changes_of_key(self, key: bytes, seq_max: int, limit: int) -> list[ChangeRow]:
+        """What happened to a key on any ref, newest first."""
+        column = schema.change.c
+        statement = self._select(schema.change, column.key == key, column.seq <= seq_max)
+        rows = self._connection.execute(statement.order_by(column.seq.desc()).limit(limit))
+        return [ChangeRow(row.seq, row.key, row.before, row.after) for row in rows]
+
+    def changes_of_seqs(self, seqs: Iterable[int]) -> dict[int, list[ChangeRow]]:
+        """The changes of these log records, in key order."""
+        found: dict[int, list[ChangeRow]] = {}
+        for row in self._in(schema.change, "seq", list(set(seqs))):
+            found.setdefault(row.seq, []).append(ChangeRow(row.seq, row.key, row.before, row.after))
+        for rows in found.values():
+            rows.sort(key=lambda row: row.key)
+        return found
+
+    # -- idempotency -------------------------------------------------------------------------------------------------
+
+    def answers(self, keys: Iterable[str]) -> dict[tuple[str, str, str], Answer]:
+        """Kept answers by (principal, operation, key)."""
+        return {
+            (row.principal, row.operation, row.key): Answer(
+                row.principal, row.operation, row.key, row.request_digest, row.result
+            )
+            for row in self._in(schema.idempotency, "key", list(set(keys)))
+        }
+
+    def insert_answers(self, answers: Sequence[Answer]) -> None:
+        self._insert(
+            schema.idempotency,
+            [
+                {
+                    "principal": answer.principal,
+                    "operation": answer.operation,
+                    "key": answer.key,
+                    "request_digest": answer.request_digest,
+                    "result": answer.result,
+                }
+                for answer in answers
+            ],
+        )
+
+
+def session_id(session: Session) -> bytes:
+    """Equal sessions share one row."""
+    body = pack([session.principal, session.author, session.client, pairs(session.properties)])
+    return digest(b"session", body)[:16]
+
+
+def _to_ref(row: sa.Row[Any]) -> Ref:
+    return Ref(row.name, RefKind(row.kind), row.head.hex(), row.incarnation, bool(row.protected))
+
+
+def _to_move(row: sa.Row[Any]) -> RefMove:
+    before = None if row.before is None else row.before.hex()
+    after = None if row.after is None else row.after.hex()
+    return RefMove(row.seq, row.moved_at_us, row.ref, row.incarnation, before, after)

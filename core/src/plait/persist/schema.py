@@ -1,0 +1,250 @@
+"""The tables, as SQLAlchemy Core describes them. Rows are dumb: every meaning lives above.
+
+All rows belong to a repository, so several of them share one database. Ids and digests are raw bytes; keys are
+`codec.encode_key`, so that they sort as keys do; maps of text are JSON.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+REVISION: Final = 1
+"""The schema this release writes. An older one asks for `plait migrate`, a newer one for a newer plait."""
+
+metadata = MetaData()
+
+schema_version = Table(
+    "schema_version",
+    metadata,
+    Column("id", SmallInteger, primary_key=True),
+    Column("revision", Integer, nullable=False),
+)
+
+repository = Table(
+    "repository",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("uuid", Text, nullable=False, unique=True),
+    Column("salt", LargeBinary, nullable=False),
+    Column("created_at_us", BigInteger, nullable=False),
+)
+
+
+def _owned(name: str, *columns: Column[object] | UniqueConstraint | Index, clustered: bool = False) -> Table:
+    """A table of a repository. `clustered`: rows live in the primary key itself (SQLite's WITHOUT ROWID)."""
+    owner: Column[int] = Column("repository_id", Integer, ForeignKey("repository.id"), primary_key=True)
+    return Table(name, metadata, owner, *columns, sqlite_with_rowid=not clustered)
+
+
+serial = _owned(
+    "serial",
+    Column("seq", BigInteger, nullable=False),
+    Column("record_hash", LargeBinary, nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+)
+
+log = _owned(
+    "log",
+    Column("seq", BigInteger, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("record_hash", LargeBinary, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+)
+
+node = _owned(
+    "node",
+    Column("id", LargeBinary, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+    Column("touched_seq", BigInteger, nullable=False),
+)
+
+snapshot = _owned(
+    "snapshot",
+    Column("ref_digest", LargeBinary, primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("touched_seq", BigInteger, nullable=False),
+)
+
+commit = _owned(
+    "commit",
+    Column("id", LargeBinary, primary_key=True),
+    Column("seq", BigInteger, nullable=False),
+    Column("parents", LargeBinary, nullable=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("tx", Text, nullable=False),
+    Column("committed_at_us", BigInteger, nullable=False),
+    Column("salt", LargeBinary, nullable=True),
+    Column("author", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("properties", Text, nullable=False),
+    Column("session_id", LargeBinary, nullable=False),
+    UniqueConstraint("repository_id", "seq", name="commit_seq"),
+    clustered=True,
+)
+
+session = _owned(
+    "session",
+    Column("id", LargeBinary, primary_key=True),
+    Column("principal", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("client", Text, nullable=False),
+    Column("properties", Text, nullable=False),
+    clustered=True,
+)
+
+ref = _owned(
+    "ref",
+    Column("name", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("head", LargeBinary, nullable=False),
+    Column("incarnation", BigInteger, nullable=False),
+    Column("protected", Boolean, nullable=False),
+)
+
+ref_log = _owned(
+    "ref_log",
+    Column("seq", BigInteger, primary_key=True),
+    Column("ref", Text, nullable=False),
+    Column("incarnation", BigInteger, nullable=False),
+    Column("moved_at_us", BigInteger, nullable=False),
+    Column("before", LargeBinary, nullable=True),
+    Column("after", LargeBinary, nullable=True),
+    Index("ref_log_by_ref", "repository_id", "ref", "seq"),
+)
+
+change = _owned(
+    "change",
+    Column("key", LargeBinary, primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("before", LargeBinary, nullable=True),
+    Column("after", LargeBinary, nullable=True),
+    Index("change_by_seq", "repository_id", "seq"),
+    clustered=True,
+)
+
+tx = _owned(
+    "tx",
+    Column("id", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("ref", Text, nullable=False),
+    Column("incarnation", BigInteger, nullable=False),
+    Column("base", LargeBinary, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("properties", Text, nullable=False),
+    Column("session_id", LargeBinary, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("lease_until_us", BigInteger, nullable=False),
+    Column("implicit", Boolean, nullable=False),
+    Column("merged_parents", LargeBinary, nullable=False),
+    Column("source", LargeBinary, nullable=True),
+    Column("commit_id", LargeBinary, nullable=True),
+    Column("created_at_us", BigInteger, nullable=False),
+    Index("tx_by_state", "repository_id", "state"),
+    clustered=True,
+)
+
+participant = _owned(
+    "participant",
+    Column("tx", Text, primary_key=True),
+    Column("key", LargeBinary, primary_key=True),
+    Column("base", LargeBinary, nullable=True),
+    Column("content_id", Text, nullable=True),
+    Column("staged", Boolean, nullable=False),
+    Column("staged_base", LargeBinary, nullable=True),
+    Column("location", Text, nullable=False),
+    Column("attrs", Text, nullable=False),
+    Column("dropped", Boolean, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("prepared", LargeBinary, nullable=True),
+    clustered=True,
+)
+
+conflict = _owned(
+    "conflict",
+    Column("tx", Text, primary_key=True),
+    Column("key", LargeBinary, primary_key=True),
+    Column("item", Text, primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("resolution", LargeBinary, nullable=True),
+)
+
+publication = _owned(
+    "publication",
+    Column("store", Text, primary_key=True),
+    Column("asset", Text, primary_key=True),
+    Column("key", LargeBinary, nullable=False),
+    Column("published", LargeBinary, nullable=True),
+    Column("target", LargeBinary, nullable=True),
+    Column("found", LargeBinary, nullable=True),
+    Column("seq", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("lease_until_us", BigInteger, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+)
+
+publish_cursor = _owned(
+    "publish_cursor",
+    Column("store", Text, primary_key=True),
+    Column("head", LargeBinary, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+)
+
+store = _owned(
+    "store",
+    Column("name", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("bound_ref", Text, nullable=False),
+    Column("options", Text, nullable=False),
+)
+
+store_state = _owned(
+    "store_state",
+    Column("store", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
+
+idempotency = _owned(
+    "idempotency",
+    Column("principal", Text, primary_key=True),
+    Column("operation", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("request_digest", LargeBinary, nullable=False),
+    Column("result", LargeBinary, nullable=False),
+    clustered=True,
+)
+
+subscription = _owned(
+    "subscription",
+    Column("name", Text, primary_key=True),
+    Column("seq", BigInteger, nullable=False),
+)
+
+token = _owned(
+    "token",
+    Column("name", Text, primary_key=True),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("created_at_us", BigInteger, nullable=False),
+)

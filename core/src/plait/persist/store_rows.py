@@ -1,0 +1,185 @@
+"""Rows of stores: their configuration, adapters' state, publications, subscriptions, tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from plait.codec import decode_key, encode_key
+from plait.errors import NotFound
+from plait.persist import schema
+from plait.persist.base import from_json, to_json
+from plait.persist.tx_rows import TxRows
+from plait.types import Key, Mode, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """Where one native head is, and where it should be. `published`, `target`: ref_digests, None for absent.
+
+    `seq` is that of the ref's move which set the target; `state`: pending, done, busy or diverged; `found`: the
+    canonical bytes of what the head was found at, when diverged.
+    """
+
+    store: str
+    asset: str
+    key: Key
+    published: bytes | None
+    target: bytes | None
+    seq: int
+    state: str = "pending"
+    found: bytes | None = None
+    owner: str = ""
+    lease_until_us: int = 0
+    epoch: int = 0
+
+
+class StoreRows(TxRows):
+    # -- stores ------------------------------------------------------------------------------------------------------
+
+    def stores(self) -> dict[str, Store]:
+        """All stores by name, in order of name."""
+        rows = sorted(self._all(schema.store), key=lambda row: str(row.name))
+        return {row.name: _to_store(row) for row in rows}
+
+    def store(self, name: str) -> Store:
+        """Raises: NotFound."""
+        row = self._one(schema.store, schema.store.c.name == name)
+        if row is None:
+            raise NotFound(
+                f"store {name!r} does not exist", remedy="see 'plait store list', or add it with 'plait store add'"
+            )
+        return _to_store(row)
+
+    def put_store(self, store: Store) -> None:
+        row = {
+            "name": store.name,
+            "kind": store.kind,
+            "mode": store.mode.value,
+            "bound_ref": store.bound_ref,
+            "options": to_json(store.options),
+        }
+        self._upsert(schema.store, [row], update=("kind", "mode", "bound_ref", "options"))
+
+    def delete_store(self, name: str) -> bool:
+        for table in (schema.store_state, schema.publication, schema.publish_cursor):
+            self._delete(table, table.c.store == name)
+        return self._delete(schema.store, schema.store.c.name == name) == 1
+
+    # -- adapters' state ---------------------------------------------------------------------------------------------
+
+    def state(self, store: str, name: str) -> bytes | None:
+        row = self._one(schema.store_state, schema.store_state.c.store == store, schema.store_state.c.name == name)
+        return None if row is None else row.value
+
+    def swap_state(self, store: str, name: str, expected: bytes | None, value: bytes | None) -> bool:
+        column = schema.store_state.c
+        here = (column.store == store, column.name == name)
+        if expected is None:
+            if self._one(schema.store_state, *here) is not None:
+                return False
+            if value is not None:
+                self._insert(schema.store_state, [{"store": store, "name": name, "value": value}])
+            return True
+        if value is None:
+            return self._delete(schema.store_state, *here, column.value == expected) == 1
+        return self._update(schema.store_state, {"value": value}, *here, column.value == expected) == 1
+
+    # -- publications ------------------------------------------------------------------------------------------------
+
+    def publications(self, stores: Iterable[str] | None = None) -> list[Publication]:
+        """Publications, of these stores, by store and asset."""
+        rows: Sequence[sa.Row[Any]]
+        rows = self._all(schema.publication) if stores is None else self._in(schema.publication, "store", list(stores))
+        return sorted((_to_publication(row) for row in rows), key=lambda found: (found.store, found.asset))
+
+    def put_publications(self, publications: Sequence[Publication]) -> None:
+        rows = [_from_publication(publication) for publication in publications]
+        columns = [column.name for column in schema.publication.c if not column.primary_key]
+        self._upsert(schema.publication, rows, update=columns)
+
+    def swap_publication(self, before: Publication, after: Publication) -> bool:
+        """Change a publication if its owner, epoch and seq are still those of `before`."""
+        column = schema.publication.c
+        values = _from_publication(after)
+        del values["store"], values["asset"]
+        where = (
+            column.store == before.store,
+            column.asset == before.asset,
+            column.owner == before.owner,
+            column.epoch == before.epoch,
+            column.seq == before.seq,
+        )
+        return self._update(schema.publication, values, *where) == 1
+
+    def publish_cursor(self, store: str) -> tuple[str, int] | None:
+        """(head, seq) of the bound ref up to which this store's publications have their targets set."""
+        row = self._one(schema.publish_cursor, schema.publish_cursor.c.store == store)
+        return None if row is None else (row.head.hex(), row.seq)
+
+    def set_publish_cursor(self, store: str, head: str, seq: int) -> None:
+        row = {"store": store, "head": bytes.fromhex(head), "seq": seq}
+        self._upsert(schema.publish_cursor, [row], update=("head", "seq"))
+
+    # -- subscriptions and tokens ------------------------------------------------------------------------------------
+
+    def subscription(self, name: str) -> int:
+        """How far a subscriber has read: the seq of its last event, 0 before the first."""
+        row = self._one(schema.subscription, schema.subscription.c.name == name)
+        return 0 if row is None else row.seq
+
+    def set_subscription(self, name: str, seq: int) -> None:
+        self._upsert(schema.subscription, [{"name": name, "seq": seq}], update=("seq",))
+
+    def insert_token(self, name: str, token_digest: bytes, created_at_us: int) -> None:
+        self._insert(schema.token, [{"name": name, "digest": token_digest, "created_at_us": created_at_us}])
+
+    def token_name(self, token_digest: bytes) -> str | None:
+        row = self._one(schema.token, schema.token.c.digest == token_digest)
+        return None if row is None else row.name
+
+    def tokens(self) -> list[tuple[str, int]]:
+        """(name, created_at_us), by name."""
+        return sorted((row.name, row.created_at_us) for row in self._all(schema.token))
+
+    def delete_token(self, name: str) -> bool:
+        return self._delete(schema.token, schema.token.c.name == name) == 1
+
+
+def _to_store(row: sa.Row[Any]) -> Store:
+    return Store(row.name, row.kind, Mode(row.mode), row.bound_ref, from_json(row.options, f"store {row.name}"))
+
+
+def _from_publication(publication: Publication) -> dict[str, object]:
+    return {
+        "store": publication.store,
+        "asset": publication.asset,
+        "key": encode_key(publication.key),
+        "published": publication.published,
+        "target": publication.target,
+        "found": publication.found,
+        "seq": publication.seq,
+        "state": publication.state,
+        "owner": publication.owner,
+        "lease_until_us": publication.lease_until_us,
+        "epoch": publication.epoch,
+    }
+
+
+def _to_publication(row: sa.Row[Any]) -> Publication:
+    return Publication(
+        store=row.store,
+        asset=row.asset,
+        key=decode_key(row.key),
+        published=row.published,
+        target=row.target,
+        seq=row.seq,
+        state=row.state,
+        found=row.found,
+        owner=row.owner,
+        lease_until_us=row.lease_until_us,
+        epoch=row.epoch,
+    )

@@ -1,0 +1,214 @@
+"""Rows of transactions: the working sets, their participants, their conflicts. Every arrow is a compare-and-swap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from plait.codec import decode_key, decode_snapshot, decode_source, encode_key, encode_snapshot, encode_source
+from plait.persist import schema
+from plait.persist.base import from_json, join_ids, split_ids, to_json
+from plait.persist.graph_rows import GraphRows, session_id
+from plait.types import Entry, Key, Participant, SnapshotRef, Staging, Tx, TxState
+
+
+class TxRows(GraphRows):
+    # -- transactions ------------------------------------------------------------------------------------------------
+
+    def insert_txs(self, txs: Sequence[Tx]) -> None:
+        self.put_sessions([tx.session for tx in txs])
+        self._insert(
+            schema.tx,
+            [
+                {
+                    "id": tx.id,
+                    "state": tx.state.value,
+                    "ref": tx.ref,
+                    "incarnation": tx.incarnation,
+                    "base": bytes.fromhex(tx.base),
+                    "name": tx.name,
+                    "message": tx.message,
+                    "properties": to_json(tx.properties),
+                    "session_id": session_id(tx.session),
+                    "attempt": tx.attempt,
+                    "owner": tx.owner,
+                    "lease_until_us": tx.lease_until_us,
+                    "implicit": tx.implicit,
+                    "merged_parents": join_ids(tx.merged_parents),
+                    "source": None if tx.source is None else encode_source(tx.source),
+                    "commit_id": None if tx.commit is None else bytes.fromhex(tx.commit),
+                    "created_at_us": tx.created_at_us,
+                }
+                for tx in txs
+            ],
+        )
+
+    def txs(self, ids: Iterable[str], *, lock: bool = False) -> dict[str, Tx]:
+        """Transactions by id; `lock` holds their rows until this database transaction ends."""
+        wanted = list(set(ids))
+        if lock and wanted:
+            # In one order everywhere, so that two lockers cannot wait for each other.
+            ordered = self._select(schema.tx, schema.tx.c.id.in_(wanted)).order_by(schema.tx.c.id).with_for_update()
+            rows: Sequence[sa.Row[Any]] = self._connection.execute(ordered).all()
+        else:
+            rows = self._in(schema.tx, "id", wanted)
+        return {tx.id: tx for tx in self._to_txs(rows)}
+
+    def txs_in(self, states: Iterable[TxState]) -> list[Tx]:
+        """Transactions in one of these states, oldest first."""
+        rows = self._in(schema.tx, "state", [state.value for state in states])
+        return sorted(self._to_txs(rows), key=lambda tx: (tx.created_at_us, tx.id))
+
+    def swap_tx(self, before: Tx, after: Tx) -> bool:
+        """Change a transaction's row if its state, attempt and owner still are those of `before`."""
+        column = schema.tx.c
+        values = {
+            "state": after.state.value,
+            "base": bytes.fromhex(after.base),
+            "message": after.message,
+            "properties": to_json(after.properties),
+            "attempt": after.attempt,
+            "owner": after.owner,
+            "lease_until_us": after.lease_until_us,
+            "merged_parents": join_ids(after.merged_parents),
+            "commit_id": None if after.commit is None else bytes.fromhex(after.commit),
+        }
+        return (
+            self._update(
+                schema.tx,
+                values,
+                column.id == before.id,
+                column.state == before.state.value,
+                column.attempt == before.attempt,
+                column.owner == before.owner,
+            )
+            == 1
+        )
+
+    def _to_txs(self, rows: Sequence[sa.Row[Any]]) -> list[Tx]:
+        sessions = self.sessions({row.session_id for row in rows})
+        return [
+            Tx(
+                id=row.id,
+                state=TxState(row.state),
+                ref=row.ref,
+                incarnation=row.incarnation,
+                base=row.base.hex(),
+                session=sessions[row.session_id],
+                created_at_us=row.created_at_us,
+                name=row.name,
+                message=row.message,
+                properties=from_json(row.properties, f"transaction {row.id}"),
+                attempt=row.attempt,
+                owner=row.owner,
+                lease_until_us=row.lease_until_us,
+                implicit=bool(row.implicit),
+                merged_parents=split_ids(row.merged_parents),
+                source=None if row.source is None else decode_source(row.source),
+                commit=None if row.commit_id is None else row.commit_id.hex(),
+            )
+            for row in rows
+        ]
+
+    # -- participants ------------------------------------------------------------------------------------------------
+
+    def put_participants(self, participants: Sequence[Participant]) -> None:
+        """Insert, or write over, whole participants."""
+        rows = [_from_participant(participant) for participant in participants]
+        columns = [column.name for column in schema.participant.c if not column.primary_key]
+        self._upsert(schema.participant, rows, update=columns)
+
+    def participants(self, tx: str, keys: Sequence[Key] | None = None) -> list[Participant]:
+        """A transaction's participants in key order."""
+        if keys is None:
+            rows: Sequence[sa.Row[Any]] = self._all(schema.participant, schema.participant.c.tx == tx)
+        else:
+            encoded = [encode_key(key) for key in keys]
+            rows = [row for row in self._in(schema.participant, "key", encoded) if row.tx == tx]
+        return sorted((_to_participant(row) for row in rows), key=lambda participant: encode_key(participant.key))
+
+    def participants_of(self, txs: Sequence[str]) -> dict[str, list[Participant]]:
+        found: dict[str, list[Participant]] = {}
+        for row in self._in(schema.participant, "tx", list(txs)):
+            found.setdefault(row.tx, []).append(_to_participant(row))
+        return found
+
+    def swap_location(self, tx: str, key: Key, expected: str, location: str) -> bool:
+        """Move a staging's location by compare-and-swap."""
+        column = schema.participant.c
+        where = (column.tx == tx, column.key == encode_key(key), column.staged, column.location == expected)
+        return self._update(schema.participant, {"location": location}, *where) == 1
+
+    def delete_participants(self, tx: str, keys: Sequence[Key] | None = None) -> None:
+        column = schema.participant.c
+        if keys is None:
+            self._delete(schema.participant, column.tx == tx)
+        else:
+            self._delete(schema.participant, column.tx == tx, column.key.in_([encode_key(key) for key in keys]))
+
+    # -- conflicts ---------------------------------------------------------------------------------------------------
+
+    def put_conflicts(self, tx: str, rows: Sequence[Mapping[str, object]]) -> None:
+        """Rows of key, item, position, body, resolution."""
+        self._upsert(schema.conflict, [{"tx": tx, **row} for row in rows], update=("position", "body", "resolution"))
+
+    def conflicts(self, tx: str, *, after: int = -1, limit: int | None = None) -> list[tuple[int, bytes, bytes | None]]:
+        """(position, body, resolution) with position > after, in order."""
+        column = schema.conflict.c
+        statement = self._select(schema.conflict, column.tx == tx, column.position > after).order_by(column.position)
+        rows = self._connection.execute(statement if limit is None else statement.limit(limit))
+        return [(row.position, row.body, row.resolution) for row in rows]
+
+    def set_resolution(self, tx: str, key: Key, item: str | None, resolution: bytes | None) -> bool:
+        column = schema.conflict.c
+        where = (column.tx == tx, column.key == encode_key(key), column.item == conflict_item(item))
+        return self._update(schema.conflict, {"resolution": resolution}, *where) == 1
+
+    def delete_conflicts(self, tx: str) -> None:
+        self._delete(schema.conflict, schema.conflict.c.tx == tx)
+
+
+def conflict_item(item: str | None) -> str:
+    """The column's text: a key as a whole has no item, and an item's text may be empty."""
+    return "" if item is None else "::" + item
+
+
+def _from_participant(participant: Participant) -> dict[str, object]:
+    staging, base = participant.staging, participant.base
+    return {
+        "tx": participant.tx,
+        "key": encode_key(participant.key),
+        "base": None if base is None else encode_snapshot(base.snapshot),
+        "content_id": participant.content_id if base is None else base.content_id,
+        "staged": staging is not None,
+        "staged_base": _optional(staging.base if staging else None),
+        "location": staging.location if staging else "",
+        "attrs": to_json(staging.attrs if staging else {}),
+        "dropped": participant.dropped,
+        "attempt": participant.attempt,
+        "prepared": _optional(participant.prepared),
+    }
+
+
+def _to_participant(row: sa.Row[Any]) -> Participant:
+    key = decode_key(row.key)
+    staging = None
+    if row.staged:
+        base = None if row.staged_base is None else decode_snapshot(row.staged_base)
+        staging = Staging(row.tx, key, base, row.location, from_json(row.attrs, f"transaction {row.tx}"))
+    return Participant(
+        tx=row.tx,
+        key=key,
+        base=None if row.base is None else Entry(key, row.content_id, decode_snapshot(row.base)),
+        staging=staging,
+        dropped=bool(row.dropped),
+        content_id=row.content_id,
+        attempt=row.attempt,
+        prepared=None if row.prepared is None else decode_snapshot(row.prepared),
+    )
+
+
+def _optional(snapshot: SnapshotRef | None) -> bytes | None:
+    return None if snapshot is None else encode_snapshot(snapshot)

@@ -1,0 +1,217 @@
+"""The one serial order: requests queue here, and a single thread makes them durable in groups.
+
+A batch is whatever queued while the last one was being made durable; nobody waits on a timer. One database transaction
+takes the repository's `serial` row, decides every request of the batch against the running state, writes all rows in
+bulk, and commits. A request that does not fit fails alone. Several servers on one database need no leader: `serial`
+orders their batches.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from plait import limits
+from plait.batch import Batch, BatchNodes
+from plait.clock import Clock
+from plait.errors import InvalidArgument, OutcomeUnknown, PlaitError, ResourceExhausted, StoreUnavailable
+from plait.failpoint import failpoint
+from plait.persist import Repository, Rows
+from plait.persist.graph_rows import Answer
+from plait.tree import Shape, Tree
+
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Request(Protocol[R_co]):
+    """Something to be decided at its place in the serial order."""
+
+    @property
+    def refs(self) -> Sequence[str]:
+        """Names of refs that `decide` looks at: fetched for the whole batch at once."""
+        ...
+
+    @property
+    def txs(self) -> Sequence[str]:
+        """Transactions whose rows must not change while this is decided."""
+        ...
+
+    @property
+    def digests(self) -> Sequence[bytes]:
+        """ref_digests of snapshots that `decide` looks at."""
+        ...
+
+    def decide(self, batch: Batch) -> R_co:
+        """Put the effects into the batch, or raise a PlaitError and leave the batch as it was."""
+        ...
+
+    def remember(self, result: object) -> bytes:
+        """The result as bytes, to be kept under the idempotency key."""
+        ...
+
+    def recall(self, rows: Rows, kept: bytes) -> R_co:
+        """The result again, from what `remember` kept."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """Under which key a request's success is kept. Another request under the same key is refused."""
+
+    principal: str
+    operation: str
+    key: str
+    request_digest: bytes
+
+
+@dataclass(slots=True)
+class _Queued(Generic[R]):
+    request: Request[R]
+    idempotency: Idempotency | None
+    future: Future[R]
+
+
+class Sequencer:
+    """Thread-safe. One per repository and process; `close` it once."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        clock: Clock,
+        *,
+        shape: Shape | None = None,
+        batch_max: int = limits.BATCH_PROPOSALS_MAX,
+        on_durable: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._repository = repository
+        self._clock = clock
+        self._nodes = BatchNodes()
+        self._tree = Tree(self._nodes, salt=repository.salt, **({} if shape is None else {"shape": shape}))
+        self._batch_max = batch_max
+        self._on_durable = on_durable
+        self._queue: queue.Queue[_Queued[object] | None] = queue.Queue(limits.QUEUE_PROPOSALS_MAX)
+        self._closing = threading.Lock()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="plait-sequencer", daemon=True)
+        self._thread.start()
+
+    def submit(self, request: Request[R], idempotency: Idempotency | None = None) -> Future[R]:
+        """Queue a request. The future ends with its result once that is durable, or with its error.
+
+        Raises: ResourceExhausted when the queue is full, StoreUnavailable once closed.
+        """
+        queued = _Queued(request, idempotency, Future[R]())
+        with self._closing:
+            if self._closed:
+                raise StoreUnavailable("the catalog is closed")
+            try:
+                self._queue.put_nowait(queued)  # type: ignore[arg-type]  # a Future is invariant, a queue of any is meant
+            except queue.Full:
+                raise ResourceExhausted(
+                    f"{limits.QUEUE_PROPOSALS_MAX} commits are waiting already", remedy="repeat a little later"
+                ) from None
+        return queued.future
+
+    def do(self, request: Request[R], idempotency: Idempotency | None = None) -> R:
+        """`submit`, and wait for the result."""
+        return self.submit(request, idempotency).result()
+
+    def close(self) -> None:
+        """Finish what is queued, then stop. Repeat: no-op."""
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            first = self._queue.get()
+            batch: list[_Queued[object]] = []
+            last = first is None
+            if first is not None:
+                batch.append(first)
+            while not last and len(batch) < self._batch_max:
+                try:
+                    following = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if following is None:
+                    last = True
+                else:
+                    batch.append(following)
+            if batch:
+                self._process(batch)
+            if last:
+                return
+
+    def _process(self, queued: list[_Queued[object]]) -> None:
+        """Make a batch durable; where it cannot be, find the request that is to blame by halving."""
+        try:
+            settled = self._transact(queued)
+        except (StoreUnavailable, OutcomeUnknown) as error:
+            for one in queued:
+                one.future.set_exception(error)
+        except Exception as error:
+            if len(queued) == 1:
+                queued[0].future.set_exception(error)
+            else:
+                half = len(queued) // 2
+                self._process(queued[:half])
+                self._process(queued[half:])
+        else:
+            failpoint("sequencer.after_commit")
+            self._on_durable()
+            for settle in settled:
+                settle()
+
+    def _transact(self, queued: list[_Queued[object]]) -> list[Callable[[], None]]:
+        """One database transaction. Returns what tells the waiting callers, to be called once it is durable."""
+        settled: list[Callable[[], None]] = []
+        with self._repository.write() as rows:
+            before = rows.lock_serial()
+            batch = Batch(self._repository, rows, before, self._clock, self._tree, self._nodes)
+            answers = rows.answers([one.idempotency.key for one in queued if one.idempotency])
+            batch.prefetch([one.request for one in queued])
+            for one in queued:
+                try:
+                    result = self._settle_one(one, batch, rows, answers)
+                except PlaitError as error:
+                    settled.append(_setter(one.future.set_exception, error))
+                else:
+                    settled.append(_setter(one.future.set_result, result))
+            batch.flush()
+            failpoint("sequencer.before_commit")
+        return settled
+
+    def _settle_one(
+        self, one: _Queued[object], batch: Batch, rows: Rows, answers: dict[tuple[str, str, str], Answer]
+    ) -> object:
+        asked = one.idempotency
+        if asked is None:
+            return one.request.decide(batch)
+        known = answers.get((asked.principal, asked.operation, asked.key))
+        if known is not None:
+            if known.request_digest != asked.request_digest:
+                raise InvalidArgument(
+                    f"idempotency key {asked.key!r} was used for another request",
+                    remedy="use a new key for a new request",
+                )
+            if known in batch.answers:
+                batch.flush()  # The first of the two is in this very batch: its rows must be there to be recalled.
+            return one.request.recall(rows, known.result)
+        result = one.request.decide(batch)
+        answer = Answer(asked.principal, asked.operation, asked.key, asked.request_digest, one.request.remember(result))
+        batch.answers.append(answer)
+        answers[asked.principal, asked.operation, asked.key] = answer
+        return result
+
+
+def _setter(setter: Callable[[R], None], value: R) -> Callable[[], None]:
+    return lambda: setter(value)

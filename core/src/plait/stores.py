@@ -1,0 +1,138 @@
+"""Configured stores and their adapters: one instance per store, made on first use, kept until its row changes."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from plait.adapter import Adapter, Context, Progress
+from plait.clock import Clock
+from plait.errors import InvalidArgument, NotFound, StoreUnavailable
+from plait.persist import Repository
+from plait.plugins import Plugins
+from plait.refspec import check_key
+from plait.types import Mode, Store
+
+
+class RowState:
+    """An adapter's small durable map, in the catalog's database."""
+
+    def __init__(self, repository: Repository, store: str) -> None:
+        self._repository = repository
+        self._store = store
+
+    def get(self, name: str) -> bytes | None:
+        with self._repository.read() as rows:
+            return rows.state(self._store, name)
+
+    def compare_and_set(self, name: str, expected: bytes | None, value: bytes | None) -> bool:
+        with self._repository.write() as rows:
+            return rows.swap_state(self._store, name, expected, value)
+
+
+class NoState:
+    """The state of an adapter in a client's process, where there is none to keep."""
+
+    def get(self, name: str) -> bytes | None:
+        return None
+
+    def compare_and_set(self, name: str, expected: bytes | None, value: bytes | None) -> bool:
+        return False
+
+
+def resolve_credential(value: str) -> str:
+    """Read ``env:NAME`` or ``file:PATH``; other text is itself. Raises: StoreUnavailable naming what is missing."""
+    scheme, _, name = value.partition(":")
+    if scheme == "env" and name:
+        try:
+            return os.environ[name]
+        except KeyError:
+            raise StoreUnavailable(
+                f"the environment variable {name} is not set, and a store's option names it", remedy=f"export {name}=…"
+            ) from None
+    if scheme == "file" and name:
+        try:
+            return Path(name).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise StoreUnavailable(f"the credential file {name} cannot be read: {error.strerror}") from error
+    return value
+
+
+class Adapters:
+    """Adapter instances by store name. Thread-safe."""
+
+    def __init__(
+        self,
+        plugins: Plugins,
+        find: Callable[[str], Store],
+        context: Callable[[Store], Context],
+    ) -> None:
+        """`find` reads a store's current configuration (NotFound when there is none)."""
+        self.plugins = plugins
+        self._find = find
+        self._context = context
+        self._adapters: dict[str, Adapter] = {}
+        self._lock = threading.Lock()
+
+    def get(self, name: str) -> Adapter:
+        """The adapter of a store. Raises: NotFound, InvalidArgument, and Unsupported for pointer stores' data."""
+        store = self._find(name)
+        with self._lock:
+            adapter = self._adapters.get(name)
+            if adapter is not None and adapter.store == store:
+                return adapter
+            made = self.make(store)
+            self._adapters[name] = made
+        if adapter is not None:
+            adapter.close()
+        return made
+
+    def make(self, store: Store) -> Adapter:
+        """A new instance, not kept: to check a store before it is added."""
+        return self.plugins.adapter_class(store.kind)(store, self._context(store))
+
+    def close(self) -> None:
+        with self._lock:
+            adapters, self._adapters = list(self._adapters.values()), {}
+        for adapter in adapters:
+            adapter.close()
+
+
+def row_context(
+    repository: Repository, plugins: Plugins, clock: Clock, progress: Progress
+) -> Callable[[Store], Context]:
+    """Contexts for adapters that run beside the database."""
+    return lambda store: Context(
+        state=RowState(repository, store.name),
+        clock=clock,
+        credential=resolve_credential,
+        progress=progress,
+        mergers=plugins.mergers,
+    )
+
+
+def client_context(plugins: Plugins, clock: Clock, progress: Progress) -> Callable[[Store], Context]:
+    """Contexts for adapters that only open native handles."""
+    return lambda store: Context(
+        state=NoState(), clock=clock, credential=resolve_credential, progress=progress, mergers=plugins.mergers
+    )
+
+
+def check_store(store: Store, plugins: Plugins) -> Store:
+    """Return the store, or raise InvalidArgument. Secrets in clear are refused: options are shown to everyone."""
+    check_key((store.name,))
+    if store.mode is not Mode.POINTER:
+        try:
+            plugins.adapter_class(store.kind)
+        except NotFound as error:
+            raise InvalidArgument(error.message, remedy=error.remedy) from error
+    for name, value in store.options.items():
+        secret = any(word in name.lower() for word in ("secret", "password", "token", "credential"))
+        if secret and not value.startswith(("env:", "file:")):
+            raise InvalidArgument(
+                f"option {name!r} of store {store.name!r} holds a secret in clear",
+                remedy=f"write --option {name}=env:NAME or --option {name}=file:PATH",
+            )
+    return store

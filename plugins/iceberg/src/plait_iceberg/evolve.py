@@ -1,0 +1,399 @@
+"""Three-way merge of what a table says about itself: schema, partition specs, sort orders, properties, refs.
+
+Everything is done on plain documents. Ids that both sides gave to different things are given anew for theirs; the
+answer tells how theirs' ids map onto the merged table's, so that no file is ever read under a wrong id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, TypeVar
+
+from plait.errors import InvalidArgument, Unsupported
+from plait.types import Choice, Conflict, ConflictKind, Json, Resolution
+from plait_iceberg.fields import current_schema, last_column_id, origins, renumber, schemas
+from plait_iceberg.metadata import Document, Metadata
+
+T = TypeVar("T")
+
+
+class Decisions:
+    """The user's resolutions, and the conflicts that none of them settles. The core knows the key: here it is ()."""
+
+    def __init__(self, resolutions: Sequence[Resolution]) -> None:
+        self._by_item = {resolution.item: resolution for resolution in resolutions}
+        self.conflicts: list[Conflict] = []
+
+    def for_item(self, item: str) -> Resolution | None:
+        """What was decided for an item, else for the table as a whole."""
+        return self._by_item.get(item) or self._by_item.get(None)
+
+    @property
+    def whole(self) -> Resolution | None:
+        """What was decided for the table as a whole."""
+        return self._by_item.get(None)
+
+    def three_way(self, item: str, base: T, ours: T, theirs: T, kind: ConflictKind, detail: str = "") -> T:
+        """The side that changed; where both did, differently, what was decided, else a conflict (and ours for now)."""
+        if theirs in (base, ours):
+            return ours
+        if ours == base:
+            return theirs
+        resolution = self.for_item(item)
+        if resolution is None:
+            self.conflict(item, base, ours, theirs, kind, detail)
+            return ours
+        if resolution.choice is Choice.VALUE:
+            if isinstance(base, str | None) and isinstance(resolution.value, str | None):
+                return resolution.value  # type: ignore[return-value]
+            raise InvalidArgument(f"{item} cannot be resolved by a value", remedy="choose ours, theirs or base")
+        return {Choice.BASE: base, Choice.OURS: ours, Choice.THEIRS: theirs}[resolution.choice]
+
+    def conflict(
+        self, item: str | None, base: object, ours: object, theirs: object, kind: ConflictKind, detail: str
+    ) -> None:
+        """Note a conflict."""
+        self.conflicts.append(Conflict((), kind, item, _json(base), _json(ours), _json(theirs), detail))
+
+
+def _json(value: Any) -> Json:
+    if isinstance(value, tuple | list):
+        return [_json(one) for one in value]
+    return {key: _json(one) for key, one in value.items()} if isinstance(value, dict) else value
+
+
+@dataclass
+class Evolved:
+    """The merged table before its new snapshot, and how theirs' ids map onto it."""
+
+    document: Document
+    columns: dict[int, int] = field(default_factory=dict)
+    """theirs' column id → merged id, for all that theirs' schemas tell of."""
+    specs: dict[int, int] = field(default_factory=dict)
+    sort_orders: dict[int, int] = field(default_factory=dict)
+    rewrite: bool = False
+    """Whether theirs' new data files hold ids that mean something else in the merged table."""
+
+    @property
+    def to_theirs(self) -> dict[int, int]:
+        """merged column id → theirs' id."""
+        return {merged: theirs for theirs, merged in self.columns.items()}
+
+
+def evolve(base: Metadata, ours: Metadata, theirs: Metadata, decisions: Decisions) -> Evolved:
+    """Merge all but the data. Conflicts are noted in `decisions`; then the answer is not to be used.
+
+    Raises: Unsupported for a tag or branch inside theirs that ours cannot hold.
+    """
+    merged = Evolved(dict(ours.document))
+    if not _lineage_is_known(base, ours, theirs, decisions):
+        return merged
+    merged.columns = _map_columns(base.document, ours.document, theirs.document)
+    merged.rewrite = _must_rewrite(base.document, ours.document, theirs.document, merged.columns)
+    _merge_schema(merged, base.document, ours.document, theirs.document, decisions)
+    _merge_numbered(merged, _SPECS, base.document, theirs.document, decisions)
+    _merge_numbered(merged, _SORT_ORDERS, base.document, theirs.document, decisions)
+    _check_sources(merged, decisions)
+    _merge_properties(merged, base, ours, theirs, decisions)
+    _merge_refs(merged, base.document, ours.document, theirs.document)
+    location = (base.document["location"], ours.document["location"], theirs.document["location"])
+    merged.document["location"] = decisions.three_way("location", *location, ConflictKind.ITEM_CHANGED)
+    return merged
+
+
+# -- columns -----------------------------------------------------------------------------------------------------------
+
+
+def _lineage_is_known(base: Metadata, ours: Metadata, theirs: Metadata, decisions: Decisions) -> bool:
+    """Whether base's column ids mean the same in both sides; else nothing can be compared by id."""
+    there = origins(base.document)
+    for side in (ours, theirs):
+        for field_id, origin in origins(side.document).items():
+            if field_id in there and there[field_id] != origin:
+                decisions.conflict(
+                    None,
+                    ".".join(there[field_id].path),
+                    ".".join(origins(ours.document).get(field_id, origin).path),
+                    ".".join(origins(theirs.document).get(field_id, origin).path),
+                    ConflictKind.SCHEMA_CHANGED,
+                    f"column id {field_id} stands for different columns: take one side, or bring the rows over by hand",
+                )
+                return False
+    return True
+
+
+def _map_columns(base: Document, ours: Document, theirs: Document) -> dict[int, int]:
+    """theirs' column id → merged id: itself where it is free or means the same, ours' of the same name, else a new one."""
+    before, here, there = origins(base), origins(ours), origins(theirs)
+    fresh = count(max(last_column_id(ours), last_column_id(theirs)) + 1)
+    current = current_schema(ours)["fields"]
+    ours_new = {one["name"]: one for one in current if one["id"] not in before}
+    mapped: dict[int, int] = {}
+    for schema in schemas(theirs):
+        for one in schema["fields"]:
+            twin = ours_new.get(one["name"])
+            if twin is not None and one["id"] not in before and one["id"] not in mapped:
+                mapped.update(_pair_ids(one, twin))
+    for field_id, origin in there.items():
+        if field_id in mapped:
+            continue
+        same = here.get(field_id) == origin
+        mapped[field_id] = field_id if same or field_id > last_column_id(ours) else next(fresh)
+    return mapped
+
+
+def _pair_ids(one: Document, twin: Document) -> dict[int, int]:
+    """Ids of two columns of one name and type, side by side; empty if the types differ."""
+    flat = renumber(one, lambda field_id: 0), renumber(twin, lambda field_id: 0)
+    if flat[0]["type"] != flat[1]["type"]:
+        return {}
+    return dict(zip(_ids(one), _ids(twin), strict=True))
+
+
+def _ids(one: Document) -> list[int]:
+    found: list[int] = []
+
+    def note(field_id: int) -> int:
+        found.append(field_id)
+        return field_id
+
+    renumber(one, note)
+    return found
+
+
+def _must_rewrite(base: Document, ours: Document, theirs: Document, columns: Mapping[int, int]) -> bool:
+    if any(field_id != merged for field_id, merged in columns.items()):
+        return True
+    # An id that theirs gave but tells of no longer may still be in its files.
+    before, there = origins(base), origins(theirs)
+    return any(
+        field_id <= last_column_id(theirs) and field_id not in there
+        for field_id in origins(ours)
+        if field_id not in before
+    )
+
+
+def _merge_schema(merged: Evolved, base: Document, ours: Document, theirs: Document, decisions: Decisions) -> None:
+    columns = merged.columns
+    b, o, t = current_schema(base), current_schema(ours), current_schema(theirs)
+    old = {one["id"]: one for one in b["fields"]}
+    here = {one["id"]: one for one in o["fields"]}
+    there = {columns[one["id"]]: renumber(one, columns.__getitem__) for one in t["fields"]}
+    fields: list[Document] = []
+    for field_id in {**here, **there}:
+        one = _merge_column(old.get(field_id), here.get(field_id), there.get(field_id), decisions)
+        if one is not None:
+            fields.append(one)
+    _check_names(fields, decisions)
+    identifiers = decisions.three_way(
+        "identifier",
+        tuple(sorted(b.get("identifier-field-ids", ()))),
+        tuple(sorted(o.get("identifier-field-ids", ()))),
+        tuple(sorted(columns[one] for one in t.get("identifier-field-ids", ()))),
+        ConflictKind.SCHEMA_CHANGED,
+    )
+    schema_id = next(
+        (
+            known["schema-id"]
+            for known in schemas(ours)
+            if known["fields"] == fields and sorted(known.get("identifier-field-ids", ())) == list(identifiers)
+        ),
+        None,
+    )
+    known_schemas = schemas(ours)
+    if schema_id is None:
+        schema_id = known_schemas[-1]["schema-id"] + 1
+        added: Document = {"type": "struct", "schema-id": schema_id, "fields": fields}
+        known_schemas = [*known_schemas, {**added, "identifier-field-ids": list(identifiers)}]
+    last = max(last_column_id(ours), last_column_id(theirs), *columns.values())
+    merged.document.update({"schemas": known_schemas, "current-schema-id": schema_id, "last-column-id": last})
+
+
+def _merge_column(
+    base: Document | None, ours: Document | None, theirs: Document | None, decisions: Decisions
+) -> Document | None:
+    """A column by its id: whole where one side changed it, else attribute by attribute."""
+    name = (ours or theirs or base or {})["name"]
+    if base is None or ours is None or theirs is None:
+        return decisions.three_way(f"schema:{name}", base, ours, theirs, ConflictKind.SCHEMA_CHANGED)
+    trial = Decisions(())
+    attributes = {
+        key: trial.three_way(key, base.get(key), ours.get(key), theirs.get(key), ConflictKind.SCHEMA_CHANGED)
+        for key in {**ours, **theirs}
+    }
+    if trial.conflicts:
+        return decisions.three_way(f"schema:{name}", base, ours, theirs, ConflictKind.SCHEMA_CHANGED)
+    return {key: value for key, value in attributes.items() if value is not None}
+
+
+def _check_names(fields: list[Document], decisions: Decisions) -> None:
+    """Two columns may not end with one name: drop one as decided, or note the conflict."""
+    by_name: dict[str, list[Document]] = {}
+    for one in fields:
+        by_name.setdefault(one["name"], []).append(one)
+    for name, same in by_name.items():
+        if len(same) > 1:
+            kept = decisions.three_way(
+                f"schema:{name}", None, same[0], same[1], ConflictKind.SCHEMA_CHANGED, "both sides have this name"
+            )
+            fields[:] = [one for one in fields if one["name"] != name or one is kept]
+
+
+# -- partition specs and sort orders -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbered:
+    """A list of numbered definitions, one of them the default."""
+
+    listed: str
+    number: str
+    default: str
+    item: str
+    attributes: tuple[str, ...]
+    mapping: Callable[[Evolved], dict[int, int]]
+
+
+_SPECS = _Numbered(
+    "partition-specs", "spec-id", "default-spec-id", "partition", ("transform", "name"), lambda merged: merged.specs
+)
+_SORT_ORDERS = _Numbered(
+    "sort-orders",
+    "order-id",
+    "default-sort-order-id",
+    "sort",
+    ("transform", "direction", "null-order"),
+    lambda merged: merged.sort_orders,
+)
+
+_Definition = tuple[tuple[Any, ...], ...]
+
+
+def _define(kind: _Numbered, one: Document, columns: Mapping[int, int]) -> _Definition:
+    """What a spec or order means, whatever its number is."""
+    return tuple(
+        (columns.get(part["source-id"], part["source-id"]), *(part.get(name) for name in kind.attributes))
+        for part in one["fields"]
+    )
+
+
+def _default(kind: _Numbered, document: Document, columns: Mapping[int, int]) -> _Definition:
+    wanted = document.get(kind.default, 0)
+    found = next((one for one in document.get(kind.listed, ()) if one[kind.number] == wanted), {"fields": []})
+    return _define(kind, found, columns)
+
+
+def _merge_numbered(
+    merged: Evolved, kind: _Numbered, base: Document, theirs: Document, decisions: Decisions
+) -> None:
+    listed = list(merged.document.get(kind.listed, ()))
+    numbers = {_define(kind, one, {}): one[kind.number] for one in listed}
+    ours_default = _default(kind, merged.document, {})
+    for one in theirs.get(kind.listed, ()):
+        definition = _define(kind, one, merged.columns)
+        if definition not in numbers:
+            number = max((known[kind.number] for known in listed), default=-1) + 1
+            listed.append({**one, kind.number: number, "fields": list(_renumbered_parts(merged, kind, one, listed))})
+            numbers[definition] = number
+        kind.mapping(merged)[one[kind.number]] = numbers[definition]
+    merged.document[kind.listed] = listed
+    theirs_default = _default(kind, theirs, merged.columns)
+    chosen = decisions.three_way(
+        kind.item, _default(kind, base, {}), ours_default, theirs_default, ConflictKind.SCHEMA_CHANGED
+    )
+    merged.document[kind.default] = numbers.get(chosen, merged.document.get(kind.default, 0))
+
+
+def _renumbered_parts(
+    merged: Evolved, kind: _Numbered, one: Document, listed: Sequence[Document]
+) -> Iterator[Document]:
+    """Theirs' fields with merged column ids; a partition field keeps the id that ours gave to the same field."""
+    known = {
+        (part["source-id"], part["transform"], part.get("name")): part.get("field-id")
+        for spec in listed
+        for part in spec["fields"]
+    }
+    for part in one["fields"]:
+        source = merged.columns[part["source-id"]]
+        renumbered = {**part, "source-id": source}
+        if "field-id" in part:
+            found = known.get((source, part["transform"], part.get("name")))
+            if found is None:
+                found = merged.document.get("last-partition-id", 999) + 1
+                merged.document["last-partition-id"] = found
+            renumbered["field-id"] = found
+        yield renumbered
+
+
+def _check_sources(merged: Evolved, decisions: Decisions) -> None:
+    """A table may not be partitioned or sorted by a column that the other side dropped."""
+    known = {one["id"] for one in current_schema(merged.document)["fields"]} | set(_nested_ids(merged.document))
+    for kind in (_SPECS, _SORT_ORDERS):
+        for source, *_ in _default(kind, merged.document, {}):
+            if source not in known:
+                decisions.conflict(
+                    kind.item, None, None, source, ConflictKind.SCHEMA_CHANGED, f"column id {source} was dropped"
+                )
+
+
+def _nested_ids(document: Document) -> Iterator[int]:
+    for one in current_schema(document)["fields"]:
+        yield from _ids(one)
+
+
+# -- properties and refs -----------------------------------------------------------------------------------------------
+
+
+def _merge_properties(
+    merged: Evolved, base: Metadata, ours: Metadata, theirs: Metadata, decisions: Decisions
+) -> None:
+    properties: dict[str, str] = {}
+    for name in sorted({*base.properties, *ours.properties, *theirs.properties}):
+        value = decisions.three_way(
+            f"property:{name}",
+            base.properties.get(name),
+            ours.properties.get(name),
+            theirs.properties.get(name),
+            ConflictKind.ITEM_CHANGED,
+        )
+        if value is not None:
+            properties[name] = value
+    merged.document["properties"] = properties
+
+
+def _merge_refs(merged: Evolved, base: Document, ours: Document, theirs: Document) -> None:
+    """Tags and branches inside the table. The merged table knows ours' snapshots and no others."""
+    held = {snapshot["snapshot-id"] for snapshot in ours.get("snapshots", ())}
+    refs = dict(ours.get("refs", {}))
+    old, new = base.get("refs", {}), theirs.get("refs", {})
+    for name in sorted({*old, *new} - {"main"}):
+        if old.get(name) == new.get(name) or refs.get(name) == new.get(name):
+            continue
+        if refs.get(name) != old.get(name) or (name in new and new[name]["snapshot-id"] not in held):
+            raise Unsupported(
+                f"theirs moved {name!r}, a branch or tag inside the table, to a snapshot that ours does not have",
+                remedy=f"remove {name!r} from the table on the branch that is merged, then merge again",
+            )
+        if name in new:
+            refs[name] = new[name]
+        else:
+            refs.pop(name, None)
+    if refs:
+        merged.document["refs"] = refs
+
+
+def check_required(merged: Evolved, side: Document, columns: Mapping[int, int], who: str, decisions: Decisions) -> None:
+    """A column that the other side requires may be null in the rows that this side wrote."""
+    written = {columns.get(one["id"], one["id"]): one for one in current_schema(side)["fields"]}
+    for one in current_schema(merged.document)["fields"]:
+        if one["required"] and not written.get(one["id"], {}).get("required", False):
+            decisions.conflict(
+                f"schema:{one['name']}",
+                None,
+                one,
+                written.get(one["id"]),
+                ConflictKind.SCHEMA_CHANGED,
+                f"the column is required, but rows that {who} wrote may have none: make it optional",
+            )

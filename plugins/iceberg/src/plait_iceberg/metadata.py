@@ -1,0 +1,198 @@
+"""Metadata files: what a SnapshotRef of this store names. Kept as plain documents, so that nothing in them is lost."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final, TypeAlias
+
+from pydantic import ValidationError as ModelError
+from pyiceberg.exceptions import ValidationError
+from pyiceberg.schema import Schema
+from pyiceberg.table.locations import load_location_provider
+from pyiceberg.table.metadata import TableMetadata, TableMetadataUtil
+from pyiceberg.view.metadata import ViewMetadata
+
+from plait.errors import Corrupt, InvalidArgument, NotFound, Unsupported
+from plait.types import SnapshotRef, Staging
+from plait_iceberg.files import Files
+
+Document: TypeAlias = "dict[str, Any]"
+"""A metadata file, or a part of it, as JSON says it."""
+
+TABLE: Final = "table"
+VIEW: Final = "view"
+FORMAT_VERSION_MAX: Final = 2
+"""The newest table format that pyiceberg writes; newer tables are refused, save as pointers."""
+
+_VERSION = re.compile(r"v?(\d+)[^/]*\.metadata\.json\Z")
+_PREVIOUS_VERSIONS_MAX = "write.metadata.previous-versions-max"
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """One metadata file: where it is, the SHA-256 of its bytes, what it says."""
+
+    location: str
+    digest: bytes
+    document: Document = field(repr=False)
+
+    @property
+    def format(self) -> str:
+        return VIEW if "view-uuid" in self.document else TABLE
+
+    @property
+    def asset(self) -> str:
+        """The table's or view's uuid. Version 1 tables may have none: then one made of their location."""
+        found = self.document.get("view-uuid") or self.document.get("table-uuid")
+        return str(found or uuid.uuid5(uuid.NAMESPACE_URL, self.document["location"]))
+
+    @property
+    def format_version(self) -> int:
+        return int(self.document.get("format-version", 1))
+
+    @property
+    def version(self) -> int:
+        """The number in the file's name, which grows by one with each commit; 0 where there is none."""
+        match = _VERSION.match(self.location.rpartition("/")[2])
+        return int(match.group(1)) if match else 0
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        return self.document.get("properties") or {}
+
+    @cached_property
+    def table(self) -> TableMetadata:
+        """pyiceberg's model of it. Raises: Corrupt, InvalidArgument for a view."""
+        if self.format == VIEW:
+            raise InvalidArgument(f"{self.location} is a view, a table is expected")
+        return parse_table(self.document, self.location)
+
+    @cached_property
+    def view(self) -> ViewMetadata:
+        """pyiceberg's model of it. Raises: Corrupt."""
+        try:
+            return ViewMetadata.model_validate(self.document)
+        except ModelError as error:
+            raise Corrupt(f"view metadata {self.location} cannot be read: {error}") from error
+
+    def schema(self) -> Schema:
+        """The current schema."""
+        return self.table.schema()
+
+    def refer(self, store: str, kind: str) -> SnapshotRef:
+        """The SnapshotRef that names exactly this file."""
+        return SnapshotRef(store, kind, self.asset, self.location, self.digest, {"format": self.format})
+
+
+def parse_table(document: Document, location: str) -> TableMetadata:
+    """pyiceberg's model of a table document. Raises: Corrupt."""
+    try:
+        # Parsed from a copy: pyiceberg completes version 1 documents in place.
+        return TableMetadataUtil.parse_raw(json.dumps(document))
+    except (ValidationError, ModelError, KeyError) as error:
+        raise Corrupt(f"table metadata {location} cannot be read: {error}") from error
+
+
+def parse(location: str, data: bytes) -> Metadata:
+    """Read the bytes of a metadata file. Raises: Corrupt."""
+    try:
+        text = gzip.decompress(data) if location.endswith((".gz.metadata.json", ".metadata.json.gz")) else data
+        document = json.loads(text)
+    except (ValueError, OSError, EOFError) as error:
+        raise Corrupt(f"metadata file {location} cannot be read: {error}") from error
+    if not isinstance(document, dict) or "location" not in document:
+        raise Corrupt(f"metadata file {location} describes neither a table nor a view")
+    return Metadata(location, hashlib.sha256(data).digest(), document)
+
+
+def load(files: Files, location: str) -> Metadata:
+    """Read a metadata file. Raises: NotFound, Corrupt, StoreUnavailable. Cost: one read."""
+    return parse(location, files.read(location))
+
+
+def load_side(files: Files, side: SnapshotRef | Staging | None) -> Metadata | None:
+    """What a snapshot or a staging stands for; None for nothing, also for a table not created yet.
+
+    Raises: Corrupt when the bytes are not the ones that the snapshot's digest was made of.
+    """
+    if side is None:
+        return None
+    if isinstance(side, Staging):
+        return load(files, side.location) if side.location else None
+    found = load(files, side.version)
+    if found.digest != side.digest:
+        raise Corrupt(
+            f"metadata file {side.version} has digest {found.digest.hex()}, expected {side.digest.hex()}",
+            remedy="restore the file from a backup: somebody overwrote it",
+        )
+    return found
+
+
+def resolve(files: Files, location: str) -> str:
+    """The metadata file that a location means: itself, or the newest one of a table's folder.
+
+    Raises: NotFound, InvalidArgument when two files claim to be the newest.
+    """
+    if location.endswith((".metadata.json", ".metadata.json.gz")):
+        return location
+    folder = f"{location.rstrip('/')}/metadata"
+    hint = f"{folder}/version-hint.text"
+    if files.size_bytes(hint) is not None:
+        text = files.read(hint).decode().strip()
+        return f"{folder}/{text if text.endswith('.json') else f'v{text}.metadata.json'}"
+    versions: dict[int, list[str]] = {}
+    for item in files.walk(folder, keep_folder=lambda path: False):
+        name = item.path.rpartition("/")[2]
+        if match := _VERSION.match(name):
+            versions.setdefault(int(match.group(1)), []).append(f"{folder}/{name}")
+    if not versions:
+        raise NotFound(
+            f"{location} holds no Iceberg table: there is no metadata file in {folder}",
+            remedy="name the metadata file itself (…/metadata/00003-….metadata.json)",
+        )
+    newest = versions[max(versions)]
+    if len(newest) > 1:
+        raise InvalidArgument(
+            f"{location} has {len(newest)} metadata files of version {max(versions)}: {', '.join(sorted(newest))}",
+            remedy="name the metadata file that the table's catalog points to",
+        )
+    return newest[0]
+
+
+def check_writable(metadata: Metadata, what: str) -> None:
+    """Raises: Unsupported for a format that pyiceberg cannot write."""
+    if metadata.format == TABLE and metadata.format_version > FORMAT_VERSION_MAX:
+        raise Unsupported(
+            f"{what}: table {metadata.asset} has format version {metadata.format_version}, "
+            f"the newest that can be written is {FORMAT_VERSION_MAX}",
+            remedy="read it with an engine that knows the format, or keep it in a store with mode=pointer",
+        )
+
+
+# -- names of new files ------------------------------------------------------------------------------------------------
+
+
+def metadata_location(document: Document, version: int, tx: str, unique: uuid.UUID | None = None) -> str:
+    """A new metadata file's name: version and uuid as every engine expects them, and whose transaction it is of."""
+    name = f"{version:05d}-{unique or uuid.uuid4()}.plait_{re.sub(r'[^A-Za-z0-9]', '', tx)}.metadata.json"
+    return load_location_provider(document["location"], document.get("properties") or {}).new_metadata_location(name)
+
+
+def with_logged(document: Document, previous: Metadata) -> Document:
+    """The document with `previous` as the newest entry of its metadata log, cut to the length the table asks for."""
+    keep = max(1, int(document.get("properties", {}).get(_PREVIOUS_VERSIONS_MAX, 100)))
+    entry = {"metadata-file": previous.location, "timestamp-ms": previous.document["last-updated-ms"]}
+    log = [*previous.document.get("metadata-log", ()), entry]
+    return {**document, "metadata-log": log[-keep:]}
+
+
+def dump(document: Document) -> bytes:
+    """The bytes of a metadata file."""
+    return json.dumps(document, separators=(",", ":")).encode()
