@@ -17,7 +17,17 @@ from typing import Any
 import msgspec
 
 from plait.errors import Corrupt, InvalidArgument
-from plait.types import Key, SnapshotRef, Source, SourceKind, Strategy
+from plait.types import (
+    Choice,
+    Conflict,
+    ConflictKind,
+    Key,
+    Resolution,
+    SnapshotRef,
+    Source,
+    SourceKind,
+    Strategy,
+)
 
 FORMAT = 1
 """The version of stored bytes. It is part of every hash; a database names the one it holds."""
@@ -118,7 +128,6 @@ def encode_source(source: Source) -> bytes:
             source.base,
             source.theirs,
             source.keys,
-            source.items,
             source.default.value,
             [(key, strategy.value) for key, strategy in source.strategies],
         ]
@@ -128,18 +137,55 @@ def encode_source(source: Source) -> bytes:
 def decode_source(data: bytes) -> Source:
     """Read `encode_source` back. Raises: Corrupt."""
     try:
-        kind, base, theirs, keys, items, default, strategies = unpack(data, "a transaction's source")
+        kind, base, theirs, keys, default, strategies = unpack(data, "a transaction's source")
         return Source(
             SourceKind(kind),
             base,
             theirs,
             tuple(tuple(key) for key in keys),
-            tuple(items),
             Strategy(default),
             tuple((tuple(key), Strategy(strategy)) for key, strategy in strategies),
         )
     except (TypeError, ValueError) as error:
         raise Corrupt(f"a transaction's source cannot be read: {error}") from error
+
+
+def encode_conflict(conflict: Conflict) -> bytes:
+    """A conflict, as its row and the wire keep it."""
+    return pack(
+        [
+            conflict.key,
+            conflict.kind.value,
+            conflict.item,
+            conflict.base,
+            conflict.ours,
+            conflict.theirs,
+            conflict.detail,
+        ]
+    )
+
+
+def decode_conflict(data: bytes) -> Conflict:
+    """Read `encode_conflict` back. Raises: Corrupt."""
+    try:
+        key, kind, item, base, ours, theirs, detail = unpack(data, "a conflict")
+        return Conflict(tuple(key), ConflictKind(kind), item, base, ours, theirs, detail)
+    except (TypeError, ValueError) as error:
+        raise Corrupt(f"a conflict cannot be read: {error}") from error
+
+
+def encode_resolution(resolution: Resolution) -> bytes:
+    """A resolution, as its conflict's row keeps it."""
+    return pack([resolution.key, resolution.item, resolution.choice.value, resolution.value])
+
+
+def decode_resolution(data: bytes) -> Resolution:
+    """Read `encode_resolution` back. Raises: Corrupt."""
+    try:
+        key, item, choice, value = unpack(data, "a resolution")
+        return Resolution(tuple(key), item, Choice(choice), value)
+    except (TypeError, ValueError) as error:
+        raise Corrupt(f"a resolution cannot be read: {error}") from error
 
 
 # -- commits and the log -----------------------------------------------------------------------------------------------

@@ -118,7 +118,7 @@ class CommitRequest:
             elif isinstance(operation, Put):
                 there = held.get(keys[operation.key])
                 content_id = operation.content_id
-                if content_id is None:
+                if not content_id:
                     content_id = unpack_value(there)[0] if there else _content_id(batch, tx, operation.key)
                 edits[keys[operation.key]] = pack_value(content_id, self._digest_of[operation.key])
         edits = {key: value for key, value in edits.items() if held.get(key) != value}
@@ -204,7 +204,7 @@ class CommitRequest:
                 if store.mode is not Mode.POINTER:
                     raise InvalidArgument(
                         f"{format_key(operation.key)}: no transaction prepared snapshot {snapshot.version}",
-                        remedy=f"write through a transaction: store {store.name!r} is {store.mode.value}, not 'pointer'",
+                        remedy=f"store {store.name!r} is {store.mode.value}, not 'pointer': write through a transaction",
                     )
 
     def _chain(

@@ -68,7 +68,8 @@ class Plugins:
     def _collect_adapters(self) -> Mapping[str, type[Adapter]]:
         found: dict[str, type[Adapter]] = {}
         for implementation in self.manager.hook.plait_register_adapters.get_hookimpls():
-            for adapter in implementation.function():
+            adapters: Sequence[type[Adapter]] = implementation.function()  # type: ignore[assignment]
+            for adapter in adapters:
                 if adapter.kind in found:
                     raise InvalidArgument(
                         f"plugin {implementation.plugin_name!r} registers kind {adapter.kind!r}, which"

@@ -22,7 +22,7 @@ from plait.errors import InvalidArgument, OutcomeUnknown, PlaitError, ResourceEx
 from plait.failpoint import failpoint
 from plait.persist import Repository, Rows
 from plait.persist.graph_rows import Answer
-from plait.tree import Shape, Tree
+from plait.tree import DEFAULT_SHAPE, Shape, Tree
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -84,14 +84,14 @@ class Sequencer:
         repository: Repository,
         clock: Clock,
         *,
-        shape: Shape | None = None,
+        shape: Shape = DEFAULT_SHAPE,
         batch_max: int = limits.BATCH_PROPOSALS_MAX,
         on_durable: Callable[[], None] = lambda: None,
     ) -> None:
         self._repository = repository
         self._clock = clock
         self._nodes = BatchNodes()
-        self._tree = Tree(self._nodes, salt=repository.salt, **({} if shape is None else {"shape": shape}))
+        self._tree = Tree(self._nodes, salt=repository.salt, shape=shape)
         self._batch_max = batch_max
         self._on_durable = on_durable
         self._queue: queue.Queue[_Queued[object] | None] = queue.Queue(limits.QUEUE_PROPOSALS_MAX)

@@ -8,7 +8,7 @@ compared by skipping what has equal ids, and everything unchanged is shared.
     interior  level n    the last key of each child, and its id
 
 Source: prolly trees as in Noms (https://github.com/attic-labs/noms, "Prolly Trees: Probabilistic B-Trees") and Dolt
-(https://docs.dolthub.com/architecture/storage-engine/prolly-tree); boundaries by key hash, with hard limits, as in both.
+(https://docs.dolthub.com/architecture/storage-engine/prolly-tree); boundaries by key hash, with hard limits.
 """
 
 from __future__ import annotations
@@ -396,7 +396,7 @@ class _Writer:
     def _rechunk(self, root: bytes, level: int, edits: Edits) -> Edits:
         """Rewrite the chunks of one level that the edits fall into: what that changes one level up.
 
-        Rewriting goes on into the following chunk until a new boundary falls on an old one; from there all is as it was.
+        Rewriting goes on into the following chunk until a new boundary falls on an old one; all after it is as it was.
         """
         above: Edits = {}
         keys = sorted(edits)

@@ -201,13 +201,12 @@ class Conflict:
 
 
 class Choice(StrEnum):
-    """How a conflict is settled. STAGED: by what the transaction's staging of the key holds (resolved natively)."""
+    """How a conflict is settled. (A key is settled natively by writing to it in the merge's working set.)"""
 
     BASE = "base"
     OURS = "ours"
     THEIRS = "theirs"
     VALUE = "value"
-    STAGED = "staged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,14 +240,13 @@ class SourceKind(StrEnum):
 class Source:
     """Where a transaction's three-way changes come from: what `theirs` changed since `base` (commit ids).
 
-    `keys` limits it to prefixes; `items` to some items of the one key there. A restore's base is the head it meets.
+    `keys` limits it to prefixes. A restore's base is the head that it meets.
     """
 
     kind: SourceKind
     base: str | None
     theirs: str
     keys: tuple[Key, ...] = ()
-    items: tuple[str, ...] = ()
     default: Strategy = Strategy.NORMAL
     strategies: tuple[tuple[Key, Strategy], ...] = ()
 

@@ -195,6 +195,7 @@ publication = _owned(
     Column("key", LargeBinary, nullable=False),
     Column("published", LargeBinary, nullable=True),
     Column("target", LargeBinary, nullable=True),
+    Column("moving", LargeBinary, nullable=True),
     Column("found", LargeBinary, nullable=True),
     Column("seq", BigInteger, nullable=False),
     Column("state", Text, nullable=False),

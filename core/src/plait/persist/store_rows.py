@@ -15,13 +15,17 @@ from plait.persist.base import from_json, to_json
 from plait.persist.tx_rows import TxRows
 from plait.types import Key, Mode, Store
 
+NO_SNAPSHOT = b""
+"""What `moving` holds while a native head is being taken away."""
+
 
 @dataclass(frozen=True, slots=True)
 class Publication:
     """Where one native head is, and where it should be. `published`, `target`: ref_digests, None for absent.
 
-    `seq` is that of the ref's move which set the target; `state`: pending, done, busy or diverged; `found`: the
-    canonical bytes of what the head was found at, when diverged.
+    `moving` is what a claimed move sets the head to: whoever finds it after a crash finishes that very move first.
+    `seq` is that of the ref's move which set the target. `state`: idle, busy (a writer holds the head: later) or
+    diverged, and then `found` is the canonical bytes of what the head was found at.
     """
 
     store: str
@@ -30,11 +34,17 @@ class Publication:
     published: bytes | None
     target: bytes | None
     seq: int
-    state: str = "pending"
+    moving: bytes | None = None
+    state: str = "idle"
     found: bytes | None = None
     owner: str = ""
     lease_until_us: int = 0
     epoch: int = 0
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the native head is where it should be."""
+        return self.moving is None and self.published == self.target and self.state == "idle"
 
 
 class StoreRows(TxRows):
@@ -96,22 +106,28 @@ class StoreRows(TxRows):
         rows = self._all(schema.publication) if stores is None else self._in(schema.publication, "store", list(stores))
         return sorted((_to_publication(row) for row in rows), key=lambda found: (found.store, found.asset))
 
-    def put_publications(self, publications: Sequence[Publication]) -> None:
+    def publication(self, store: str, asset: str) -> Publication:
+        """Raises: NotFound."""
+        row = self._one(schema.publication, schema.publication.c.store == store, schema.publication.c.asset == asset)
+        if row is None:
+            raise NotFound(f"store {store!r} publishes no asset {asset!r}")
+        return _to_publication(row)
+
+    def set_targets(self, publications: Sequence[Publication]) -> None:
+        """Insert publications; of known ones change key, target and seq only, which no publisher writes."""
         rows = [_from_publication(publication) for publication in publications]
-        columns = [column.name for column in schema.publication.c if not column.primary_key]
-        self._upsert(schema.publication, rows, update=columns)
+        self._upsert(schema.publication, rows, update=("key", "target", "seq"))
 
     def swap_publication(self, before: Publication, after: Publication) -> bool:
-        """Change a publication if its owner, epoch and seq are still those of `before`."""
+        """Change what publishers write, if owner and epoch are still those of `before`."""
         column = schema.publication.c
-        values = _from_publication(after)
-        del values["store"], values["asset"]
+        written = ("published", "moving", "found", "state", "owner", "lease_until_us", "epoch")
+        values = {name: value for name, value in _from_publication(after).items() if name in written}
         where = (
             column.store == before.store,
             column.asset == before.asset,
             column.owner == before.owner,
             column.epoch == before.epoch,
-            column.seq == before.seq,
         )
         return self._update(schema.publication, values, *where) == 1
 
@@ -160,6 +176,7 @@ def _from_publication(publication: Publication) -> dict[str, object]:
         "key": encode_key(publication.key),
         "published": publication.published,
         "target": publication.target,
+        "moving": publication.moving,
         "found": publication.found,
         "seq": publication.seq,
         "state": publication.state,
@@ -176,6 +193,7 @@ def _to_publication(row: sa.Row[Any]) -> Publication:
         key=decode_key(row.key),
         published=row.published,
         target=row.target,
+        moving=row.moving,
         seq=row.seq,
         state=row.state,
         found=row.found,

@@ -6,13 +6,14 @@ answer tells how theirs' ids map onto the merged table's, so that no file is eve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, TypeVar
 
 from plait.errors import InvalidArgument, Unsupported
 from plait.types import Choice, Conflict, ConflictKind, Json, Resolution
+
 from plait_iceberg.fields import current_schema, last_column_id, origins, renumber, schemas
 from plait_iceberg.metadata import Document, Metadata
 
@@ -46,7 +47,7 @@ class Decisions:
             self.conflict(item, base, ours, theirs, kind, detail)
             return ours
         if resolution.choice is Choice.VALUE:
-            if isinstance(base, str | None) and isinstance(resolution.value, str | None):
+            if item.startswith("property:") and isinstance(resolution.value, str | None):
                 return resolution.value  # type: ignore[return-value]
             raise InvalidArgument(f"{item} cannot be resolved by a value", remedy="choose ours, theirs or base")
         return {Choice.BASE: base, Choice.OURS: ours, Choice.THEIRS: theirs}[resolution.choice]
@@ -93,8 +94,8 @@ def evolve(base: Metadata, ours: Metadata, theirs: Metadata, decisions: Decision
     merged.columns = _map_columns(base.document, ours.document, theirs.document)
     merged.rewrite = _must_rewrite(base.document, ours.document, theirs.document, merged.columns)
     _merge_schema(merged, base.document, ours.document, theirs.document, decisions)
-    _merge_numbered(merged, _SPECS, base.document, theirs.document, decisions)
-    _merge_numbered(merged, _SORT_ORDERS, base.document, theirs.document, decisions)
+    merged.specs = _merge_numbered(merged, _SPECS, base.document, theirs.document, decisions)
+    merged.sort_orders = _merge_numbered(merged, _SORT_ORDERS, base.document, theirs.document, decisions)
     _check_sources(merged, decisions)
     _merge_properties(merged, base, ours, theirs, decisions)
     _merge_refs(merged, base.document, ours.document, theirs.document)
@@ -125,7 +126,7 @@ def _lineage_is_known(base: Metadata, ours: Metadata, theirs: Metadata, decision
 
 
 def _map_columns(base: Document, ours: Document, theirs: Document) -> dict[int, int]:
-    """theirs' column id → merged id: itself where it is free or means the same, ours' of the same name, else a new one."""
+    """theirs' column id → merged id: itself where free or meaning the same, ours' of the same name, else a new one."""
     before, here, there = origins(base), origins(ours), origins(theirs)
     fresh = count(max(last_column_id(ours), last_column_id(theirs)) + 1)
     current = current_schema(ours)["fields"]
@@ -139,7 +140,7 @@ def _map_columns(base: Document, ours: Document, theirs: Document) -> dict[int, 
     for field_id, origin in there.items():
         if field_id in mapped:
             continue
-        same = here.get(field_id) == origin
+        same = field_id in before or here.get(field_id) == origin
         mapped[field_id] = field_id if same or field_id > last_column_id(ours) else next(fresh)
     return mapped
 
@@ -182,7 +183,7 @@ def _merge_schema(merged: Evolved, base: Document, ours: Document, theirs: Docum
     here = {one["id"]: one for one in o["fields"]}
     there = {columns[one["id"]]: renumber(one, columns.__getitem__) for one in t["fields"]}
     fields: list[Document] = []
-    for field_id in {**here, **there}:
+    for field_id in {**there, **here} if list(here) == list(old) else {**here, **there}:
         one = _merge_column(old.get(field_id), here.get(field_id), there.get(field_id), decisions)
         if one is not None:
             fields.append(one)
@@ -253,19 +254,11 @@ class _Numbered:
     default: str
     item: str
     attributes: tuple[str, ...]
-    mapping: Callable[[Evolved], dict[int, int]]
 
 
-_SPECS = _Numbered(
-    "partition-specs", "spec-id", "default-spec-id", "partition", ("transform", "name"), lambda merged: merged.specs
-)
+_SPECS = _Numbered("partition-specs", "spec-id", "default-spec-id", "partition", ("transform", "name"))
 _SORT_ORDERS = _Numbered(
-    "sort-orders",
-    "order-id",
-    "default-sort-order-id",
-    "sort",
-    ("transform", "direction", "null-order"),
-    lambda merged: merged.sort_orders,
+    "sort-orders", "order-id", "default-sort-order-id", "sort", ("transform", "direction", "null-order")
 )
 
 _Definition = tuple[tuple[Any, ...], ...]
@@ -287,28 +280,37 @@ def _default(kind: _Numbered, document: Document, columns: Mapping[int, int]) ->
 
 def _merge_numbered(
     merged: Evolved, kind: _Numbered, base: Document, theirs: Document, decisions: Decisions
-) -> None:
+) -> dict[int, int]:
+    """Hold all that either side defines, choose the default three-way; theirs' numbers → merged ones.
+
+    A number that means the same in both stays, since delete files find their data files by it.
+    """
     listed = list(merged.document.get(kind.listed, ()))
-    numbers = {_define(kind, one, {}): one[kind.number] for one in listed}
+    defined = {one[kind.number]: _define(kind, one, {}) for one in listed}
     ours_default = _default(kind, merged.document, {})
+    numbers = {definition: number for number, definition in defined.items()}
+    numbers[ours_default] = merged.document.get(kind.default, 0)
+    mapped: dict[int, int] = {}
     for one in theirs.get(kind.listed, ()):
-        definition = _define(kind, one, merged.columns)
+        definition, number = _define(kind, one, merged.columns), one[kind.number]
+        if defined.get(number) == definition:
+            mapped[number] = number
+            continue
         if definition not in numbers:
-            number = max((known[kind.number] for known in listed), default=-1) + 1
-            listed.append({**one, kind.number: number, "fields": list(_renumbered_parts(merged, kind, one, listed))})
-            numbers[definition] = number
-        kind.mapping(merged)[one[kind.number]] = numbers[definition]
+            free = 0 if 0 not in defined else max(defined) + 1
+            listed.append({**one, kind.number: free, "fields": list(_renumbered_parts(merged, one, listed))})
+            defined[free], numbers[definition] = definition, free
+        mapped[number] = numbers[definition]
     merged.document[kind.listed] = listed
     theirs_default = _default(kind, theirs, merged.columns)
     chosen = decisions.three_way(
         kind.item, _default(kind, base, {}), ours_default, theirs_default, ConflictKind.SCHEMA_CHANGED
     )
-    merged.document[kind.default] = numbers.get(chosen, merged.document.get(kind.default, 0))
+    merged.document[kind.default] = numbers.get(chosen, numbers[ours_default])
+    return mapped
 
 
-def _renumbered_parts(
-    merged: Evolved, kind: _Numbered, one: Document, listed: Sequence[Document]
-) -> Iterator[Document]:
+def _renumbered_parts(merged: Evolved, one: Document, listed: Sequence[Document]) -> Iterator[Document]:
     """Theirs' fields with merged column ids; a partition field keeps the id that ours gave to the same field."""
     known = {
         (part["source-id"], part["transform"], part.get("name")): part.get("field-id")
@@ -346,9 +348,7 @@ def _nested_ids(document: Document) -> Iterator[int]:
 # -- properties and refs -----------------------------------------------------------------------------------------------
 
 
-def _merge_properties(
-    merged: Evolved, base: Metadata, ours: Metadata, theirs: Metadata, decisions: Decisions
-) -> None:
+def _merge_properties(merged: Evolved, base: Metadata, ours: Metadata, theirs: Metadata, decisions: Decisions) -> None:
     properties: dict[str, str] = {}
     for name in sorted({*base.properties, *ours.properties, *theirs.properties}):
         value = decisions.three_way(

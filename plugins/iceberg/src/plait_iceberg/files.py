@@ -11,11 +11,10 @@ from pathlib import PurePosixPath
 from typing import TypeAlias
 
 import pyarrow.fs as pafs
-from pyiceberg.io import InputFile, OutputFile
-from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
-
 from plait.errors import InvalidArgument, NotFound, PermissionDenied, StoreUnavailable, Unsupported
 from plait.types import Item
+from pyiceberg.io import InputFile, OutputFile
+from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
 
 Failpoint: TypeAlias = Callable[[str], None]
 

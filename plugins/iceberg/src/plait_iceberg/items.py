@@ -19,7 +19,6 @@ from collections.abc import Mapping, Sequence
 from typing import Final, TypeVar
 
 import pyarrow as pa
-
 from plait.codec import pack
 from plait.errors import InvalidArgument
 from plait.types import Json
@@ -100,7 +99,7 @@ def from_json(value: Json, kind: pa.DataType, column: str) -> object:
         raise InvalidArgument(f"column {column!r} cannot hold {value!r}: its type is {kind}") from error
 
 
-def _from_json(value: Json, kind: pa.DataType) -> object:  # noqa: PLR0911 - one line per type
+def _from_json(value: Json, kind: pa.DataType) -> object:
     types = pa.types
     if value is None:
         return None

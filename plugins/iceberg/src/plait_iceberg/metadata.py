@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, TypeAlias
 
+from plait.errors import Corrupt, InvalidArgument, NotFound, Unsupported
+from plait.types import SnapshotRef, Staging
 from pydantic import ValidationError as ModelError
 from pyiceberg.exceptions import ValidationError
 from pyiceberg.schema import Schema
@@ -19,8 +21,6 @@ from pyiceberg.table.locations import load_location_provider
 from pyiceberg.table.metadata import TableMetadata, TableMetadataUtil
 from pyiceberg.view.metadata import ViewMetadata
 
-from plait.errors import Corrupt, InvalidArgument, NotFound, Unsupported
-from plait.types import SnapshotRef, Staging
 from plait_iceberg.files import Files
 
 Document: TypeAlias = "dict[str, Any]"

@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
+from plait.errors import InvalidArgument, Unsupported
+from plait.types import ItemChangeKind, Json
 from pyiceberg.exceptions import ResolveError
 from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.io.pyarrow import ArrowScan, schema_to_pyarrow
 from pyiceberg.schema import Schema
 from pyiceberg.table.metadata import TableMetadata
 
-from plait.errors import InvalidArgument, Unsupported
-from plait.types import ItemChangeKind, Json
 from plait_iceberg.files import translated
 from plait_iceberg.items import from_json, hashed_item, keyed_item, to_json
 from plait_iceberg.manifests import Held, ManifestReader, scan_tasks
@@ -147,7 +147,7 @@ def difference(before: pa.Table, after: pa.Table) -> tuple[pa.Table, pa.Table]:
 
 @dataclass(frozen=True, slots=True)
 class RowChange:
-    """One row between two versions. `after_index` is its place among the added rows, `before_index` among the removed."""
+    """One row between two versions. `before_index` is its place among removed rows, `after_index` among added ones."""
 
     item: str
     order: tuple[tuple[bool, object], ...]

@@ -1,0 +1,413 @@
+"""From a working set to a commit: seal, prepare, join with the head, ask the gates, propose.
+
+Prepares run side by side. When the head moved meanwhile, writers to the same key queue in its lane and merge onto what
+came before them, so that all of them succeed without retries of their own. Whatever fails, the working set is kept.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from plait import limits
+from plait.codec import decode_conflict, decode_key, decode_resolution, encode_conflict, encode_key, optional_digest
+from plait.commit_point import CommitRequest, unpack_value
+from plait.errors import CommitConflict, OutcomeUnknown
+from plait.failpoint import failpoint
+from plait.gates import Gates
+from plait.graph import RowNodes, load_snapshots
+from plait.lanes import Lanes
+from plait.persist import Rows
+from plait.persist.tx_rows import conflict_item
+from plait.refspec import format_key
+from plait.threeway import Candidate, Outcome, ThreeWay
+from plait.transaction import Transactions, entries_at
+from plait.tree import Tree
+from plait.types import (
+    Change,
+    Commit,
+    Conflict,
+    Delete,
+    Entry,
+    Key,
+    Operation,
+    Participant,
+    Proposal,
+    Put,
+    Resolution,
+    SnapshotRef,
+    Source,
+    SourceKind,
+    Strategy,
+    Tx,
+    TxState,
+    Unchanged,
+)
+
+if TYPE_CHECKING:
+    from plait.catalog import Catalog
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A joined working set: what it would commit onto this head. `changes` are against the head."""
+
+    head: str
+    operations: tuple[Operation, ...]
+    conflicts: tuple[Conflict, ...]
+    made: Mapping[Key, SnapshotRef]
+    changes: tuple[Change, ...]
+
+
+class Coordinator:
+    """Commits working sets. Thread-safe; holds no state but the lanes."""
+
+    def __init__(
+        self,
+        transactions: Transactions,
+        gates: Gates,
+        executor: Executor,
+        catalog: Callable[[], Catalog],
+        native_ref: Callable[[str, str], bool],
+    ) -> None:
+        """`native_ref(store, ref)`: whether moves of the ref are published to the store's native heads."""
+        self._transactions = transactions
+        self._repository = transactions.repository
+        self._sequencer = transactions.sequencer
+        self._gates = gates
+        self._executor = executor
+        self._catalog = catalog
+        self._native_ref = native_ref
+        self._lanes = Lanes()
+        self._running: dict[str, Future[Commit]] = {}
+        self._running_lock = threading.Lock()
+
+    def commit(
+        self,
+        tx_id: str,
+        *,
+        message: str | None = None,
+        author: str = "",
+        properties: Mapping[str, str] | None = None,
+        unchanged: Sequence[Key] = (),
+        allow_empty: bool = False,
+    ) -> Commit:
+        """Make a working set one commit. `unchanged`: keys that must still hold what its base holds.
+
+        Raises: CommitConflict (listed, and kept with the working set), ProposalRejected, TransactionClosed, and what
+        stores raise while preparing; the working set is open again then. OutcomeUnknown: repeat.
+        Repeat: the same commit, once it is there.
+        """
+        with self._running_lock:
+            running = self._running.get(tx_id)
+            if running is None:
+                mine: Future[Commit] = Future()
+                self._running[tx_id] = mine
+        if running is not None:
+            # The same transaction is being committed here already: a caller who lost the answer asks again.
+            return running.result()
+        try:
+            commit = self._commit(tx_id, message, author, properties or {}, unchanged, allow_empty)
+        except BaseException as error:
+            mine.set_exception(error)
+            raise
+        else:
+            mine.set_result(commit)
+            return commit
+        finally:
+            with self._running_lock:
+                del self._running[tx_id]
+
+    def _commit(
+        self,
+        tx_id: str,
+        message: str | None,
+        author: str,
+        properties: Mapping[str, str],
+        unchanged: Sequence[Key],
+        allow_empty: bool,
+    ) -> Commit:
+        with self._repository.read() as rows:
+            known = rows.txs([tx_id]).get(tx_id)
+            if known is not None and known.state is TxState.COMMITTED and known.commit is not None:
+                return rows.commit(known.commit)
+        if known is not None and known.state is TxState.SEALED and known.owner == self._transactions.owner:
+            # Sealed by this process, but by no call that still runs: its outcome was unknown, now it is known.
+            self._transactions.unseal(known)
+        sealed = self._transactions.seal(tx_id)
+        described = replace(
+            sealed,
+            message=sealed.message if message is None else message,
+            properties={**sealed.properties, **properties},
+        )
+        try:
+            participants = self.prepare(sealed)
+            return self._land(described, participants, author=author, unchanged=unchanged, allow_empty=allow_empty)
+        except OutcomeUnknown:
+            # Nobody knows whether it is committed: its rows will tell whoever asks again, or recovery.
+            raise
+        except BaseException:
+            self._transactions.unseal(sealed)
+            raise
+
+    def prepare(self, sealed: Tx) -> list[Participant]:
+        """Every participant with its vote, stores side by side. Repeat: the same votes for the same attempt."""
+        participants = self._transactions.participants(sealed.id)
+        by_store: dict[str, list[Participant]] = {}
+        for participant in participants:
+            if participant.staging is not None:
+                by_store.setdefault(participant.key[0], []).append(participant)
+        calls = {
+            store: self._executor.submit(
+                self._transactions.adapters.get(store).prepare,
+                sealed.id,
+                sealed.attempt,
+                {participant.key: participant.staging for participant in staged if participant.staging is not None},
+            )
+            for store, staged in by_store.items()
+        }
+        votes: dict[Key, SnapshotRef | None] = {}
+        errors = []
+        for call in calls.values():
+            try:
+                votes.update(call.result())
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+        failpoint("coordinator.prepared")
+        voted = [
+            replace(
+                participant,
+                attempt=sealed.attempt,
+                prepared=votes.get(participant.key),
+                dropped=participant.dropped or (participant.key in votes and votes[participant.key] is None),
+            )
+            for participant in participants
+        ]
+        with self._repository.write() as rows:
+            rows.put_participants(voted)
+        failpoint("coordinator.voted")
+        return voted
+
+    def plan(self, tx: Tx, participants: Sequence[Participant]) -> Plan:
+        """Join a working set with its ref's head as it stands now; conflicts are part of the answer."""
+        with self._repository.read() as rows:
+            tree = self._tree(rows)
+            head = rows.commit(rows.ref(tx.ref).head)
+            source = list(self._source_candidates(rows, tree, tx.source, head)) if tx.source else []
+            own = [candidate for participant in participants if (candidate := _own(participant)) is not None]
+            keys = [candidate.key for candidate in [*source, *own]]
+            ours = entries_at(rows, tree, head.root, keys)
+            resolutions = _resolutions(rows, tx.id)
+        join = ThreeWay(
+            tx=tx.id,
+            attempt=tx.attempt,
+            adapter=self._transactions.adapters.get,
+            bound=lambda store: self._native_ref(store, tx.ref),
+            default=tx.source.default if tx.source else Strategy.NORMAL,
+            strategies=dict(tx.source.strategies) if tx.source else {},
+            resolutions=resolutions,
+        )
+        outcome = _join_both(join, source, own, ours)
+        changes = tuple(_change(operation, ours) for operation in outcome.operations)
+        return Plan(head.id, tuple(outcome.operations), tuple(outcome.conflicts), outcome.made, changes)
+
+    def _land(
+        self,
+        tx: Tx,
+        participants: Sequence[Participant],
+        *,
+        author: str,
+        unchanged: Sequence[Key],
+        allow_empty: bool,
+    ) -> Commit:
+        reads = self._reads(tx, unchanged)
+        with ExitStack() as lanes:
+            for round_number in range(limits.MERGE_ROUNDS_MAX):
+                plan = self.plan(tx, participants)
+                if plan.conflicts:
+                    raise self._conflicted(tx, plan.conflicts)
+                self._own_made(tx, plan.made)
+                proposal = Proposal(
+                    ref=tx.ref,
+                    operations=_with_reads(plan.operations, reads),
+                    message=tx.message,
+                    author=author,
+                    properties=tx.properties,
+                    session=tx.session,
+                    incarnation=tx.incarnation,
+                    tx=tx.id,
+                    attempt=tx.attempt,
+                    merged_parents=tx.merged_parents,
+                    allow_empty=allow_empty,
+                )
+                try:
+                    return self.propose(proposal, plan.changes)
+                except CommitConflict as error:
+                    moved = {conflict.key for conflict in error.conflicts} - {()}
+                    if not moved or moved & {read.key for read in reads}:
+                        raise
+                    if round_number == 0:
+                        lanes.enter_context(self._lanes.hold(tx.ref, sorted(moved, key=encode_key)))
+        raise CommitConflict(
+            f"{tx.ref!r} moved {limits.MERGE_ROUNDS_MAX} times while this commit was being merged onto it",
+            conflicts=(),
+            remedy="commit again",
+        )
+
+    def propose(self, proposal: Proposal, changes: Sequence[Change]) -> Commit:
+        """Ask the gates, then go to the commit point."""
+        if self._gates.are_there:
+            reads = self._gates.check(proposal, changes, self._catalog())
+            proposal = replace(proposal, operations=_with_reads(proposal.operations, reads))
+        failpoint("coordinator.before_commit_point")
+        commit = self._sequencer.do(CommitRequest(proposal))
+        failpoint("coordinator.after_commit_point")
+        return commit
+
+    # -- parts -------------------------------------------------------------------------------------------------------
+
+    def _reads(self, tx: Tx, keys: Sequence[Key]) -> tuple[Unchanged, ...]:
+        if not keys:
+            return ()
+        with self._repository.read() as rows:
+            held = entries_at(rows, self._tree(rows), rows.commit(tx.base).root, keys)
+        return tuple(Unchanged(key, optional_digest(held[key].snapshot if key in held else None)) for key in keys)
+
+    def _source_candidates(self, rows: Rows, tree: Tree, source: Source, head: Commit) -> Iterator[Candidate]:
+        """What the source's theirs changed since its base, in key order."""
+        theirs = rows.commit(source.theirs)
+        if source.kind is SourceKind.RESTORE:
+            base_root = head.root
+        else:
+            base_root = tree.empty if source.base is None else rows.commit(source.base).root
+        prefixes = [encode_key(key) for key in source.keys] or [b""]
+        changes = [change for prefix in prefixes for change in tree.diff(base_root, theirs.root, prefix=prefix)]
+        values = {value for change in changes for value in (change.before, change.after) if value is not None}
+        snapshots = load_snapshots(rows, {unpack_value(value)[1] for value in values})
+        for change in changes:
+            key = decode_key(change.key)
+            yield Candidate(key, _entry(key, change.before, snapshots), _entry(key, change.after, snapshots))
+
+    def _own_made(self, tx: Tx, made: Mapping[Key, SnapshotRef]) -> None:
+        """Record merged snapshots as this transaction's, so that the commit point accepts and recovery finds them."""
+        if not made:
+            return
+        with self._repository.write() as rows:
+            known = {participant.key: participant for participant in rows.participants(tx.id, list(made))}
+            rows.put_participants(
+                [
+                    replace(known.get(key, Participant(tx.id, key, None)), attempt=tx.attempt, prepared=snapshot)
+                    for key, snapshot in made.items()
+                ]
+            )
+        failpoint("coordinator.merged")
+
+    def _conflicted(self, tx: Tx, conflicts: Sequence[Conflict]) -> CommitConflict:
+        """Keep the conflicts with the working set, and say what to do."""
+        with self._repository.write() as rows:
+            settled = [(position, body, kept) for position, body, kept in rows.conflicts(tx.id) if kept is not None]
+            rows.delete_conflicts(tx.id)
+            first = max((position for position, _, _ in settled), default=-1) + 1
+            known = [
+                {**_conflict_row(position, decode_conflict(body)), "resolution": kept}
+                for position, body, kept in settled
+            ]
+            fresh = [_conflict_row(first + place, conflict) for place, conflict in enumerate(conflicts)]
+            taken = {(row["key"], row["item"]) for row in fresh}
+            rows.put_conflicts(tx.id, [row for row in known if (row["key"], row["item"]) not in taken] + fresh)
+        first_names = ", ".join(format_key(conflict.key) for conflict in conflicts[:3])
+        return CommitConflict(
+            f"{len(conflicts)} conflicts with {tx.ref!r}, the first at {first_names}",
+            conflicts=conflicts,
+            remedy=f"see 'plait conflicts {tx.name or tx.id}', settle them with 'plait resolve', then commit again",
+            details={"tx": tx.id},
+        )
+
+    def _tree(self, rows: Rows) -> Tree:
+        return Tree(RowNodes(rows), salt=self._repository.salt, cache=self._transactions.cache)
+
+
+def _own(participant: Participant) -> Candidate | None:
+    """What a participant changed by its own writes; None when it did not."""
+    if participant.dropped:
+        return Candidate(participant.key, participant.base, None) if participant.base is not None else None
+    if participant.staging is None or participant.prepared is None:
+        return None
+    base = participant.base
+    if base is not None and base.snapshot == participant.prepared:
+        return None
+    content_id = base.content_id if base is not None else participant.content_id or ""
+    return Candidate(participant.key, base, Entry(participant.key, content_id, participant.prepared))
+
+
+def _join_both(
+    join: ThreeWay, source: Sequence[Candidate], own: Sequence[Candidate], ours: Mapping[Key, Entry]
+) -> Outcome:
+    """First what the source changed, then the user's own writes on top of it; those settle conflicts of their keys."""
+    first = join.join(source, ours)
+    written = {candidate.key for candidate in own}
+    between = dict(ours)
+    for operation in first.operations:
+        if isinstance(operation, Put):
+            between[operation.key] = Entry(operation.key, operation.content_id or "", operation.snapshot)
+        else:
+            between.pop(operation.key, None)
+    second = join.join(own, between)
+    overwritten = {operation.key for operation in second.operations}
+    expected = {key: optional_digest(entry.snapshot) for key, entry in ours.items()}
+    outcome = Outcome(
+        operations=[operation for operation in first.operations if operation.key not in overwritten],
+        conflicts=[conflict for conflict in first.conflicts if conflict.key not in written] + second.conflicts,
+        made={**first.made, **second.made},
+    )
+    for operation in second.operations:
+        if isinstance(operation, Delete) and operation.key not in ours:
+            continue
+        outcome.operations.append(replace(operation, expected=expected.get(operation.key)))
+    outcome.operations.sort(key=lambda operation: encode_key(operation.key))
+    return outcome
+
+
+def _with_reads(operations: Sequence[Operation], reads: Sequence[Unchanged]) -> tuple[Operation, ...]:
+    """Operations and what must not have changed; a key that is written checks its expected value anyway."""
+    written = {operation.key for operation in operations}
+    return (*operations, *(read for read in reads if read.key not in written))
+
+
+def _change(operation: Operation, ours: Mapping[Key, Entry]) -> Change:
+    after = None
+    if isinstance(operation, Put):
+        after = Entry(operation.key, operation.content_id or "", operation.snapshot)
+    return Change(operation.key, ours.get(operation.key), after)
+
+
+def _entry(key: Key, value: bytes | None, snapshots: Mapping[bytes, SnapshotRef]) -> Entry | None:
+    if value is None:
+        return None
+    content_id, digest = unpack_value(value)
+    return Entry(key, content_id, snapshots[digest])
+
+
+def _conflict_row(position: int, conflict: Conflict) -> dict[str, object]:
+    return {
+        "key": encode_key(conflict.key),
+        "item": conflict_item(conflict.item),
+        "position": position,
+        "body": encode_conflict(conflict),
+        "resolution": None,
+    }
+
+
+def _resolutions(rows: Rows, tx: str) -> dict[Key, list[Resolution]]:
+    found: dict[Key, list[Resolution]] = {}
+    for _, _, kept in rows.conflicts(tx):
+        if kept is not None:
+            resolution = decode_resolution(kept)
+            found.setdefault(resolution.key, []).append(resolution)
+    return found

@@ -1,0 +1,59 @@
+"""Gates: plugins that may refuse a commit before it happens. No lock is held, silence past the limit refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import TYPE_CHECKING
+
+from plait import limits
+from plait.errors import ProposalRejected
+from plait.hookspecs import Verdict
+from plait.plugins import Plugins
+from plait.types import Change, Proposal, Unchanged
+
+if TYPE_CHECKING:
+    from plait.catalog import Catalog
+
+
+class Gates:
+    """Asks every plugin that implements `plait_check_proposal`."""
+
+    def __init__(self, plugins: Plugins, executor: Executor, gate_us: int = limits.GATE_US_MAX) -> None:
+        self._plugins = plugins
+        self._executor = executor
+        self._gate_us = gate_us
+
+    @property
+    def are_there(self) -> bool:
+        return self._plugins.has("plait_check_proposal")
+
+    def check(self, proposal: Proposal, changes: Sequence[Change], catalog: Catalog) -> tuple[Unchanged, ...]:
+        """What the verdicts depend on beyond the proposal: it is committed only if that is unchanged.
+
+        Raises: ProposalRejected with the gate's name and reason: refused, failed, or too slow.
+        """
+        reads: list[Unchanged] = []
+        for gate in self._plugins.manager.hook.plait_check_proposal.get_hookimpls():
+            asked = {"proposal": proposal, "changes": changes, "catalog": catalog}
+            call = self._executor.submit(gate.function, **{name: asked[name] for name in gate.argnames})
+            try:
+                verdict: Verdict | None = call.result(timeout=self._gate_us / 1_000_000)  # type: ignore[assignment]
+            except FutureTimeoutError:
+                call.cancel()
+                raise ProposalRejected(
+                    f"gate {gate.plugin_name!r} did not answer within {self._gate_us // 1_000_000} s",
+                    remedy="repair or uninstall the gate; the working set is kept",
+                ) from None
+            except Exception as error:
+                raise ProposalRejected(
+                    f"gate {gate.plugin_name!r} failed: {error}",
+                    remedy="repair or uninstall the gate; the working set is kept",
+                ) from error
+            if verdict is None:
+                continue
+            if not verdict.allowed:
+                raise ProposalRejected(f"gate {gate.plugin_name!r} refused: {verdict.reason}", remedy=verdict.remedy)
+            reads.extend(verdict.reads)
+        return tuple(reads)

@@ -1,0 +1,173 @@
+"""Native heads follow the bound ref. What is wanted is compared with what is published, so a repeat does nothing.
+
+For each store with native heads: a cursor tells up to which head of the bound ref the publications have their targets.
+The tree diff from there to the head sets new targets, by asset (a rename is one move). Whoever claims a publication,
+by compare-and-swap, moves its head; DONE, BUSY (later) and DIVERGED (recorded, never overwritten) are its ends.
+Several moves in a row become one: native readers see each state that the ref rested in, not each that it passed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+from plait import limits
+from plait.adapter import Capability
+from plait.clock import Clock
+from plait.codec import decode_key, encode_key, encode_snapshot
+from plait.commit_point import unpack_value
+from plait.errors import NotFound, PlaitError
+from plait.failpoint import failpoint
+from plait.graph import RowNodes, load_snapshots
+from plait.persist import Repository, Rows
+from plait.persist.store_rows import NO_SNAPSHOT, Publication
+from plait.refspec import format_key
+from plait.stores import Adapters
+from plait.tree import NodeCache, Tree
+from plait.types import Mode, Move, PublishState, SnapshotRef, Store
+
+_log = logging.getLogger("plait.publisher")
+_MOVES_MAX = 8
+"""Moves of one head in one run: a ref that moves faster is caught up with in the next."""
+
+
+class Publisher:
+    """Publishes one repository's native heads. Thread-safe; a second publisher, anywhere, is harmless."""
+
+    def __init__(self, repository: Repository, adapters: Adapters, clock: Clock, cache: NodeCache, owner: str) -> None:
+        self._repository = repository
+        self._adapters = adapters
+        self._clock = clock
+        self._cache = cache
+        self._owner = owner
+
+    def follows(self, store: Store) -> bool:
+        """Whether plait moves native heads of this store."""
+        if store.mode is Mode.POINTER:
+            return False
+        return Capability.NATIVE_HEAD in self._adapters.plugins.adapter_class(store.kind).capabilities
+
+    def native_ref(self, store: str, ref: str) -> bool:
+        """Whether moves of this ref are published to the store's native heads."""
+        with self._repository.read() as rows:
+            found = rows.stores().get(store)
+        return found is not None and found.bound_ref == ref and self.follows(found)
+
+    def run(
+        self, stores: Iterable[str] | None = None, *, is_alive: Callable[[str], bool] = lambda owner: True
+    ) -> list[Publication]:
+        """Bring native heads of these stores (None: all) to their bound ref's head; the publications not done.
+
+        A store that is down leaves its publications pending and does not stop the others.
+        """
+        with self._repository.read() as rows:
+            followed = [store for store in rows.stores().values() if self.follows(store)]
+        wanted = followed if stores is None else [store for store in followed if store.name in set(stores)]
+        for store in wanted:
+            self._set_targets(store)
+            failpoint("publisher.targets_set")
+            for publication in self._unpublished(store.name):
+                self._advance(store, publication, is_alive)
+        return [found for store in wanted for found in self._unpublished(store.name)]
+
+    def _set_targets(self, store: Store) -> None:
+        """Turn the bound ref's moves since the cursor into targets; cursor and targets are one write."""
+        with self._repository.read() as rows:
+            if not self._is_behind(rows, store):
+                return
+        with self._repository.write() as rows:
+            try:
+                ref = rows.ref(store.bound_ref)
+            except NotFound:
+                return
+            cursor = rows.publish_cursor(store.name)
+            head = rows.commit(ref.head)
+            tree = Tree(RowNodes(rows), salt=self._repository.salt, cache=self._cache)
+            before = tree.empty if cursor is None else rows.commit(cursor[0]).root
+            known = {publication.asset: publication for publication in rows.publications([store.name])}
+            changed: dict[str, Publication] = {}
+            gone: dict[str, Publication] = {}
+            changes = list(tree.diff(before, head.root, prefix=encode_key((store.name,))))
+            digests = {unpack_value(v)[1] for c in changes for v in (c.before, c.after) if v is not None}
+            snapshots = load_snapshots(rows, digests)
+            for change in changes:
+                key = decode_key(change.key)
+                for value, into in ((change.before, gone), (change.after, changed)):
+                    if value is None:
+                        continue
+                    digest = unpack_value(value)[1]
+                    asset = snapshots[digest].asset
+                    start = known.get(asset) or Publication(store.name, asset, key, None, None, 0)
+                    target = digest if into is changed else None
+                    into[asset] = replace(start, key=key, target=target, seq=head.seq)
+            rows.set_targets(list({**gone, **changed}.values()))
+            rows.set_publish_cursor(store.name, head.id, head.seq)
+
+    def _is_behind(self, rows: Rows, store: Store) -> bool:
+        ref = rows.refs_named([store.bound_ref]).get(store.bound_ref)
+        cursor = rows.publish_cursor(store.name)
+        return ref is not None and (cursor is None or cursor[0] != ref.head)
+
+    def _unpublished(self, store: str) -> list[Publication]:
+        with self._repository.read() as rows:
+            return [found for found in rows.publications([store]) if not found.is_done]
+
+    def _advance(self, store: Store, publication: Publication, is_alive: Callable[[str], bool]) -> None:
+        """Make the moves that bring one head to its target, finishing first what a dead publisher began."""
+        for _ in range(_MOVES_MAX):
+            claimed = self._claim(publication, is_alive)
+            if claimed is None:
+                return
+            failpoint("publisher.claimed")
+            settled = self._publish(store, claimed)
+            with self._repository.write() as rows:
+                if not rows.swap_publication(claimed, settled):
+                    return  # Another publisher took over when the lease had run out: the rest is its job.
+                publication = rows.publication(store.name, settled.asset)
+            if publication.is_done or publication.moving is not None or publication.state != "idle":
+                return
+
+    def _claim(self, publication: Publication, is_alive: Callable[[str], bool]) -> Publication | None:
+        """Become the one owner of a publication, or None: somebody else is at it, or it waits to be adopted."""
+        now = self._clock.now_us()
+        if publication.state == "diverged":
+            return None
+        if publication.owner and publication.lease_until_us > now and is_alive(publication.owner):
+            return None
+        claimed = replace(
+            publication,
+            owner=self._owner,
+            lease_until_us=now + limits.LEASE_US,
+            epoch=publication.epoch + 1,
+            moving=(publication.target or NO_SNAPSHOT) if publication.moving is None else publication.moving,
+        )
+        with self._repository.write() as rows:
+            return claimed if rows.swap_publication(publication, claimed) else None
+
+    def _publish(self, store: Store, claimed: Publication) -> Publication:
+        """Move the head; the publication as it is to be recorded then."""
+        with self._repository.read() as rows:
+            digests = [digest for digest in (claimed.published, claimed.moving) if digest]
+            snapshots = load_snapshots(rows, digests)
+        before, after = _look_up(snapshots, claimed.published), _look_up(snapshots, claimed.moving)
+        free = replace(claimed, owner="", lease_until_us=0)
+        try:
+            published = self._adapters.get(store.name).publish(
+                {claimed.key: Move(before, after, seq=claimed.seq, epoch=claimed.epoch)}
+            )[claimed.key]
+        except PlaitError as error:
+            # Left as it is, and free to be claimed: the store may be back the next time.
+            _log.warning("publishing %s failed: %s", format_key(claimed.key), error)
+            return free
+        failpoint("publisher.moved")
+        if published.state is PublishState.DONE:
+            return replace(free, published=claimed.moving or None, moving=None, state="idle", found=None)
+        if published.state is PublishState.BUSY:
+            return replace(free, state="busy")
+        found = None if published.found is None else encode_snapshot(published.found)
+        return replace(free, state="diverged", found=found)
+
+
+def _look_up(snapshots: Mapping[bytes, SnapshotRef], digest: bytes | None) -> SnapshotRef | None:
+    return snapshots[digest] if digest else None

@@ -1,0 +1,184 @@
+"""The one operation under commit, merge, cherry-pick, revert, restore and adopt: three-way, key by key.
+
+    candidate    what theirs changed since base, one key
+    ours         what the ref's head holds there
+
+One side unchanged: the other is the content. Both changed: equal content is no conflict, otherwise the adapter merges
+it natively or it is a conflict. What a bound ref receives must natively succeed what it holds (`Adapter.succeed`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from plait.adapter import Adapter, Capability
+from plait.codec import ref_digest
+from plait.commit_point import describe
+from plait.types import (
+    Choice,
+    Conflict,
+    Conflicted,
+    ConflictKind,
+    Delete,
+    Entry,
+    Key,
+    Merged,
+    Operation,
+    Put,
+    Resolution,
+    SnapshotRef,
+    Strategy,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One key that theirs changed since base."""
+
+    key: Key
+    base: Entry | None
+    theirs: Entry | None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What to commit. `made`: snapshots that merging or succeeding prepared, which the transaction must own."""
+
+    operations: list[Operation] = field(default_factory=list)
+    conflicts: list[Conflict] = field(default_factory=list)
+    made: dict[Key, SnapshotRef] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ThreeWay:
+    """The joining of candidates with a head. `bound(store)` says whether the ref moves that store's native heads."""
+
+    tx: str
+    attempt: int
+    adapter: Callable[[str], Adapter]
+    bound: Callable[[str], bool]
+    default: Strategy = Strategy.NORMAL
+    strategies: Mapping[Key, Strategy] = field(default_factory=dict)
+    resolutions: Mapping[Key, Sequence[Resolution]] = field(default_factory=dict)
+
+    def join(self, candidates: Iterable[Candidate], ours: Mapping[Key, Entry]) -> Outcome:
+        """Decide every candidate. Conflicts come in key order, and with them the operations of all other keys.
+
+        Repeat: the same outcome for the same (tx, attempt) and arguments.
+        """
+        outcome = Outcome()
+        for candidate in candidates:
+            self._decide(candidate, ours.get(candidate.key), outcome)
+        return outcome
+
+    def _decide(self, candidate: Candidate, ours: Entry | None, outcome: Outcome) -> None:
+        key, base, theirs = candidate.key, candidate.base, candidate.theirs
+        strategy = self.strategies.get(key, self.default)
+        if strategy is Strategy.DROP or _same(ours, theirs):
+            return
+        if _same(ours, base):
+            self._take(key, ours, theirs, outcome)
+            return
+        resolutions = self.resolutions.get(key, ())
+        whole = next((resolution for resolution in resolutions if resolution.item is None), None)
+        if whole is not None:
+            sides = {Choice.OURS: ours, Choice.THEIRS: theirs, Choice.BASE: base}
+            if whole.choice in sides:
+                self._take(key, ours, sides[whole.choice], outcome)
+                return
+        conflicts: Sequence[Conflict] = [_key_conflict(candidate, ours)]
+        if ours is not None and theirs is not None and _same_asset(base, ours, theirs):
+            merged = self._merge(key, base, ours, theirs, strategy, resolutions)
+            if isinstance(merged, Merged):
+                self._put(key, ours, Entry(key, ours.content_id, merged.snapshot), outcome)
+                return
+            conflicts = merged.conflicts or conflicts
+        if strategy in (Strategy.OURS, Strategy.THEIRS):
+            self._take(key, ours, ours if strategy is Strategy.OURS else theirs, outcome)
+        else:
+            outcome.conflicts.extend(conflicts)
+
+    def _merge(
+        self,
+        key: Key,
+        base: Entry | None,
+        ours: Entry,
+        theirs: Entry,
+        strategy: Strategy,
+        resolutions: Sequence[Resolution],
+    ) -> Merged | Conflicted:
+        adapter = self.adapter(key[0])
+        if Capability.MERGE not in adapter.capabilities:
+            return Conflicted(())
+        base_snapshot = None if base is None else base.snapshot
+
+        def merge(resolutions: Sequence[Resolution]) -> Merged | Conflicted:
+            merged = adapter.merge(
+                self.tx,
+                self.attempt,
+                base=base_snapshot,
+                ours=ours.snapshot,
+                theirs=theirs.snapshot,
+                resolutions=resolutions,
+            )
+            if isinstance(merged, Conflicted):
+                # Adapters know items, not keys.
+                return Conflicted(tuple(replace(conflict, key=key) for conflict in merged.conflicts))
+            return merged
+
+        merged = merge(resolutions)
+        if isinstance(merged, Conflicted) and strategy in (Strategy.OURS, Strategy.THEIRS):
+            choice = Choice(strategy.value)
+            settled = [Resolution(key, conflict.item, choice) for conflict in merged.conflicts]
+            if all(resolution.item is not None for resolution in settled):
+                merged = merge([*resolutions, *settled])
+        return merged
+
+    def _take(self, key: Key, ours: Entry | None, content: Entry | None, outcome: Outcome) -> None:
+        """The key gets this content, in a snapshot that natively succeeds ours."""
+        if _same(ours, content):
+            return
+        if content is None:
+            assert ours is not None
+            outcome.operations.append(Delete(key, ref_digest(ours.snapshot)))
+            return
+        snapshot = content.snapshot
+        if ours is not None and self.bound(key[0]) and ours.snapshot.asset == snapshot.asset:
+            adapter = self.adapter(key[0])
+            if Capability.NATIVE_HEAD in adapter.capabilities:
+                snapshot = adapter.succeed(self.tx, self.attempt, onto=ours.snapshot, content=snapshot)
+        self._put(key, ours, Entry(key, content.content_id, snapshot), outcome, made=snapshot != content.snapshot)
+
+    def _put(self, key: Key, ours: Entry | None, entry: Entry, outcome: Outcome, *, made: bool = True) -> None:
+        expected = None if ours is None else ref_digest(ours.snapshot)
+        outcome.operations.append(Put(key, entry.snapshot, expected, entry.content_id))
+        if made:
+            outcome.made[key] = entry.snapshot
+
+
+def _same(one: Entry | None, other: Entry | None) -> bool:
+    """Whether two sides hold the same content: the same asset at equal native digests."""
+    if one is None or other is None:
+        return one is other
+    left, right = one.snapshot, other.snapshot
+    return (left.store, left.asset, left.digest) == (right.store, right.asset, right.digest)
+
+
+def _same_asset(base: Entry | None, ours: Entry, theirs: Entry) -> bool:
+    return ours.snapshot.asset == theirs.snapshot.asset and (base is None or base.snapshot.asset == ours.snapshot.asset)
+
+
+def _key_conflict(candidate: Candidate, ours: Entry | None) -> Conflict:
+    if candidate.base is None:
+        kind, detail = ConflictKind.KEY_EXISTS, "both sides created it"
+    elif ours is None:
+        kind, detail = ConflictKind.KEY_DOES_NOT_EXIST, "ours deleted it, theirs changed it"
+    elif candidate.theirs is None:
+        kind, detail = ConflictKind.KEY_CHANGED, "ours changed it, theirs deleted it"
+    else:
+        kind, detail = ConflictKind.VALUE_DIFFERS, "both sides changed it"
+    base, left, right = (
+        None if side is None else describe(side.snapshot) for side in (candidate.base, ours, candidate.theirs)
+    )
+    return Conflict(candidate.key, kind, base=base, ours=left, theirs=right, detail=detail)

@@ -1,0 +1,382 @@
+"""Working sets: their rows, their stagings, their end. What happens between seal and commit is `coordinator`.
+
+    OPEN ⇄ SEALED(attempt) → COMMITTED         OPEN | SEALED → ABORTING → ABORTED
+
+Every arrow is a compare-and-swap of one row. The row precedes every native write, and a participant's row precedes its
+staging, so that whatever died can be found again and either goes on or is cleaned up.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from plait import limits
+from plait.batch import Batch
+from plait.clock import Clock
+from plait.codec import decode_key, encode_key, pack
+from plait.commit_point import RecordRequest, unpack_value
+from plait.errors import AlreadyExists, InvalidArgument, NotFound, TransactionClosed, Unsupported
+from plait.failpoint import failpoint
+from plait.graph import RowNodes, load_snapshots
+from plait.persist import Repository, Rows
+from plait.refspec import check_key, format_key
+from plait.sequencer import Sequencer
+from plait.stores import Adapters
+from plait.tree import NodeCache, Tree
+from plait.types import (
+    Entry,
+    EventKind,
+    Key,
+    Mode,
+    Participant,
+    RefKind,
+    Session,
+    Source,
+    Staging,
+    Tx,
+    TxState,
+)
+
+LIVE = (TxState.OPEN, TxState.SEALED, TxState.ABORTING)
+
+
+class Transactions:
+    """The working sets of one repository. Thread-safe; state lives in rows only."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        sequencer: Sequencer,
+        adapters: Adapters,
+        clock: Clock,
+        cache: NodeCache,
+    ) -> None:
+        self.repository = repository
+        self.sequencer = sequencer
+        self.adapters = adapters
+        self.clock = clock
+        self.cache = cache
+        self.owner = f"{socket.gethostname()}/{os.getpid()}/{clock.new_id()}"
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    def begin(
+        self,
+        ref: str,
+        session: Session,
+        *,
+        name: str = "",
+        message: str = "",
+        properties: Mapping[str, str] | None = None,
+        implicit: bool = False,
+        base: str | None = None,
+        merged_parents: Sequence[str] = (),
+        source: Source | None = None,
+        lease_us: int = limits.LEASE_US,
+    ) -> Tx:
+        """A new working set on a branch, from its head or from `base`, durable before anything is staged.
+
+        Raises: NotFound, InvalidArgument for a tag, AlreadyExists when a live working set has the name.
+        """
+        now = self.clock.now_us()
+        with self.repository.write() as rows:
+            branch = rows.ref(ref)
+            if branch.kind is not RefKind.BRANCH:
+                raise InvalidArgument(f"{ref!r} is a tag, and tags never move", remedy="begin on a branch")
+            if name and any(tx.name == name for tx in rows.txs_in(LIVE)):
+                raise AlreadyExists(f"a working set named {name!r} is open already", remedy="choose another name")
+            tx = Tx(
+                id=self.clock.new_id(),
+                state=TxState.OPEN,
+                ref=branch.name,
+                incarnation=branch.incarnation,
+                base=base or branch.head,
+                session=session,
+                created_at_us=now,
+                name=name,
+                message=message,
+                properties=dict(properties or {}),
+                implicit=implicit,
+                lease_until_us=now + lease_us if implicit else 0,
+                merged_parents=tuple(merged_parents),
+                source=source,
+            )
+            rows.insert_txs([tx])
+        failpoint("transaction.begun")
+        return tx
+
+    def find(self, text: str) -> Tx:
+        """A transaction by id, by an id's unambiguous beginning or end, or a live one by name. Raises: NotFound."""
+        with self.repository.read() as rows:
+            exact = rows.txs([text]).get(text)
+            if exact is not None:
+                return exact
+            live = rows.txs_in(LIVE)
+        named = [tx for tx in live if tx.name == text] or [
+            tx for tx in live if len(text) >= 4 and (tx.id.startswith(text) or tx.id.endswith(text))
+        ]
+        if len(named) != 1:
+            some = "several open transactions match" if named else "no open transaction is named"
+            raise NotFound(f"{some} {text!r}", remedy="see 'plait tx list'")
+        return named[0]
+
+    def live(self) -> list[Tx]:
+        """Working sets that are open, sealed or being cleaned up, oldest first."""
+        with self.repository.read() as rows:
+            return rows.txs_in(LIVE)
+
+    def participants(self, tx: str) -> list[Participant]:
+        with self.repository.read() as rows:
+            return rows.participants(tx)
+
+    def renew(self, tx: str, lease_us: int = limits.LEASE_US) -> Tx:
+        """Keep an implicit transaction alive. Raises: TransactionClosed."""
+        with self.repository.write() as rows:
+            before = self._open_tx(rows, tx)
+            after = replace(before, lease_until_us=self.clock.now_us() + lease_us) if before.implicit else before
+            self._swap(rows, before, after)
+        return after
+
+    def seal(self, tx: str) -> Tx:
+        """OPEN → SEALED with the next attempt, owned by this process. Raises: TransactionClosed."""
+        with self.repository.write() as rows:
+            before = self._open_tx(rows, tx)
+            lease = self.clock.now_us() + limits.LEASE_US
+            after = replace(
+                before, state=TxState.SEALED, attempt=before.attempt + 1, owner=self.owner, lease_until_us=lease
+            )
+            self._swap(rows, before, after)
+        failpoint("transaction.sealed")
+        return after
+
+    def unseal(self, sealed: Tx) -> None:
+        """SEALED → OPEN: the attempt failed, the working set is kept. No-op when it is not that attempt any more."""
+        lease = self.clock.now_us() + limits.LEASE_US if sealed.implicit else 0
+        with self.repository.write() as rows:
+            rows.swap_tx(sealed, replace(sealed, state=TxState.OPEN, owner="", lease_until_us=lease))
+
+    def discard(self, tx: str) -> None:
+        """End a working set without a trace in the history; natively staged things are dropped.
+
+        Repeat: no-op once it is gone. Raises: TransactionClosed when it is committed.
+        """
+        with self.repository.write() as rows:
+            before = self._tx(rows, tx)
+            if before.state is TxState.ABORTED:
+                return
+            if before.state is TxState.COMMITTED:
+                raise TransactionClosed(f"transaction {tx} is committed", remedy="use 'plait revert' to undo it")
+            if before.state is not TxState.ABORTING:
+                self._swap(rows, before, replace(before, state=TxState.ABORTING, owner="", lease_until_us=0))
+        failpoint("transaction.aborting")
+        self.finish_abort(tx)
+
+    def finish_abort(self, tx: str) -> None:
+        """Clean up natively, then ABORTING → ABORTED with a log record. Repeat: no-op."""
+        with self.repository.read() as rows:
+            stores = {participant.key[0] for participant in rows.participants(tx)}
+        for store in sorted(stores):
+            self.adapters.get(store).abort(tx)
+            failpoint("transaction.store_aborted")
+
+        def end(batch: Batch) -> bytes:
+            before = batch.tx(tx)
+            assert before is not None
+            if before.state is not TxState.ABORTING:
+                raise TransactionClosed(f"transaction {tx} is {before.state.value} already")
+            batch.swap_tx(before, replace(before, state=TxState.ABORTED))
+            batch.rows.delete_participants(tx)
+            batch.rows.delete_conflicts(tx)
+            return pack([tx])
+
+        try:
+            self.sequencer.do(RecordRequest(EventKind.TX_ABORTED, end, txs=(tx,)))
+        except TransactionClosed:
+            return
+
+    # -- staging -----------------------------------------------------------------------------------------------------
+
+    def base_entry(self, tx: Tx, key: Key) -> Entry | None:
+        """What the transaction's base commit holds."""
+        with self.repository.read() as rows:
+            return self._base_entries(rows, tx, [key]).get(key)
+
+    def base_keys(self, tx: Tx, prefix: Key) -> list[Key]:
+        with self.repository.read() as rows:
+            root = rows.commit(tx.base).root
+            return [decode_key(key) for key, _ in self._tree(rows).scan(root, prefix=encode_key(prefix))]
+
+    def stage(self, tx_id: str, keys: Sequence[Key], *, new: bool = False) -> list[Staging]:
+        """Stage keys, in their order: staged already, the same places. A batch is one call of each store's adapter.
+
+        Raises: TransactionClosed, NotFound, AlreadyExists (`new`), Unsupported for pointer stores.
+        """
+        intended = self._intend(tx_id, keys, new=new)
+        failpoint("transaction.intended")
+        unstaged = [participant for participant in intended if participant.staging is None]
+        by_store: dict[str, list[Participant]] = {}
+        for participant in unstaged:
+            by_store.setdefault(participant.key[0], []).append(participant)
+        staged: dict[Key, Participant] = {participant.key: participant for participant in intended}
+        for store, participants in by_store.items():
+            bases = {p.key: None if p.base is None or p.dropped else p.base.snapshot for p in participants}
+            stagings = self.adapters.get(store).stage(tx_id, bases)
+            failpoint("transaction.staged_natively")
+            for participant in participants:
+                staged[participant.key] = replace(participant, staging=stagings[participant.key], dropped=False)
+        if unstaged:
+            with self.repository.write() as rows:
+                self._open_tx(rows, tx_id)
+                now = {participant.key: participant for participant in rows.participants(tx_id, list(staged))}
+                for key in list(staged):
+                    # Another client may have staged it meanwhile, and may have written since: its row wins.
+                    if key in now and now[key].staging is not None:
+                        staged[key] = now[key]
+                rows.put_participants([staged[participant.key] for participant in unstaged])
+        return [_staging(staged[key]) for key in keys]
+
+    def _intend(self, tx_id: str, keys: Sequence[Key], *, new: bool) -> list[Participant]:
+        for key in keys:
+            check_key(key)
+        with self.repository.write() as rows:
+            tx = self._open_tx(rows, tx_id)
+            stores = rows.stores()
+            known = {participant.key: participant for participant in rows.participants(tx_id, keys)}
+            bases = self._base_entries(rows, tx, keys)
+            intended = []
+            for key in keys:
+                store = stores.get(key[0])
+                if store is None:
+                    raise NotFound(f"store {key[0]!r} does not exist", remedy="see 'plait store list'")
+                if store.mode is Mode.POINTER:
+                    raise Unsupported(f"store {store.name!r} only records locations", remedy="use 'catalog.commit'")
+                participant, base = known.get(key), bases.get(key)
+                if participant is not None and participant.staging is None and not participant.dropped:
+                    participant = None  # Only a merge's result stands there: the user has not written yet.
+                there = participant.staging is not None if participant else base is not None
+                if new and there:
+                    raise AlreadyExists(f"{format_key(key)} exists already", remedy="open it, or choose another key")
+                if not new and not there and (participant is None or participant.dropped):
+                    raise NotFound(f"{format_key(key)} does not exist at {tx.base[:12]}", remedy="see 'plait ls'")
+                intended.append(participant or Participant(tx_id, key, base))
+            fresh = [participant for participant in intended if participant.key not in known]
+            rows.put_participants(fresh)
+        return intended
+
+    def staging(self, tx_id: str, key: Key) -> Staging | None:
+        with self.repository.read() as rows:
+            found = rows.participants(tx_id, [key])
+        return found[0].staging if found and not found[0].dropped else None
+
+    def swap_location(self, tx_id: str, key: Key, expected: str, location: str) -> bool:
+        """Move a staging's location if it still is `expected`. Raises: TransactionClosed."""
+        with self.repository.write() as rows:
+            self._open_tx(rows, tx_id)
+            return rows.swap_location(tx_id, key, expected, location)
+
+    def drop(self, tx_id: str, key: Key) -> None:
+        """The key is absent once the transaction commits. Raises: NotFound, TransactionClosed."""
+        with self.repository.write() as rows:
+            tx = self._open_tx(rows, tx_id)
+            found = rows.participants(tx_id, [key])
+            base = self._base_entries(rows, tx, [key]).get(key)
+            exists = (found[0].staging is not None) if found else base is not None
+            if not exists:
+                raise NotFound(f"{format_key(key)} does not exist in this transaction")
+            # The row of a new asset stays too, without a staging: its store must hear of an abort.
+            rows.put_participants([Participant(tx_id, key, base, dropped=True)])
+
+    def move(self, tx_id: str, before: Key, after: Key) -> None:
+        """Rename within a store: the content id goes along. Raises: NotFound, AlreadyExists, TransactionClosed."""
+        if before[0] != check_key(after)[0]:
+            raise InvalidArgument(f"{format_key(before)} cannot move to another store")
+        self.stage(tx_id, [before])
+        with self.repository.write() as rows:
+            tx = self._open_tx(rows, tx_id)
+            found = {participant.key: participant for participant in rows.participants(tx_id, [before, after])}
+            taken = found.get(after)
+            base = self._base_entries(rows, tx, [after]).get(after)
+            if (taken is None and base is not None) or (taken is not None and taken.staging is not None):
+                raise AlreadyExists(f"{format_key(after)} exists already")
+            source = found[before]
+            staging = _staging(source)
+            content_id = source.base.content_id if source.base is not None else source.content_id
+            moved = Participant(tx_id, after, base, replace(staging, key=after), content_id=content_id)
+            rows.put_participants([moved, Participant(tx_id, before, source.base, dropped=True)])
+
+    def keys(self, tx_id: str, prefix: Key) -> Iterator[Key]:
+        """What the transaction sees under a prefix, in key order."""
+        tx = self.find(tx_id)
+        changed = {p.key: p for p in self.participants(tx.id) if p.key[: len(prefix)] == prefix}
+        kept = {key for key in self.base_keys(tx, prefix) if key not in changed}
+        staged = {key for key, participant in changed.items() if participant.staging is not None}
+        return iter(sorted(kept | staged, key=encode_key))
+
+    def replace_staging(self, tx_id: str, staging: Staging) -> None:
+        """Record a staging that an adapter moved (a restore). Raises: TransactionClosed."""
+        with self.repository.write() as rows:
+            self._open_tx(rows, tx_id)
+            found = rows.participants(tx_id, [staging.key])
+            rows.put_participants([replace(found[0], staging=staging, dropped=False)])
+
+    # -- recovery ----------------------------------------------------------------------------------------------------
+
+    def recover(self, is_alive: Callable[[str], bool]) -> list[str]:
+        """Put right what died: finish aborts, reopen sealed ones without a coordinator, end expired implicit ones.
+
+        Returns: a sentence for each. Repeat: nothing more to do.
+        """
+        done = []
+        now = self.clock.now_us()
+        for tx in self.live():
+            if tx.state is TxState.ABORTING:
+                self.finish_abort(tx.id)
+                done.append(f"finished discarding {tx.id}")
+            elif tx.state is TxState.SEALED and (tx.lease_until_us < now or not is_alive(tx.owner)):
+                self.unseal(tx)
+                done.append(f"reopened {tx.id}, whose commit had stopped half-way")
+            elif tx.state is TxState.OPEN and tx.implicit and tx.lease_until_us < now:
+                self.discard(tx.id)
+                done.append(f"discarded {tx.id}, whose lease had run out")
+        return done
+
+    # -- rows --------------------------------------------------------------------------------------------------------
+
+    def _tx(self, rows: Rows, tx: str) -> Tx:
+        found = rows.txs([tx], lock=True).get(tx)
+        if found is None:
+            raise NotFound(f"transaction {tx} does not exist", remedy="see 'plait tx list'")
+        return found
+
+    def _open_tx(self, rows: Rows, tx: str) -> Tx:
+        found = self._tx(rows, tx)
+        if found.state is not TxState.OPEN:
+            raise TransactionClosed(f"transaction {tx} is {found.state.value}", remedy="begin another one")
+        return found
+
+    def _swap(self, rows: Rows, before: Tx, after: Tx) -> None:
+        if not rows.swap_tx(before, after):
+            raise TransactionClosed(f"transaction {before.id} changed meanwhile", remedy="look at 'plait tx list'")
+
+    def _tree(self, rows: Rows) -> Tree:
+        return Tree(RowNodes(rows), salt=self.repository.salt, cache=self.cache)
+
+    def _base_entries(self, rows: Rows, tx: Tx, keys: Sequence[Key]) -> dict[Key, Entry]:
+        return entries_at(rows, self._tree(rows), rows.commit(tx.base).root, keys)
+
+
+def entries_at(rows: Rows, tree: Tree, root: bytes, keys: Sequence[Key]) -> dict[Key, Entry]:
+    """The entries of those keys that a root holds. Cost: O(keys · log entries) nodes."""
+    held = tree.get_many(root, [encode_key(key) for key in keys])
+    values = {key: unpack_value(held[encode_key(key)]) for key in keys if encode_key(key) in held}
+    snapshots = load_snapshots(rows, {digest for _, digest in values.values()})
+    return {key: Entry(key, content_id, snapshots[digest]) for key, (content_id, digest) in values.items()}
+
+
+def _staging(participant: Participant) -> Staging:
+    if participant.staging is None:
+        raise NotFound(f"{format_key(participant.key)} is not staged in transaction {participant.tx}")
+    return participant.staging

@@ -1,0 +1,350 @@
+"""Three-way merge of one table: files where that is exact, rows where both sides touched the same files.
+
+    both only added files, or touched different ones   theirs' files are replayed on ours, none is read again
+    files overlap, or both changed rows of one key      rows are joined by identifier fields, copy-on-write
+    files overlap and there are no identifier fields    a conflict on the table
+
+The result is ours plus one snapshot. New entries take its sequence number; of ours' manifests only those are written
+anew that hold a file which goes. Source: Iceberg specification, "Scan Planning" and "Sequence Numbers".
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from copy import copy
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import pyarrow as pa
+from plait.adapter import Context
+from plait.errors import InvalidArgument, Unsupported
+from plait.types import Choice, ConflictKind, Json, Resolution
+from pyiceberg.manifest import DataFile
+
+from plait_iceberg.changes import RowChanges, Version, compare_rows, touched
+from plait_iceberg.evolve import Decisions, Evolved, check_required, evolve
+from plait_iceberg.fields import current_schema, projection
+from plait_iceberg.files import Files
+from plait_iceberg.manifests import (
+    FileChanges,
+    Held,
+    ManifestReader,
+    check_no_equality_delete,
+    compare,
+    data_files,
+    delete_files,
+    find,
+    touched_paths,
+)
+from plait_iceberg.metadata import VIEW, Metadata, check_writable
+from plait_iceberg.rows import RowChange, Shape, from_rows, read, read_all, to_rows, without
+from plait_iceberg.write import Edits, SnapshotWriter
+
+_ON_TABLE = "choose a side for the table, or declare identifier fields (update_schema().set_identifier_fields) first"
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The three versions of a table."""
+
+    base: Metadata
+    ours: Metadata
+    theirs: Metadata
+
+
+def check_mergeable(sides: Sides) -> None:
+    """Raises: Unsupported for what cannot be merged, before anything is written."""
+    for one in (sides.ours, sides.theirs):
+        check_writable(one, "merge")
+        if one.format_version < 2:
+            raise Unsupported(
+                f"table {one.asset} has format version {one.format_version}, a merge needs 2",
+                remedy="upgrade it first: with table.transaction() as tx: tx.upgrade_table_version(2)",
+            )
+
+
+def whole_conflict(base: Metadata | None, ours: Metadata, theirs: Metadata) -> str | None:
+    """Why two versions can only be taken one for the other, or None."""
+    if VIEW in (ours.format, theirs.format):
+        return "both sides changed the view"
+    if base is None or not base.asset == ours.asset == theirs.asset:
+        return "the sides hold different tables under this key"
+    return None
+
+
+@dataclass
+class Merge:
+    """One merge under way. `decisions` gathers its conflicts; without any, `run` gives the merged version."""
+
+    files: Files
+    context: Context
+    sides: Sides
+    decisions: Decisions
+    writer: SnapshotWriter
+    reader: ManifestReader = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reader = ManifestReader(self.files.io)
+
+    # -- what changed ------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def ours_changes(self) -> FileChanges:
+        return compare(self.reader, self.sides.base.table, self.sides.ours.table)
+
+    @cached_property
+    def theirs_changes(self) -> FileChanges:
+        return compare(self.reader, self.sides.base.table, self.sides.theirs.table)
+
+    @cached_property
+    def overlap(self) -> frozenset[str]:
+        """Data files that both sides took away, or that one took away while the other deleted rows of it."""
+        ours, theirs = data_files(self.ours_changes.removed).keys(), data_files(self.theirs_changes.removed).keys()
+        ours_touched = touched(self.reader, self.ours_changes)
+        theirs_touched = touched(self.reader, self.theirs_changes)
+        return frozenset((ours & theirs) | (theirs_touched & ours) | (ours_touched & theirs))
+
+    # -- the merge ---------------------------------------------------------------------------------------------------
+
+    def run(self, summary: dict[str, str]) -> Metadata | None:
+        """The merged version, prepared; ours itself where theirs adds nothing; None when there are conflicts.
+
+        Raises: Unsupported before anything is written.
+        """
+        for changes in (self.ours_changes, self.theirs_changes):
+            for held in (*changes.added.values(), *changes.removed.values()):
+                check_no_equality_delete(held.file)
+        evolved = evolve(self.sides.base, self.sides.ours, self.sides.theirs, self.decisions)
+        if self.decisions.conflicts:
+            return None
+        if self.ours_changes.added:
+            check_required(evolved, self.sides.ours.document, {}, "ours", self.decisions)
+        if self.theirs_changes.added:
+            check_required(evolved, self.sides.theirs.document, evolved.columns, "theirs", self.decisions)
+        plan = self._plan(evolved)
+        if plan is None or self.decisions.conflicts:
+            return None
+        edits = self._edits(evolved, plan)
+        if not edits and evolved.document == self.sides.ours.document:
+            return self.sides.ours
+        return self.writer.write(evolved.document, self.reader, edits, summary)
+
+    def _plan(self, evolved: Evolved) -> _RowPlan | _FilePlan | None:
+        """How theirs' data comes onto ours; None for a conflict on the table."""
+        if not self.theirs_changes:
+            return _FilePlan()
+        views = Views(evolved, self.sides)
+        if not self.ours_changes:
+            return _FilePlan()
+        if not views.is_keyed:
+            only_removals = not (self.ours_changes.added or self.theirs_changes.added)
+            if not self.overlap or only_removals:
+                return _FilePlan()
+            detail = (
+                f"both sides rewrote {len(self.overlap)} data files, and rows have no identifier fields: {_ON_TABLE}"
+            )
+            self.decisions.conflict(None, None, None, None, ConflictKind.ITEM_CHANGED, detail)
+            return None
+        ours = self._rows(views, views.ours, self.ours_changes)
+        theirs = self._rows(views, views.theirs, self.theirs_changes)
+        plan = _RowPlan(views)
+        plan.join(ours, theirs, self.decisions)
+        return plan if self.overlap or plan.met else _FilePlan()
+
+    def _rows(self, views: Views, side: Version, changes: FileChanges) -> RowChanges:
+        check = self.context.check_cancelled
+        return compare_rows(self.reader, views.shape, views.base, side, changes, check_cancelled=check)
+
+    def _edits(self, evolved: Evolved, plan: _RowPlan | _FilePlan) -> Edits:
+        if isinstance(plan, _FilePlan):
+            return self._replay(evolved)
+        removed = data_files(self.theirs_changes.removed).keys() | touched(self.reader, self.theirs_changes)
+        candidates = {
+            **data_files(self.ours_changes.added),
+            **find(self.reader, self.sides.ours.table, removed),
+        }
+        return rewrite(
+            self.reader, self.writer, evolved.document, plan.views.ours, plan.views.shape,
+            candidates.values(), plan.keys, plan.rows, self.context,
+        )  # fmt: skip
+
+    def _replay(self, evolved: Evolved) -> Edits:
+        """Theirs' added and removed files, on ours. Files under foreign column ids are read and written anew."""
+        added = self.theirs_changes.added
+        edits = Edits(removed=find(self.reader, self.sides.ours.table, self.theirs_changes.removed.keys()))
+        carried = delete_files(added) if evolved.rewrite else added
+        if evolved.rewrite and data_files(added):
+            theirs = Views(evolved, self.sides).theirs
+            check = self.context.check_cancelled
+            new = data_files(added).values()
+            rows = read_all(self.reader, theirs.metadata.table, theirs.schema, new, check_cancelled=check)
+            edits.added += self.writer.write_rows(evolved.document, rows)
+            targets = touched_paths(self.reader, carried)
+            carried = {path: held for path, held in carried.items() if not targets[path] <= added.keys()}
+        for held in carried.values():
+            spec_id = evolved.specs[held.manifest.partition_spec_id]
+            edits.added.append((spec_id, _with_sort_order(held.file, evolved.sort_orders)))
+        return edits
+
+
+def _with_sort_order(one: DataFile, sort_orders: dict[int, int]) -> DataFile:
+    number = one.sort_order_id
+    if number is None or sort_orders.get(number, number) == number:
+        return one
+    changed = copy(one)
+    changed._data = [*one._data]
+    changed[15] = sort_orders[number]
+    return changed
+
+
+class Views:
+    """Each side read under the merged table's columns."""
+
+    def __init__(self, evolved: Evolved, sides: Sides) -> None:
+        target = evolved.document
+        self.base = Version(sides.base, projection(target, sides.base.document))
+        self.ours = Version(sides.ours, projection(target, sides.ours.document))
+        self.theirs = Version(sides.theirs, projection(target, sides.theirs.document, evolved.to_theirs))
+        self.shape = Shape(self.ours.schema)
+        known = set(self.base.metadata.schema().field_ids)
+        identifiers = set(current_schema(target).get("identifier-field-ids", ()))
+        self.is_keyed = bool(identifiers) and identifiers <= known
+
+
+@dataclass(frozen=True, slots=True)
+class _FilePlan:
+    """Replay theirs' files as they are."""
+
+
+@dataclass
+class _RowPlan:
+    """Which rows leave ours, by key, and which come."""
+
+    views: Views
+    met: bool = False
+    """Whether both sides changed a row of one key."""
+    _keys: list[pa.Table] = field(default_factory=list)
+    _rows: list[pa.Table] = field(default_factory=list)
+
+    @property
+    def arrow(self) -> pa.Schema:
+        return self.views.shape.arrow
+
+    @property
+    def keys(self) -> pa.Table:
+        empty = self.views.shape.keys(self.arrow.empty_table())
+        return pa.concat_tables([empty, *self._keys])
+
+    @property
+    def rows(self) -> pa.Table:
+        return pa.concat_tables([self.arrow.empty_table(), *self._rows])
+
+    def join(self, ours: RowChanges, theirs: RowChanges, decisions: Decisions) -> None:
+        """Decide for each row that theirs changed; conflicts, in order of their keys, go into `decisions`."""
+        mine, others = _by_item(ours.changes), _by_item(theirs.changes)
+        leaving: list[int] = []
+        coming: list[int] = []
+        for item, changes in others.items():
+            if item not in mine:
+                leaving += [one.before_index for one in changes if one.before_index is not None]
+                coming += [one.after_index for one in changes if one.after_index is not None]
+                continue
+            self.met = True
+            if _afters(mine[item]) != _afters(changes):
+                self._settle(item, mine[item], changes, theirs, decisions)
+        self._keys.append(self.views.shape.keys(theirs.removed.take(leaving)))
+        self._rows.append(theirs.added.take(coming))
+
+    def _settle(
+        self,
+        item: str,
+        mine: Sequence[RowChange],
+        changes: Sequence[RowChange],
+        theirs: RowChanges,
+        decisions: Decisions,
+    ) -> None:
+        resolution = decisions.for_item(item)
+        if resolution is None:
+            befores = [*_befores(changes), *_befores(mine), None]
+            ours_after, theirs_after = [*_afters(mine), None], [*_afters(changes), None]
+            single = len(mine) == len(changes) == 1
+            kind = ConflictKind.ITEM_CHANGED if single else ConflictKind.CONSTRAINT
+            detail = "both sides changed this row" if single else "several rows have this identifier"
+            decisions.conflict(item, _load(befores[0]), _load(ours_after[0]), _load(theirs_after[0]), kind, detail)
+            return
+        if resolution.choice is Choice.OURS:
+            return
+        change = changes[0]
+        side, index = (
+            (theirs.removed, change.before_index) if change.after_index is None else (theirs.added, change.after_index)
+        )
+        self._keys.append(self.views.shape.keys(side.take([index])))
+        if resolution.choice is Choice.THEIRS:
+            self._rows.append(theirs.added.take([one.after_index for one in changes if one.after_index is not None]))
+        elif resolution.choice is Choice.BASE:
+            self._rows.append(
+                theirs.removed.take([one.before_index for one in changes if one.before_index is not None])
+            )
+        elif resolution.value is not None:
+            self._rows.append(self._row(item, resolution))
+
+    def _row(self, item: str, resolution: Resolution) -> pa.Table:
+        if not isinstance(resolution.value, dict):
+            raise InvalidArgument(
+                f"{item} is resolved by {resolution.value!r}, which is no row",
+                remedy="give the row as an object of column names and values, or null to remove it",
+            )
+        row = from_rows(self.arrow, [resolution.value])
+        if (found := self.views.shape.item(to_rows(row)[0])) != item:
+            raise InvalidArgument(f"{item} is resolved by a row of another identifier, {found}")
+        return row
+
+
+def _by_item(changes: Iterable[RowChange]) -> dict[str, list[RowChange]]:
+    found: dict[str, list[RowChange]] = defaultdict(list)
+    for one in changes:
+        found[one.item].append(one)
+    return found
+
+
+def _afters(changes: Iterable[RowChange]) -> list[str]:
+    return sorted(json.dumps(one.after, sort_keys=True) for one in changes if one.after is not None)
+
+
+def _befores(changes: Iterable[RowChange]) -> list[str]:
+    return sorted(json.dumps(one.before, sort_keys=True) for one in changes if one.before is not None)
+
+
+def _load(text: str | None) -> Json:
+    loaded: Json = None if text is None else json.loads(text)
+    return loaded
+
+
+def rewrite(
+    reader: ManifestReader,
+    writer: SnapshotWriter,
+    document: dict[str, object],
+    target: Version,
+    shape: Shape,
+    candidates: Iterable[Held],
+    keys: pa.Table,
+    rows: pa.Table,
+    context: Context,
+) -> Edits:
+    """Copy-on-write: take the rows of these keys out of the candidate files, and add rows.
+
+    Cost: the candidate files are read; only those that hold one of the keys are written anew.
+    """
+    edits = Edits()
+    kept: list[pa.Table] = []
+    if keys.num_rows:
+        table, schema, check = target.metadata.table, target.schema, context.check_cancelled
+        for held, found in read(reader, table, schema, candidates, check_cancelled=check):
+            left = without(shape, found, keys)
+            if left.num_rows < found.num_rows:
+                edits.removed[held.file.file_path] = held
+                kept.append(left)
+    edits.added += writer.write_rows(document, pa.concat_tables([rows, *kept]))
+    return edits
