@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from plait.types import ItemChange, ItemChangeKind, Json
+
 from plait_iceberg.changes import Version, stream_rows
 from plait_iceberg.fields import current_schema, projection
 from plait_iceberg.files import Files

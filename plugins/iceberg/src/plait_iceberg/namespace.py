@@ -8,6 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from plait.adapter import Context, StagingPort
+from plait.errors import AlreadyExists, NotFound, Unsupported
+from plait.refspec import format_key
+from plait.types import Key, Store
 from pyiceberg.catalog import MetastoreCatalog, PropertiesUpdateSummary
 from pyiceberg.catalog.noop import NoopCatalog
 from pyiceberg.exceptions import (
@@ -33,10 +37,6 @@ from pyiceberg.typedef import EMPTY_DICT, Identifier, Properties
 from pyiceberg.view import View
 from pyiceberg.view.metadata import ViewHistoryEntry, ViewMetadata, ViewVersion
 
-from plait.adapter import Context, StagingPort
-from plait.errors import AlreadyExists, NotFound, Unsupported
-from plait.refspec import format_key
-from plait.types import Key, Store
 from plait_iceberg.files import Files, translated
 from plait_iceberg.metadata import FORMAT_VERSION_MAX, TABLE, VIEW, Metadata, check_writable, load, metadata_location
 

@@ -6,15 +6,18 @@ from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 import pyarrow.dataset as ds
+from plait.errors import Corrupt, NotFound
+from plait.types import Depth, Health, Item, Risk, SnapshotRef
 from pyiceberg.io.pyarrow import _get_file_format
 from pyiceberg.manifest import DataFile, FileFormat
 
-from plait.errors import PlaitError
-from plait.types import Depth, Health, Item, Risk, SnapshotRef
 from plait_iceberg.files import Files
 from plait_iceberg.manifests import ManifestReader
-from plait_iceberg.metadata import VIEW, Metadata, load, load_side, resolve
+from plait_iceberg.metadata import VIEW, Metadata, load, load_side
 from plait_iceberg.namespace import OWN_FOLDER
+
+_LOST = (NotFound, Corrupt)
+"""What `verify` reports; a store that does not answer is an error."""
 
 
 def reachable(files: Files, found: Metadata, *, check_cancelled: Callable[[], None]) -> Iterator[Item]:
@@ -59,20 +62,19 @@ def inventory(files: Files, prefix: str) -> Iterator[Item]:
     Files elsewhere (of imported tables, of a table with a location that a user chose) are not plait's alone, and are
     never listed, so never collected.
     """
+    root = files.canonical(f"{files.warehouse}/-").removesuffix("-")
     for item in files.walk(prefix or files.warehouse):
-        folders = item.path.split("/")[:-1]
-        if any(OWN_FOLDER.search(folder) for folder in folders):
+        folders = item.path.removeprefix(root).split("/")[:-1]
+        if item.path.startswith(root) and any(OWN_FOLDER.search(folder) for folder in folders):
             yield item
 
 
-def verify(
-    files: Files, snapshot: SnapshotRef, depth: Depth, *, check_cancelled: Callable[[], None]
-) -> Health:
+def verify(files: Files, snapshot: SnapshotRef, depth: Depth, *, check_cancelled: Callable[[], None]) -> Health:
     """EXISTS: the metadata file has the snapshot's digest. METADATA: all manifests can be read and all files that
     they name are there, in their size. BYTES: every data file can be decoded, and has as many rows as it should."""
     try:
         found = load_side(files, snapshot)
-    except PlaitError as error:
+    except _LOST as error:
         return Health(1, (str(error),))
     if found is None or depth is Depth.EXISTS or found.format == VIEW:
         return Health(1)
@@ -83,7 +85,7 @@ def verify(
         seen.add(one.manifest_list)
         try:
             manifests = reader.manifests(found.table, one.snapshot_id)
-        except PlaitError as error:
+        except _LOST as error:
             problems.append(str(error))
             continue
         for manifest in manifests:
@@ -94,7 +96,7 @@ def verify(
             problems += _check_size(files, path, manifest.manifest_length)
             try:
                 live = reader.live(manifest)
-            except PlaitError as error:
+            except _LOST as error:
                 problems.append(str(error))
                 continue
             for data_path, held in live.items():
@@ -108,7 +110,7 @@ def verify(
 def _check_size(files: Files, path: str, expected: int) -> list[str]:
     try:
         size_bytes = files.size_bytes(path)
-    except PlaitError as error:
+    except _LOST as error:
         return [str(error)]
     if size_bytes is None:
         return [f"file {path} does not exist"]
@@ -133,18 +135,15 @@ _EXPIRE = "history.expire."
 
 def retention_risks(files: Files) -> Iterator[Risk]:
     """Table properties that let other engines delete files which a commit names. Cost: one read for each table."""
-    folders: set[str] = set()
+    newest: dict[str, Item] = {}
     for item in files.walk(files.warehouse):
         folder, _, name = item.path.rpartition("/")
         if folder.endswith("/metadata") and name.endswith(".metadata.json"):
-            folders.add(folder.removesuffix("/metadata"))
-    for folder in sorted(folders):
-        try:
-            found = load(files, resolve(files, folder))
-        except PlaitError:
-            # Two newest files are branches of one table: both were made by plait, with the same guards.
-            continue
-        yield from _risks_of(found)
+            known = newest.setdefault(folder, item)
+            if (item.modified_at_us, item.path) > (known.modified_at_us, known.path):
+                newest[folder] = item
+    for _, item in sorted(newest.items()):
+        yield from _risks_of(load(files, item.path))
 
 
 def _risks_of(found: Metadata) -> Iterator[Risk]:
@@ -164,6 +163,4 @@ def _risks_of(found: Metadata) -> Iterator[Risk]:
         )
     for name in sorted(properties):
         if name.startswith(_EXPIRE):
-            yield Risk(
-                f"{name}={properties[name]}", table, f"remove {name}: plait's retention decides what is kept"
-            )
+            yield Risk(f"{name}={properties[name]}", table, f"remove {name}: plait's retention decides what is kept")
