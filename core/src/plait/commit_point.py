@@ -18,6 +18,7 @@ from plait.errors import (
     Corrupt,
     InvalidArgument,
     NotFound,
+    NothingToCommit,
     PlaitError,
     SnapshotExpired,
     TransactionClosed,
@@ -123,7 +124,7 @@ class CommitRequest:
                 edits[keys[operation.key]] = pack_value(content_id, self._digest_of[operation.key])
         edits = {key: value for key, value in edits.items() if held.get(key) != value}
         if not edits and not self.proposal.merged_parents and not self.proposal.allow_empty:
-            raise InvalidArgument("nothing to commit: every key already holds what the commit would put there")
+            raise NothingToCommit("nothing to commit: every key already holds what the commit would put there")
         return self._chain(batch, ref, head, tx, edits, held)
 
     def _branch(self, batch: Batch) -> Ref:
@@ -204,7 +205,7 @@ class CommitRequest:
                 if store.mode is not Mode.POINTER:
                     raise InvalidArgument(
                         f"{format_key(operation.key)}: no transaction prepared snapshot {snapshot.version}",
-                        remedy=f"store {store.name!r} is {store.mode.value}, not 'pointer': write through a transaction",
+                        remedy=f"store {store.name!r} is {store.mode.value}: write to it through a transaction",
                     )
 
     def _chain(

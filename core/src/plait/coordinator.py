@@ -14,7 +14,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from plait import limits
-from plait.codec import decode_conflict, decode_key, decode_resolution, encode_conflict, encode_key, optional_digest
+from plait.codec import (
+    decode_conflict,
+    decode_key,
+    decode_resolution,
+    decode_snapshot,
+    encode_conflict,
+    encode_key,
+    optional_digest,
+)
 from plait.commit_point import CommitRequest, unpack_value
 from plait.errors import CommitConflict, OutcomeUnknown
 from plait.failpoint import failpoint
@@ -25,7 +33,7 @@ from plait.persist import Rows
 from plait.persist.tx_rows import conflict_item
 from plait.refspec import format_key
 from plait.threeway import Candidate, Outcome, ThreeWay
-from plait.transaction import Transactions, entries_at
+from plait.transaction import Transactions, entries_at, stored_entry
 from plait.tree import Tree
 from plait.types import (
     Change,
@@ -215,6 +223,9 @@ class Coordinator:
         )
         outcome = _join_both(join, source, own, ours)
         changes = tuple(_change(operation, ours) for operation in outcome.operations)
+        if tx.source is not None and tx.source.kind is SourceKind.ADOPT:
+            # What was found is in no commit and was prepared by nobody: the transaction has to own it.
+            outcome.made.update({put.key: put.snapshot for put in outcome.operations if isinstance(put, Put)})
         return Plan(head.id, tuple(outcome.operations), tuple(outcome.conflicts), outcome.made, changes)
 
     def _land(
@@ -262,13 +273,18 @@ class Coordinator:
 
     def propose(self, proposal: Proposal, changes: Sequence[Change]) -> Commit:
         """Ask the gates, then go to the commit point."""
-        if self._gates.are_there:
-            reads = self._gates.check(proposal, changes, self._catalog())
-            proposal = replace(proposal, operations=_with_reads(proposal.operations, reads))
+        gated = self.gate(proposal, changes)
         failpoint("coordinator.before_commit_point")
-        commit = self._sequencer.do(CommitRequest(proposal))
+        commit = self._sequencer.do(CommitRequest(gated))
         failpoint("coordinator.after_commit_point")
         return commit
+
+    def gate(self, proposal: Proposal, changes: Sequence[Change]) -> Proposal:
+        """The proposal with what the gates' verdicts depend on. Raises: ProposalRejected."""
+        if not self._gates.are_there:
+            return proposal
+        reads = self._gates.check(proposal, changes, self._catalog())
+        return replace(proposal, operations=_with_reads(proposal.operations, reads))
 
     # -- parts -------------------------------------------------------------------------------------------------------
 
@@ -281,6 +297,9 @@ class Coordinator:
 
     def _source_candidates(self, rows: Rows, tree: Tree, source: Source, head: Commit) -> Iterator[Candidate]:
         """What the source's theirs changed since its base, in key order."""
+        if source.kind is SourceKind.ADOPT:
+            yield from _found(rows, source.keys)
+            return
         theirs = rows.commit(source.theirs)
         if source.kind is SourceKind.RESTORE:
             base_root = head.root
@@ -292,7 +311,9 @@ class Coordinator:
         snapshots = load_snapshots(rows, {unpack_value(value)[1] for value in values})
         for change in changes:
             key = decode_key(change.key)
-            yield Candidate(key, _entry(key, change.before, snapshots), _entry(key, change.after, snapshots))
+            yield Candidate(
+                key, stored_entry(key, change.before, snapshots), stored_entry(key, change.after, snapshots)
+            )
 
     def _own_made(self, tx: Tx, made: Mapping[Key, SnapshotRef]) -> None:
         """Record merged snapshots as this transaction's, so that the commit point accepts and recovery finds them."""
@@ -331,6 +352,19 @@ class Coordinator:
 
     def _tree(self, rows: Rows) -> Tree:
         return Tree(RowNodes(rows), salt=self._repository.salt, cache=self._transactions.cache)
+
+
+def _found(rows: Rows, keys: Sequence[Key]) -> Iterator[Candidate]:
+    """What was found at diverged native heads of these keys, since what was last published there."""
+    for publication in rows.publications({key[0] for key in keys}):
+        if publication.key not in keys or publication.found is None:
+            continue
+        published = None
+        if publication.published:
+            published = load_snapshots(rows, [publication.published])[publication.published]
+        found = decode_snapshot(publication.found)
+        base = None if published is None else Entry(publication.key, "", published)
+        yield Candidate(publication.key, base, Entry(publication.key, "", found))
 
 
 def _own(participant: Participant) -> Candidate | None:
@@ -385,13 +419,6 @@ def _change(operation: Operation, ours: Mapping[Key, Entry]) -> Change:
     if isinstance(operation, Put):
         after = Entry(operation.key, operation.content_id or "", operation.snapshot)
     return Change(operation.key, ours.get(operation.key), after)
-
-
-def _entry(key: Key, value: bytes | None, snapshots: Mapping[bytes, SnapshotRef]) -> Entry | None:
-    if value is None:
-        return None
-    content_id, digest = unpack_value(value)
-    return Entry(key, content_id, snapshots[digest])
 
 
 def _conflict_row(position: int, conflict: Conflict) -> dict[str, object]:

@@ -37,6 +37,12 @@ class InvalidArgument(PlaitError):
     code, grpc_status, http_status, exit_code = "INVALID_ARGUMENT", "INVALID_ARGUMENT", 400, 2
 
 
+class NothingToCommit(InvalidArgument):
+    """Every key already holds what the commit would put there."""
+
+    code = "NOTHING_TO_COMMIT"
+
+
 class NotFound(PlaitError):
     """The named thing does not exist, or not at that point of the history."""
 
@@ -141,8 +147,8 @@ class Corrupt(PlaitError):
 BY_CODE: Mapping[str, type[PlaitError]] = {
     cls.code: cls
     for cls in (
-        PlaitError, InvalidArgument, NotFound, AlreadyExists, CommitConflict, ProposalRejected, StoreUnavailable,
-        OutcomeUnknown, StoreDiverged, SnapshotExpired, PermissionDenied, Unauthenticated, Unsupported,
-        TransactionClosed, ResourceExhausted, Corrupt,
+        PlaitError, InvalidArgument, NothingToCommit, NotFound, AlreadyExists, CommitConflict, ProposalRejected,
+        StoreUnavailable, OutcomeUnknown, StoreDiverged, SnapshotExpired, PermissionDenied, Unauthenticated,
+        Unsupported, TransactionClosed, ResourceExhausted, Corrupt,
     )
 }  # fmt: skip

@@ -48,6 +48,11 @@ class Publisher:
             return False
         return Capability.NATIVE_HEAD in self._adapters.plugins.adapter_class(store.kind).capabilities
 
+    def follows_named(self, name: str) -> bool:
+        """`follows`, by the store's name; False for one that does not exist. Asked on every one-call commit."""
+        store = self._adapters.known(name)
+        return store is not None and self.follows(store)
+
     def native_ref(self, store: str, ref: str) -> bool:
         """Whether moves of this ref are published to the store's native heads."""
         with self._repository.read() as rows:

@@ -89,6 +89,13 @@ class Adapters:
             adapter.close()
         return made
 
+    def known(self, name: str) -> Store | None:
+        """The store's configuration, or None."""
+        try:
+            return self._find(name)
+        except NotFound:
+            return None
+
     def make(self, store: Store) -> Adapter:
         """A new instance, not kept: to check a store before it is added."""
         return self.plugins.adapter_class(store.kind)(store, self._context(store))

@@ -34,6 +34,7 @@ from plait.types import (
     Participant,
     RefKind,
     Session,
+    SnapshotRef,
     Source,
     Staging,
     Tx,
@@ -68,6 +69,7 @@ class Transactions:
         ref: str,
         session: Session,
         *,
+        tx_id: str = "",
         name: str = "",
         message: str = "",
         properties: Mapping[str, str] | None = None,
@@ -79,17 +81,22 @@ class Transactions:
     ) -> Tx:
         """A new working set on a branch, from its head or from `base`, durable before anything is staged.
 
+        Repeat: with the same `tx_id`, the same working set.
+
         Raises: NotFound, InvalidArgument for a tag, AlreadyExists when a live working set has the name.
         """
         now = self.clock.now_us()
         with self.repository.write() as rows:
+            begun = rows.txs([tx_id]).get(tx_id) if tx_id else None
+            if begun is not None:
+                return begun
             branch = rows.ref(ref)
             if branch.kind is not RefKind.BRANCH:
                 raise InvalidArgument(f"{ref!r} is a tag, and tags never move", remedy="begin on a branch")
             if name and any(tx.name == name for tx in rows.txs_in(LIVE)):
                 raise AlreadyExists(f"a working set named {name!r} is open already", remedy="choose another name")
             tx = Tx(
-                id=self.clock.new_id(),
+                id=tx_id or self.clock.new_id(),
                 state=TxState.OPEN,
                 ref=branch.name,
                 incarnation=branch.incarnation,
@@ -322,6 +329,19 @@ class Transactions:
             found = rows.participants(tx_id, [staging.key])
             rows.put_participants([replace(found[0], staging=staging, dropped=False)])
 
+    def import_snapshot(self, tx_id: str, key: Key, snapshot: SnapshotRef) -> None:
+        """Place an existing native snapshot under a key, as a staging that nobody has written to. Repeat: no-op.
+
+        Raises: AlreadyExists when the base or the transaction holds another asset there; TransactionClosed.
+        """
+        with self.repository.write() as rows:
+            tx = self._open_tx(rows, tx_id)
+            base = self._base_entries(rows, tx, [key]).get(key)
+            if base is not None and base.snapshot.asset != snapshot.asset:
+                raise AlreadyExists(f"{format_key(key)} holds another asset", remedy="choose another key")
+            staging = Staging(tx_id, key, snapshot, snapshot.version)
+            rows.put_participants([Participant(tx_id, key, base, staging)])
+
     # -- recovery ----------------------------------------------------------------------------------------------------
 
     def recover(self, is_alive: Callable[[str], bool]) -> list[str]:
@@ -374,6 +394,14 @@ def entries_at(rows: Rows, tree: Tree, root: bytes, keys: Sequence[Key]) -> dict
     values = {key: unpack_value(held[encode_key(key)]) for key in keys if encode_key(key) in held}
     snapshots = load_snapshots(rows, {digest for _, digest in values.values()})
     return {key: Entry(key, content_id, snapshots[digest]) for key, (content_id, digest) in values.items()}
+
+
+def stored_entry(key: Key, value: bytes | None, snapshots: Mapping[bytes, SnapshotRef]) -> Entry | None:
+    """The entry that a tree's value stands for."""
+    if value is None:
+        return None
+    content_id, digest = unpack_value(value)
+    return Entry(key, content_id, snapshots[digest])
 
 
 def _staging(participant: Participant) -> Staging:

@@ -265,6 +265,10 @@ class Tree:
 
     # -- nodes -------------------------------------------------------------------------------------------------------
 
+    def node(self, node_id: bytes) -> Node:
+        """One decoded chunk. Raises: Corrupt."""
+        return self._load(node_id)
+
     def _load(self, node_id: bytes) -> Node:
         return self._cache.get(node_id) or self._load_many([node_id])[node_id]
 

@@ -234,13 +234,15 @@ class SourceKind(StrEnum):
     CHERRY_PICK = "cherry-pick"
     REVERT = "revert"
     RESTORE = "restore"
+    ADOPT = "adopt"
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """Where a transaction's three-way changes come from: what `theirs` changed since `base` (commit ids).
 
-    `keys` limits it to prefixes. A restore's base is the head that it meets.
+    `keys` limits it to prefixes. A restore's base is the head that it meets; an adoption's base and theirs are what was
+    last published and what was found, by the publications of its keys.
     """
 
     kind: SourceKind

@@ -117,6 +117,10 @@ class GraphRows(BaseRows):
         rows = self._in(schema.snapshot, "ref_digest", list(set(digests)))
         return {row.ref_digest: SnapshotRow(row.body, row.state) for row in rows}
 
+    def all_snapshots(self) -> list[SnapshotRow]:
+        """Every snapshot of the repository, in no order."""
+        return [SnapshotRow(row.body, row.state) for row in self._all(schema.snapshot)]
+
     def put_snapshots(self, bodies: Mapping[bytes, bytes], seq: int) -> None:
         """Record snapshots as live; known ones keep their state and are touched."""
         rows = [{"ref_digest": d, "body": body, "state": "live", "touched_seq": seq} for d, body in bodies.items()]

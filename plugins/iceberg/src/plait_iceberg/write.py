@@ -61,7 +61,7 @@ class Edits:
 
 def token(*arguments: object) -> uuid.UUID:
     """The same id for the same arguments: what makes a repeated operation find its own result."""
-    return uuid.UUID(bytes=hashlib.sha256(pack(arguments)).digest()[:16], version=8)
+    return uuid.uuid5(uuid.NAMESPACE_OID, hashlib.sha256(pack(arguments)).hexdigest())
 
 
 class SnapshotWriter:

@@ -1,0 +1,589 @@
+"""The embedded catalog: every call of `Backend`, answered here beside the database."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from plait import audit, limits
+from plait.adoption import adopt
+from plait.backend import BeginRequest, Preview, Problem, Side
+from plait.batch import Batch
+from plait.clock import Clock, SystemClock
+from plait.codec import (
+    check_properties,
+    decode_conflict,
+    decode_key,
+    decode_resolution,
+    encode_key,
+    encode_resolution,
+    pack,
+    pairs,
+    ref_digest,
+)
+from plait.commit_point import CommitGroup, CommitRequest, FirstCommit, RecordRequest, RefRequest, unpack_value
+from plait.coordinator import Coordinator
+from plait.errors import (
+    AlreadyExists,
+    InvalidArgument,
+    NotFound,
+    PlaitError,
+    SnapshotExpired,
+)
+from plait.events import events
+from plait.gates import Gates
+from plait.graph import LogFilter, RowNodes, history, load_snapshots, log, merge_base, resolve
+from plait.liveness import is_alive
+from plait.persist import Database, Repository, Rows, create_repository, find_repository
+from plait.persist.store_rows import Publication
+from plait.plugins import Plugins
+from plait.publisher import Publisher
+from plait.refspec import check_key, check_ref_name, format_key
+from plait.sequencer import Idempotency, Sequencer
+from plait.stores import Adapters, check_store, row_context
+from plait.transaction import Transactions, entries_at, stored_entry
+from plait.tree import NodeCache, Tree
+from plait.types import (
+    Change,
+    Commit,
+    Conflict,
+    Delete,
+    Depth,
+    Entry,
+    Event,
+    EventKind,
+    ItemChange,
+    Key,
+    Mode,
+    Participant,
+    Proposal,
+    Put,
+    Ref,
+    RefKind,
+    RefMove,
+    Resolution,
+    Risk,
+    Session,
+    SnapshotRef,
+    Staging,
+    Store,
+    Tx,
+)
+
+if TYPE_CHECKING:
+    from plait.adapter import Progress
+    from plait.catalog import Catalog
+
+DEFAULT_REPOSITORY = "default"
+DEFAULT_BRANCH = "main"
+_EXECUTOR_THREADS = 16
+_PAGE = 500
+"""Entries read in one go by streams."""
+
+
+def create(database: Database, name: str = DEFAULT_REPOSITORY, *, author: str = "", clock: Clock | None = None) -> None:
+    """Make a repository with its empty first commit on `main`. Raises: AlreadyExists."""
+    clock = clock or SystemClock()
+    database.create_schema()
+    repository = create_repository(database, name, clock)
+    sequencer = Sequencer(repository, clock)
+    try:
+        sequencer.do(FirstCommit(DEFAULT_BRANCH, author))
+    finally:
+        sequencer.close()
+
+
+class LocalBackend:
+    """One repository in a database of this process. Closing it ends its threads and adapters, not the database."""
+
+    def __init__(
+        self,
+        database: Database,
+        repository: str = DEFAULT_REPOSITORY,
+        *,
+        plugins: Plugins | None = None,
+        clock: Clock | None = None,
+        progress: Progress = lambda what, done, total: None,
+        catalog: Callable[[LocalBackend], Catalog],
+    ) -> None:
+        """Raises: NotFound when there is no such repository, InvalidArgument for a schema of another release."""
+        database.check_schema()
+        self.clock = clock or SystemClock()
+        self.plugins = plugins or Plugins()
+        self._repository: Repository = find_repository(database, repository)
+        self._cache = NodeCache()
+        self._sequencer = Sequencer(self._repository, self.clock)
+        self._executor = ThreadPoolExecutor(_EXECUTOR_THREADS, thread_name_prefix="plait-prepare")
+        context = row_context(self._repository, self.plugins, self.clock, progress)
+        self.adapters = Adapters(self.plugins, self._store, context)
+        self._transactions = Transactions(self._repository, self._sequencer, self.adapters, self.clock, self._cache)
+        owner = self._transactions.owner
+        self._publisher = Publisher(self._repository, self.adapters, self.clock, self._cache, owner)
+        self.catalog = catalog(self)
+        self._gates = Gates(self.plugins, self._executor)
+        self._coordinator = Coordinator(
+            self._transactions,
+            self._gates,
+            self._executor,
+            lambda: self.catalog,
+            self._publisher.native_ref,
+        )
+
+    @property
+    def repository(self) -> str:
+        return self._repository.name
+
+    def close(self) -> None:
+        """Finish what is queued. Repeat: no-op."""
+        self._sequencer.close()
+        self._executor.shutdown()
+        self.adapters.close()
+
+    def _store(self, name: str) -> Store:
+        with self._repository.read() as rows:
+            return rows.store(name)
+
+    def _tree(self, rows: Rows) -> Tree:
+        return Tree(RowNodes(rows), salt=self._repository.salt, cache=self._cache)
+
+    # -- history -----------------------------------------------------------------------------------------------------
+
+    def refs(self) -> Sequence[Ref]:
+        with self._repository.read() as rows:
+            return rows.refs()
+
+    def reflog(self, name: str) -> Sequence[RefMove]:
+        with self._repository.read() as rows:
+            moves = rows.moves(name)
+        if not moves:
+            raise NotFound(f"ref {name!r} never existed", remedy="see 'plait branch'")
+        return moves
+
+    def resolve(self, spec: str) -> Commit:
+        with self._repository.read() as rows:
+            return resolve(rows, spec)
+
+    def merge_base(self, ours: str, theirs: str) -> Commit | None:
+        with self._repository.read() as rows:
+            return merge_base(rows, resolve(rows, ours), resolve(rows, theirs))
+
+    def log(self, spec: str, wanted: LogFilter) -> Iterator[Commit]:
+        with self._repository.read() as rows:
+            yield from log(rows, resolve(rows, spec), wanted)
+
+    def scan(self, spec: str, prefix: Key) -> Iterator[Entry]:
+        with self._repository.read() as rows:
+            found = self._tree(rows).scan(resolve(rows, spec).root, prefix=encode_key(prefix))
+            while page := list(islice(found, _PAGE)):
+                snapshots = load_snapshots(rows, {unpack_value(value)[1] for _, value in page})
+                for encoded, value in page:
+                    key = decode_key(encoded)
+                    entry = stored_entry(key, value, snapshots)
+                    assert entry is not None
+                    yield entry
+
+    def get(self, spec: str, keys: Sequence[Key]) -> Mapping[Key, Entry]:
+        with self._repository.read() as rows:
+            return entries_at(rows, self._tree(rows), resolve(rows, spec).root, keys)
+
+    def diff(self, before: str, after: str, prefix: Key) -> Iterator[Change]:
+        with self._repository.read() as rows:
+            left, right = resolve(rows, before), resolve(rows, after)
+            changes = self._tree(rows).diff(left.root, right.root, prefix=encode_key(prefix))
+            while page := list(islice(changes, _PAGE)):
+                values = {value for change in page for value in (change.before, change.after) if value is not None}
+                snapshots = load_snapshots(rows, {unpack_value(value)[1] for value in values})
+                for change in page:
+                    key = decode_key(change.key)
+                    yield Change(
+                        key, stored_entry(key, change.before, snapshots), stored_entry(key, change.after, snapshots)
+                    )
+
+    def diff_items(self, key: Key, before: Side, after: Side, items: Sequence[str] | None) -> Iterator[ItemChange]:
+        left, right = self._side(key, before), self._side(key, after)
+        yield from self.adapters.get(key[0]).diff(left, right, items=items)
+
+    def _side(self, key: Key, side: Side) -> SnapshotRef | Staging | None:
+        if side.tx is not None:
+            tx = self._transactions.find(side.tx)
+            known = {participant.key: participant for participant in self._transactions.participants(tx.id)}
+            if key in known:
+                return known[key].staging
+            entry = self._transactions.base_entry(tx, key)
+        elif side.spec is not None:
+            entry = self.get(side.spec, [key]).get(key)
+        else:
+            return None
+        if entry is not None:
+            self._check_live(key, entry.snapshot)
+        return None if entry is None else entry.snapshot
+
+    def _check_live(self, key: Key, snapshot: SnapshotRef) -> None:
+        with self._repository.read() as rows:
+            row = rows.snapshots([ref_digest(snapshot)]).get(ref_digest(snapshot))
+        if row is not None and row.state != "live":
+            raise SnapshotExpired(
+                f"{format_key(key)}: the data of snapshot {snapshot.version} is {row.state}",
+                remedy="read a newer commit, or restore a backup",
+            )
+
+    def history(self, spec: str, key: Key) -> Iterator[tuple[Commit, Change]]:
+        with self._repository.read() as rows:
+            for commit, row in history(rows, resolve(rows, spec), key):
+                snapshots = load_snapshots(rows, {d for d in (row.before, row.after) if d is not None})
+                before, after = (
+                    None if digest is None else Entry(key, "", snapshots[digest]) for digest in (row.before, row.after)
+                )
+                yield commit, Change(key, before, after)
+
+    def watch(self, after_seq: int, limit: int) -> Sequence[Event]:
+        with self._repository.read() as rows:
+            return events(rows, after_seq, limit)
+
+    def verify(self, depth: Depth) -> Iterator[Problem]:
+        yield from audit.verify_metadata(self._repository)
+        yield from audit.verify_stores(self._repository, self.adapters, depth, self._executor)
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    def commit(self, proposal: Proposal) -> Commit:
+        _check_proposal(proposal)
+        commit = self._sequencer.do(CommitRequest(self._gated(proposal)), _once(proposal))
+        self._publish_moved({operation.key[0] for operation in proposal.operations})
+        return commit
+
+    def commit_many(self, proposals: Sequence[Proposal], *, atomic: bool) -> Sequence[Commit | PlaitError]:
+        if len(proposals) > limits.PROPOSALS_MAX:
+            raise InvalidArgument(f"{len(proposals)} proposals in one call, the limit is {limits.PROPOSALS_MAX}")
+        for proposal in proposals:
+            _check_proposal(proposal)
+        requests = [CommitRequest(self._gated(proposal)) for proposal in proposals]
+        if atomic:
+            return list(self._sequencer.do(CommitGroup(requests), _once_group(proposals)))
+        futures = [
+            self._sequencer.submit(request, _once(proposal))
+            for request, proposal in zip(requests, proposals, strict=True)
+        ]
+        results: list[Commit | PlaitError] = []
+        for future in futures:
+            try:
+                results.append(future.result())
+            except PlaitError as error:
+                results.append(error)
+        self._publish_moved({operation.key[0] for proposal in proposals for operation in proposal.operations})
+        return results
+
+    def _publish_moved(self, stores: set[str]) -> None:
+        """Pointer stores have nothing to publish, so a one-call commit of them pays nothing here."""
+        followed = [name for name in stores if self._publisher.follows_named(name)]
+        if followed:
+            self._publisher.run(followed, is_alive=is_alive)
+
+    def _gated(self, proposal: Proposal) -> Proposal:
+        """A one-call commit passes the gates too; what they read is checked with it."""
+        return self._coordinator.gate(proposal, self._changes(proposal)) if self._gates.are_there else proposal
+
+    def _changes(self, proposal: Proposal) -> Sequence[Change]:
+        """What a proposal changes, as its own expected values have it."""
+        held = self.get(proposal.ref, [operation.key for operation in proposal.operations])
+        changes = []
+        for operation in proposal.operations:
+            if isinstance(operation, Put):
+                after = Entry(operation.key, operation.content_id or "", operation.snapshot)
+                changes.append(Change(operation.key, held.get(operation.key), after))
+            elif isinstance(operation, Delete) and operation.key in held:
+                changes.append(Change(operation.key, held[operation.key], None))
+        return changes
+
+    def set_ref(
+        self,
+        name: str,
+        kind: RefKind,
+        *,
+        expected: str | None,
+        after: str | None,
+        protect: bool | None,
+        session: Session,
+        idempotency_key: str | None,
+    ) -> Ref:
+        check_ref_name(name)
+        request = RefRequest(name, kind, expected, after, protect)
+        once = None
+        if idempotency_key is not None:
+            body = pack([name, kind.value, expected, after, protect])
+            once = Idempotency(session.principal, "ref", idempotency_key, hashlib.sha256(body).digest())
+        moved = self._sequencer.do(request, once)
+        self._publisher.run(is_alive=is_alive)
+        return moved
+
+    # -- working sets ------------------------------------------------------------------------------------------------
+
+    def begin(self, request: BeginRequest, session: Session) -> Tx:
+        check_properties(request.properties or {}, limits.PROPERTIES_BYTES_MAX)
+        return self._transactions.begin(
+            request.ref,
+            session,
+            tx_id=request.id,
+            name=request.name,
+            message=request.message,
+            properties=request.properties,
+            implicit=request.implicit,
+            merged_parents=request.merged_parents,
+            source=request.source,
+        )
+
+    def tx(self, text: str) -> Tx:
+        return self._transactions.find(text)
+
+    def txs(self) -> Sequence[Tx]:
+        return self._transactions.live()
+
+    def participants(self, tx: str) -> Sequence[Participant]:
+        return self._transactions.participants(tx)
+
+    def stage(self, tx: str, keys: Sequence[Key], *, new: bool) -> Sequence[Staging]:
+        return self._transactions.stage(tx, keys, new=new)
+
+    def staging(self, tx: str, key: Key) -> Staging | None:
+        return self._transactions.staging(tx, key)
+
+    def base_entry(self, tx: str, key: Key) -> Entry | None:
+        return self._transactions.base_entry(self._transactions.find(tx), key)
+
+    def keys(self, tx: str, prefix: Key) -> Sequence[Key]:
+        return list(self._transactions.keys(tx, prefix))
+
+    def swap_location(self, tx: str, key: Key, expected: str, location: str) -> bool:
+        return self._transactions.swap_location(tx, key, expected, location)
+
+    def drop(self, tx: str, key: Key) -> None:
+        self._transactions.drop(tx, key)
+
+    def move(self, tx: str, before: Key, after: Key) -> None:
+        self._transactions.move(tx, before, after)
+
+    def restore(self, tx: str, key: Key, spec: str, items: Sequence[str] | None) -> None:
+        entry = self.get(spec, [key]).get(key)
+        if entry is None:
+            raise NotFound(f"{format_key(key)} does not exist at {spec!r}", remedy=f"see 'plait ls --at {spec}'")
+        self._check_live(key, entry.snapshot)
+        exists = key in self.keys(tx, key)
+        staging = self._transactions.stage(tx, [key], new=not exists)[0]
+        restored = self.adapters.get(key[0]).restore(tx, staging, entry.snapshot, items=items)
+        self._transactions.replace_staging(tx, restored)
+
+    def renew(self, tx: str) -> None:
+        self._transactions.renew(tx)
+
+    def preview(self, tx: str) -> Preview:
+        """Seal, prepare and join as a commit would, then open the working set again."""
+        found = self._transactions.find(tx)
+        sealed = self._transactions.seal(found.id)
+        try:
+            plan = self._coordinator.plan(sealed, self._coordinator.prepare(sealed))
+        finally:
+            self._transactions.unseal(sealed)
+        return Preview(plan.changes, plan.conflicts)
+
+    def commit_tx(
+        self,
+        tx: str,
+        *,
+        message: str | None,
+        author: str,
+        properties: Mapping[str, str],
+        unchanged: Sequence[Key],
+        allow_empty: bool,
+    ) -> Commit:
+        check_properties(properties, limits.PROPERTIES_BYTES_MAX)
+        _check_message(message or "")
+        found = self._transactions.find(tx)
+        commit = self._coordinator.commit(
+            found.id,
+            message=message,
+            author=author,
+            properties=properties,
+            unchanged=unchanged,
+            allow_empty=allow_empty,
+        )
+        self._publisher.run(is_alive=is_alive)
+        return commit
+
+    def discard(self, tx: str) -> None:
+        self._transactions.discard(self._transactions.find(tx).id)
+
+    def recover(self) -> Sequence[str]:
+        done = self._transactions.recover(is_alive)
+        self._publisher.run(is_alive=is_alive)
+        return done
+
+    def conflicts(self, tx: str) -> Iterator[tuple[Conflict, Resolution | None]]:
+        found = self._transactions.find(tx)
+        with self._repository.read() as rows:
+            for _, body, kept in rows.conflicts(found.id):
+                yield decode_conflict(body), None if kept is None else decode_resolution(kept)
+
+    def settle(self, tx: str, resolutions: Sequence[Resolution]) -> None:
+        """Keep decisions on listed conflicts. Raises: NotFound for one that is not listed; then none is kept."""
+        found = self._transactions.find(tx)
+        with self._repository.write() as rows:
+            for one in resolutions:
+                if not rows.set_resolution(found.id, one.key, one.item, encode_resolution(one)):
+                    where = format_key(one.key) + ("" if one.item is None else f"::{one.item}")
+                    raise NotFound(
+                        f"{where} is no conflict of {found.name or found.id}", remedy="see 'plait conflicts'"
+                    )
+
+    # -- stores ------------------------------------------------------------------------------------------------------
+
+    def stores(self) -> Sequence[Store]:
+        with self._repository.read() as rows:
+            return list(rows.stores().values())
+
+    def add_store(self, store: Store, session: Session) -> Sequence[str]:
+        """Check, then record a store. Returns: what is missing in it, as sentences; it is added all the same."""
+        check_store(store, self.plugins)
+        missing: Sequence[str] = ()
+        if store.mode is not Mode.POINTER:
+            adapter = self.adapters.make(store)
+            try:
+                missing = adapter.check()
+            finally:
+                adapter.close()
+
+        def record(batch: Batch) -> bytes:
+            known = batch.rows.stores().get(store.name)
+            if known is not None and known != store:
+                raise AlreadyExists(f"store {store.name!r} exists already", remedy="remove it first, or choose a name")
+            batch.rows.put_store(store)
+            return pack([store.name, store.kind, store.mode.value, store.bound_ref, pairs(store.options)])
+
+        self._sequencer.do(RecordRequest(EventKind.STORE_CHANGED, record))
+        return missing
+
+    def remove_store(self, name: str, session: Session) -> None:
+        """Forget a store that no ref's head and no working set uses. Its data stays where it is."""
+        for ref in self.refs():
+            if next(self.scan(f"@{ref.head}", (name,)), None) is not None:
+                raise InvalidArgument(
+                    f"{ref.kind.value} {ref.name!r} holds assets of store {name!r}", remedy="delete them there first"
+                )
+        for tx in self.txs():
+            if any(participant.key[0] == name for participant in self.participants(tx.id)):
+                raise InvalidArgument(f"working set {tx.name or tx.id} uses store {name!r}", remedy="discard it first")
+
+        def record(batch: Batch) -> bytes:
+            if not batch.rows.delete_store(name):
+                raise NotFound(f"store {name!r} does not exist", remedy="see 'plait store list'")
+            return pack([name, None])
+
+        self._sequencer.do(RecordRequest(EventKind.STORE_CHANGED, record))
+
+    def check_store(self, name: str) -> tuple[Sequence[str], Sequence[Risk]]:
+        adapter = self.adapters.get(name)
+        return adapter.check(), list(adapter.retention_risks())
+
+    def import_assets(self, tx: str, assets: Mapping[Key, str]) -> None:
+        """Name existing native assets in a working set, in place. Repeat: those that are there already are skipped."""
+        found = self._transactions.find(tx)
+        known = {participant.key for participant in self.participants(found.id) if participant.staging is not None}
+        by_store: dict[str, dict[Key, str]] = {}
+        for key, location in assets.items():
+            if check_key(key) not in known:
+                by_store.setdefault(key[0], {})[key] = location
+        for store, wanted in by_store.items():
+            for key, snapshot in self.adapters.get(store).snapshot(found.id, wanted).items():
+                self._transactions.import_snapshot(found.id, key, snapshot)
+
+    def publish(self, stores: Sequence[str] | None) -> Sequence[Publication]:
+        return self._publisher.run(stores, is_alive=is_alive)
+
+    def adopt(self, key: Key, session: Session) -> Commit | None:
+        commit = adopt(self._repository, self._transactions, self._coordinator, key, session)
+        self._publisher.run([key[0]], is_alive=is_alive)
+        return commit
+
+    # -- tokens ------------------------------------------------------------------------------------------------------
+
+    def create_token(self, name: str) -> str:
+        """A new token of 256 random bits. Only its hash is kept: it cannot be shown again. Raises: AlreadyExists."""
+        token = "plait_" + secrets.token_urlsafe(32)
+        with self._repository.write() as rows:
+            if any(known == name for known, _ in rows.tokens()):
+                raise AlreadyExists(f"a token named {name!r} exists already", remedy="delete it, or choose a name")
+            rows.insert_token(name, hashlib.sha256(token.encode()).digest(), self.clock.now_us())
+        return token
+
+    def tokens(self) -> Sequence[tuple[str, int]]:
+        with self._repository.read() as rows:
+            return rows.tokens()
+
+    def delete_token(self, name: str) -> None:
+        with self._repository.write() as rows:
+            if not rows.delete_token(name):
+                raise NotFound(f"token {name!r} does not exist", remedy="see 'plait token list'")
+
+    def token_name(self, token: str) -> str | None:
+        """Whose token this is, or None."""
+        with self._repository.read() as rows:
+            return rows.token_name(hashlib.sha256(token.encode()).digest())
+
+
+def _check_message(message: str) -> None:
+    if len(message.encode()) > limits.MESSAGE_BYTES_MAX:
+        raise InvalidArgument(f"the message has more than {limits.MESSAGE_BYTES_MAX} bytes")
+
+
+def _check_proposal(proposal: Proposal) -> None:
+    """Refuse what breaks a limit, before it queues."""
+    check_ref_name(proposal.ref)
+    _check_message(proposal.message)
+    check_properties(proposal.properties, limits.PROPERTIES_BYTES_MAX)
+    if len(proposal.operations) > limits.OPERATIONS_MAX:
+        raise InvalidArgument(
+            f"{len(proposal.operations)} operations in one commit, the limit is {limits.OPERATIONS_MAX}",
+            remedy="split it, or use CommitMany with atomic=true",
+        )
+    seen = set()
+    for operation in proposal.operations:
+        if check_key(operation.key) in seen:
+            raise InvalidArgument(f"{format_key(operation.key)} has two operations in one commit")
+        seen.add(operation.key)
+        if isinstance(operation, Put) and operation.snapshot.store != operation.key[0]:
+            raise InvalidArgument(
+                f"{format_key(operation.key)} names a snapshot of store {operation.snapshot.store!r}",
+                remedy="a key's first part is its snapshot's store",
+            )
+
+
+def request_digest(proposal: Proposal) -> bytes:
+    """What tells a repeated request from another one under the same idempotency key."""
+    operations = [
+        [
+            type(operation).__name__,
+            operation.key,
+            operation.expected,
+            ref_digest(operation.snapshot) if isinstance(operation, Put) else None,
+        ]
+        for operation in proposal.operations
+    ]
+    body = [proposal.ref, operations, proposal.message, proposal.author, pairs(proposal.properties), proposal.tx]
+    return hashlib.sha256(pack(body)).digest()
+
+
+def _once(proposal: Proposal) -> Idempotency | None:
+    if proposal.idempotency_key is None:
+        return None
+    return Idempotency(proposal.session.principal, "commit", proposal.idempotency_key, request_digest(proposal))
+
+
+def _once_group(proposals: Sequence[Proposal]) -> Idempotency | None:
+    keys = [proposal.idempotency_key for proposal in proposals]
+    if not proposals or keys[0] is None:
+        return None
+    body = hashlib.sha256(b"".join(request_digest(proposal) for proposal in proposals)).digest()
+    return Idempotency(proposals[0].session.principal, "commit-group", keys[0], body)

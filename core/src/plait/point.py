@@ -1,0 +1,53 @@
+"""The stores at one commit: resolved once, read with native handles, never written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from plait.backend import Backend
+from plait.errors import NotFound
+from plait.refspec import format_key, parse_key
+from plait.stores import Adapters
+from plait.types import Commit, Entry, Key, Location
+
+
+class Point:
+    """A commit with its data. Every read sees exactly that commit, in all stores."""
+
+    def __init__(self, backend: Backend, adapters: Adapters, commit: Commit) -> None:
+        self.commit = commit
+        self._backend = backend
+        self._adapters = adapters
+        self._spec = f"@{commit.id}"
+
+    def __repr__(self) -> str:
+        return f"<plait.Point {self.commit.id[:12]} {self.commit.message.splitlines()[:1]}>"
+
+    def entries(self, prefix: str | Key = ()) -> Iterator[Entry]:
+        """What is under a prefix, in key order, lazily."""
+        return self._backend.scan(self._spec, _parts(prefix))
+
+    def entry(self, key: str | Key) -> Entry:
+        """Raises: NotFound."""
+        parts = _parts(key)
+        found = self._backend.get(self._spec, [parts]).get(parts)
+        if found is None:
+            raise NotFound(
+                f"{format_key(parts)} does not exist at {self.commit.id[:12]}",
+                remedy=f"see 'plait ls --at @{self.commit.id[:12]}'",
+            )
+        return found
+
+    def open(self, key: str | Key) -> object:
+        """The native read-only handle: a pyiceberg Table, an fsspec filesystem … Raises: NotFound, StoreUnavailable."""
+        entry = self.entry(key)
+        return self._adapters.get(entry.key[0]).open(entry.snapshot, None)
+
+    def locate(self, key: str | Key) -> Location:
+        """How an engine reads exactly this version."""
+        entry = self.entry(key)
+        return self._adapters.get(entry.key[0]).locate(entry.snapshot)
+
+
+def _parts(key: str | Key) -> Key:
+    return (parse_key(key) if key else ()) if isinstance(key, str) else key

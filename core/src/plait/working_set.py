@@ -1,0 +1,229 @@
+"""A working set in the user's hands: native handles to write with, then commit or discard."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from plait import limits
+from plait.backend import Backend, Preview, Side
+from plait.errors import AlreadyExists, NotFound, PlaitError
+from plait.refspec import parse_key
+from plait.stores import Adapters
+from plait.types import (
+    Choice,
+    Commit,
+    Conflict,
+    ItemChange,
+    Json,
+    Key,
+    Participant,
+    Resolution,
+    SnapshotRef,
+    Staging,
+    Tx,
+    TxState,
+)
+
+
+class Port:
+    """`StagingPort` of one transaction: its durable rows, reached through the backend."""
+
+    def __init__(self, backend: Backend, tx: Tx) -> None:
+        self._backend = backend
+        self._tx = tx
+
+    @property
+    def tx(self) -> str:
+        return self._tx.id
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        return {"plait.tx": self._tx.id, "plait.author": self._tx.session.author or self._tx.session.principal}
+
+    def add(self, key: Key, *, new: bool = False) -> Staging:
+        return self._backend.stage(self._tx.id, [key], new=new)[0]
+
+    def get(self, key: Key) -> Staging | None:
+        return self._backend.staging(self._tx.id, key)
+
+    def base(self, key: Key) -> SnapshotRef | None:
+        entry = self._backend.base_entry(self._tx.id, key)
+        return None if entry is None else entry.snapshot
+
+    def compare_and_set(self, key: Key, expected: str, location: str) -> bool:
+        return self._backend.swap_location(self._tx.id, key, expected, location)
+
+    def move(self, before: Key, after: Key) -> None:
+        self._backend.move(self._tx.id, before, after)
+
+    def drop(self, key: Key) -> None:
+        self._backend.drop(self._tx.id, key)
+
+    def keys(self, prefix: Key = ()) -> Iterator[Key]:
+        return iter(self._backend.keys(self._tx.id, prefix))
+
+
+class WorkingSet:
+    """A transaction: durable, isolated, spanning stores. Two clients may share one by its id."""
+
+    def __init__(self, backend: Backend, adapters: Adapters, tx: Tx) -> None:
+        self._backend = backend
+        self._adapters = adapters
+        self.tx = tx
+        self.committed: Commit | None = None
+        self._discarded = False
+
+    def __repr__(self) -> str:
+        return f"<plait.WorkingSet {self.tx.name or self.tx.id} on {self.tx.ref!r}>"
+
+    @property
+    def id(self) -> str:
+        return self.tx.id
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether this handle has committed or discarded it."""
+        return self.committed is not None or self._discarded
+
+    # -- native handles ----------------------------------------------------------------------------------------------
+
+    def open(self, key: str | Key, *, create: bool = False) -> object:
+        """The asset's native, writable handle. `create`: make it when it does not exist.
+
+        Raises: NotFound, TransactionClosed, StoreUnavailable.
+        """
+        parts = _parts(key)
+        adapter = self._adapters.get(parts[0])
+        port = Port(self._backend, self.tx)
+        try:
+            staging = port.add(parts)
+        except NotFound:
+            if not create:
+                raise
+            try:
+                staging = port.add(parts, new=True)
+            except AlreadyExists:
+                staging = port.add(parts)
+        return adapter.open(staging, port)
+
+    def create(self, key: str | Key) -> object:
+        """A new asset's native handle. Raises: AlreadyExists."""
+        parts = _parts(key)
+        port = Port(self._backend, self.tx)
+        return self._adapters.get(parts[0]).open(port.add(parts, new=True), port)
+
+    def store(self, name: str) -> object:
+        """The store's native namespace inside this transaction: for Iceberg, a pyiceberg Catalog."""
+        return self._adapters.get(name).open_store(Port(self._backend, self.tx))
+
+    def drop(self, key: str | Key) -> None:
+        """The key is absent once this is committed. No data is deleted."""
+        self._backend.drop(self.id, _parts(key))
+
+    def rename(self, before: str | Key, after: str | Key) -> None:
+        """The asset goes on under another key of the same store."""
+        self._backend.move(self.id, _parts(before), _parts(after))
+
+    def restore(self, key: str | Key, spec: str, *, items: Sequence[str] | None = None) -> None:
+        """Bring an asset, or some items of it, to what it was at a point, inside this working set."""
+        self._backend.restore(self.id, _parts(key), spec, items)
+
+    # -- looking -----------------------------------------------------------------------------------------------------
+
+    def keys(self, prefix: str | Key = ()) -> list[Key]:
+        """What it sees under a prefix, in key order."""
+        return list(self._backend.keys(self.id, _parts(prefix)))
+
+    def participants(self) -> list[Participant]:
+        """The assets that it stages, drops or merged, in key order."""
+        return list(self._backend.participants(self.id))
+
+    def diff_items(self, key: str | Key, *, items: Sequence[str] | None = None) -> Iterator[ItemChange]:
+        """What this working set changed inside one asset since its base."""
+        return self._backend.diff_items(_parts(key), Side(spec=f"@{self.tx.base}"), Side(tx=self.id), items)
+
+    def preview(self) -> Preview:
+        """What it would commit now, and what conflicts."""
+        return self._backend.preview(self.id)
+
+    # -- conflicts ---------------------------------------------------------------------------------------------------
+
+    def conflicts(self) -> Iterator[tuple[Conflict, Resolution | None]]:
+        """Every conflict that its last commit met, and how it is settled, if it is."""
+        return self._backend.conflicts(self.id)
+
+    def resolve(self, key: str | Key, choice: Choice, *, item: str | None = None, value: Json = None) -> None:
+        """Settle one listed conflict. Raises: NotFound when it is not listed."""
+        self._backend.settle(self.id, [Resolution(_parts(key), item, choice, value)])
+
+    def resolve_all(self, choice: Choice, prefix: str | Key = ()) -> int:
+        """Settle every listed conflict under a prefix by one side; how many that were."""
+        parts = _parts(prefix)
+        settled = [
+            Resolution(conflict.key, conflict.item, choice)
+            for conflict, _ in self.conflicts()
+            if conflict.key[: len(parts)] == parts
+        ]
+        self._backend.settle(self.id, settled)
+        return len(settled)
+
+    # -- the end -----------------------------------------------------------------------------------------------------
+
+    def commit(
+        self,
+        message: str | None = None,
+        *,
+        author: str = "",
+        properties: Mapping[str, str] | None = None,
+        unchanged: Sequence[str | Key] = (),
+        allow_empty: bool = False,
+    ) -> Commit:
+        """Make it one commit. Raises: CommitConflict, ProposalRejected, NothingToCommit; it is kept then.
+
+        Repeat: the same commit.
+        """
+        self.committed = self._backend.commit_tx(
+            self.id,
+            message=message,
+            author=author,
+            properties=dict(properties or {}),
+            unchanged=[_parts(key) for key in unchanged],
+            allow_empty=allow_empty,
+        )
+        return self.committed
+
+    def discard(self) -> None:
+        """End it without a trace. Repeat: no-op."""
+        self._backend.discard(self.id)
+        self._discarded = True
+
+    @property
+    def state(self) -> TxState:
+        """As it is now, whoever changed it."""
+        return self._backend.tx(self.id).state
+
+    @contextmanager
+    def kept_alive(self) -> Iterator[None]:
+        """Renew the lease of an implicit transaction for the length of a block."""
+        stopped = threading.Event()
+
+        def renew() -> None:
+            while not stopped.wait(limits.LEASE_US / 3 / 1_000_000):
+                try:
+                    self._backend.renew(self.id)
+                except PlaitError:
+                    return
+
+        thread = threading.Thread(target=renew, name="plait-lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stopped.set()
+            thread.join()
+
+
+def _parts(key: str | Key) -> Key:
+    return (parse_key(key) if key else ()) if isinstance(key, str) else key
