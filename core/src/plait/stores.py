@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from plait.persist import Repository
 from plait.plugins import Plugins
 from plait.refspec import check_key
 from plait.types import Mode, Store
+
+
+_KNOWN_SECONDS = 1.0
 
 
 class RowState:
@@ -74,6 +78,7 @@ class Adapters:
         self._find = find
         self._context = context
         self._adapters: dict[str, Adapter] = {}
+        self._known: dict[str, tuple[Store | None, float]] = {}
         self._lock = threading.Lock()
 
     def get(self, name: str) -> Adapter:
@@ -90,11 +95,15 @@ class Adapters:
         return made
 
     def known(self, name: str) -> Store | None:
-        """The store's configuration, or None."""
-        try:
-            return self._find(name)
-        except NotFound:
-            return None
+        """The store's configuration as it was within the last second, or None: for what is asked on every commit."""
+        found, read_at = self._known.get(name, (None, -1.0))
+        if time.monotonic() - read_at > _KNOWN_SECONDS:
+            try:
+                found = self._find(name)
+            except NotFound:
+                found = None
+            self._known[name] = found, time.monotonic()
+        return found
 
     def make(self, store: Store) -> Adapter:
         """A new instance, not kept: to check a store before it is added."""

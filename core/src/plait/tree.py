@@ -112,6 +112,9 @@ class NodeCache:
                     del self._nodes[oldest]
 
 
+_BOUNDARIES_MAX = 1 << 16
+"""Remembered answers of `ends_chunk`: a writer asks about the same neighbours again and again."""
+
 Entries = list[tuple[bytes, bytes]]
 Edits = dict[bytes, bytes | None]
 
@@ -127,6 +130,7 @@ class Tree:
         self._shape = shape
         self._cache = cache or NodeCache()
         # A boundary can fall from entry `entries_min` on; from there the length is geometric with this mean.
+        self._boundaries: dict[tuple[int, bytes], bool] = {}
         self._threshold = (1 << 32) // max(1, shape.entries_target - shape.entries_min + 1)
 
     @property
@@ -211,8 +215,14 @@ class Tree:
 
     def ends_chunk(self, level: int, key: bytes) -> bool:
         """Whether a chunk of this level may end after this key."""
-        hashed = hashlib.blake2b(key, digest_size=4, key=self._salt, person=b"plait%d" % level)
-        return int.from_bytes(hashed.digest(), "big") < self._threshold
+        known = self._boundaries.get((level, key))
+        if known is None:
+            hashed = hashlib.blake2b(key, digest_size=4, key=self._salt, person=b"plait%d" % level)
+            known = int.from_bytes(hashed.digest(), "big") < self._threshold
+            if len(self._boundaries) >= _BOUNDARIES_MAX:
+                self._boundaries.clear()
+            self._boundaries[level, key] = known
+        return known
 
     # -- comparing ---------------------------------------------------------------------------------------------------
 
@@ -413,6 +423,11 @@ class _Writer:
             while True:
                 replaced[chunk.keys[-1]] = None
                 end = len(keys) if is_last else bisect_left(keys, chunk.keys[-1] + b"\0", place)
+                if chunker.is_empty and (values := _replaced(chunk, keys[place:end], edits)) is not None:
+                    # The same keys end the same chunk: what every level above the leaves does for most changes.
+                    emitted.append((chunk.keys[-1], self.emit(level, chunk.keys, values)))
+                    place = end
+                    break
                 for key, value in _overlay(chunk, keys[place:end], edits):
                     chunker.add(key, value)
                 place = end
@@ -487,6 +502,17 @@ class _Chunker:
             node_id = self._writer.emit(self._level, self._keys, self._values)
             self._on_chunk((self._keys[-1], node_id))
             self._keys, self._values = [], []
+
+
+def _replaced(chunk: Node, keys: Sequence[bytes], edits: Mapping[bytes, bytes | None]) -> list[bytes] | None:
+    """The chunk's values after edits that only replace values; None when a key comes or goes."""
+    values = list(chunk.values)
+    for key in keys:
+        place, value = bisect_left(chunk.keys, key), edits[key]
+        if value is None or place == len(chunk.keys) or chunk.keys[place] != key:
+            return None
+        values[place] = value
+    return values
 
 
 def _overlay(chunk: Node, keys: Sequence[bytes], edits: Mapping[bytes, bytes | None]) -> Iterator[tuple[bytes, bytes]]:

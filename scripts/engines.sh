@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Bring the servers that tests start: PostgreSQL from the system's packages, versitygw built by Go into the cache.
+# (SeaweedFS is a wheel among the requirements.) Under CI=true a missing one is a failure, else tests print NOT RUN.
+set -euo pipefail
+cache=${PLAIT_CACHE:-$HOME/.cache/plait}
+pin() { sed -n "/^\[$1\]/,/^\[/s/^$2 = \"\(.*\)\"/\1/p" engines.toml; }
+
+if ! compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null && ! command -v postgres >/dev/null; then
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql >/dev/null
+  else
+    echo "NOT RUN without PostgreSQL:   sudo apt-get install postgresql" >&2
+  fi
+fi
+if [ ! -x "$cache/bin/versitygw" ]; then
+  if command -v go >/dev/null; then
+    echo "Building versitygw into $cache/bin (once)"
+    mkdir -p "$cache/bin"
+    GOBIN="$cache/bin" go install "$(pin versitygw module)@$(pin versitygw version)" 2>/dev/null
+  else
+    echo "NOT RUN without Go, which builds versitygw:   install Go 1.24 or later" >&2
+  fi
+fi
