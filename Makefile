@@ -49,11 +49,13 @@ lint: $(READY) ## Style, strict types, import contracts
 	@$(BIN)/ruff format --check -q .
 	@$(BIN)/mypy $(SOURCES)
 	@$(BIN)/lint-imports
+	@$(BIN)/python scripts/reference.py --check
 
 proto: $(READY) ## Make the gRPC code anew from core/src/plait/rpc/plait.proto
 	@$(BIN)/python -m grpc_tools.protoc -I core/src --python_out=core/src --grpc_python_out=core/src --pyi_out=core/src core/src/plait/rpc/plait.proto
 
 docs: $(READY) ## The documentation as a site, in site/
+	@$(BIN)/python scripts/reference.py
 	@$(BIN)/mkdocs build --strict -q
 
 dist: $(READY) ## Wheels of every package, in dist/

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -39,7 +40,8 @@ class BaseRows:
         """The rows whose column holds one of the values, in groups, in no order."""
         rows: list[sa.Row[Any]] = []
         for start in range(0, len(values), _IN_MAX):
-            rows += self._all(table, table.c[column].in_(values[start : start + _IN_MAX]))
+            bound = {"owner": self._repository_id, "wanted": values[start : start + _IN_MAX]}
+            rows += self._connection.execute(_select_in(table, column), bound).all()
         return rows
 
     def _insert(self, table: sa.Table, rows: Sequence[Mapping[str, object]]) -> None:
@@ -50,15 +52,7 @@ class BaseRows:
         """Insert; where the primary key is taken, update these columns, or leave the row when there are none."""
         if not rows:
             return
-        insert = postgresql.insert if self._connection.dialect.name == "postgresql" else sqlite.insert
-        statement = insert(table)
-        keys = [column.name for column in table.primary_key]
-        if update:
-            statement = statement.on_conflict_do_update(
-                index_elements=keys, set_={name: statement.excluded[name] for name in update}
-            )
-        else:
-            statement = statement.on_conflict_do_nothing(index_elements=keys)
+        statement = _upsert(table, self._connection.dialect.name, tuple(update))
         self._connection.execute(statement, self._owned(rows))
 
     def _update(self, table: sa.Table, values: Mapping[str, object], *where: sa.ColumnElement[bool]) -> int:
@@ -70,6 +64,24 @@ class BaseRows:
 
     def _owned(self, rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
         return [{"repository_id": self._repository_id, **row} for row in rows]
+
+
+@cache
+def _select_in(table: sa.Table, column: str) -> sa.Select[Any]:
+    """Made once: building a statement costs more than running it."""
+    wanted: sa.BindParameter[Any] = sa.bindparam("wanted", expanding=True)
+    return sa.select(table).where(table.c.repository_id == sa.bindparam("owner"), table.c[column].in_(wanted))
+
+
+@cache
+def _upsert(table: sa.Table, dialect: str, update: tuple[str, ...]) -> sa.Insert:
+    statement = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(table)
+    keys = [column.name for column in table.primary_key]
+    if not update:
+        return statement.on_conflict_do_nothing(index_elements=keys)
+    return statement.on_conflict_do_update(
+        index_elements=keys, set_={name: statement.excluded[name] for name in update}
+    )
 
 
 def to_json(properties: Mapping[str, str]) -> str:
