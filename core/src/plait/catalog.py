@@ -8,6 +8,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Protocol
 
+from plait.adapter import Capability
 from plait.backend import Backend, BeginRequest, Preview, Problem, Side
 from plait.blame import Blamed, blame
 from plait.clock import Clock, SystemClock
@@ -133,12 +134,13 @@ class Catalog:
 
         Raises: Unsupported when a store with native heads is bound to the branch, InvalidArgument when protected.
         """
-        bound = [store.name for store in self.stores() if store.bound_ref == name and self._has_heads(store)]
+        native = {store.name for store in self.stores() if Capability.NATIVE_HEAD in self._adapters.capabilities(store)}
+        bound = {store.name for store in self.stores() if store.bound_ref == name} & native
         ref, commit = self.ref(name), self.resolve(to)
         touched = {change.key[0] for change in self.diff(f"@{ref.head}", f"@{commit.id}")}
-        if touched & set(bound):
+        if touched & bound:
             raise Unsupported(
-                f"{name!r} is published to the native heads of {', '.join(sorted(touched & set(bound)))}",
+                f"{name!r} is published to the native heads of {', '.join(sorted(touched & bound))}",
                 remedy=f"use 'plait restore --at {to}': it makes a new commit that they can follow",
             )
         return self._set_ref(name, ref.kind, ref.head, commit.id, None)
@@ -151,13 +153,6 @@ class Catalog:
     def reflog(self, name: str) -> list[RefMove]:
         """Where a ref stood, over all of its lives, newest first."""
         return list(self.backend.reflog(name))
-
-    def _has_heads(self, store: Store) -> bool:
-        from plait.adapter import Capability
-
-        if store.mode is Mode.POINTER:
-            return False
-        return Capability.NATIVE_HEAD in self._adapters.plugins.adapter_class(store.kind).capabilities
 
     def _set_ref(self, name: str, kind: RefKind, expected: str | None, after: str | None, protect: bool | None) -> Ref:
         return self.backend.set_ref(

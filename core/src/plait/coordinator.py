@@ -216,6 +216,7 @@ class Coordinator:
             tx=tx.id,
             attempt=tx.attempt,
             adapter=self._transactions.adapters.get,
+            capabilities=self._transactions.adapters.capabilities_of,
             bound=lambda store: self._native_ref(store, tx.ref),
             default=tx.source.default if tx.source else Strategy.NORMAL,
             strategies=dict(tx.source.strategies) if tx.source else {},

@@ -25,7 +25,7 @@ from plait.persist.store_rows import NO_SNAPSHOT, Publication
 from plait.refspec import format_key
 from plait.stores import Adapters
 from plait.tree import NodeCache, Tree
-from plait.types import Mode, Move, PublishState, SnapshotRef, Store
+from plait.types import Move, PublishState, SnapshotRef, Store
 
 _log = logging.getLogger("plait.publisher")
 _MOVES_MAX = 8
@@ -44,9 +44,7 @@ class Publisher:
 
     def follows(self, store: Store) -> bool:
         """Whether plait moves native heads of this store."""
-        if store.mode is Mode.POINTER:
-            return False
-        return Capability.NATIVE_HEAD in self._adapters.plugins.adapter_class(store.kind).capabilities
+        return Capability.NATIVE_HEAD in self._adapters.capabilities(store)
 
     def follows_named(self, name: str) -> bool:
         """`follows`, by the store's name; False for one that does not exist. Asked on every one-call commit."""

@@ -8,14 +8,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from plait.adapter import Adapter, Context, Progress
+from plait.adapter import Adapter, Capability, Context, Progress
 from plait.clock import Clock
 from plait.errors import InvalidArgument, NotFound, StoreUnavailable
 from plait.persist import Repository
 from plait.plugins import Plugins
 from plait.refspec import check_key
 from plait.types import Mode, Store
-
 
 _KNOWN_SECONDS = 1.0
 
@@ -104,6 +103,16 @@ class Adapters:
                 found = None
             self._known[name] = found, time.monotonic()
         return found
+
+    def capabilities(self, store: Store) -> frozenset[Capability]:
+        """What plait can do in this store: in a pointer store nothing, whatever its kind, for it owns nothing there."""
+        if store.mode is Mode.POINTER:
+            return frozenset()
+        return self.plugins.adapter_class(store.kind).capabilities
+
+    def capabilities_of(self, name: str) -> frozenset[Capability]:
+        """`capabilities`, by the store's name. Raises: NotFound."""
+        return self.capabilities(self._find(name))
 
     def make(self, store: Store) -> Adapter:
         """A new instance, not kept: to check a store before it is added."""

@@ -57,6 +57,7 @@ class ThreeWay:
     tx: str
     attempt: int
     adapter: Callable[[str], Adapter]
+    capabilities: Callable[[str], frozenset[Capability]]
     bound: Callable[[str], bool]
     default: Strategy = Strategy.NORMAL
     strategies: Mapping[Key, Strategy] = field(default_factory=dict)
@@ -108,9 +109,9 @@ class ThreeWay:
         strategy: Strategy,
         resolutions: Sequence[Resolution],
     ) -> Merged | Conflicted:
-        adapter = self.adapter(key[0])
-        if Capability.MERGE not in adapter.capabilities:
+        if Capability.MERGE not in self.capabilities(key[0]):
             return Conflicted(())
+        adapter = self.adapter(key[0])
         base_snapshot = None if base is None else base.snapshot
 
         def merge(resolutions: Sequence[Resolution]) -> Merged | Conflicted:
@@ -146,8 +147,7 @@ class ThreeWay:
         snapshot = content.snapshot
         if ours is not None and self.bound(key[0]) and ours.snapshot.asset == snapshot.asset:
             adapter = self.adapter(key[0])
-            if Capability.NATIVE_HEAD in adapter.capabilities:
-                snapshot = adapter.succeed(self.tx, self.attempt, onto=ours.snapshot, content=snapshot)
+            snapshot = adapter.succeed(self.tx, self.attempt, onto=ours.snapshot, content=snapshot)
         self._put(key, ours, Entry(key, content.content_id, snapshot), outcome, made=snapshot != content.snapshot)
 
     def _put(self, key: Key, ours: Entry | None, entry: Entry, outcome: Outcome, *, made: bool = True) -> None:

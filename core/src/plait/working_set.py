@@ -95,7 +95,6 @@ class WorkingSet:
         Raises: NotFound, TransactionClosed, StoreUnavailable.
         """
         parts = _parts(key)
-        adapter = self._adapters.get(parts[0])
         port = Port(self._backend, self.tx)
         try:
             staging = port.add(parts)
@@ -106,7 +105,7 @@ class WorkingSet:
                 staging = port.add(parts, new=True)
             except AlreadyExists:
                 staging = port.add(parts)
-        return adapter.open(staging, port)
+        return self._adapters.get(parts[0]).open(staging, port)
 
     def create(self, key: str | Key) -> object:
         """A new asset's native handle. Raises: AlreadyExists."""
