@@ -17,6 +17,8 @@ from plait.errors import (
     InvalidArgument,
     NotFound,
     NothingToCommit,
+    OutcomeUnknown,
+    ProposalRejected,
     Unsupported,
 )
 from plait.graph import LogFilter
@@ -264,7 +266,9 @@ class Catalog:
                 tx.commit()
         except NothingToCommit:
             tx.discard()
-        except (CommitConflict, InvalidArgument):
+        except OutcomeUnknown:
+            raise
+        except BaseException:
             tx.discard()
             raise
 
@@ -414,12 +418,12 @@ class Catalog:
         return self._finish(tx)
 
     def _finish(self, tx: WorkingSet, *, allow_empty: bool = False) -> Commit:
-        """Commit; what conflicts stays as a working set, everything else that fails leaves nothing behind."""
+        """Commit. What conflicts or was refused stays as a working set, all else that fails leaves nothing behind."""
         try:
             return tx.commit(allow_empty=allow_empty)
-        except CommitConflict:
+        except (CommitConflict, ProposalRejected, OutcomeUnknown):
             raise
-        except (InvalidArgument, Unsupported, NotFound):
+        except BaseException:
             tx.discard()
             raise
 

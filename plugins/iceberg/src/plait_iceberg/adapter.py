@@ -45,7 +45,7 @@ from plait_iceberg.manifests import ManifestReader, compare
 from plait_iceberg.merge import Merge, Sides, check_mergeable, rewrite, whole_conflict
 from plait_iceberg.metadata import TABLE, VIEW, Metadata, check_writable, load, load_side, resolve
 from plait_iceberg.namespace import SnapshotCatalog, TransactionCatalog
-from plait_iceberg.rows import Shape
+from plait_iceberg.rows import Shape, take
 from plait_iceberg.write import Edits, SnapshotWriter, token
 
 _OPTION_PREFIXES = ("s3.", "client.")
@@ -256,7 +256,7 @@ class IcebergAdapter(Adapter):
         candidates = differing_files(reader, now, then, changes).before
         edits: Edits = rewrite(
             reader, writer, now.document, old, shape, candidates,
-            shape.keys(found.removed.take(leaving)), found.added.take(coming), self.context,
+            shape.keys(take(found.removed, leaving)), take(found.added, coming), self.context,
         )  # fmt: skip
         return writer.write(now.document, reader, edits, {"plait.tx": tx, "plait.restored-metadata": then.location})
 

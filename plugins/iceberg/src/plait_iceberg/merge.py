@@ -39,7 +39,7 @@ from plait_iceberg.manifests import (
     touched_paths,
 )
 from plait_iceberg.metadata import VIEW, Metadata, check_writable
-from plait_iceberg.rows import RowChange, Shape, from_rows, read, read_all, to_rows, without
+from plait_iceberg.rows import RowChange, Shape, from_rows, read, read_all, take, to_rows, without
 from plait_iceberg.write import Edits, SnapshotWriter
 
 _ON_TABLE = "choose a side for the table, or declare identifier fields (update_schema().set_identifier_fields) first"
@@ -254,8 +254,8 @@ class _RowPlan:
             self.met = True
             if _afters(mine[item]) != _afters(changes):
                 self._settle(item, mine[item], changes, theirs, decisions)
-        self._keys.append(self.views.shape.keys(theirs.removed.take(leaving)))
-        self._rows.append(theirs.added.take(coming))
+        self._keys.append(self.views.shape.keys(take(theirs.removed, leaving)))
+        self._rows.append(take(theirs.added, coming))
 
     def _settle(
         self,
@@ -280,12 +280,12 @@ class _RowPlan:
         side, index = (
             (theirs.removed, change.before_index) if change.after_index is None else (theirs.added, change.after_index)
         )
-        self._keys.append(self.views.shape.keys(side.take([index])))
+        self._keys.append(self.views.shape.keys(take(side, [index])))
         if resolution.choice is Choice.THEIRS:
-            self._rows.append(theirs.added.take([one.after_index for one in changes if one.after_index is not None]))
+            self._rows.append(take(theirs.added, [one.after_index for one in changes if one.after_index is not None]))
         elif resolution.choice is Choice.BASE:
             self._rows.append(
-                theirs.removed.take([one.before_index for one in changes if one.before_index is not None])
+                take(theirs.removed, [one.before_index for one in changes if one.before_index is not None])
             )
         elif resolution.value is not None:
             self._rows.append(self._row(item, resolution))

@@ -142,7 +142,12 @@ def difference(before: pa.Table, after: pa.Table) -> tuple[pa.Table, pa.Table]:
     counts = zip(groups[f"{_INDEX}_min"].to_pylist(), groups[f"{_SIGN}_sum"].to_pylist(), strict=True)
     for index, count in counts:
         (added if count > 0 else removed).extend([index] * abs(count))
-    return both.take(sorted(removed)), both.take(sorted(added))
+    return take(both, sorted(removed)), take(both, sorted(added))
+
+
+def take(rows: pa.Table, indices: Sequence[int]) -> pa.Table:
+    """The rows at these places. (Arrow takes an empty Python list for one of nulls.)"""
+    return rows.take(pa.array(indices, pa.int64()))
 
 
 @dataclass(frozen=True, slots=True)

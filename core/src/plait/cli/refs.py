@@ -1,0 +1,99 @@
+"""Branches and tags: make, list, delete, bring back, protect, switch."""
+
+from __future__ import annotations
+
+import click
+
+from plait.cli.session import Session, json_option, pass_session
+from plait.errors import InvalidArgument
+from plait.types import RefKind
+
+
+def _list(session: Session, kind: RefKind) -> None:
+    rows = [
+        {
+            "name": ref.name,
+            "head": ref.head[:12],
+            "protected": "protected" if ref.protected else "",
+            "current": "*" if ref.name == session.branch else "",
+        }
+        for ref in session.catalog.refs(kind)
+    ]
+    columns = ("current", "name", "head", "protected") if kind is RefKind.BRANCH else ("name", "head")
+    session.table(rows, columns, f"no {kind.value} yet")
+
+
+@click.command("branch")
+@click.argument("name", required=False)
+@click.option("--at", "spec", help="Where it begins; default: the current branch.")
+@click.option("-d", "--delete", is_flag=True)
+@click.option("--undelete", is_flag=True, help="Bring a deleted branch back where it last stood.")
+@click.option("--protect", "protect", flag_value="yes", help="Neither deleted nor moved by hand.")
+@click.option("--unprotect", "protect", flag_value="no")
+@click.option("--reset", metavar="SPEC", help="Move it to another commit; the reflog keeps where it was.")
+@json_option
+@pass_session
+def branch(
+    session: Session,
+    name: str | None,
+    spec: str | None,
+    delete: bool,
+    undelete: bool,
+    protect: str | None,
+    reset: str | None,
+) -> None:
+    """List branches, or make, delete, protect or move one."""
+    catalog = session.catalog
+    if name is None:
+        _list(session, RefKind.BRANCH)
+        return
+    if sum((delete, undelete, protect is not None, reset is not None)) > 1:
+        raise InvalidArgument("choose one of --delete, --undelete, --protect, --unprotect and --reset")
+    if delete:
+        ref, done = catalog.delete_ref(name), f"deleted {name}\n→ plait branch {name} --undelete brings it back"
+    elif undelete:
+        ref, done = catalog.undelete(name), f"{name} is back"
+    elif protect is not None:
+        ref, done = (
+            catalog.protect_branch(name, protect=protect == "yes"),
+            f"{name} is {'' if protect == 'yes' else 'un'}protected",
+        )
+    elif reset is not None:
+        ref, done = catalog.reset_branch(name, reset), f"{name} is at {reset}"
+    else:
+        ref, done = catalog.create_branch(name, spec or session.branch), f"branch {name}\n→ plait switch {name}"
+    session.emit({"name": ref.name, "head": ref.head, "protected": ref.protected}, done)
+
+
+@click.command("tag")
+@click.argument("name", required=False)
+@click.option("--at", "spec", help="Default: the current branch.")
+@click.option("-d", "--delete", is_flag=True)
+@json_option
+@pass_session
+def tag(session: Session, name: str | None, spec: str | None, delete: bool) -> None:
+    """List tags, or make or delete one. Tags never move."""
+    if name is None:
+        _list(session, RefKind.TAG)
+        return
+    ref = session.catalog.delete_ref(name) if delete else session.catalog.create_tag(name, spec or session.branch)
+    session.emit({"name": ref.name, "head": ref.head}, f"{'deleted' if delete else 'tag'} {name} at {ref.head[:12]}")
+
+
+@click.command("switch")
+@click.argument("name")
+@click.option("-c", "--create", is_flag=True, help="Make it first.")
+@json_option
+@pass_session
+def switch(session: Session, name: str, create: bool) -> None:
+    """Make a branch this directory's current one."""
+    if create:
+        session.catalog.create_branch(name, session.branch)
+    ref = session.catalog.ref(name)
+    if ref.kind is not RefKind.BRANCH:
+        raise InvalidArgument(f"{name!r} is a tag", remedy=f"read it with --at {name}")
+    session.set_current(branch=name)
+    session.emit({"branch": name, "head": ref.head}, f"on {name}")
+
+
+COMMANDS = (branch, tag, switch)

@@ -1,0 +1,197 @@
+"""Catalogs and stores: init, serve, store, import, token, migrate."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from plait.cli.example import make_example
+from plait.cli.session import Session, json_option, pairs, pass_session
+from plait.cli.working_sets import committed
+from plait.errors import Unsupported
+
+
+@click.command("init")
+@click.argument("folder", type=click.Path(path_type=Path), default=".")
+@click.option("--example", is_flag=True, help="Put a small table and some objects into it, to play with.")
+@json_option
+@pass_session
+def init(session: Session, folder: Path, example: bool) -> None:
+    """Make an embedded catalog in FOLDER/.plait."""
+    import plait
+
+    with plait.init(folder) as catalog:
+        told = make_example(catalog, folder.resolve()) if example else ""
+    session.emit(
+        {"catalog": str(folder.resolve())},
+        f"made a catalog in {folder.resolve()}\n"
+        + (told or "→ plait store add lake --kind iceberg --option warehouse=$PWD/warehouse"),
+    )
+
+
+@click.command("serve")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@json_option
+@pass_session
+def serve(session: Session, arguments: tuple[str, ...]) -> None:
+    """Serve the catalog over gRPC; arguments after -- go to `python -m plait_server`."""
+    from importlib.util import find_spec
+
+    if find_spec("plait_server") is None or find_spec("plait_server.__main__") is None:
+        raise Unsupported("the server is not installed", remedy="pip install plait-server")
+    os.execv(sys.executable, [sys.executable, "-m", "plait_server", *arguments])
+
+
+@click.group("store")
+def store() -> None:
+    """Add, list, check and remove stores; adopt what was written past plait."""
+
+
+@store.command("add")
+@click.argument("name")
+@click.option("--kind", required=True)
+@click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="Secrets only as env:NAME or file:PATH.")
+@click.option("--mode", type=click.Choice(["managed", "observed", "pointer"]), default="managed", show_default=True)
+@click.option("--bound-ref", default="main", show_default=True, help="The branch that native heads follow.")
+@json_option
+@pass_session
+def store_add(session: Session, name: str, kind: str, options: tuple[str, ...], mode: str, bound_ref: str) -> None:
+    """Configure a store, and check it."""
+    from plait.types import Mode
+
+    given = pairs(options, "--option")
+    missing = session.catalog.add_store(name, kind, given, mode=Mode(mode), bound_ref=bound_ref)
+    told = "\n".join(f"  it lacks: {sentence}" for sentence in missing)
+    session.emit({"store": name, "missing": missing}, f"store {name}\n{told}".rstrip())
+
+
+@store.command("list")
+@json_option
+@pass_session
+def store_list(session: Session) -> None:
+    """The configured stores."""
+    rows = [
+        {
+            "name": one.name,
+            "kind": one.kind,
+            "mode": one.mode.value,
+            "bound_ref": one.bound_ref,
+            "options": " ".join(f"{name}={value}" for name, value in sorted(one.options.items())),
+        }
+        for one in session.catalog.stores()
+    ]
+    session.table(rows, ("name", "kind", "mode", "bound_ref", "options"), "no store yet · see 'plait store add --help'")
+
+
+@store.command("check")
+@click.argument("names", nargs=-1)
+@json_option
+@pass_session
+def store_check(session: Session, names: tuple[str, ...]) -> None:
+    """Say what stores lack, which of their own rules are dangerous, and where they diverged."""
+    catalog = session.catalog
+    rows = []
+    for name in names or [one.name for one in catalog.stores() if one.mode.value != "pointer"]:
+        missing, risks = catalog.check_store(name)
+        rows += [{"store": name, "found": sentence, "remedy": ""} for sentence in missing]
+        rows += [{"store": name, "found": f"{risk.affects}: {risk.rule}", "remedy": risk.remedy} for risk in risks]
+    for publication in catalog.publish():
+        remedy = (
+            f"plait store adopt {'.'.join(publication.key)}"
+            if publication.state == "diverged"
+            else "wait, or look at the store"
+        )
+        rows.append(
+            {"store": publication.store, "found": f"{publication.asset} is {publication.state}", "remedy": remedy}
+        )
+    session.table(rows, ("store", "found", "remedy"), "all is well")
+
+
+@store.command("adopt")
+@click.argument("key")
+@json_option
+@pass_session
+def store_adopt(session: Session, key: str) -> None:
+    """Take over what somebody wrote to KEY past plait, merged with what was committed meanwhile."""
+    made = session.catalog.adopt(key)
+    if made is None:
+        session.emit(None, "nothing was new")
+    else:
+        committed(session, made)
+
+
+@store.command("remove")
+@click.argument("name")
+@json_option
+@pass_session
+def store_remove(session: Session, name: str) -> None:
+    """Forget a store that nothing uses. Its data stays where it is."""
+    session.catalog.remove_store(name)
+    session.emit({"removed": name}, f"removed {name}; its data stays where it is")
+
+
+@click.command("import")
+@click.argument("assets", nargs=-1, required=True, metavar="KEY=LOCATION…")
+@click.option("-m", "--message", default="")
+@click.option("--into", help="Default: the current branch.")
+@json_option
+@pass_session
+def import_(session: Session, assets: tuple[str, ...], message: str, into: str | None) -> None:
+    """Bring existing native assets into the history as one commit, in place, without a copy."""
+    from plait.refspec import parse_key
+
+    wanted = {parse_key(key): location for key, location in pairs(assets, "asset").items()}
+    committed(session, session.catalog.import_assets(wanted, into or session.branch, message=message))
+
+
+@click.group("token")
+def token() -> None:
+    """Make, list and delete tokens for clients of a server."""
+
+
+@token.command("create")
+@click.argument("name")
+@json_option
+@pass_session
+def token_create(session: Session, name: str) -> None:
+    """Make a token and print it, once."""
+    made = session.catalog.backend.create_token(name)
+    session.emit({"name": name, "token": made}, f"{made}\nIt is not shown again. Clients read it from PLAIT_TOKEN.")
+
+
+@token.command("list")
+@json_option
+@pass_session
+def token_list(session: Session) -> None:
+    """The names of tokens."""
+    from plait.refspec import format_time
+
+    rows = [{"name": name, "created": format_time(at_us)} for name, at_us in session.catalog.backend.tokens()]
+    session.table(rows, ("name", "created"), "no token yet")
+
+
+@token.command("delete")
+@click.argument("name")
+@json_option
+@pass_session
+def token_delete(session: Session, name: str) -> None:
+    """Delete a token: who has it is locked out."""
+    session.catalog.backend.delete_token(name)
+    session.emit({"deleted": name}, f"deleted {name}")
+
+
+@click.command("migrate")
+@json_option
+@pass_session
+def migrate(session: Session) -> None:
+    """Bring the catalog's database to this release's schema."""
+    from plait.persist import schema
+
+    _ = session.catalog
+    session.emit({"schema": schema.REVISION}, f"the catalog has schema {schema.REVISION}, as this plait writes it")
+
+
+COMMANDS = (init, serve, store, import_, token, migrate)
