@@ -1,4 +1,4 @@
-"""Iceberg tables in plait's history: branches, row diffs and row-level merges, with pyiceberg's own Table and Catalog."""
+"""Iceberg tables in plait's history: branches, row diffs, row-level merges, with pyiceberg's own Table and Catalog."""
 
 from __future__ import annotations
 

@@ -283,7 +283,8 @@ class IcebergAdapter(Adapter):
         _check_resolutions(resolutions)
         sides = [load_side(self.files, side) for side in (base, ours, theirs)]
         old, mine, others = sides
-        assert mine is not None and others is not None
+        assert mine is not None
+        assert others is not None
         if reason := whole_conflict(old, mine, others):
             return self._take(reason, base, ours, theirs, resolutions)
         assert old is not None

@@ -118,7 +118,7 @@ _ORDERINGS = {
 def _ordering(document: Document, aspect: str) -> dict[str, Json]:
     listed, number, default = _ORDERINGS[aspect]
     wanted = document.get(default, 0)
-    fields = next((one["fields"] for one in document.get(listed, ()) if one[number] == wanted), [])
+    fields: Json = next((one["fields"] for one in document.get(listed, ()) if one[number] == wanted), [])
     return {aspect: fields} if fields else {}
 
 

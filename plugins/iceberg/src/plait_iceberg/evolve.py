@@ -274,7 +274,8 @@ def _define(kind: _Numbered, one: Document, columns: Mapping[int, int]) -> _Defi
 
 def _default(kind: _Numbered, document: Document, columns: Mapping[int, int]) -> _Definition:
     wanted = document.get(kind.default, 0)
-    found = next((one for one in document.get(kind.listed, ()) if one[kind.number] == wanted), {"fields": []})
+    empty: Document = {"fields": []}
+    found = next((one for one in document.get(kind.listed, ()) if one[kind.number] == wanted), empty)
     return _define(kind, found, columns)
 
 

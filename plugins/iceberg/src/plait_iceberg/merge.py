@@ -280,6 +280,7 @@ class _RowPlan:
         side, index = (
             (theirs.removed, change.before_index) if change.after_index is None else (theirs.added, change.after_index)
         )
+        assert index is not None, "a change has a row on at least one side"
         self._keys.append(self.views.shape.keys(take(side, [index])))
         if resolution.choice is Choice.THEIRS:
             self._rows.append(take(theirs.added, [one.after_index for one in changes if one.after_index is not None]))

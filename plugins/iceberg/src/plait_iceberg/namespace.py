@@ -200,7 +200,8 @@ class TransactionCatalog(MetastoreCatalog):
         except CommitFailedException as error:
             raise AlreadyExists(f"{format_key(key)} was created by another client of this transaction") from error
 
-    def _delete_old_metadata(self, io: FileIO, base: TableMetadata, metadata: TableMetadata) -> None:
+    @staticmethod
+    def _delete_old_metadata(io: FileIO, base: TableMetadata, metadata: TableMetadata) -> None:
         """Never: the base's commit names its metadata file, whatever the table's properties ask for."""
 
     # -- creating ----------------------------------------------------------------------------------------------------

@@ -159,7 +159,7 @@ def _risks_of(found: Metadata) -> Iterator[Risk]:
         yield Risk(
             "gc.enabled=true",
             table,
-            "set gc.enabled=false: else an engine's expire_snapshots or remove_orphan_files may delete what commits need",
+            "set gc.enabled=false: else an engine's expire_snapshots or orphan removal may delete what commits need",
         )
     for name in sorted(properties):
         if name.startswith(_EXPIRE):
