@@ -1,4 +1,4 @@
-"""kill -9 at every failpoint of a commit, a merge, a revert and a discard over two real Iceberg stores."""
+"""kill -9 at every failpoint of a commit, a merge, a revert and a discard over a real Iceberg table and real files."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import cast
 
 import plait
 import pytest
+from fsspec import AbstractFileSystem
 from plait.catalog import Catalog
 from plait.types import Depth
 from plait_conformance.killing import kill_at, places, sample
@@ -47,11 +48,12 @@ def renew(prepared: Path) -> Path:
 
 
 def rows(catalog: Catalog, spec: str) -> dict[str, list[int]]:
-    """What each store holds at a point, through plain pyiceberg tables."""
+    """What each store holds at a point, through their native handles."""
     point = catalog.at(spec)
+    table, objects = cast(Table, point.open("one.t")), cast(AbstractFileSystem, point.open("two.t"))
     return {
-        store: sorted(cast(Table, point.open(f"{store}.t")).scan().to_arrow()["id"].to_pylist())
-        for store in ("one", "two")
+        "one": sorted(table.scan().to_arrow()["id"].to_pylist()),
+        "two": sorted(int(name) for name in objects.find("")),
     }
 
 
@@ -76,6 +78,7 @@ def check(catalog: Catalog, printed: str) -> None:
     problems = list(catalog.verify(Depth.BYTES))
     assert problems == [], f"I1: {problems}"
     assert all(tx.state.value == "open" for tx in catalog.working_sets()), "nothing stays sealed or half discarded"
+    assert catalog.publish() == [], "native heads follow"
     assert catalog.recover() == [], "recovery is done once"
 
 
@@ -86,6 +89,9 @@ def test_killed_anywhere_it_is_whole_or_absent(prepared: Path, tmp_path: Path) -
         "transaction.intended",
         "transaction.sealed",
         "iceberg.prepare.before_vote",
+        "files.prepare.before_vote",
+        "files.publish.before_head",
+        "publisher.moved",
         "sequencer.rows_written",
         "persist.before_commit",
         "sequencer.after_commit",

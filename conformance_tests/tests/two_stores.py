@@ -1,4 +1,4 @@
-"""A scenario for the crash tests: commits, a merge, a revert, over two Iceberg stores. Prints what was acknowledged."""
+"""A scenario for the crash tests: commits, a merge, a revert over Iceberg and files. Prints what was acknowledged."""
 
 from __future__ import annotations
 
@@ -7,26 +7,25 @@ from typing import cast
 
 import plait
 import pyarrow as pa
+from fsspec import AbstractFileSystem
 from plait.failpoint import arm_from_environment
 from pyiceberg.catalog import Catalog as IcebergCatalog
 from pyiceberg.table import Table
 
-STORES = ("one", "two")
-
 
 def append(tx: plait.WorkingSet, number: int) -> None:
-    for store in STORES:
-        cast(Table, tx.open(f"{store}.t")).append(pa.table({"id": [number]}))
+    cast(Table, tx.open("one.t")).append(pa.table({"id": [number]}))
+    cast(AbstractFileSystem, tx.open("two.t")).pipe(str(number), b"x" * number)
 
 
 def prepare(folder: str) -> None:
-    """What exists before the scenario: one table in each of two stores."""
+    """What exists before the scenario: a table in one store, a prefix in the other."""
     with plait.init(folder) as catalog:
-        for store in STORES:
-            catalog.add_store(store, "iceberg", {"warehouse": f"{folder}/{store}"})
+        catalog.add_store("one", "iceberg", {"warehouse": f"{folder}/one"})
+        catalog.add_store("two", "files", {"path": f"{folder}/two"})
         with catalog.transaction(message="create") as tx:
-            for store in STORES:
-                cast(IcebergCatalog, tx.store(store)).create_table("t", pa.schema([("id", pa.int64())]))
+            cast(IcebergCatalog, tx.store("one")).create_table("t", pa.schema([("id", pa.int64())]))
+            tx.create("two.t")
 
 
 def run(folder: str) -> None:

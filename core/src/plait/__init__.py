@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
-from plait.catalog import Catalog
-from plait.connecting import connect, init, open
-from plait.types import Choice, Depth, Mode, RefKind, Session, Strategy
-from plait.working_set import WorkingSet
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from plait.catalog import Catalog
+    from plait.connecting import connect, init, open
+    from plait.types import Choice, Depth, Mode, RefKind, Session, Strategy
+    from plait.working_set import WorkingSet
 
 __all__ = [
     "Catalog",
@@ -23,3 +27,31 @@ __all__ = [
     "init",
     "open",
 ]
+
+_HOMES = {
+    "Catalog": "catalog",
+    "Choice": "types",
+    "Depth": "types",
+    "Mode": "types",
+    "RefKind": "types",
+    "Session": "types",
+    "Strategy": "types",
+    "WorkingSet": "working_set",
+    "connect": "connecting",
+    "init": "connecting",
+    "open": "connecting",
+}
+
+
+def __getattr__(name: str) -> object:
+    """A public name, imported when it is first asked for: SQLAlchemy takes a second, `plait --help` needs none of it."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'plait' has no attribute {name!r}")
+    found: object = getattr(import_module(f"plait.{home}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

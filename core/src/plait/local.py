@@ -496,6 +496,7 @@ class LocalBackend:
             if check_key(key) not in known:
                 by_store.setdefault(key[0], {})[key] = location
         for store, wanted in by_store.items():
+            self._transactions.intend_import(found.id, list(wanted))
             for key, snapshot in self.adapters.get(store).snapshot(found.id, wanted).items():
                 self._transactions.import_snapshot(found.id, key, snapshot)
 

@@ -329,17 +329,27 @@ class Transactions:
             found = rows.participants(tx_id, [staging.key])
             rows.put_participants([replace(found[0], staging=staging, dropped=False)])
 
-    def import_snapshot(self, tx_id: str, key: Key, snapshot: SnapshotRef) -> None:
-        """Place an existing native snapshot under a key, as a staging that nobody has written to. Repeat: no-op.
+    def intend_import(self, tx_id: str, keys: Sequence[Key]) -> None:
+        """Rows for keys that are about to be imported, so that their stores hear of an abort. Repeat: no-op."""
+        with self.repository.write() as rows:
+            tx = self._open_tx(rows, tx_id)
+            known = {participant.key for participant in rows.participants(tx_id, keys)}
+            bases = self._base_entries(rows, tx, keys)
+            rows.put_participants([Participant(tx_id, key, bases.get(key)) for key in keys if key not in known])
+        failpoint("transaction.import_intended")
 
-        Raises: AlreadyExists when the base or the transaction holds another asset there; TransactionClosed.
+    def import_snapshot(self, tx_id: str, key: Key, snapshot: SnapshotRef) -> None:
+        """Stage an existing native snapshot under a key: nobody has written to it yet. Repeat: no-op.
+
+        Raises: AlreadyExists when the base holds another asset there; TransactionClosed.
         """
+        staging = self.adapters.get(key[0]).stage(tx_id, {key: snapshot})[key]
+        failpoint("transaction.import_staged")
         with self.repository.write() as rows:
             tx = self._open_tx(rows, tx_id)
             base = self._base_entries(rows, tx, [key]).get(key)
             if base is not None and base.snapshot.asset != snapshot.asset:
                 raise AlreadyExists(f"{format_key(key)} holds another asset", remedy="choose another key")
-            staging = Staging(tx_id, key, snapshot, snapshot.version)
             rows.put_participants([Participant(tx_id, key, base, staging)])
 
     # -- recovery ----------------------------------------------------------------------------------------------------
