@@ -27,12 +27,12 @@ serve: $(READY) ## A server on 127.0.0.1:7450 over ./.plait
 	@$(BIN)/python -m plait_server --init
 
 test-core: $(READY) ## What a visitor runs: no Go, no Java, no root, under two minutes
-	@bash scripts/stage.sh core $(PYTEST) core/tests plugins demo catalog_server -m "not postgres and not s3server and not slow"
+	@bash scripts/stage.sh core $(PYTEST) core/tests plugins demo -m "not postgres and not s3server and not slow"
 
 test: $(READY) ## Everything that CI runs
 	@bash scripts/engines.sh
 	@$(MAKE) --no-print-directory lint
-	@bash scripts/stage.sh core $(PYTEST) core/tests demo catalog_server/tests
+	@bash scripts/stage.sh core $(PYTEST) core/tests demo
 	@bash scripts/stage.sh stores $(PYTEST) plugins
 	@bash scripts/stage.sh crash $(PYTEST) conformance_tests/tests
 	@bash scripts/stage.sh --summary

@@ -44,7 +44,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """A public name, imported when it is first asked for: SQLAlchemy takes a second, `plait --help` needs none of it."""
+    """A public name, imported when it is first asked for: `plait --help` does not wait a second for SQLAlchemy."""
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'plait' has no attribute {name!r}")
