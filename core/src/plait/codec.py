@@ -102,7 +102,11 @@ def decode_snapshot(data: bytes) -> SnapshotRef:
         case [int(version), str(store), str(kind), str(asset), str(native), bytes(native_digest), list(attrs)]:
             if version != FORMAT:
                 raise Corrupt(f"a snapshot has format {version}, expected {FORMAT}")
-            snapshot = SnapshotRef(store, kind, asset, native, native_digest, dict(attrs))
+            try:
+                attributes = dict(msgspec.convert(attrs, list[tuple[str, str]]))
+            except msgspec.ValidationError as error:
+                raise Corrupt(f"a snapshot's attributes cannot be read: {error}") from error
+            snapshot = SnapshotRef(store, kind, asset, native, native_digest, attributes)
         case _:
             raise Corrupt("a snapshot does not have the fields of format 1")
     if encode_snapshot(snapshot) != data:

@@ -154,10 +154,13 @@ class Publisher:
             digests = [digest for digest in (claimed.published, claimed.moving) if digest]
             snapshots = load_snapshots(rows, digests)
         before, after = _look_up(snapshots, claimed.published), _look_up(snapshots, claimed.moving)
+        # A move that was begun for an older target comes before the one to the target that `seq` belongs to.
+        is_overtaken = claimed.moving != (claimed.target or NO_SNAPSHOT)
+        seq = claimed.seq - 1 if is_overtaken else claimed.seq
         free = replace(claimed, owner="", lease_until_us=0)
         try:
             published = self._adapters.get(store.name).publish(
-                {claimed.key: Move(before, after, seq=claimed.seq, epoch=claimed.epoch)}
+                {claimed.key: Move(before, after, seq=seq, epoch=claimed.epoch)}
             )[claimed.key]
         except PlaitError as error:
             # Left as it is, and free to be claimed: the store may be back the next time.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from plait import limits
@@ -22,8 +22,10 @@ from plait.types import Key
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+\Z")
 _PART = re.compile(r'"((?:[^"]|"")*)"|([A-Za-z0-9_-]+)')
 _COMMIT = re.compile(r"[0-9a-f]{4,64}\Z")
-_STEP = re.compile(r"([~^])(\d*)")
-_REF_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*@\[\\]|\.\.|//|/\.|\.lock(?:/|\Z)|\.\Z|/\Z|\A/|\A\.|\A-")
+_STEP = re.compile(r"([~^])([0-9]*)")
+_SPEC = re.compile(r"([^@*~^]*)(?:@([^*~^]*))?(?:\*([^~^@]+))?((?:[~^][0-9]{0,9})*)")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_REF_FORBIDDEN = re.compile(r"[\x00-\x20\x7f\ud800-\udfff~^:?*@\[\\]|\.\.|//|/\.|\.lock(?:/|\Z)|\.\Z|/\Z|\A/|\A\.|\A-")
 
 
 def check_key(key: Key) -> Key:
@@ -125,7 +127,7 @@ class Spec:
 
 def parse_spec(text: str) -> Spec:
     """Read a point in the history. Raises: InvalidArgument saying what is expected where."""
-    match = re.fullmatch(r"([^@*~^]*)(?:@([^*~^]*))?(?:\*([^~^@]+))?((?:[~^]\d*)*)", text)
+    match = _SPEC.fullmatch(text)
     if not match or not text:
         raise InvalidArgument(
             f"{text!r} is no point in the history",
@@ -154,7 +156,7 @@ def parse_time_us(text: str) -> int:
         ) from error
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return int(moment.replace(microsecond=0).timestamp()) * 1_000_000 + moment.microsecond
+    return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 def format_time(us: int) -> str:

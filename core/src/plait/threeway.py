@@ -76,7 +76,7 @@ class ThreeWay:
     def _decide(self, candidate: Candidate, ours: Entry | None, outcome: Outcome) -> None:
         key, base, theirs = candidate.key, candidate.base, candidate.theirs
         strategy = self.strategies.get(key, self.default)
-        if strategy is Strategy.DROP or _same(ours, theirs):
+        if strategy is Strategy.DROP or _same(ours, theirs) or _same(base, theirs):
             return
         if _same(ours, base):
             self._take(key, ours, theirs, outcome)

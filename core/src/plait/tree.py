@@ -397,13 +397,14 @@ class _Writer:
     def apply(self, root: bytes, edits: Edits) -> bytes:
         top = self._tree._load(root)
         if not top.keys:
-            return self.build(sorted((key, value) for key, value in edits.items() if value is not None))
+            entries = sorted((key, value) for key, value in edits.items() if value is not None)
+            return self.build(entries) if entries else root
         for level in range(top.level + 1):
             edits = self._rechunk(root, level, edits)
             if not edits:
                 return root
         tops: Edits = {top.keys[-1]: root, **edits}
-        entries: Entries = sorted((key, value) for key, value in tops.items() if value is not None)
+        entries = sorted((key, value) for key, value in tops.items() if value is not None)
         changed = self.build(entries, top.level + 1) if len(entries) != 1 else entries[0][1]
         return self._without_single_children(changed)
 
@@ -465,12 +466,14 @@ class _Writer:
         return node, is_last
 
     def _without_single_children(self, root: bytes) -> bytes:
-        node = self._tree._load(root)
-        while node.level and len(node.keys) == 1:
+        while True:
+            # What was just emitted is not stored yet, and other users of the cache may have pushed it out.
+            added = self._added.get(root)
+            node = self._tree._load(root) if added is None else _decode(root, added)
+            if not node.level or len(node.keys) > 1:
+                return root
             self._added.pop(root, None)
             root = node.values[0]
-            node = self._tree._load(root)
-        return root
 
 
 class _Chunker:

@@ -1,0 +1,432 @@
+"""The adapters for buckets and for directories: one implementation over two object stores.
+
+An asset is a set of objects under keys. A snapshot is a manifest of them, kept in the store; the bytes that it names
+are pinned, so no write outside plait alters it. The native head is one small object per asset.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import ClassVar, Final
+
+from plait.adapter import Adapter, Capability, Context, Side, StagingPort
+from plait.codec import digest, pack
+from plait.errors import InvalidArgument, NotFound, Unsupported
+from plait.refspec import format_key
+from plait.types import (
+    Choice,
+    Conflicted,
+    Depth,
+    Health,
+    Item,
+    ItemChange,
+    ItemChangeKind,
+    Key,
+    Location,
+    Merged,
+    Move,
+    Published,
+    Resolution,
+    Risk,
+    SnapshotRef,
+    Staging,
+    Store,
+)
+
+from plait_s3 import space
+from plait_s3.blobs import OWN, Blob, Blobs
+from plait_s3.disk import FilesBlobs
+from plait_s3.filesystem import AssetFileSystem
+from plait_s3.heads import publish_head
+from plait_s3.manifest import (
+    NOTHING,
+    PACKS,
+    Entry,
+    Manifest,
+    Packs,
+    Root,
+    encode_entry,
+    entry_of,
+    optional_entry,
+    same_content,
+    write_manifest,
+)
+from plait_s3.objects import ObjectMerge, changed_entries, describe
+from plait_s3.overlay import EDITS, STAGING, Change, Overlay, Place, base_of, place_of, side_by_side
+from plait_s3.probe import probe, risks
+from plait_s3.s3_blobs import S3Blobs
+
+_ASSETS: Final = uuid.UUID("6f0f7b1c-6f3f-5c0e-9b61-0f4bb2f4f3d1")
+"""The namespace of the ids of new assets: a repeated `stage` gives the same one."""
+
+
+class ObjectAdapter(Adapter):
+    """Prefixes of an object store. Subclasses say which store."""
+
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(
+        {
+            Capability.ITEM_DIFF,
+            Capability.CHEAP_DIFF,
+            Capability.MERGE,
+            Capability.ITEM_RESOLUTION,
+            Capability.ITEM_RESTORE,
+            Capability.NATIVE_HEAD,
+        }
+    )
+    options_known: ClassVar[frozenset[str]]
+    option_needed: ClassVar[str]
+
+    def __init__(self, store: Store, context: Context) -> None:
+        super().__init__(store, context)
+        if not store.options.get(self.option_needed):
+            raise InvalidArgument(
+                f"store {store.name!r} needs the option {self.option_needed!r}",
+                remedy=f"write --option {self.option_needed}=…",
+            )
+        for name in store.options:
+            if name not in self.options_known:
+                raise InvalidArgument(
+                    f"stores of kind {self.kind!r} have no option {name!r}",
+                    remedy=f"known are {', '.join(sorted(self.options_known))}",
+                )
+        if store.options.get("copy", "false") not in ("true", "false"):
+            raise InvalidArgument(f"option 'copy' of store {store.name!r} is neither true nor false")
+
+    @cached_property
+    def blobs(self) -> Blobs:
+        """The objects. Credentials are resolved on first use."""
+        return self._connect()
+
+    @abstractmethod
+    def _connect(self) -> Blobs: ...
+
+    @cached_property
+    def packs(self) -> Packs:
+        """The manifests' packs, with a cache."""
+        return Packs(self.blobs)
+
+    def _refer(self, asset: str, root: Root) -> SnapshotRef:
+        return SnapshotRef(self.store.name, self.kind, asset, root.pack, root.node)
+
+    # -- looking -----------------------------------------------------------------------------------------------------
+
+    def check(self) -> Sequence[str]:
+        return probe(self.blobs)
+
+    def snapshot(self, tx: str, assets: Mapping[Key, str]) -> Mapping[Key, SnapshotRef]:
+        """Commit what an existing prefix (or folder) holds now. In place where the bucket keeps versions; else its
+        objects must be copied, which the store's option `copy` allows.
+
+        Raises: NotFound for an empty prefix; Unsupported without versions and without `copy`.
+        """
+        if not self.blobs.versioned and self.store.options.get("copy") != "true":
+            raise Unsupported(
+                f"store {self.store.name!r} keeps no versions, so later writes would alter what is imported in place",
+                remedy="set --option copy=true to import by copying, or enable versioning on the bucket",
+            )
+        return {key: self._import(key, location) for key, location in assets.items()}
+
+    def _import(self, key: Key, location: str) -> SnapshotRef:
+        prefix = self.blobs.key_of(location)
+        folder = prefix + "/" if prefix else ""
+        if folder.startswith(OWN):
+            raise InvalidArgument(f"{location!r} is plait's own", remedy="import a prefix that others write")
+        listed = self.blobs.list(folder)
+        found = [blob for blob in listed if not blob.key.startswith(OWN) and not blob.key.endswith("/")]
+        if not found:
+            raise NotFound(f"nothing is below {self.blobs.uri(folder)}, to be imported as {format_key(key)}")
+        asset = str(uuid.uuid5(_ASSETS, f"import\0{self.store.name}\0{prefix}"))
+        entries = self._pin_all({blob.key[len(folder) :]: blob for blob in found})
+        manifest = Manifest(self.packs, NOTHING)
+        root = manifest.tree.build(
+            (name.encode(), encode_entry(entry))
+            for name, entry in sorted(entries.items(), key=lambda one: one[0].encode())
+            if entry is not None
+        )
+        # The name says nothing of the transaction: an equal prefix is an equal snapshot.
+        written = write_manifest(self.blobs, manifest, root, f"import/{asset}", self.context.failpoint)
+        return self._refer(asset, written)
+
+    def diff(self, before: Side, after: Side, *, items: Sequence[str] | None = None) -> Iterator[ItemChange]:
+        """Objects, by their content: one that only moved inside the store is none. Cost: O(changes · log objects)."""
+        sides = [self._side(side) for side in (before, after)]
+        manifest = Manifest(self.packs, *(root for root, _ in sides))
+        old, new = (manifest.tree.apply(root.node, edits) if edits else root.node for root, edits in sides)
+        for key, was, now in changed_entries(manifest, old, new, items):
+            self.context.check_cancelled()
+            kind = ItemChangeKind.CHANGED
+            if was is None or now is None:
+                kind = ItemChangeKind.ADDED if was is None else ItemChangeKind.REMOVED
+            yield ItemChange(key, kind, "object", describe(was), describe(now))
+
+    def _side(self, side: Side) -> tuple[Root, Mapping[bytes, bytes | None]]:
+        if side is None:
+            return NOTHING, {}
+        if isinstance(side, SnapshotRef):
+            return Root(side.version, side.digest), {}
+        overlay = Overlay(self.blobs, self.packs, place_of(side), base_of(side))
+        edits: dict[bytes, bytes | None] = {}
+        for key, change in overlay.changes().items():
+            entry = self._staged_entry(change) if isinstance(change, Blob) else change
+            edits[key.encode()] = None if entry is None else encode_entry(entry)
+        return base_of(side), edits
+
+    def _staged_entry(self, blob: Blob) -> Entry:
+        """A staged object as a manifest would have it, without pinning it."""
+        return Entry(blob.size_bytes, blob.etag, space.sha256_of(self.blobs, blob.key), blob.key)
+
+    def locate(self, snapshot: SnapshotRef) -> Location:
+        """The manifest's pack; the snippet reads it with the store's credentials alone, without a server."""
+        shown = {
+            name: value
+            for name, value in self.store.options.items()
+            if name not in ("access_key", "secret_key") or value.startswith(("env:", "file:"))
+        }
+        arguments = ", ".join(f"{name}={value!r}" for name, value in sorted(shown.items()))
+        snippet = (
+            "import plait_s3\n"
+            f"fs = plait_s3.open_snapshot(\n"
+            f"    {self.kind!r}, {snapshot.version!r}, {snapshot.digest.hex()!r}, {arguments}\n"
+            ")\n"
+            "fs.find('')   # an fsspec file system\n"
+        )
+        return Location(f"{self.blobs.uri(PACKS + snapshot.version)}#{snapshot.digest.hex()}", shown, snippet)
+
+    def presign(self, snapshot: SnapshotRef, item: str, *, seconds: int = 3600) -> str:
+        """A link to one object of a snapshot that needs no credentials for a while. Raises: NotFound, Unsupported."""
+        entry = self._view(snapshot).find(item)
+        if entry is None:
+            raise NotFound(f"the snapshot holds no object {item!r}")
+        return self.blobs.presign(entry.key, version=entry.version, seconds=seconds)
+
+    def verify(self, snapshot: SnapshotRef, depth: Depth) -> Health:
+        return space.verify(self.blobs, Packs(self.blobs), snapshot, depth, self.context)
+
+    # -- writing inside a transaction --------------------------------------------------------------------------------
+
+    def stage(self, tx: str, bases: Mapping[Key, SnapshotRef | None]) -> Mapping[Key, Staging]:
+        """A prefix of the transaction's own for each; nothing is copied."""
+        stagings = {}
+        for key, base in bases.items():
+            new = str(uuid.uuid5(_ASSETS, f"{self.store.name}\0{tx}\0{format_key(key)}"))
+            place = Place(tx, new if base is None else base.asset)
+            self.blobs.make_folder(place.objects)
+            stagings[key] = Staging(tx, key, base, self.blobs.uri(place.objects), {"asset": place.asset})
+        return stagings
+
+    def open(self, target: SnapshotRef | Staging, port: StagingPort | None) -> AssetFileSystem:
+        """An fsspec file system rooted at the asset: writable for a staging with its port, else read-only.
+
+        Raises on writing to a snapshot: Unsupported.
+        """
+        if isinstance(target, SnapshotRef):
+            return AssetFileSystem(self.blobs, self._view(target), is_writable=False)
+        overlay = Overlay(self.blobs, self.packs, place_of(target), base_of(target))
+        return AssetFileSystem(self.blobs, overlay, is_writable=port is not None)
+
+    def _view(self, snapshot: SnapshotRef) -> Overlay:
+        return Overlay(self.blobs, self.packs, None, Root(snapshot.version, snapshot.digest))
+
+    def prepare(self, tx: str, attempt: int, stagings: Mapping[Key, Staging]) -> Mapping[Key, SnapshotRef | None]:
+        """Pin what was staged, and write the manifest: one PUT each. A staged object equal to the base's is no change.
+
+        Repeat: the pack is found by (tx, attempt), whatever was written since.
+        """
+        votes: dict[Key, SnapshotRef | None] = {}
+        for done, (key, staging) in enumerate(stagings.items()):
+            self.context.check_cancelled()
+            self.context.progress("assets", done, len(stagings))
+            votes[key] = self._vote(tx, attempt, staging)
+        return votes
+
+    def _vote(self, tx: str, attempt: int, staging: Staging) -> SnapshotRef | None:
+        place, base = place_of(staging), base_of(staging)
+        stem = f"{tx}/{attempt}.{place.asset}"
+        known = self._find_pack(stem)
+        if known is not None:
+            return self._refer(place.asset, known)
+        overlay = Overlay(self.blobs, self.packs, place, base)
+        changes = overlay.changes()
+        if not changes:
+            return self._unchanged(staging, base)
+        pinned = self._pin_all(changes)
+        manifest = overlay.manifest
+        held = manifest.tree.get_many(base.node, (key.encode() for key in pinned))
+        edits: dict[bytes, bytes | None] = {}
+        for name, entry in pinned.items():
+            key = name.encode()
+            if not same_content(entry, optional_entry(held.get(key))):
+                edits[key] = None if entry is None else encode_entry(entry)
+        root = manifest.tree.apply(base.node, edits) if edits else base.node
+        if root == base.node:
+            return self._unchanged(staging, base)
+        self.context.failpoint("s3.prepare.before_pack")
+        written = write_manifest(self.blobs, manifest, root, stem, self.context.failpoint)
+        self.context.failpoint("s3.prepare.after_pack")
+        return self._refer(place.asset, written)
+
+    def _unchanged(self, staging: Staging, base: Root) -> SnapshotRef | None:
+        if staging.base is None and base == NOTHING:
+            return None
+        if staging.base is not None and base.node == staging.base.digest:
+            return staging.base
+        return self._refer(staging.attrs["asset"], base)
+
+    def _find_pack(self, stem: str) -> Root | None:
+        found = self.blobs.list(f"{PACKS}{stem}.")
+        if not found:
+            return None
+        name = found[0].key.removeprefix(PACKS)
+        return Root(name, self.packs.root(name))
+
+    def _pin_all(self, changes: Mapping[str, Change]) -> dict[str, Entry | None]:
+        """Every change with the bytes it has now, pinned side by side."""
+        pinned: dict[str, Entry | None] = {}
+
+        def pin(one: tuple[str, Change]) -> None:
+            key, change = one
+            self.context.check_cancelled()
+            pinned[key] = entry_of(self.blobs.pin(change)) if isinstance(change, Blob) else change
+            self.context.progress("objects", len(pinned), len(changes))
+
+        self.context.failpoint("s3.prepare.before_pins")
+        side_by_side(pin, changes.items())
+        self.context.failpoint("s3.prepare.after_pins")
+        return pinned
+
+    def restore(self, tx: str, staging: Staging, snapshot: SnapshotRef, *, items: Sequence[str] | None) -> Staging:
+        """As a whole: what was staged is dropped and the snapshot lies under the staging (open handles again).
+        By items: each is what the snapshot holds, without a copy. Repeat: no-op."""
+        view = self._view(snapshot)
+        overlay = Overlay(self.blobs, self.packs, place_of(staging), base_of(staging))
+        if items is None:
+            overlay.clear()
+            self.context.failpoint("s3.restore.cleared")
+            restored = {"restored-pack": snapshot.version, "restored-root": snapshot.digest.hex()}
+            return replace(staging, attrs={**staging.attrs, **restored})
+        for item in items:
+            self.context.check_cancelled()
+            entry = view.kept(item)
+            if entry is None:
+                overlay.remove(item)
+            else:
+                overlay.link(item, entry)
+            self.context.failpoint("s3.restore.after_item")
+        return staging
+
+    def abort(self, tx: str) -> None:
+        """Drop its stagings and manifests. Pinned objects may be others' too: retention collects them."""
+        if not tx or "/" in tx:
+            raise InvalidArgument(f"{tx!r} is no transaction's id")
+        for area in (STAGING, EDITS, PACKS):
+            self.blobs.drop_folder(f"{area}{tx}/")
+            self.context.failpoint("s3.abort.after_area")
+
+    # -- joining -----------------------------------------------------------------------------------------------------
+
+    def merge(
+        self,
+        tx: str,
+        attempt: int,
+        *,
+        base: SnapshotRef | None,
+        ours: SnapshotRef,
+        theirs: SnapshotRef,
+        resolutions: Sequence[Resolution] = (),
+    ) -> Merged | Conflicted:
+        """Object by object; where both sides changed one, by the registered merger that fits its name.
+
+        Repeat: the pack is found by all arguments.
+        """
+        roots = [NOTHING if side is None else Root(side.version, side.digest) for side in (base, ours, theirs)]
+        settled = sorted((one.item or "", one.item is None, one.choice.value, one.value) for one in resolutions)
+        arguments = digest(b"s3-merge", pack([attempt, [root.node for root in roots], settled])).hex()[:32]
+        stem = f"{tx}/merge-{arguments}.{ours.asset}"
+        known = self._find_pack(stem)
+        if known is not None:
+            return Merged(self._refer(ours.asset, known))
+        joined = ObjectMerge(self.blobs, self.context, resolutions).run(
+            Manifest(self.packs, *roots), base=roots[0].node, ours=roots[1].node, theirs=roots[2].node
+        )
+        if joined.conflicts:
+            whole = next((one.choice for one in resolutions if one.item is None), None)
+            side = {Choice.OURS: ours, Choice.THEIRS: theirs, Choice.BASE: base}.get(whole) if whole else None
+            return Merged(side) if side is not None else Conflicted(joined.conflicts)
+        if not joined.edits:
+            return Merged(ours)
+        manifest = Manifest(self.packs, roots[1])
+        root = manifest.tree.apply(roots[1].node, joined.edits)
+        self.context.failpoint("s3.merge.before_pack")
+        written = write_manifest(self.blobs, manifest, root, stem, self.context.failpoint)
+        return Merged(self._refer(ours.asset, written))
+
+    def succeed(self, tx: str, attempt: int, *, onto: SnapshotRef, content: SnapshotRef) -> SnapshotRef:
+        """The content itself: heads carry the seq of their publication, so no ancestry is needed."""
+        return content
+
+    # -- native heads ------------------------------------------------------------------------------------------------
+
+    def publish(self, moves: Mapping[Key, Move]) -> Mapping[Key, Published]:
+        def move_one(move: Move) -> Published:
+            self.context.check_cancelled()
+            return publish_head(self.blobs, move, self.context.failpoint)
+
+        return dict(zip(moves, side_by_side(move_one, moves.values()), strict=True))
+
+    # -- space -------------------------------------------------------------------------------------------------------
+
+    def reachable(self, snapshot: SnapshotRef) -> Iterator[Item]:
+        yield from space.reachable(self.blobs, self.packs, snapshot, self.context)
+
+    def inventory(self, prefix: str = "") -> Iterator[Item]:
+        yield from space.inventory(self.blobs, prefix)
+
+    def delete(self, items: Iterable[Item]) -> None:
+        space.delete(self.blobs, items, self.context)
+        self.packs.forget()
+
+    def close(self) -> None:
+        if "blobs" in self.__dict__:
+            self.blobs.close()
+
+
+class FilesAdapter(ObjectAdapter):
+    """A directory on a local disk. Options: `path` (absolute), `copy` (imports copy)."""
+
+    kind: ClassVar[str] = "files"
+    options_known: ClassVar[frozenset[str]] = frozenset({"path", "copy"})
+    option_needed: ClassVar[str] = "path"
+
+    def __init__(self, store: Store, context: Context) -> None:
+        super().__init__(store, context)
+        if not os.path.isabs(store.options["path"]):
+            raise InvalidArgument(
+                f"path {store.options['path']!r} is relative, and each process would read it from its own folder",
+                remedy="give an absolute path",
+            )
+
+    def _connect(self) -> FilesBlobs:
+        return FilesBlobs(os.path.normpath(self.store.options["path"]), self.context.failpoint)
+
+
+class S3Adapter(ObjectAdapter):
+    """A prefix of a bucket. Options: `bucket`, `prefix`, `endpoint`, `region`, `access_key`, `secret_key`, `copy`."""
+
+    kind: ClassVar[str] = "s3"
+    options_known: ClassVar[frozenset[str]] = frozenset(
+        {"bucket", "prefix", "endpoint", "region", "access_key", "secret_key", "copy"}
+    )
+    option_needed: ClassVar[str] = "bucket"
+
+    def _connect(self) -> S3Blobs:
+        resolved = {name: self.context.credential(value) for name, value in self.store.options.items()}
+        return S3Blobs(resolved, self.context.failpoint)
+
+    def retention_risks(self) -> Iterator[Risk]:
+        assert isinstance(self.blobs, S3Blobs)
+        yield from risks(self.blobs)

@@ -1,0 +1,137 @@
+"""What the adapter asks of an object store, and the values it gets back. `disk` and `s3_blobs` are two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Final, Protocol
+
+from plait.errors import InvalidArgument
+
+OWN: Final = "_plait/"
+"""Everything of plait's own lies below this prefix of the store's root."""
+
+CHUNK_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """One stored object. `key` is relative to the store's root; `version` is "" where the store keeps no versions."""
+
+    key: str
+    size_bytes: int
+    etag: str = ""
+    version: str = ""
+    modified_at_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """Bytes that no later write can alter: at `place` ("": at the address of `sha256`), in the version `version`."""
+
+    size_bytes: int
+    etag: str
+    sha256: bytes
+    place: str = ""
+    version: str = ""
+
+
+class Blobs(Protocol):
+    """An object store below one root. Thread-safe. Keys are relative, never start with a slash, and may be any text.
+
+    Errors: NotFound for what is not there, PermissionDenied, StoreUnavailable.
+    """
+
+    @property
+    def versioned(self) -> bool:
+        """Whether each write leaves the earlier version readable."""
+        ...
+
+    def uri(self, key: str) -> str:
+        """How other tools name this key."""
+        ...
+
+    def key_of(self, location: str) -> str:
+        """The key behind a URI, a path or a key. Raises: InvalidArgument for one outside the root."""
+        ...
+
+    def head(self, key: str, version: str = "") -> Blob | None: ...
+
+    def get(self, key: str, *, version: str = "", start: int = 0, stop: int | None = None) -> bytes:
+        """The bytes of [start, stop), fewer where the object ends."""
+        ...
+
+    def stream(self, key: str, version: str = "") -> Iterator[bytes]:
+        """The whole object in chunks."""
+        ...
+
+    def list(self, prefix: str) -> list[Blob]:
+        """Every object whose key starts with the prefix, sorted by the bytes of their keys, whatever the store does."""
+        ...
+
+    def list_versions(self, prefix: str) -> Iterator[Blob]:
+        """Every version of every object below the prefix; where there are none, every object."""
+        ...
+
+    def put(self, key: str, content: bytes | BinaryIO) -> Blob:
+        """Write an object, whole or not at all, over whatever is there; durable when this returns."""
+        ...
+
+    def read_etag(self, key: str) -> tuple[bytes, str] | None:
+        """An object's bytes and the ETag that belongs to exactly these, or None."""
+        ...
+
+    def put_if_match(self, key: str, data: bytes, etag: str | None) -> bool:
+        """Write over exactly the object with this ETag (None: only where there is none); whether it did."""
+        ...
+
+    def pin(self, blob: Blob) -> Pinned:
+        """Keep the bytes of an object as they are now, whatever is written under its key later.
+
+        Repeat: the same answer for the same bytes. Raises: NotFound when it is gone meanwhile.
+        """
+        ...
+
+    def copy(self, key: str, destination: str, version: str = "") -> None:
+        """Copy inside the store."""
+        ...
+
+    def delete(self, blobs: Iterable[Blob]) -> None:
+        """Delete these, each in its version where it has one. What is gone already is fine."""
+        ...
+
+    def make_folder(self, prefix: str) -> None:
+        """Let other tools write below a prefix; where folders are not made, nothing happens."""
+        ...
+
+    def drop_folder(self, prefix: str) -> None:
+        """Delete everything below a prefix, every version of it. Repeat: no-op."""
+        ...
+
+    def presign(self, key: str, *, version: str = "", seconds: int = 3600) -> str:
+        """A link that needs no credentials for a while. Raises: Unsupported."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def address(sha256: bytes) -> str:
+    """Where content lies that is kept by its hash: fanned out, so that no folder on a disk grows too large."""
+    text = sha256.hex()
+    return f"{OWN}objects/{text[:2]}/{text[2:]}"
+
+
+def check_object_key(key: str) -> str:
+    """Return the key of an object, or raise InvalidArgument. These names mean the same on a disk and in a bucket."""
+    parts = key.split("/")
+    if not key or any(part in ("", ".", "..") for part in parts) or "\0" in key:
+        raise InvalidArgument(
+            f"{key!r} is no object's name", remedy="write names such as 2013/01.csv, without empty, '.' or '..' parts"
+        )
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"object name {key!r} is not valid Unicode") from error
+    if size > 900:
+        raise InvalidArgument(f"object name {key[:40]!r}… has {size} bytes, the limit is 900")
+    return key

@@ -1,0 +1,274 @@
+"""An asset as an fsspec file system: what a snapshot holds, or a working set's own view of it that can be written."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
+from plait.errors import InvalidArgument, Unsupported
+
+from plait_s3.blobs import Blob, Blobs, check_object_key
+from plait_s3.manifest import Entry
+from plait_s3.overlay import Found, Overlay, side_by_side
+
+_SPOOLED_BYTES_MAX = 8 << 20
+
+
+class AssetFileSystem(AbstractFileSystem):  # type: ignore[misc]
+    """Rooted at the asset: paths are object keys, with or without a leading slash. Folders exist by what is in them.
+
+    Nothing is cached but what never changes, so two handles on one staging see each other's writes. A copy or a move
+    of what the base holds copies no bytes.
+    """
+
+    protocol: ClassVar[str] = "plait"
+    cachable: ClassVar[bool] = False
+    root_marker: ClassVar[str] = ""
+
+    def __init__(self, blobs: Blobs, overlay: Overlay, *, is_writable: bool) -> None:
+        super().__init__()
+        self._blobs = blobs
+        self._overlay = overlay
+        self.is_writable = is_writable
+
+    @classmethod
+    def _strip_protocol(cls, path: Any) -> Any:
+        if isinstance(path, list):
+            return [cls._strip_protocol(one) for one in path]
+        return str(path).removeprefix("plait://").strip("/")
+
+    def _check_writable(self) -> None:
+        if not self.is_writable:
+            raise Unsupported(
+                "these objects are a committed snapshot and cannot change",
+                remedy="open the asset inside a transaction: with catalog.transaction(ref) as tx, tx.open(key)",
+            )
+
+    # -- looking -----------------------------------------------------------------------------------------------------
+
+    def ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:
+        key = self._strip_protocol(path)
+        folder = key + "/" if key else ""
+        objects, folders = self._overlay.children(folder)
+        if not objects and not folders and key:
+            found = self._find(key)
+            if found is None:
+                raise FileNotFoundError(path)
+            objects = {key: found}
+        listed = [_described(name, one) for name, one in objects.items()]
+        listed += [_folder(name) for name in folders if name not in objects]
+        listed.sort(key=lambda one: str(one["name"]).encode())
+        return listed if detail else [one["name"] for one in listed]
+
+    def info(self, path: str, **kwargs: Any) -> dict[str, Any]:
+        key = self._strip_protocol(path)
+        found = self._find(key)
+        if found is not None:
+            return _described(key, found)
+        if not key or self._overlay.holds_folder(key + "/"):
+            return _folder(key)
+        raise FileNotFoundError(path)
+
+    def _find(self, key: str) -> Found | None:
+        try:
+            check_object_key(key)
+        except InvalidArgument:
+            return None
+        return self._overlay.find(key)
+
+    def find(
+        self, path: str, maxdepth: int | None = None, withdirs: bool = False, detail: bool = False, **kwargs: Any
+    ) -> Any:
+        if maxdepth is not None or withdirs:
+            return super().find(path, maxdepth=maxdepth, withdirs=withdirs, detail=detail, **kwargs)
+        key = self._strip_protocol(path)
+        found = dict(self._overlay.below(key + "/" if key else ""))
+        if not found and key and (one := self._find(key)) is not None:
+            found = {key: one}
+        if not detail:
+            return list(found)
+        return {name: _described(name, one) for name, one in found.items()}
+
+    def created(self, path: str) -> datetime:
+        return self.modified(path)
+
+    def modified(self, path: str) -> datetime:
+        """When the bytes were put, as the store says."""
+        found = self._known(self._strip_protocol(path))
+        blob = found if isinstance(found, Blob) else self._blobs.head(found.key, found.version)
+        return datetime.fromtimestamp((blob.modified_at_us if blob else 0) / 1_000_000, UTC)
+
+    def checksum(self, path: str) -> int:
+        return int(self.ukey(path)[:15], 16)
+
+    def ukey(self, path: str) -> str:
+        return str(self.info(path).get("sha256") or self.info(path).get("ETag") or "0")
+
+    def sign(self, path: str, expiration: int = 3600, **kwargs: Any) -> str:
+        key, version = _lies_at(self._known(self._strip_protocol(path)))
+        return self._blobs.presign(key, version=version, seconds=expiration)
+
+    def _known(self, key: str) -> Found:
+        found = self._find(key)
+        if found is None:
+            raise FileNotFoundError(key)
+        return found
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
+        found = self._known(self._strip_protocol(path))
+        size = found.size_bytes
+        first = 0 if start is None else start if start >= 0 else max(0, size + start)
+        last = size if end is None else end if end >= 0 else max(0, size + end)
+        if first >= min(last, size):
+            return b""
+        key, version = _lies_at(found)
+        whole = start is None and end is None
+        return self._blobs.get(key, version=version, start=first, stop=None if whole else last)
+
+    def _open(
+        self,
+        path: str,
+        mode: str = "rb",
+        block_size: Any = None,
+        autocommit: bool = True,
+        cache_options: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        key = self._strip_protocol(path)
+        if mode == "rb":
+            return _Reader(self, self._blobs, key, self._known(key), block_size, cache_options)
+        self._check_writable()
+        target = self._overlay.object_key(key)
+        before = self._find(key) if mode != "wb" else None
+        if mode == "xb" and before is not None:
+            raise FileExistsError(path)
+        writer = _Writer(self._blobs, target)
+        if mode == "ab" and before is not None:
+            for chunk in self._blobs.stream(*_lies_at(before)):
+                writer.write(chunk)
+        return writer
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
+        self._check_writable()
+        key = self._strip_protocol(path)
+        target = self._overlay.object_key(key)
+        if mode == "create" and self._find(key) is not None:
+            raise FileExistsError(path)
+        self._blobs.put(target, bytes(value))
+
+    def rm_file(self, path: str) -> None:
+        self._check_writable()
+        key = self._strip_protocol(path)
+        self._known(key)
+        self._overlay.remove(key)
+
+    def _rm(self, path: str) -> None:
+        self.rm_file(path)
+
+    def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
+        self._check_writable()
+        keys = self.expand_path(path, recursive=recursive, maxdepth=maxdepth)
+        self._remove_all(key for key in keys if self._find(key) is not None)
+
+    def _remove_all(self, keys: Iterable[str]) -> None:
+        side_by_side(self._overlay.remove, keys)
+
+    def rmdir(self, path: str) -> None:
+        self._check_writable()
+        key = self._strip_protocol(path)
+        if self._overlay.holds_folder(key + "/" if key else ""):
+            raise OSError(f"folder {key!r} is not empty")
+
+    def cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
+        self._check_writable()
+        source, target = self._strip_protocol(path1), self._strip_protocol(path2)
+        found = self._find(source)
+        if found is None:
+            if self._overlay.holds_folder(source + "/" if source else ""):
+                return  # A folder exists by what is in it.
+            raise FileNotFoundError(path1)
+        if isinstance(found, Entry):
+            self._overlay.link(target, found)
+        elif source != target:
+            self._blobs.copy(found.key, self._overlay.object_key(target))
+
+    def mkdir(self, path: str, create_parents: bool = True, **kwargs: Any) -> None:
+        """Folders exist by what is in them."""
+        self._check_writable()
+
+    def makedirs(self, path: str, exist_ok: bool = False) -> None:
+        self._check_writable()
+
+    def touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
+        self._check_writable()
+        if truncate or not self.exists(path):
+            self.pipe_file(path, b"")
+
+
+def _lies_at(found: Found) -> tuple[str, str]:
+    return found.key, found.version
+
+
+def _described(name: str, found: Found) -> dict[str, Any]:
+    described: dict[str, Any] = {"name": name, "size": found.size_bytes, "type": "file"}
+    if found.etag:
+        described["ETag"] = found.etag
+    if isinstance(found, Entry) and found.sha256:
+        described["sha256"] = found.sha256.hex()
+    return described
+
+
+def _folder(name: str) -> dict[str, Any]:
+    return {"name": name, "size": 0, "type": "directory"}
+
+
+class _Reader(AbstractBufferedFile):  # type: ignore[misc]
+    """Reads ranges of what a key held when it was opened; a version, where the store has them, even after that."""
+
+    def __init__(
+        self, fs: AssetFileSystem, blobs: Blobs, key: str, found: Found, block_size: Any, cache_options: Any
+    ) -> None:
+        self._blobs = blobs
+        self._key, self._version = _lies_at(found)
+        options = {} if block_size is None else {"block_size": block_size}
+        super().__init__(fs, key, mode="rb", size=found.size_bytes, cache_options=cache_options, **options)
+
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        return self._blobs.get(self._key, version=self._version, start=start, stop=end)
+
+
+class _Writer(io.BufferedIOBase):
+    """Collects an object and puts it whole when closed: nobody ever sees half of it."""
+
+    def __init__(self, blobs: Blobs, target: str) -> None:
+        self._blobs = blobs
+        self._target = target
+        # Closed with the writer.
+        self._spool = tempfile.SpooledTemporaryFile(max_size=_SPOOLED_BYTES_MAX)  # noqa: SIM115
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        return self._spool.write(data)
+
+    def tell(self) -> int:
+        return self._spool.tell()
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        try:
+            self._spool.seek(0)
+            self._blobs.put(self._target, self._spool)  # type: ignore[arg-type]
+        finally:
+            self._spool.close()
+            super().close()

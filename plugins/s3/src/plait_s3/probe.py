@@ -1,0 +1,75 @@
+"""What a bucket really does, found out by doing it: names of products say nothing."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+
+from plait.errors import PlaitError
+from plait.types import Risk
+
+from plait_s3.blobs import OWN, Blob, Blobs
+from plait_s3.s3_blobs import S3Blobs
+
+
+def probe(blobs: Blobs) -> Sequence[str]:
+    """What a store lacks for plait, as sentences. Writes some small objects and deletes them."""
+    folder = f"{OWN}probe/{secrets.token_hex(8)}/"
+    try:
+        found = list(_problems(blobs, folder))
+        blobs.drop_folder(folder)
+    except PlaitError as error:
+        return (f"{blobs.uri('')} cannot be used: {error}",)
+    return found
+
+
+def _problems(blobs: Blobs, folder: str) -> Iterator[str]:
+    where = blobs.uri("")
+    if isinstance(blobs, S3Blobs) and blobs.versioning() == "Suspended":
+        yield f"{where}: versioning is suspended: enable it, or use a bucket that never had it"
+    key = folder + "head"
+    if not blobs.put_if_match(key, b"1", None):
+        yield f"{where}: a conditional PUT of a new object was refused: plait cannot publish here"
+        return
+    if blobs.put_if_match(key, b"2", None):
+        yield f"{where}: If-None-Match is ignored, so two writers would both win: choose a server that holds to it"
+        return
+    first = blobs.read_etag(key)
+    if first is None or first[0] != b"1":
+        yield f"{where}: an object was not read back as it was put"
+        return
+    if not blobs.put_if_match(key, b"3", first[1]):
+        yield f"{where}: a PUT with a matching If-Match was refused: plait cannot publish here"
+    elif blobs.put_if_match(key, b"4", first[1]):
+        yield f"{where}: a stale If-Match was not refused, so publications would be lost: choose another server"
+    names = [folder + name for name in ("a-b", "a/b", "é z")]
+    for name in names:
+        blobs.put(name, name.encode())
+    listed = [blob.key for blob in blobs.list(folder) if blob.key != key]
+    if sorted(listed) != sorted(names):
+        yield f"{where}: {names} were put and {listed} are listed: plait would lose objects here"
+    pinned = blobs.pin(Blob(names[0], 0))
+    blobs.put(names[0], b"overwritten")
+    kept = blobs.get(pinned.place, version=pinned.version) if pinned.place else names[0].encode()
+    if kept != names[0].encode():
+        yield f"{where}: versioning is enabled, but an overwritten version is not kept"
+
+
+def risks(blobs: S3Blobs) -> Iterator[Risk]:
+    """Rules of the bucket that delete objects, and versioning that was stopped."""
+    if blobs.versioning() == "Suspended":
+        yield Risk(
+            "versioning suspended", blobs.uri(""), "enable it: objects pinned by version can be overwritten for good"
+        )
+    own = blobs.uri("").removeprefix(f"s3://{blobs.bucket}/")
+    for rule in blobs.lifecycle():
+        deletes = [name for name in ("Expiration", "NoncurrentVersionExpiration") if name in rule]
+        moves = [name for name in ("Transitions", "NoncurrentVersionTransitions") if name in rule]
+        scope = rule.get("Filter", {}).get("Prefix") or rule.get("Filter", {}).get("And", {}).get("Prefix")
+        prefix = scope or rule.get("Prefix") or ""
+        if (deletes or moves) and (prefix.startswith(own) or own.startswith(prefix)):
+            yield Risk(
+                f"lifecycle rule {rule.get('ID', '')!r} ({', '.join(deletes + moves)})",
+                f"s3://{blobs.bucket}/{prefix}",
+                "limit it to other prefixes: plait's retention decides what is kept",
+            )

@@ -1,0 +1,347 @@
+"""A bucket as an object store, through boto3. Trusts no server to be S3: what matters is checked here or by `probe`.
+
+pin             with versioning, the version that a key has now; without, a server-side copy to a content address
+put_if_match    one conditional PUT; a lost answer is found out by reading
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any, BinaryIO, Final
+from urllib.parse import quote
+
+import boto3
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from plait.errors import InvalidArgument, NotFound, PermissionDenied, StoreUnavailable
+
+from plait_s3.blobs import CHUNK_BYTES, Blob, Pinned, address
+
+_MD5: Final = re.compile(r"[0-9a-f]{32}\Z")
+_GONE: Final = {"404", "NoSuchKey", "NoSuchVersion", "NotFound", "405", "MethodNotAllowed"}
+_REFUSED: Final = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "401", "AllAccessDisabled"}
+_LOST: Final = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict", "404", "NoSuchKey"}
+_BULK_KEYS_MAX: Final = 1000
+_TRANSFER: Final = TransferConfig(use_threads=False)
+
+
+def is_md5(etag: str) -> bool:
+    """Whether an ETag has the form of the content's MD5: that of an object put whole, on most servers."""
+    return bool(_MD5.match(etag))
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Turn boto3's errors into plait's, naming `what` was asked for."""
+    try:
+        yield
+    except ClientError as error:
+        code = _code(error)
+        if code in _GONE:
+            raise NotFound(f"{what} does not exist") from error
+        if code == "NoSuchBucket":
+            raise NotFound(f"{what}: the bucket does not exist", remedy="create it, or check 'bucket'") from error
+        if code in _REFUSED:
+            raise PermissionDenied(f"{what}: {error}", remedy="check access_key, secret_key and the policy") from error
+        raise StoreUnavailable(f"{what}: {error}", remedy="check the store's endpoint") from error
+    except (BotoCoreError, OSError) as error:
+        raise StoreUnavailable(f"{what} cannot be reached: {error}", remedy="check the store's endpoint") from error
+
+
+class S3Blobs:
+    """Objects below one prefix of one bucket. Thread-safe, as boto3's clients are."""
+
+    def __init__(self, options: Mapping[str, str], failpoint: Callable[[str], None]) -> None:
+        """`options`: bucket, prefix, endpoint, region, access_key, secret_key, resolved already. Connects lazily."""
+        self.bucket = options["bucket"]
+        prefix = options.get("prefix", "").strip("/")
+        self._prefix = prefix + "/" if prefix else ""
+        self._options = options
+        self._failpoint = failpoint
+
+    @cached_property
+    def client(self) -> Any:
+        with translated(f"bucket {self.bucket!r}"):
+            return boto3.session.Session().client(
+                "s3",
+                endpoint_url=self._options.get("endpoint") or None,
+                region_name=self._options.get("region") or "us-east-1",
+                aws_access_key_id=self._options.get("access_key") or None,
+                aws_secret_access_key=self._options.get("secret_key") or None,
+                config=Config(
+                    signature_version="s3v4",
+                    retries={"mode": "standard", "max_attempts": 5},
+                    max_pool_connections=32,
+                    connect_timeout=10,
+                    s3={"addressing_style": "path"} if self._options.get("endpoint") else {},
+                ),
+            )
+
+    @cached_property
+    def versioned(self) -> bool:
+        """Whether the bucket keeps every version that is put from now on."""
+        return self.versioning() == "Enabled"
+
+    def versioning(self) -> str:
+        """ "Enabled", "Suspended", or "" where it never was; servers that know of none have none."""
+        try:
+            with translated(f"versioning of bucket {self.bucket!r}"):
+                return str(self.client.get_bucket_versioning(Bucket=self.bucket).get("Status", ""))
+        except StoreUnavailable as error:
+            if isinstance(error.__cause__, ClientError) and _code(error.__cause__) in (
+                "NotImplemented", "VersioningNotConfigured", "501",
+            ):  # fmt: skip
+                return ""
+            raise
+
+    # -- names -------------------------------------------------------------------------------------------------------
+
+    def _full(self, key: str) -> str:
+        return self._prefix + key
+
+    def uri(self, key: str) -> str:
+        return f"s3://{self.bucket}/{self._full(key)}"
+
+    def key_of(self, location: str) -> str:
+        if not location.startswith("s3://"):
+            return location.strip("/")
+        bucket, _, key = location.removeprefix("s3://").partition("/")
+        if bucket != self.bucket or not (key + "/").startswith(self._prefix):
+            raise InvalidArgument(f"{location!r} is not below {self.uri('')!r}", remedy="name a prefix of this store")
+        return key.removeprefix(self._prefix).strip("/")
+
+    def _asked(self, key: str, version: str = "") -> dict[str, str]:
+        asked = {"Bucket": self.bucket, "Key": self._full(key)}
+        return {**asked, "VersionId": version} if version else asked
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def head(self, key: str, version: str = "") -> Blob | None:
+        try:
+            with translated(f"object {self.uri(key)}"):
+                found = self.client.head_object(**self._asked(key, version))
+        except NotFound:
+            return None
+        return Blob(
+            key,
+            found["ContentLength"],
+            found.get("ETag", "").strip('"'),
+            found.get("VersionId", ""),
+            int(found["LastModified"].timestamp() * 1_000_000),
+        )
+
+    def get(self, key: str, *, version: str = "", start: int = 0, stop: int | None = None) -> bytes:
+        if stop is not None and stop <= start:
+            return b""
+        asked = self._asked(key, version)
+        if start or stop is not None:
+            asked["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
+        try:
+            with translated(f"object {self.uri(key)}"):
+                return bytes(self.client.get_object(**asked)["Body"].read())
+        except StoreUnavailable as error:
+            # An empty object, or one that ends before `start`, has no such range.
+            if isinstance(error.__cause__, ClientError) and _code(error.__cause__) in ("InvalidRange", "416"):
+                return b""
+            raise
+
+    def stream(self, key: str, version: str = "") -> Iterator[bytes]:
+        with translated(f"object {self.uri(key)}"):
+            body = self.client.get_object(**self._asked(key, version))["Body"]
+            try:
+                yield from body.iter_chunks(CHUNK_BYTES)
+            finally:
+                body.close()
+
+    def list(self, prefix: str) -> list[Blob]:
+        found = []
+        with translated(f"prefix {self.uri(prefix)}"):
+            pages = self.client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self.bucket, Prefix=self._full(prefix)):
+                found += [self._listed(one) for one in page.get("Contents", ())]
+        # SeaweedFS lists `a/b` before `a-b`: an order that only bytes give.
+        return sorted(found, key=lambda blob: blob.key.encode())
+
+    def list_versions(self, prefix: str) -> Iterator[Blob]:
+        if not self.versioned:
+            yield from self.list(prefix)
+            return
+        with translated(f"versions below {self.uri(prefix)}"):
+            pages = self.client.get_paginator("list_object_versions")
+            for page in pages.paginate(Bucket=self.bucket, Prefix=self._full(prefix)):
+                yield from (self._listed(one) for one in page.get("Versions", ()))
+
+    def _listed(self, one: Mapping[str, Any]) -> Blob:
+        return Blob(
+            one["Key"][len(self._prefix) :],
+            one["Size"],
+            one.get("ETag", "").strip('"'),
+            one.get("VersionId", ""),
+            int(one["LastModified"].timestamp() * 1_000_000),
+        )
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    def put(self, key: str, content: bytes | BinaryIO) -> Blob:
+        self._failpoint("s3.object.before_put")
+        with translated(f"object {self.uri(key)}"):
+            if isinstance(content, bytes):
+                written = self.client.put_object(**self._asked(key), Body=content)
+                etag, version = written.get("ETag", "").strip('"'), written.get("VersionId", "")
+                return Blob(key, len(content), etag, version)
+            self.client.upload_fileobj(_Unclosed(content), self.bucket, self._full(key), Config=_TRANSFER)
+        return self.head(key) or Blob(key, 0)
+
+    def read_etag(self, key: str) -> tuple[bytes, str] | None:
+        try:
+            with translated(f"object {self.uri(key)}"):
+                found = self.client.get_object(**self._asked(key))
+                return bytes(found["Body"].read()), found["ETag"]
+        except NotFound:
+            return None
+
+    def put_if_match(self, key: str, data: bytes, etag: str | None) -> bool:
+        condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
+        with translated(f"object {self.uri(key)}"):
+            try:
+                self.client.put_object(**self._asked(key), Body=data, **condition)
+            except ClientError as error:
+                if _code(error) in _LOST:
+                    return False
+                raise
+        return True
+
+    def pin(self, blob: Blob) -> Pinned:
+        found = self.head(blob.key)
+        if found is None:
+            raise NotFound(f"object {self.uri(blob.key)} was deleted while it was being pinned")
+        if self.versioned and found.version not in ("", "null"):
+            sha256 = b"" if is_md5(found.etag) else self._hash(found.key, found.version)
+            return Pinned(found.size_bytes, found.etag, sha256, found.key, found.version)
+        for _ in range(3):
+            sha256 = self._hash(found.key)
+            place = address(sha256)
+            # Copied even where it is kept already: the newer date is the grace that retention gives to it.
+            self._failpoint("s3.pin.before_copy")
+            if self._copy_exactly(found, place):
+                kept = self.head(place)
+                if kept is not None and kept.size_bytes == found.size_bytes and self._holds(kept, found, sha256):
+                    return Pinned(kept.size_bytes, kept.etag, sha256)
+            found = self.head(blob.key)
+            if found is None:
+                raise NotFound(f"object {self.uri(blob.key)} was deleted while it was being pinned")
+        raise StoreUnavailable(
+            f"object {self.uri(blob.key)} is being overwritten all the time", remedy="commit when its writer has ended"
+        )
+
+    def _copy_exactly(self, found: Blob, place: str) -> bool:
+        """Copy what had this ETag; False when something else is there now."""
+        source = {"Bucket": self.bucket, "Key": self._full(found.key)}
+        extra = {"CopySourceIfMatch": f'"{found.etag}"'}
+        with translated(f"object {self.uri(found.key)}"):
+            try:
+                self.client.copy(source, self.bucket, self._full(place), ExtraArgs=extra, Config=_TRANSFER)
+            except ClientError as error:
+                if _code(error) in _LOST:
+                    return False
+                raise
+        return True
+
+    def _holds(self, kept: Blob, found: Blob, sha256: bytes) -> bool:
+        """Whether the copy has the bytes that were hashed: servers that ignore the copy's condition exist."""
+        same_md5 = is_md5(kept.etag) and kept.etag == found.etag
+        return same_md5 or self._hash(kept.key) == sha256
+
+    def _hash(self, key: str, version: str = "") -> bytes:
+        hashed = hashlib.sha256()
+        for chunk in self.stream(key, version):
+            hashed.update(chunk)
+        return hashed.digest()
+
+    def copy(self, key: str, destination: str, version: str = "") -> None:
+        source = {"Bucket": self.bucket, "Key": self._full(key)}
+        if version:
+            source["VersionId"] = version
+        with translated(f"object {self.uri(key)}"):
+            self.client.copy(source, self.bucket, self._full(destination), Config=_TRANSFER)
+
+    def delete(self, blobs: Iterable[Blob]) -> None:
+        named = [_object_identifier(self._full(blob.key), blob.version) for blob in blobs]
+        for start in range(0, len(named), _BULK_KEYS_MAX):
+            self._failpoint("s3.delete.before_batch")
+            batch = {"Objects": named[start : start + _BULK_KEYS_MAX], "Quiet": True}
+            with translated(f"objects of bucket {self.bucket!r}"):
+                answer = self.client.delete_objects(Bucket=self.bucket, Delete=batch)
+            refused = [one for one in answer.get("Errors", ()) if one.get("Code") not in _GONE]
+            if refused:
+                raise StoreUnavailable(
+                    f"{len(refused)} objects could not be deleted, the first: {refused[0]}", remedy="repeat"
+                )
+
+    def make_folder(self, prefix: str) -> None:
+        return
+
+    def drop_folder(self, prefix: str) -> None:
+        self.delete(self.list_versions(prefix))
+
+    def presign(self, key: str, *, version: str = "", seconds: int = 3600) -> str:
+        with translated(f"object {self.uri(key)}"):
+            return str(
+                self.client.generate_presigned_url("get_object", Params=self._asked(key, version), ExpiresIn=seconds)
+            )
+
+    def lifecycle(self) -> Sequence[Mapping[str, Any]]:
+        """The bucket's enabled lifecycle rules; none where the server knows of none."""
+        try:
+            answer = self.client.get_bucket_lifecycle_configuration(Bucket=self.bucket)
+        except ClientError as error:
+            if _code(error) in ("NoSuchLifecycleConfiguration", "NotImplemented", "501", "404"):
+                return []
+            with translated(f"lifecycle rules of bucket {self.bucket!r}"):
+                raise
+        return [rule for rule in answer.get("Rules", ()) if rule.get("Status") == "Enabled"]
+
+    def close(self) -> None:
+        if "client" in self.__dict__:
+            self.client.close()
+
+
+def _object_identifier(key: str, version: str) -> dict[str, str]:
+    return {"Key": key, "VersionId": version} if version else {"Key": key}
+
+
+class _Unclosed(io.RawIOBase):
+    """A stream that boto3 may not close: it closes what it uploads, and the file belongs to its opener."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        return self._stream.read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+
+def version_query(version: str) -> str:
+    """How a version is named after an object's URI."""
+    return f"?versionId={quote(version, safe='')}" if version else ""

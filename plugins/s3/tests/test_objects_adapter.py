@@ -1,0 +1,621 @@
+"""The adapter's promises, each on a directory and on two real S3 servers."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import cast
+
+import pytest
+from plait.errors import InvalidArgument, NotFound, Unsupported
+from plait.failpoint import armed
+from plait.types import (
+    Choice,
+    Conflicted,
+    Depth,
+    ItemChangeKind,
+    Merged,
+    Move,
+    PublishState,
+    Resolution,
+    SnapshotRef,
+    Staging,
+)
+from plait_conformance.testing import MemoryPort
+from plait_s3.adapter import ObjectAdapter
+from plait_s3.blobs import Blob
+from plait_s3.filesystem import AssetFileSystem
+from plait_s3.heads import HEADS
+from plait_s3.testing import Place
+
+KEY = ("raw", "landing")
+NAMES = ("a-b", "a/b", "a.b", "a/é ü/日本.txt", "with space/+plus&more=%25?x#y.txt", "~", "0")
+
+
+def opened(adapter: ObjectAdapter, tx: str, base: SnapshotRef | None = None) -> tuple[Staging, AssetFileSystem]:
+    port = MemoryPort(adapter, tx, {} if base is None else {KEY: base})
+    staging = port.add(KEY, new=base is None)
+    return staging, adapter.open(staging, port)
+
+
+def committed(
+    adapter: ObjectAdapter, tx: str, writes: Mapping[str, bytes | None], base: SnapshotRef | None = None
+) -> SnapshotRef:
+    """A snapshot of base with these objects put (None: removed)."""
+    staging, fs = opened(adapter, tx, base)
+    for name, content in writes.items():
+        if content is None:
+            fs.rm(name)
+        else:
+            fs.pipe_file(name, content)
+    vote = adapter.prepare(tx, 1, {KEY: staging})[KEY]
+    assert vote is not None
+    return vote
+
+
+def contents(adapter: ObjectAdapter, snapshot: SnapshotRef) -> dict[str, bytes]:
+    fs = adapter.open(snapshot, None)
+    return {name: fs.cat_file(name) for name in fs.find("")}
+
+
+class TestStaging:
+    def test_stage_twice_is_the_same_place(self, place: Place) -> None:
+        adapter = place.adapter()
+        staging, fs = opened(adapter, "t1")
+        fs.pipe_file("a", b"1")
+        assert place.adapter().stage("t1", {KEY: None}) == {KEY: staging}
+        assert fs.cat_file("a") == b"1"
+
+    def test_plain_objects_that_any_tool_puts_are_part_of_it(self, place: Place) -> None:
+        adapter = place.adapter()
+        staging, fs = opened(adapter, "t1")
+        folder = adapter.blobs.key_of(staging.location)
+        adapter.blobs.put(f"{folder}/2013/01.csv", b"plain")
+        assert fs.find("") == ["2013/01.csv"]
+        vote = adapter.prepare("t1", 1, {KEY: staging})[KEY]
+        assert vote is not None
+        assert contents(adapter, vote) == {"2013/01.csv": b"plain"}
+
+    def test_a_removal_survives_the_process(self, place: Place) -> None:
+        adapter = place.adapter()
+        first = committed(adapter, "t1", {"a": b"1", "b": b"2"})
+        staging, fs = opened(adapter, "t2", first)
+        fs.rm("a")
+        again = place.adapter()
+        port = MemoryPort(again, "t2", {KEY: first})
+        assert again.open(port.add(KEY), port).find("") == ["b"]
+        second = again.prepare("t2", 1, {KEY: staging})[KEY]
+        assert second is not None
+        assert contents(again, second) == {"b": b"2"}
+
+    def test_all_objects_removed_is_an_empty_asset(self, place: Place) -> None:
+        adapter = place.adapter()
+        first = committed(adapter, "t1", {"a": b"1"})
+        second = committed(adapter, "t2", {"a": None}, first)
+        assert second.asset == first.asset
+        assert contents(adapter, second) == {}
+        third = committed(adapter, "t3", {"b": b"1"}, second)
+        assert contents(adapter, third) == {"b": b"1"}
+
+    def test_an_object_put_after_its_removal_is_there(self, place: Place) -> None:
+        adapter = place.adapter()
+        first = committed(adapter, "t1", {"a": b"1"})
+        _, fs = opened(adapter, "t2", first)
+        fs.rm("a")
+        fs.pipe_file("a", b"again")
+        assert fs.cat_file("a") == b"again"
+        fs.rm("a")
+        assert not fs.exists("a")
+
+
+class TestPrepare:
+    def test_writes_after_prepare_alter_nothing(self, place: Place) -> None:
+        adapter = place.adapter()
+        staging, fs = opened(adapter, "t1")
+        fs.pipe_file("a", b"first")
+        vote = adapter.prepare("t1", 1, {KEY: staging})[KEY]
+        fs.pipe_file("a", b"later")
+        fs.pipe_file("b", b"later")
+        assert vote is not None
+        assert contents(place.adapter(), vote) == {"a": b"first"}
+        fs.rm("a")
+        assert contents(place.adapter(), vote) == {"a": b"first"}
+
+    def test_prepare_repeats_its_answer_whatever_was_written_since(self, place: Place) -> None:
+        adapter = place.adapter()
+        staging, fs = opened(adapter, "t1")
+        fs.pipe_file("a", b"first")
+        vote = adapter.prepare("t1", 1, {KEY: staging})
+        fs.pipe_file("a", b"later")
+        assert place.adapter().prepare("t1", 1, {KEY: staging}) == vote
+        later = adapter.prepare("t1", 2, {KEY: staging})[KEY]
+        assert later is not None
+        assert contents(adapter, later) == {"a": b"later"}
+
+    def test_an_untouched_staging_votes_its_base(self, place: Place) -> None:
+        adapter = place.adapter()
+        first = committed(adapter, "t1", {"a": b"1"})
+        staging, _ = opened(adapter, "t2", first)
+        assert adapter.prepare("t2", 1, {KEY: staging}) == {KEY: first}
+        new, _ = opened(adapter, "t3")
+        assert adapter.prepare("t3", 1, {KEY: new}) == {KEY: None}
+
+    def test_the_same_bytes_again_are_no_change(self, place: Place) -> None:
+        adapter = place.adapter()
+        first = committed(adapter, "t1", {"a": b"1", "b": b"2"})
+        staging, fs = opened(adapter, "t2", first)
+        fs.pipe_file("a", b"1")
+        fs.rm("b")
+        fs.pipe_file("b", b"2")
+        assert adapter.prepare("t2", 1, {KEY: staging}) == {KEY: first}
+
+    def test_one_put_of_a_manifest_a_commit(self, place: Place) -> None:
+        adapter = place.adapter()
+        first = committed(adapter, "t1", {f"{n:04}": b"x" for n in range(40)})
+        staging, fs = opened(adapter, "t2", first)
+        fs.pipe_file("0007", b"y")
+        before = {blob.key for blob in adapter.blobs.list("_plait/packs/")}
+        adapter.prepare("t2", 1, {KEY: staging})
+        added = {blob.key for blob in adapter.blobs.list("_plait/packs/")} - before
+        assert len(added) == 1
+
+    def test_a_crash_at_any_step_and_a_repeat_give_the_same_answer(self, place: Place) -> None:
+        adapter = place.adapter()
+        base = committed(adapter, "t0", {"a": b"1", "b": b"2", "c": b"3"})
+        reached: list[str] = []
+
+        def scenario(tx: str) -> SnapshotRef:
+            staging, fs = opened(place.adapter(), tx, base)
+            fs.pipe_file("a", b"changed")
+            fs.cp_file("c", "d")
+            fs.rm("b")
+            vote = place.adapter().prepare(tx, 1, {KEY: staging})[KEY]
+            assert vote is not None
+            return vote
+
+        with armed(reached.append):
+            expected = scenario("t1")
+        names = sorted(set(reached))
+        assert {"s3.prepare.before_pins", "s3.prepare.before_pack", "s3.pack.after_put"} <= set(names)
+        for number, name in enumerate(names):
+
+            def crash(at: str, name: str = name) -> None:
+                if at == name:
+                    raise _CrashError(name)
+
+            tx = f"crash{number}"
+            with armed(crash), pytest.raises(_CrashError):
+                scenario(tx)
+            vote = scenario(tx)
+            assert contents(place.adapter(), vote) == contents(adapter, expected)
+            assert vote == scenario(tx)
+            if not place.versioned:
+                assert vote.digest == expected.digest
+
+
+class _CrashError(Exception):
+    pass
+
+
+class TestFileSystem:
+    def test_folders_are_seen_over_base_and_staging(self, place: Place) -> None:
+        adapter = place.adapter()
+        first = committed(adapter, "t1", {"x/1": b"1", "x/y/2": b"22", "z": b"333"})
+        _, fs = opened(adapter, "t2", first)
+        fs.pipe_file("x/3", b"4444")
+        fs.rm("x/y/2")
+        assert fs.ls("", detail=False) == ["x", "z"]
+        assert fs.ls("x", detail=False) == ["x/1", "x/3"]
+        assert fs.find("") == ["x/1", "x/3", "z"]
+        assert list(fs.walk("")) == [("", ["x"], ["z"]), ("x", [], ["1", "3"])]
+        assert fs.du("") == 8
+        assert (fs.isdir("x"), fs.isfile("x"), fs.exists("x/y"), fs.exists("x/y/2")) == (True, False, False, False)
+        assert fs.info("x/3")["size"] == 4
+        assert sorted(fs.glob("x/*")) == ["x/1", "x/3"]
+        with pytest.raises(FileNotFoundError):
+            fs.ls("nowhere")
+        with pytest.raises(FileNotFoundError):
+            fs.cat_file("nowhere")
+
+    def test_files_are_read_and_written_in_every_mode(self, place: Place) -> None:
+        adapter = place.adapter()
+        _, fs = opened(adapter, "t1", committed(adapter, "t0", {"log": b"one\n"}))
+        with fs.open("log", "a") as text:
+            text.write("two\n")
+        with fs.open("log") as stream:
+            stream.seek(4)
+            assert stream.read() == b"two\n"
+        with fs.open("new/file", "w", encoding="utf-8") as text:
+            text.write("é")
+        assert fs.cat_file("new/file") == "é".encode()
+        assert fs.cat_file("log", start=-4) == b"two\n"
+        assert fs.cat_file("log", start=1, end=3) == b"ne"
+        fs.pipe_file("empty", b"")
+        assert fs.cat_file("empty") == b""
+        assert fs.size("empty") == 0
+        large = bytes(range(256)) * 40_000
+        with fs.open("large", "wb") as stream:
+            for start in range(0, len(large), 1 << 20):
+                stream.write(large[start : start + (1 << 20)])
+        with fs.open("large", "rb") as stream:
+            stream.seek(9_000_000)
+            assert stream.read(300) == large[9_000_000:9_000_300]
+
+    def test_copies_and_moves_of_kept_objects_copy_no_bytes(self, place: Place) -> None:
+        adapter = place.adapter()
+        first = committed(adapter, "t1", {"d/1": b"1", "d/2": b"2"})
+        staging, fs = opened(adapter, "t2", first)
+        kept = [blob.key for blob in adapter.blobs.list("_plait/objects/")]
+        fs.mv("d", "e", recursive=True)
+        fs.cp("e/1", "f")
+        assert fs.find("") == ["e/1", "e/2", "f"]
+        vote = adapter.prepare("t2", 1, {KEY: staging})[KEY]
+        assert vote is not None
+        assert contents(adapter, vote) == {"e/1": b"1", "e/2": b"2", "f": b"1"}
+        assert [blob.key for blob in adapter.blobs.list("_plait/objects/")] == kept
+
+    def test_a_staged_object_is_copied_and_moved(self, place: Place) -> None:
+        _, fs = opened(place.adapter(), "t1")
+        fs.pipe_file("a", b"1")
+        fs.cp("a", "b")
+        fs.mv("a", "c")
+        assert {name: fs.cat_file(name) for name in fs.find("")} == {"b": b"1", "c": b"1"}
+
+    def test_a_snapshot_cannot_be_written(self, place: Place) -> None:
+        adapter = place.adapter()
+        fs = adapter.open(committed(adapter, "t1", {"a": b"1"}), None)
+        for write in (
+            lambda: fs.pipe_file("a", b"2"),
+            lambda: fs.rm("a"),
+            lambda: fs.rm_file("a"),
+            lambda: fs.cp_file("a", "b"),
+            lambda: fs.mv("a", "b"),
+            lambda: fs.open("b", "wb"),
+            lambda: fs.touch("c"),
+            lambda: fs.mkdir("d"),
+        ):
+            with pytest.raises(Unsupported, match="inside a transaction"):
+                write()
+        assert fs.cat_file("a") == b"1"
+
+    def test_awkward_names_are_kept_apart_and_in_the_order_of_their_bytes(self, place: Place) -> None:
+        adapter = place.adapter()
+        written = {name: name.encode() for name in NAMES}
+        first = committed(adapter, "t1", written)
+        assert contents(place.adapter(), first) == written
+        assert adapter.open(first, None).find("") == sorted(NAMES, key=str.encode)
+        changes = [change.item for change in adapter.diff(None, first)]
+        assert changes == sorted(NAMES, key=str.encode)
+        second = committed(adapter, "t2", dict.fromkeys(NAMES[::2]), first)
+        assert set(contents(adapter, second)) == set(NAMES[1::2])
+
+    @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/../b", "a//b"])
+    def test_names_that_leave_the_asset_are_refused(self, files_place: Place, name: str) -> None:
+        _, fs = opened(files_place.adapter(), "t1")
+        with pytest.raises(InvalidArgument):
+            fs.pipe_file(name, b"x")
+
+
+class TestDiff:
+    def test_what_changed_inside_objects_is_listed_once(self, place: Place) -> None:
+        adapter = place.adapter()
+        first = committed(adapter, "t1", {"a": b"1", "b": b"2", "c": b"3"})
+        second = committed(adapter, "t2", {"a": b"changed", "b": None, "d": b"4"}, first)
+        found = [(change.item, change.kind) for change in adapter.diff(first, second)]
+        assert found == [
+            ("a", ItemChangeKind.CHANGED),
+            ("b", ItemChangeKind.REMOVED),
+            ("d", ItemChangeKind.ADDED),
+        ]
+        assert [change.item for change in adapter.diff(first, second, items=["d", "c"])] == ["d"]
+        assert list(adapter.diff(second, second)) == []
+        assert [change.kind for change in adapter.diff(first, None)] == [ItemChangeKind.REMOVED] * 3
+        change = next(adapter.diff(first, second))
+        assert (cast(dict[str, int], change.before)["size"], cast(dict[str, int], change.after)["size"]) == (1, 7)
+
+    def test_a_working_set_can_be_compared(self, place: Place) -> None:
+        adapter = place.adapter()
+        first = committed(adapter, "t1", {"a": b"1", "b": b"2"})
+        staging, fs = opened(adapter, "t2", first)
+        fs.pipe_file("a", b"1")
+        fs.pipe_file("c", b"3")
+        fs.rm("b")
+        found = [(change.item, change.kind.value) for change in adapter.diff(first, staging)]
+        assert found == [("b", "removed"), ("c", "added")]
+
+
+class TestMerge:
+    def sides(self, adapter: ObjectAdapter, ours: Mapping[str, bytes | None], theirs: Mapping[str, bytes | None]):  # type: ignore[no-untyped-def]
+        objects = {"a": b"1", "b": b"2", "t.txt": b"one\ntwo\nthree\nfour\nfive\n", "j.json": b'{"x": 1, "y": 2}'}
+        base = committed(adapter, "base", objects)
+        return base, committed(adapter, "ours", ours, base), committed(adapter, "theirs", theirs, base)
+
+    def test_changes_to_different_objects_are_joined(self, place: Place) -> None:
+        adapter = place.adapter()
+        base, ours, theirs = self.sides(adapter, {"a": b"A", "new": b"n"}, {"b": None, "other": b"o"})
+        merged = adapter.merge("t", 1, base=base, ours=ours, theirs=theirs)
+        assert isinstance(merged, Merged)
+        found = contents(place.adapter(), merged.snapshot)
+        assert {name: found.get(name) for name in ("a", "b", "new", "other")} == {
+            "a": b"A", "b": None, "new": b"n", "other": b"o",
+        }  # fmt: skip
+        assert place.adapter().merge("t", 1, base=base, ours=ours, theirs=theirs) == merged
+
+    def test_both_changed_the_inside_of_one_object(self, place: Place) -> None:
+        adapter = place.adapter()
+        base, ours, theirs = self.sides(
+            adapter,
+            {"t.txt": b"ONE\ntwo\nthree\nfour\nfive\n", "j.json": b'{"x": 9, "y": 2}'},
+            {"t.txt": b"one\ntwo\nthree\nfour\nFIVE\n", "j.json": b'{"x": 1, "z": 3}'},
+        )
+        merged = adapter.merge("t", 1, base=base, ours=ours, theirs=theirs)
+        assert isinstance(merged, Merged)
+        found = contents(adapter, merged.snapshot)
+        assert found["t.txt"] == b"ONE\ntwo\nthree\nfour\nFIVE\n"
+        assert json.loads(found["j.json"]) == {"x": 9, "z": 3}
+
+    def test_conflicts_are_listed_by_object_and_settled_one_by_one(self, place: Place) -> None:
+        adapter = place.adapter()
+        base, ours, theirs = self.sides(
+            adapter, {"a": b"\0ours", "b": None, "n": b"\0o"}, {"a": b"\0theirs", "b": b"changed", "n": b"\0t"}
+        )
+        found = adapter.merge("t", 1, base=base, ours=ours, theirs=theirs)
+        assert isinstance(found, Conflicted)
+        assert [conflict.item for conflict in found.conflicts] == ["a", "b", "n"]
+        assert cast(dict[str, object], found.conflicts[0].theirs)["size"] == 7
+        settled = [
+            Resolution(KEY, "a", Choice.THEIRS),
+            Resolution(KEY, "b", Choice.BASE),
+            Resolution(KEY, "n", Choice.VALUE, "by hand"),
+        ]
+        part = adapter.merge("t", 1, base=base, ours=ours, theirs=theirs, resolutions=settled[:1])
+        assert isinstance(part, Conflicted)
+        assert [conflict.item for conflict in part.conflicts] == ["b", "n"]
+        merged = adapter.merge("t", 1, base=base, ours=ours, theirs=theirs, resolutions=settled)
+        assert isinstance(merged, Merged)
+        objects = contents(adapter, merged.snapshot)
+        assert (objects["a"], objects["b"], objects["n"]) == (b"\0theirs", b"2", b"by hand")
+        removed = adapter.merge(
+            "t", 1, base=base, ours=ours, theirs=theirs,
+            resolutions=[*settled[:2], Resolution(KEY, "n", Choice.VALUE, None)],
+        )  # fmt: skip
+        assert isinstance(removed, Merged)
+        assert "n" not in contents(adapter, removed.snapshot)
+        with pytest.raises(InvalidArgument):
+            adapter.merge(
+                "t", 2, base=base, ours=ours, theirs=theirs,
+                resolutions=[*settled[:2], Resolution(KEY, "n", Choice.VALUE, 7)],
+            )  # fmt: skip
+
+
+class TestRestore:
+    def test_a_whole_asset_is_brought_back(self, place: Place) -> None:
+        adapter = place.adapter()
+        first = committed(adapter, "t1", {"a": b"1", "b": b"2"})
+        second = committed(adapter, "t2", {"a": b"changed", "b": None}, first)
+        staging, fs = opened(adapter, "t3", second)
+        fs.pipe_file("c", b"staged")
+        restored = adapter.restore("t3", staging, first, items=None)
+        assert adapter.restore("t3", restored, first, items=None) == restored
+        vote = adapter.prepare("t3", 1, {KEY: restored})[KEY]
+        assert vote is not None
+        assert contents(adapter, vote) == {"a": b"1", "b": b"2"}
+        assert (vote.digest, vote.asset) == (first.digest, first.asset)
+
+    def test_single_objects_are_brought_back_without_a_copy(self, place: Place) -> None:
+        adapter = place.adapter()
+        first = committed(adapter, "t1", {"a": b"1", "b": b"2"})
+        second = committed(adapter, "t2", {"a": b"changed", "b": None, "c": b"3"}, first)
+        staging, fs = opened(adapter, "t3", second)
+        fs.pipe_file("a", b"staged")
+        for _ in range(2):
+            staging = adapter.restore("t3", staging, first, items=["a", "b", "c"])
+        vote = adapter.prepare("t3", 1, {KEY: staging})[KEY]
+        assert vote is not None
+        assert contents(adapter, vote) == {"a": b"1", "b": b"2"}
+        assert vote.digest == first.digest
+
+
+class TestAbort:
+    def test_it_drops_what_was_staged_and_prepared_and_nothing_else(self, place: Place) -> None:
+        adapter = place.adapter()
+        first = committed(adapter, "t1", {"a": b"1"})
+        staging, fs = opened(adapter, "t2", first)
+        fs.pipe_file("b", b"2")
+        fs.rm("a")
+        adapter.prepare("t2", 1, {KEY: staging})
+        for _ in range(2):
+            adapter.abort("t2")
+        adapter.abort("unknown")
+        assert [item.path for item in adapter.inventory() if "/t2/" in item.path] == []
+        assert contents(place.adapter(), first) == {"a": b"1"}
+        assert adapter.open(staging, None).find("") == ["a"]
+
+
+class TestPublish:
+    def test_publish_twice_is_publish_once(self, place: Place) -> None:
+        adapter = place.adapter()
+        first = committed(adapter, "t1", {"a": b"1"})
+        second = committed(adapter, "t2", {"a": b"2"}, first)
+        head = HEADS + first.asset
+        for move in (Move(None, first, 1), Move(first, second, 2)):
+            assert adapter.publish({KEY: move})[KEY].state is PublishState.DONE
+            written = adapter.blobs.head(head)
+            assert adapter.publish({KEY: move})[KEY].state is PublishState.DONE
+            assert adapter.blobs.head(head) == written
+        document = json.loads(adapter.blobs.get(head))
+        assert (document["root"], document["pack"], document["seq"]) == (second.digest.hex(), second.version, 2)
+
+    def test_a_foreign_head_is_reported_and_kept(self, place: Place) -> None:
+        adapter = place.adapter()
+        first = committed(adapter, "t1", {"a": b"1"})
+        second = committed(adapter, "t2", {"a": b"2"}, first)
+        foreign = committed(adapter, "t3", {"a": b"3"}, first)
+        adapter.publish({KEY: Move(None, first, 1)})
+        adapter.publish({KEY: Move(first, foreign, 2)})
+        published = adapter.publish({KEY: Move(first, second, 3)})[KEY]
+        assert (published.state, published.found) == (PublishState.DIVERGED, foreign)
+        assert adapter.publish({KEY: Move(None, first, 4)})[KEY].found == foreign
+        assert adapter.publish({KEY: Move(foreign, second, 5)})[KEY].state is PublishState.DONE
+
+    def test_a_stale_move_does_not_undo_a_later_one(self, place: Place) -> None:
+        adapter = place.adapter()
+        first = committed(adapter, "t1", {"a": b"1"})
+        second = committed(adapter, "t2", {"a": b"2"}, first)
+        for move in (Move(None, first, 1), Move(first, second, 2), Move(second, first, 3)):
+            assert adapter.publish({KEY: move})[KEY].state is PublishState.DONE
+        assert adapter.publish({KEY: Move(first, second, 2)})[KEY].state is PublishState.BUSY
+
+    def test_an_asset_disappears_and_comes_back(self, place: Place) -> None:
+        adapter = place.adapter()
+        first = committed(adapter, "t1", {"a": b"1"})
+        for move in (Move(None, first, 1), Move(first, None, 2), Move(first, None, 2), Move(None, first, 3)):
+            assert adapter.publish({KEY: move})[KEY].state is PublishState.DONE
+
+    def test_of_racing_publishers_one_wins(self, place: Place) -> None:
+        adapter = place.adapter()
+        first = committed(adapter, "t1", {"a": b"1"})
+        rivals = [committed(adapter, f"r{n}", {"a": b"%d" % n}, first) for n in range(2, 8)]
+        adapter.publish({KEY: Move(None, first, 1)})
+        with ThreadPoolExecutor(len(rivals)) as pool:
+            states = list(
+                pool.map(lambda rival: place.adapter().publish({KEY: Move(first, rival, 2)})[KEY].state, rivals)
+            )
+        assert states.count(PublishState.DONE) == 1
+        assert states.count(PublishState.DIVERGED) == len(rivals) - 1
+
+
+class TestHealth:
+    def test_a_fit_store_lacks_nothing(self, place: Place) -> None:
+        adapter = place.adapter()
+        assert list(adapter.check()) == []
+        assert list(adapter.retention_risks()) == []
+
+    def test_whole_snapshots_are_healthy(self, place: Place) -> None:
+        adapter = place.adapter()
+        snapshot = committed(adapter, "t1", {name: name.encode() for name in NAMES})
+        for depth in Depth:
+            assert adapter.verify(snapshot, depth).problems == ()
+        assert adapter.verify(snapshot, Depth.BYTES).checked == len(NAMES) + 1
+
+    def test_a_lost_object_is_found(self, place: Place) -> None:
+        adapter = place.adapter()
+        snapshot = committed(adapter, "t1", {"a": b"1", "b": b"2"})
+        lost = next(item for item in adapter.reachable(snapshot) if "/packs/" not in item.path)
+        adapter.delete([lost])
+        assert adapter.verify(snapshot, Depth.EXISTS).problems == ()
+        for depth in (Depth.METADATA, Depth.BYTES):
+            (problem,) = adapter.verify(snapshot, depth).problems
+            assert "does not exist" in problem
+
+    def test_flipped_bytes_are_found(self, place: Place) -> None:
+        if place.versioned:
+            pytest.skip("a stored version cannot be overwritten through S3")
+        adapter = place.adapter()
+        snapshot = committed(adapter, "t1", {"a": b"good"})
+        (kept,) = adapter.blobs.list("_plait/objects/")
+        adapter.blobs.put(kept.key, b"evil")
+        assert adapter.verify(snapshot, Depth.METADATA).problems == ()
+        (problem,) = adapter.verify(snapshot, Depth.BYTES).problems
+        assert "'a'" in problem
+        assert "other bytes" in problem
+
+    def test_a_damaged_manifest_is_found(self, place: Place) -> None:
+        adapter = place.adapter()
+        snapshot = committed(adapter, "t1", {"a": b"1"})
+        (kept,) = adapter.blobs.list("_plait/packs/")
+        whole = adapter.blobs.get(kept.key)
+        adapter.blobs.put(kept.key, whole[:-1] + bytes([whole[-1] ^ 1]))
+        assert "other bytes" in adapter.verify(snapshot, Depth.EXISTS).problems[0]
+        adapter.blobs.delete([Blob(kept.key, 0)])
+        assert "lost" in adapter.verify(snapshot, Depth.EXISTS).problems[0]
+
+
+class TestSpace:
+    def test_only_what_is_unreachable_can_go(self, place: Place) -> None:
+        adapter = place.adapter()
+        first = committed(adapter, "t1", {f"{n:03}": b"%d" % n for n in range(50)})
+        second = committed(adapter, "t2", {"007": b"changed", "008": None}, first)
+        dropped = committed(adapter, "t3", {"x": b"dropped"}, second)
+        needed = {item.path for snapshot in (first, second) for item in adapter.reachable(snapshot)}
+        there = {item.path: item for item in adapter.inventory()}
+        assert needed <= set(there)
+        garbage = [item for path, item in there.items() if path not in needed]
+        assert garbage
+        for _ in range(2):
+            adapter.delete(garbage)
+        assert {item.path for item in adapter.inventory()} == needed
+        again = place.adapter()
+        assert len(contents(again, first)) == 50
+        assert contents(again, second)["007"] == b"changed"
+        assert again.verify(second, Depth.BYTES).problems == ()
+        assert again.verify(dropped, Depth.EXISTS).problems != ()
+
+    def test_what_is_not_plaits_own_is_never_deleted(self, place: Place) -> None:
+        adapter = place.adapter()
+        written = adapter.blobs.put("others/a", b"1")
+        stranger = next(iter(adapter.inventory()), None)
+        assert stranger is None
+        first = committed(adapter, "t1", {"a": b"1"})
+        (item,) = [item for item in adapter.reachable(first) if "/packs/" in item.path]
+        foreign = item.path.replace(adapter.blobs.uri("_plait/packs/"), adapter.blobs.uri("others/"))
+        with pytest.raises(InvalidArgument):
+            adapter.delete([type(item)(foreign)])
+        assert adapter.blobs.head("others/a") == adapter.blobs.head(written.key)
+
+
+class TestImport:
+    def test_a_prefix_is_imported_and_later_writes_do_not_alter_it(self, place: Place) -> None:
+        adapter = place.adapter(**({} if place.versioned else {"copy": "true"}))
+        adapter.blobs.put("landing/2013/01.csv", b"id\n1\n")
+        adapter.blobs.put("landing-other", b"beside")
+        first = adapter.snapshot("t1", {KEY: "landing"})[KEY]
+        assert adapter.snapshot("t2", {KEY: adapter.blobs.uri("landing/")}) == {KEY: first}
+        adapter.blobs.put("landing/2013/01.csv", b"id\n2\n")
+        assert contents(place.adapter(), first) == {"2013/01.csv": b"id\n1\n"}
+        second = adapter.snapshot("t3", {KEY: "landing"})[KEY]
+        assert second.asset == first.asset
+        assert [change.item for change in adapter.diff(first, second)] == ["2013/01.csv"]
+        assert adapter.verify(first, Depth.BYTES).problems == ()
+        copied = list(adapter.blobs.list("_plait/objects/"))
+        assert (copied == []) == place.versioned
+        staging, fs = opened(adapter, "t4", second)
+        fs.pipe_file("new", b"x")
+        vote = adapter.prepare("t4", 1, {KEY: staging})[KEY]
+        assert vote is not None
+        assert set(contents(adapter, vote)) == {"2013/01.csv", "new"}
+
+    def test_without_versions_and_leave_to_copy_it_is_refused(self, place: Place) -> None:
+        if place.versioned:
+            pytest.skip("the bucket keeps versions")
+        adapter = place.adapter()
+        adapter.blobs.put("landing/a", b"1")
+        with pytest.raises(Unsupported, match="copy=true"):
+            adapter.snapshot("t1", {KEY: "landing"})
+
+    def test_what_is_not_there_is_not_found(self, place: Place) -> None:
+        with pytest.raises(NotFound):
+            place.adapter(copy="true").snapshot("t1", {KEY: "nowhere"})
+
+
+class TestLocate:
+    def test_the_snippet_reads_the_snapshot_without_plaits_server(self, place: Place) -> None:
+        adapter = place.adapter()
+        snapshot = committed(adapter, "t1", {"a": b"1"})
+        location = adapter.locate(snapshot)
+        assert "plaitsecret" not in repr(location)
+        if place.kind == "files":
+            found: dict[str, AssetFileSystem] = {}
+            exec(location.snippet, found)
+            assert found["fs"].cat_file("a") == b"1"
+
+    @pytest.mark.s3server
+    def test_a_link_needs_no_credentials(self, s3_place: Place) -> None:
+        adapter = s3_place.adapter()
+        snapshot = committed(adapter, "t1", {"a b/é.txt": b"linked"})
+        with urllib.request.urlopen(adapter.presign(snapshot, "a b/é.txt")) as answer:
+            assert answer.read() == b"linked"
+        with pytest.raises(NotFound):
+            adapter.presign(snapshot, "nowhere")
