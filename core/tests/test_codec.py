@@ -53,9 +53,7 @@ class TestGoldenBytes:
         )
 
     def test_ref_digest(self) -> None:
-        full = SnapshotRef(
-            "lake", "iceberg", "7f1c", "s3://b/m/00001.json", bytes(range(32)), {"b": "2", "a": "é"}
-        )
+        full = SnapshotRef("lake", "iceberg", "7f1c", "s3://b/m/00001.json", bytes(range(32)), {"b": "2", "a": "é"})
         bare = SnapshotRef("p", "pointer", "a", "v1", b"")
         assert codec.ref_digest(full).hex() == "7fca7d9e076ece288ceb6e542bc20d909088f1aa5aed29eff9e32d39ea932496"
         assert codec.ref_digest(bare).hex() == "8fa4003c65fb343dcb60f8feead3e558881ec333b63189417d450ccb02845863"
@@ -66,9 +64,7 @@ class TestGoldenBytes:
         )
 
     def test_commit_id(self) -> None:
-        first = codec.commit_id(
-            repository="r", parents=(), root=bytes(32), tx="t", committed_at_us=0, text=bytes(32)
-        )
+        first = codec.commit_id(repository="r", parents=(), root=bytes(32), tx="t", committed_at_us=0, text=bytes(32))
         merge = codec.commit_id(
             repository=REPOSITORY,
             parents=("aa" * 32, "bb" * 32),
@@ -81,9 +77,7 @@ class TestGoldenBytes:
         assert merge == "fff10606bc10c75013cb7e0fa2e79e23e08ccfd447f345f92eed2a7f2cb0157a"
 
     def test_record_hash(self) -> None:
-        found = codec.record_hash(
-            repository=REPOSITORY, previous=bytes(32), seq=1, kind="commit", payload=b"payload"
-        )
+        found = codec.record_hash(repository=REPOSITORY, previous=bytes(32), seq=1, kind="commit", payload=b"payload")
         assert found.hex() == "92c358423e4486895070675e552bfeba22e7e6373d9df2c5d961a37f86e1d5b7"
 
     def test_two_jobs_never_share_a_digest(self) -> None:
@@ -120,9 +114,7 @@ class TestSnapshots:
     @given(snapshots)
     def test_the_order_of_attributes_is_no_part_of_a_snapshot(self, snapshot: SnapshotRef) -> None:
         turned = dict(reversed(list(snapshot.attrs.items())))
-        other = SnapshotRef(
-            snapshot.store, snapshot.kind, snapshot.asset, snapshot.version, snapshot.digest, turned
-        )
+        other = SnapshotRef(snapshot.store, snapshot.kind, snapshot.asset, snapshot.version, snapshot.digest, turned)
         assert codec.ref_digest(other) == codec.ref_digest(snapshot)
 
     @given(snapshots, snapshots)
@@ -243,9 +235,7 @@ class TestProperties:
     def test_within_the_limit_they_pass(self) -> None:
         codec.check_properties({"a": "1234"}, 5)
 
-    @pytest.mark.parametrize(
-        "properties", [{"a": "12345"}, {"": "1"}, {"a": 1}, {1: "a"}, {"é": "1234"}]
-    )
+    @pytest.mark.parametrize("properties", [{"a": "12345"}, {"": "1"}, {"a": 1}, {1: "a"}, {"é": "1234"}])
     def test_too_large_or_no_text_is_refused(self, properties: Any) -> None:
         with pytest.raises(InvalidArgument):
             codec.check_properties(properties, 5)
