@@ -204,7 +204,7 @@ class Batch:
 
     def flush(self) -> None:
         """Write what was added since the last flush. Every conditional write's answer is checked."""
-        if self._serial.seq == self._written.seq and not self._tx_swaps:
+        if self._serial.seq == self._written.seq and not self._tx_swaps and not self.answers:
             return
         rows = self.rows
         rows.put_nodes(self._nodes.added, self._serial.seq)

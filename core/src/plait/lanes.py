@@ -26,13 +26,15 @@ class Lanes:
         with self._condition:
             for lane in lanes:
                 self._waiting.setdefault(lane, deque()).append(ticket)
-            self._condition.wait_for(lambda: all(self._waiting[lane][0] is ticket for lane in lanes))
         try:
+            with self._condition:
+                self._condition.wait_for(lambda: all(self._waiting[lane][0] is ticket for lane in lanes))
             yield
         finally:
             with self._condition:
                 for lane in lanes:
-                    self._waiting[lane].popleft()
+                    # Not always the first: an interrupted wait leaves from the middle.
+                    self._waiting[lane].remove(ticket)
                     if not self._waiting[lane]:
                         del self._waiting[lane]
                 self._condition.notify_all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
+from inspect import isabstract
 
 import pluggy
 
@@ -60,6 +61,7 @@ class Plugins:
         try:
             loaded = plugin.load() if isinstance(plugin, metadata.EntryPoint) else plugin
             self.manager.register(loaded, name=name)
+            self.manager.check_pending()  # A hook that nobody calls is a misspelt one.
         except Exception as error:
             raise InvalidArgument(
                 f"plugin {name!r} cannot be loaded: {error}", remedy=f"repair or uninstall the plugin {name!r}"
@@ -68,8 +70,7 @@ class Plugins:
     def _collect_adapters(self) -> Mapping[str, type[Adapter]]:
         found: dict[str, type[Adapter]] = {}
         for implementation in self.manager.hook.plait_register_adapters.get_hookimpls():
-            adapters: Sequence[type[Adapter]] = implementation.function()  # type: ignore[assignment]
-            for adapter in adapters:
+            for adapter in _adapters_of(implementation):
                 if adapter.kind in found:
                     raise InvalidArgument(
                         f"plugin {implementation.plugin_name!r} registers kind {adapter.kind!r}, which"
@@ -78,3 +79,27 @@ class Plugins:
                     )
                 found[adapter.kind] = adapter
         return found
+
+
+def _adapters_of(implementation: pluggy.HookImpl) -> Sequence[type[Adapter]]:
+    """What one plugin registers, each a class that can be instantiated."""
+    remedy = f"repair or uninstall the plugin {implementation.plugin_name!r}"
+    try:
+        adapters: Sequence[type[Adapter]] = list(implementation.function())  # type: ignore[call-overload]
+    except Exception as error:
+        raise InvalidArgument(
+            f"plugin {implementation.plugin_name!r} cannot register its adapters: {error}", remedy=remedy
+        ) from error
+    for adapter in adapters:
+        if not (isinstance(adapter, type) and issubclass(adapter, Adapter) and hasattr(adapter, "kind")):
+            raise InvalidArgument(
+                f"plugin {implementation.plugin_name!r} registers {adapter!r}, which is no adapter with a kind",
+                remedy=remedy,
+            )
+        if isabstract(adapter):
+            missing = ", ".join(sorted(adapter.__abstractmethods__))
+            raise InvalidArgument(
+                f"plugin {implementation.plugin_name!r}: {adapter.__name__} does not implement {missing}",
+                remedy=remedy,
+            )
+    return adapters

@@ -121,6 +121,11 @@ class Sequencer:
         """`submit`, and wait for the result."""
         return self.submit(request, idempotency).result()
 
+    @property
+    def waiting(self) -> int:
+        """How many requests are queued now, about: for metrics."""
+        return self._queue.qsize()
+
     def close(self) -> None:
         """Finish what is queued, then stop. Repeat: no-op."""
         with self._closing:
@@ -146,6 +151,8 @@ class Sequencer:
                     last = True
                 else:
                     batch.append(following)
+            # From here on a caller cannot cancel: what is being made durable has an answer.
+            batch = [one for one in batch if one.future.set_running_or_notify_cancel()]
             if batch:
                 self._process(batch)
             if last:
@@ -182,6 +189,8 @@ class Sequencer:
             for one in queued:
                 try:
                     result = self._settle_one(one, batch, rows, answers)
+                except OutcomeUnknown:
+                    raise  # The batch's own rows are in doubt, not this one request.
                 except PlaitError as error:
                     settled.append(_setter(one.future.set_exception, error))
                 else:

@@ -426,7 +426,10 @@ class _Writer:
                 end = len(keys) if is_last else bisect_left(keys, chunk.keys[-1] + b"\0", place)
                 if chunker.is_empty and (values := _replaced(chunk, keys[place:end], edits)) is not None:
                     # The same keys end the same chunk: what every level above the leaves does for most changes.
-                    emitted.append((chunk.keys[-1], self.emit(level, chunk.keys, values)))
+                    if values == chunk.values:
+                        del replaced[chunk.keys[-1]]
+                    else:
+                        emitted.append((chunk.keys[-1], self.emit(level, chunk.keys, values)))
                     place = end
                     break
                 for key, value in _overlay(chunk, keys[place:end], edits):
@@ -512,7 +515,10 @@ def _replaced(chunk: Node, keys: Sequence[bytes], edits: Mapping[bytes, bytes | 
     values = list(chunk.values)
     for key in keys:
         place, value = bisect_left(chunk.keys, key), edits[key]
-        if value is None or place == len(chunk.keys) or chunk.keys[place] != key:
+        is_there = place < len(chunk.keys) and chunk.keys[place] == key
+        if not is_there and value is None:
+            continue
+        if not is_there or value is None:
             return None
         values[place] = value
     return values

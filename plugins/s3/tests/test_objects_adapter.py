@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import cast
+from typing import TypeVar, cast
 
 import pytest
 from plait.errors import InvalidArgument, NotFound, Unsupported
@@ -30,6 +30,7 @@ from plait_s3.filesystem import AssetFileSystem
 from plait_s3.heads import HEADS
 from plait_s3.testing import Place
 
+T = TypeVar("T")
 KEY = ("raw", "landing")
 NAMES = ("a-b", "a/b", "a.b", "a/é ü/日本.txt", "with space/+plus&more=%25?x#y.txt", "~", "0")
 
@@ -167,11 +168,12 @@ class TestPrepare:
         reached: list[str] = []
 
         def scenario(tx: str) -> SnapshotRef:
-            staging, fs = opened(place.adapter(), tx, base)
+            restarted = place.adapter()
+            staging, fs = opened(restarted, tx, base)
             fs.pipe_file("a", b"changed")
             fs.cp_file("c", "d")
             fs.rm("b")
-            vote = place.adapter().prepare(tx, 1, {KEY: staging})[KEY]
+            vote = restarted.prepare(tx, 1, {KEY: staging})[KEY]
             assert vote is not None
             return vote
 
@@ -189,7 +191,7 @@ class TestPrepare:
             with armed(crash), pytest.raises(_CrashError):
                 scenario(tx)
             vote = scenario(tx)
-            assert contents(place.adapter(), vote) == contents(adapter, expected)
+            assert contents(adapter, vote) == contents(adapter, expected)
             assert vote == scenario(tx)
             if not place.versioned:
                 assert vote.digest == expected.digest
@@ -197,6 +199,77 @@ class TestPrepare:
 
 class _CrashError(Exception):
     pass
+
+
+def crashes_at_every_step(run: Callable[[str], T]) -> Iterator[tuple[str, T]]:
+    """Run once to learn the failpoints, then once for each, dying there and repeating: what the repeat answered."""
+    reached: list[str] = []
+    with armed(reached.append):
+        run("whole")
+    assert reached
+    for number, name in enumerate(dict.fromkeys(reached)):
+
+        def crash(at: str, name: str = name) -> None:
+            if at == name:
+                raise _CrashError(name)
+
+        with armed(crash), pytest.raises(_CrashError):
+            run(f"crash{number}")
+        yield name, run(f"crash{number}")
+
+
+class TestCrashes:
+    def test_a_merge_repeats_its_answer(self, place: Place) -> None:
+        adapter = place.adapter()
+        base = committed(adapter, "base", {"t": b"1\n2\n3\n4\n", "a": b"1"})
+        ours = committed(adapter, "ours", {"t": b"one\n2\n3\n4\n"}, base)
+        theirs = committed(adapter, "theirs", {"t": b"1\n2\n3\nfour\n", "a": None}, base)
+
+        def run(tx: str) -> SnapshotRef:
+            merged = adapter.merge(tx, 1, base=base, ours=ours, theirs=theirs)
+            assert isinstance(merged, Merged)
+            return merged.snapshot
+
+        for name, snapshot in crashes_at_every_step(run):
+            assert contents(adapter, snapshot) == {"t": b"one\n2\n3\nfour\n"}, name
+
+    def test_a_publication_is_finished(self, place: Place) -> None:
+        adapter = place.adapter()
+
+        def run(tx: str) -> PublishState:
+            snapshot = committed(adapter, tx, {"a": b"1"})
+            return adapter.publish({KEY: Move(None, snapshot, 1)})[KEY].state
+
+        for name, state in crashes_at_every_step(run):
+            assert state is PublishState.DONE, name
+
+    def test_a_restore_is_finished(self, place: Place) -> None:
+        adapter = place.adapter()
+        first = committed(adapter, "t1", {"a": b"1", "b": b"2"})
+        second = committed(adapter, "t2", {"a": b"changed", "b": None}, first)
+
+        def run(tx: str) -> dict[str, bytes]:
+            staging, fs = opened(adapter, tx, second)
+            fs.pipe_file("a", b"staged")
+            adapter.restore(tx, staging, first, items=["a", "b"])
+            restored = adapter.restore(tx, staging, first, items=None)
+            found = adapter.open(restored, None)
+            return {name: found.cat_file(name) for name in found.find("")}
+
+        for name, found in crashes_at_every_step(run):
+            assert found == {"a": b"1", "b": b"2"}, name
+
+    def test_an_abort_is_finished(self, place: Place) -> None:
+        adapter = place.adapter()
+        first = committed(adapter, "t1", {"a": b"1"})
+
+        def run(tx: str) -> list[str]:
+            committed(adapter, tx, {"b": b"2", "a": None}, first)
+            adapter.abort(tx)
+            return [item.path for item in adapter.inventory() if f"/{tx}/" in item.path]
+
+        for name, left in crashes_at_every_step(run):
+            assert left == [], name
 
 
 class TestFileSystem:
@@ -327,7 +400,9 @@ class TestDiff:
 
 
 class TestMerge:
-    def sides(self, adapter: ObjectAdapter, ours: Mapping[str, bytes | None], theirs: Mapping[str, bytes | None]):  # type: ignore[no-untyped-def]
+    def sides(
+        self, adapter: ObjectAdapter, ours: Mapping[str, bytes | None], theirs: Mapping[str, bytes | None]
+    ) -> tuple[SnapshotRef, SnapshotRef, SnapshotRef]:
         objects = {"a": b"1", "b": b"2", "t.txt": b"one\ntwo\nthree\nfour\nfive\n", "j.json": b'{"x": 1, "y": 2}'}
         base = committed(adapter, "base", objects)
         return base, committed(adapter, "ours", ours, base), committed(adapter, "theirs", theirs, base)
@@ -568,7 +643,7 @@ class TestSpace:
 
 class TestImport:
     def test_a_prefix_is_imported_and_later_writes_do_not_alter_it(self, place: Place) -> None:
-        adapter = place.adapter(**({} if place.versioned else {"copy": "true"}))
+        adapter = place.adapter(copy="false" if place.versioned else "true")
         adapter.blobs.put("landing/2013/01.csv", b"id\n1\n")
         adapter.blobs.put("landing-other", b"beside")
         first = adapter.snapshot("t1", {KEY: "landing"})[KEY]

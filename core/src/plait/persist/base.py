@@ -55,6 +55,11 @@ class BaseRows:
         statement = _upsert(table, self._connection.dialect.name, tuple(update))
         self._connection.execute(statement, self._owned(rows))
 
+    def _insert_absent(self, table: sa.Table, row: Mapping[str, object]) -> bool:
+        """Insert one row unless its primary key is taken, by whoever else writes just now too; say which."""
+        statement = _upsert(table, self._connection.dialect.name, ()).returning(table.c.repository_id)
+        return self._connection.execute(statement, self._owned([row])).first() is not None
+
     def _update(self, table: sa.Table, values: Mapping[str, object], *where: sa.ColumnElement[bool]) -> int:
         """How many rows were changed: a conditional update's answer, which every caller checks."""
         return self._connection.execute(sa.update(table).where(self._mine(table), *where).values(**values)).rowcount

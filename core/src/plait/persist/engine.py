@@ -93,37 +93,43 @@ class Database:
         failpoint("persist.after_commit")
 
     def create_schema(self) -> None:
-        """Make the tables in an empty database; no-op in one that has them at this revision."""
+        """Make the tables in an empty database; no-op in one that has them at this revision.
+
+        Raises: InvalidArgument for one at another revision, which is left as it is.
+        """
         with self.write() as connection:
             if self.dialect == "postgresql":
                 # Two servers may start at once on an empty database: the second waits here, then finds the tables.
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(7450)"))
-            schema.metadata.create_all(connection)
-            found = connection.execute(sa.select(schema.schema_version.c.revision)).scalar()
-            if found is None:
+            if not sa.inspect(connection).has_table("schema_version"):
+                schema.metadata.create_all(connection)
                 connection.execute(sa.insert(schema.schema_version).values(id=1, revision=schema.REVISION))
-        self.check_schema()
+            _check_revision(connection)
 
     def check_schema(self) -> None:
         """Raises InvalidArgument unless the tables are at exactly this release's revision."""
         with self.read() as connection:
             if not sa.inspect(connection).has_table("schema_version"):
                 raise InvalidArgument("the database holds no catalog", remedy="make one with 'plait init'")
-            found = connection.execute(sa.select(schema.schema_version.c.revision)).scalar()
-        if found is None:
-            raise Corrupt("the database's schema_version table is empty")
-        if found < schema.REVISION:
-            raise InvalidArgument(
-                f"the catalog has schema {found}, this plait needs {schema.REVISION}", remedy="run 'plait migrate'"
-            )
-        if found > schema.REVISION:
-            raise InvalidArgument(
-                f"the catalog has schema {found}, this plait knows only {schema.REVISION}",
-                remedy="install a newer plait",
-            )
+            _check_revision(connection)
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+def _check_revision(connection: Connection) -> None:
+    found = connection.execute(sa.select(schema.schema_version.c.revision)).scalar()
+    if found is None:
+        raise Corrupt("the database's schema_version table is empty")
+    if found < schema.REVISION:
+        raise InvalidArgument(
+            f"the catalog has schema {found}, this plait needs {schema.REVISION}", remedy="run 'plait migrate'"
+        )
+    if found > schema.REVISION:
+        raise InvalidArgument(
+            f"the catalog has schema {found}, this plait knows only {schema.REVISION}",
+            remedy="install a newer plait",
+        )
 
 
 def _sqlite_engine(url: URL, module: ModuleType) -> Engine:
@@ -171,7 +177,7 @@ def _translated() -> Iterator[None]:
     except PlaitError:
         raise
     except sa.exc.DBAPIError as error:
-        if isinstance(error.orig, _sqlite.DatabaseError) and "malformed" in str(error.orig):
+        if isinstance(error.orig, _sqlite.DatabaseError) and _is_damaged(error):
             raise Corrupt(f"the catalog's database is damaged: {_cause(error)}", remedy="restore a backup") from error
         if isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError):
             remedy = (
@@ -179,6 +185,10 @@ def _translated() -> Iterator[None]:
             )
             raise StoreUnavailable(f"the catalog's database does not answer: {_cause(error)}", remedy=remedy) from error
         raise
+
+
+def _is_damaged(error: sa.exc.DBAPIError) -> bool:
+    return "malformed" in str(error.orig) or "not a database" in str(error.orig)
 
 
 def _is_full(error: sa.exc.DBAPIError) -> bool:

@@ -226,7 +226,8 @@ class GraphRows(BaseRows):
                     "client": session.client,
                     "properties": to_json(session.properties),
                 }
-                for identity, session in by_id.items()
+                # In one order everywhere, so that two inserters cannot wait for each other.
+                for identity, session in sorted(by_id.items(), key=lambda found: found[0])
             ],
         )
 

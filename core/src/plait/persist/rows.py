@@ -49,7 +49,10 @@ def create_repository(database: Database, name: str, clock: Clock) -> Repository
         if connection.execute(taken).first() is not None:
             raise AlreadyExists(f"repository {name!r} exists already")
         values = {"name": name, "uuid": uuid, "salt": salt, "created_at_us": clock.now_us()}
-        made = connection.execute(sa.insert(schema.repository).values(values)).inserted_primary_key
+        try:
+            made = connection.execute(sa.insert(schema.repository).values(values)).inserted_primary_key
+        except sa.exc.IntegrityError as error:  # Somebody else made it just now.
+            raise AlreadyExists(f"repository {name!r} exists already") from error
         assert made is not None
         serial = {"repository_id": made[0], "seq": 0, "record_hash": bytes(32), "at_us": 0}
         connection.execute(sa.insert(schema.serial).values(serial))

@@ -88,12 +88,10 @@ class StoreRows(TxRows):
     def swap_state(self, store: str, name: str, expected: bytes | None, value: bytes | None) -> bool:
         column = schema.store_state.c
         here = (column.store == store, column.name == name)
+        if expected is None and value is None:
+            return self._one(schema.store_state, *here) is None
         if expected is None:
-            if self._one(schema.store_state, *here) is not None:
-                return False
-            if value is not None:
-                self._insert(schema.store_state, [{"store": store, "name": name, "value": value}])
-            return True
+            return self._insert_absent(schema.store_state, {"store": store, "name": name, "value": value})
         if value is None:
             return self._delete(schema.store_state, *here, column.value == expected) == 1
         return self._update(schema.store_state, {"value": value}, *here, column.value == expected) == 1

@@ -147,7 +147,7 @@ class TransactionCatalog(MetastoreCatalog):
             enforce_validation=current is None,
             metadata_location=current.location if current else None,
         )
-        if current and updated == current.table:
+        if current and _says_the_same(updated, current.table):
             return CommitTableResponse(metadata=current.table, metadata_location=current.location)
         document = {"location": updated.location, "properties": updated.properties}
         location = metadata_location(document, current.version + 1 if current else 0, self._port.tx)
@@ -385,6 +385,12 @@ class TransactionCatalog(MetastoreCatalog):
         if not self.view_exists(identifier):
             raise NoSuchViewError(f"View does not exist: {'.'.join(self.identifier_to_tuple(identifier))}")
         self._port.drop(self._key(identifier))
+
+
+def _says_the_same(updated: TableMetadata, current: TableMetadata) -> bool:
+    """Whether an update changed nothing but the marks that every update leaves, whatever it asked for."""
+    marks = {"last_updated_ms": current.last_updated_ms, "metadata_log": current.metadata_log}
+    return bool(updated.model_copy(update=marks) == current)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from plait.errors import StoreUnavailable
 from pygit2.enums import FileMode
 
 _COMMAND_SECONDS_MAX: Final = 60
+_FIRST: Final = b"\x01plait\n"
 _KEY_COLUMNS: Final = ("id", "key")
 
 
@@ -126,11 +127,12 @@ def merge_text(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
     database.add_backend(_MemoryObjects(), 1)
     repository = pygit2.Repository()
     repository.set_odb(database)
-    entries = [pygit2.IndexEntry("object", repository.create_blob(side), FileMode.BLOB) for side in sides]
+    # pygit2 1.21 fails on an empty result (a NULL buffer): a first line that no side changes keeps it from one.
+    entries = [pygit2.IndexEntry("object", repository.create_blob(_FIRST + side), FileMode.BLOB) for side in sides]
     merged = repository.merge_file_from_index(entries[0], entries[1], entries[2])
     if not merged.automergeable:
         return None
-    return str(merged.contents).encode()
+    return str(merged.contents).encode().removeprefix(_FIRST)
 
 
 # -- JSON --------------------------------------------------------------------------------------------------------------
@@ -332,6 +334,7 @@ BUILT_IN: Final = (
     Merger("json", "*.json", merge_json),
     Merger("json", "application/json", merge_json),
     Merger("csv", "*.csv", merge_csv),
+    Merger("csv", "text/csv", merge_csv),
     Merger("text", "*", merge_text),
 )
 """What the plugin registers. Text comes last and takes whatever is UTF-8."""

@@ -1,0 +1,143 @@
+"""Merges of content: what each side changed is kept, what both changed differently is a conflict."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from plait.adapter import Merger
+from plait.errors import StoreUnavailable
+from plait_s3.content import BUILT_IN, command_merger, merge_csv, merge_json, merge_text, mergers_for
+
+LINES = st.lists(st.sampled_from(["one\n", "two\n", "é\n", "\n", "four\r\n"]), max_size=12).map(
+    lambda lines: "".join(lines).encode()
+)
+JSONS = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text()),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=4)),
+    max_leaves=10,
+)
+
+
+class TestText:
+    def test_changes_in_different_places_are_joined(self) -> None:
+        base = b"1\n2\n3\n4\n5\n"
+        assert merge_text(base, b"one\n2\n3\n4\n5\n", b"1\n2\n3\n4\nfive") == b"one\n2\n3\n4\nfive"
+
+    def test_the_same_place_is_a_conflict(self) -> None:
+        assert merge_text(b"1\n", b"one\n", b"eins\n") is None
+
+    @pytest.mark.parametrize("binary", [b"\0", b"\xff\xfe"])
+    def test_binary_content_is_no_text(self, binary: bytes) -> None:
+        assert merge_text(b"a\n", b"a\n" + binary, b"b\n") is None
+
+    @given(LINES, LINES)
+    def test_one_side_alone_is_the_answer(self, base: bytes, changed: bytes) -> None:
+        assert merge_text(base, changed, base) == changed
+        assert merge_text(base, base, changed) == changed
+        assert merge_text(base, changed, changed) == changed
+
+
+class TestJson:
+    def test_members_are_joined_by_path(self) -> None:
+        merged = merge_json(
+            b'{"a": {"x": 1, "y": 2}, "b": [1], "gone": 0}',
+            b'{"a": {"x": 9, "y": 2}, "b": [1], "gone": 0, "new": 1}',
+            b'{"a": {"x": 1, "y": 2, "z": 3}, "b": [1, 2]}',
+        )
+        assert merged is not None
+        assert json.loads(merged) == {"a": {"x": 9, "y": 2, "z": 3}, "b": [1, 2], "new": 1}
+
+    @pytest.mark.parametrize(
+        ("base", "ours", "theirs"),
+        [
+            (b'{"a": 1}', b'{"a": 2}', b'{"a": 3}'),
+            (b'{"a": 1}', b"{}", b'{"a": 3}'),
+            (b"{}", b'{"a": 1}', b'{"a": true}'),
+            (b"[1]", b"[1, 2]", b"[1, 3]"),
+        ],
+    )
+    def test_one_path_changed_twice_is_a_conflict(self, base: bytes, ours: bytes, theirs: bytes) -> None:
+        assert merge_json(base, ours, theirs) is None
+
+    def test_the_layout_of_ours_is_kept(self) -> None:
+        ours = '{\n  "b": "é",\n  "a": 1\n}\n'
+        merged = merge_json(b'{"b": 0, "a": 1}', ours.encode(), b'{"b": 0, "a": 2}')
+        assert merged is not None
+        assert merged.decode() == ours.replace('"a": 1', '"a": 2')
+
+    def test_numbers_lose_no_digits(self) -> None:
+        big = b"12345678901234567890.12345678901234567890"
+        base = b'{\n"n": %s,\n"m": 1,\n"k": 1,\n"j": 1,\n"i": 1\n}' % big
+        merged = merge_json(base, base.replace(b'"m": 1', b'"m": 2'), base.replace(b'"i": 1', b'"i": 2'))
+        assert merged is not None
+        assert big in merged
+
+    @given(JSONS, JSONS)
+    def test_one_side_alone_is_the_answer(self, base: object, changed: object) -> None:
+        old, new = json.dumps(base).encode(), json.dumps(changed).encode()
+        for merged in (merge_json(old, new, old), merge_json(old, old, new), merge_json(old, new, new)):
+            assert merged is not None
+            assert json.loads(merged) == changed
+
+
+class TestCsv:
+    def test_cells_are_joined_by_key(self) -> None:
+        base = b"id,name,n\n1,a,1\n2,b,2\n3,c,3\n"
+        ours = b"id,name,n\n1,A,1\n2,b,2\n3,c,3\n4,d,4\n"
+        theirs = b"id,name,n\n1,a,10\n3,c,3\n5,e,5\n"
+        assert merge_csv(base, ours, theirs) == b"id,name,n\n1,A,10\n3,c,3\n5,e,5\n4,d,4\n"
+
+    def test_one_cell_changed_twice_is_a_conflict(self) -> None:
+        assert merge_csv(b"id,n\n1,1\n", b"id,n\n1,2\n", b"id,n\n1,3\n") is None
+        assert merge_csv(b"id,n\n1,1\n", b"id,n\n", b"id,n\n1,3\n") is None
+
+    def test_the_key_may_stand_in_any_column(self) -> None:
+        merged = merge_csv(b"n,Key\n1,a\n1,b\n", b"n,Key\n2,a\n1,b\n", b"n,Key\n1,a\n3,b\n")
+        assert merged == b"n,Key\n2,a\n3,b\n"
+
+    def test_without_a_key_lines_are_merged(self) -> None:
+        base = b"x,y\n1,1\n1,2\n1,3\n1,4\n"
+        merged = merge_csv(base, base.replace(b"1,1", b"9,9"), base.replace(b"1,4", b"8,8"))
+        assert merged == b"x,y\n9,9\n1,2\n1,3\n8,8\n"
+
+    def test_quotes_and_newlines_inside_cells_survive(self) -> None:
+        base = b'id,t\r\n1,"a\r\nb"\r\n2,"say ""hi"""\r\n3,c\r\n'
+        merged = merge_csv(base, base.replace(b"3,c", b"3,d"), base.replace(b"hi", b"ho"))
+        assert merged == b'id,t\r\n1,"a\r\nb"\r\n2,"say ""ho"""\r\n3,d\r\n'
+
+
+class TestCommand:
+    def command(self, tmp_path: Path, body: str) -> Merger:
+        script = tmp_path / "merge.py"
+        script.write_text(f"import sys\nbase, ours, theirs, out = sys.argv[1:]\n{body}\n")
+        return command_merger("outside", "*.bin", [sys.executable, str(script), "%base", "%ours", "%theirs", "%out"])
+
+    def test_its_output_is_the_merge(self, tmp_path: Path) -> None:
+        merger = self.command(tmp_path, "open(out, 'w').write(open(ours).read() + open(theirs).read())")
+        assert merger.merge(b"b", b"o", b"t") == b"ot"
+
+    def test_exit_one_is_a_conflict(self, tmp_path: Path) -> None:
+        assert self.command(tmp_path, "sys.exit(1)").merge(b"b", b"o", b"t") is None
+
+    def test_a_missing_program_is_an_error(self) -> None:
+        with pytest.raises(StoreUnavailable):
+            command_merger("outside", "*", ["/nonexistent/merger", "%out"]).merge(b"", b"", b"")
+
+
+class TestChoosing:
+    @pytest.mark.parametrize(
+        ("key", "name"),
+        [("a/b.json", "json"), ("x.csv", "csv"), ("README", "text"), ("a/b.bin", "text"), ("deep/er/x.CSV", "csv")],
+    )
+    def test_the_first_that_fits_decides(self, key: str, name: str) -> None:
+        assert next(mergers_for(key, BUILT_IN)).name == name
+
+    def test_a_users_own_comes_before_the_built_in_ones(self) -> None:
+        own = Merger("own", "landing/*.json", lambda base, ours, theirs: None)
+        assert next(mergers_for("landing/a.json", [own, *BUILT_IN])) is own
+        assert next(mergers_for("other/a.json", [own, *BUILT_IN])).name == "json"

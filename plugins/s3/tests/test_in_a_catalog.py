@@ -1,0 +1,123 @@
+"""Whole commits, merges, reverts and publications through plait's catalog, on every store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import cast
+
+import plait
+import pytest
+from plait.adapter import Adapter, Merger
+from plait.catalog import Catalog
+from plait.errors import CommitConflict
+from plait.hookspecs import hookimpl
+from plait.plugins import Plugins
+from plait.types import Choice, Depth
+from plait_s3 import FilesAdapter, S3Adapter
+from plait_s3.adapter import ObjectAdapter
+from plait_s3.content import BUILT_IN
+from plait_s3.filesystem import AssetFileSystem
+from plait_s3.heads import HEADS
+from plait_s3.testing import Place
+
+
+class BothKinds:
+    """The plugin under test alone, with both of its adapters."""
+
+    @hookimpl
+    def plait_register_adapters(self) -> Sequence[type[Adapter]]:
+        return [S3Adapter, FilesAdapter]
+
+    @hookimpl
+    def plait_register_mergers(self) -> Sequence[Merger]:
+        return BUILT_IN
+
+
+@pytest.fixture
+def catalog(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Catalog]:
+    folder = str(tmp_path / "catalog")
+    plugins = Plugins([BothKinds()], installed=False)
+    plait.init(folder).close()
+    options = dict(place.options)
+    if "secret_key" in options:
+        monkeypatch.setenv("PLAIT_TEST_SECRET", options["secret_key"])
+        options["secret_key"] = "env:PLAIT_TEST_SECRET"
+    with plait.open(folder, plugins=plugins) as opened:
+        opened.add_store("raw", place.kind, {**options, "copy": "false" if place.versioned else "true"})
+        yield opened
+
+
+def files(handle: object) -> AssetFileSystem:
+    return cast(AssetFileSystem, handle)
+
+
+def write(catalog: Catalog, ref: str, objects: dict[str, bytes | None]) -> None:
+    with catalog.transaction(ref, message=f"write {sorted(objects)}") as tx:
+        fs = files(tx.open("raw.landing", create=True))
+        for name, content in objects.items():
+            if content is None:
+                fs.rm(name)
+            else:
+                fs.pipe_file(name, content)
+
+
+def held(catalog: Catalog, spec: str) -> dict[str, bytes]:
+    fs = files(catalog.at(spec).open("raw.landing"))
+    return {name: fs.cat_file(name) for name in fs.find("")}
+
+
+def test_branches_merge_by_the_inside_of_objects_and_a_revert_takes_it_back(catalog: Catalog, place: Place) -> None:
+    write(catalog, "main", {"t.csv": b"id,n\n1,1\n2,2\n", "a": b"1"})
+    catalog.create_branch("dev")
+    write(catalog, "dev", {"t.csv": b"id,n\n1,10\n2,2\n", "a": None, "b": b"2"})
+    write(catalog, "main", {"t.csv": b"id,n\n1,1\n2,20\n"})
+    catalog.merge("dev")
+    assert held(catalog, "main") == {"t.csv": b"id,n\n1,10\n2,20\n", "b": b"2"}
+    changed = [change.item for change in catalog.diff_items("raw.landing", "main~1", "main")]
+    assert changed == ["a", "b", "t.csv"]
+    catalog.revert("main", "main")
+    assert held(catalog, "main") == {"t.csv": b"id,n\n1,1\n2,20\n", "a": b"1"}
+    assert held(catalog, "main~1") == {"t.csv": b"id,n\n1,10\n2,20\n", "b": b"2"}
+    assert list(catalog.verify(Depth.BYTES)) == []
+
+
+def test_the_native_head_follows_main(catalog: Catalog, place: Place) -> None:
+    adapter: ObjectAdapter = place.adapter()
+    write(catalog, "main", {"a": b"1"})
+    catalog.create_branch("dev")
+    write(catalog, "dev", {"a": b"2"})
+    for expected in (b"1", b"2"):
+        catalog.publish()
+        (head,) = adapter.blobs.list(HEADS)
+        document = json.loads(adapter.blobs.get(head.key))
+        assert document["root"] == catalog.at("main").entry("raw.landing").snapshot.digest.hex()
+        assert held(catalog, "main")["a"] == expected
+        if expected == b"1":
+            catalog.merge("dev")
+
+
+def test_a_conflict_is_settled_by_object(catalog: Catalog) -> None:
+    write(catalog, "main", {"a": b"\0base", "b": b"1"})
+    catalog.create_branch("dev")
+    write(catalog, "dev", {"a": b"\0theirs", "b": b"2"})
+    write(catalog, "main", {"a": b"\0ours"})
+    with pytest.raises(CommitConflict) as caught:
+        catalog.merge("dev")
+    assert [conflict.item for conflict in caught.value.conflicts] == ["a"]
+    (tx,) = catalog.working_sets()
+    working = catalog.working_set(tx.id)
+    working.resolve("raw.landing", Choice.THEIRS, item="a")
+    working.commit()
+    assert held(catalog, "main") == {"a": b"\0theirs", "b": b"2"}
+
+
+def test_an_imported_prefix_is_an_asset_like_any_other(catalog: Catalog, place: Place) -> None:
+    adapter = place.adapter()
+    adapter.blobs.put("landing/a", b"1")
+    with catalog.transaction(message="import") as tx:
+        tx_id = tx.id
+        catalog.backend.import_assets(tx_id, {("raw", "landing"): "landing"})
+        files(tx.open("raw.landing")).pipe_file("b", b"2")
+    assert held(catalog, "main") == {"a": b"1", "b": b"2"}

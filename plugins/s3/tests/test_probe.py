@@ -1,0 +1,65 @@
+"""What `check` finds out about stores that do not hold what plait needs."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import pytest
+from plait_s3.disk import FilesBlobs
+from plait_s3.probe import probe, risks
+from plait_s3.s3_blobs import S3Blobs
+from plait_s3.testing import Place
+
+
+class WithoutConditions(FilesBlobs):
+    """As servers that ignore If-Match and If-None-Match."""
+
+    def put_if_match(self, key: str, data: bytes, etag: str | None) -> bool:
+        self.put(key, data)
+        return True
+
+
+class WithoutIfMatch(FilesBlobs):
+    """As servers that know If-None-Match only."""
+
+    def put_if_match(self, key: str, data: bytes, etag: str | None) -> bool:
+        if etag is None:
+            return super().put_if_match(key, data, None)
+        self.put(key, data)
+        return True
+
+
+@pytest.mark.parametrize(
+    ("store", "said"), [(WithoutConditions, "If-None-Match is ignored"), (WithoutIfMatch, "stale If-Match")]
+)
+def test_a_store_without_conditional_writes_is_refused(tmp_path: Path, store: type[FilesBlobs], said: str) -> None:
+    (found,) = probe(store(str(tmp_path), lambda place: None))
+    assert said in found
+
+
+def test_probing_leaves_nothing_behind(place: Place) -> None:
+    blobs = place.adapter().blobs
+    assert list(probe(blobs)) == []
+    assert [blob.key for blob in blobs.list("") if not blob.key.startswith("_plait/locks/")] == []
+
+
+@pytest.mark.s3server
+def test_an_unreachable_bucket_is_a_finding(s3_place: Place) -> None:
+    adapter = s3_place.adapter(bucket="nobody-made-this")
+    (found,) = adapter.check()
+    assert "cannot be used" in found
+
+
+@pytest.mark.s3server
+def test_suspended_versions_are_a_risk(s3_place: Place) -> None:
+    if not s3_place.versioned:
+        pytest.skip("the bucket never had versions")
+    adapter = s3_place.adapter(bucket=f"suspended-{uuid.uuid4()}")
+    blobs = adapter.blobs
+    assert isinstance(blobs, S3Blobs)
+    blobs.client.create_bucket(Bucket=blobs.bucket)
+    for status in ("Enabled", "Suspended"):
+        blobs.client.put_bucket_versioning(Bucket=blobs.bucket, VersioningConfiguration={"Status": status})
+    assert [risk.rule for risk in risks(blobs)] == ["versioning suspended"]
+    assert any("suspended" in problem for problem in adapter.check())
