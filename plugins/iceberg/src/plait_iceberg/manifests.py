@@ -6,11 +6,18 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from plait.errors import Corrupt, Unsupported
+from plait.errors import Corrupt, PlaitError, Unsupported
 from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.io import FileIO
 from pyiceberg.io.pyarrow import _read_deletes
-from pyiceberg.manifest import DataFile, DataFileContent, ManifestContent, ManifestEntry, ManifestFile
+from pyiceberg.manifest import (
+    DataFile,
+    DataFileContent,
+    ManifestContent,
+    ManifestEntry,
+    ManifestFile,
+    read_manifest_list,
+)
 from pyiceberg.table import FileScanTask
 from pyiceberg.table.delete_file_index import DeleteFileIndex
 from pyiceberg.table.metadata import TableMetadata
@@ -72,7 +79,8 @@ class ManifestReader:
         path = snapshot.manifest_list
         if path not in self._lists:
             with translated(f"manifest list {path}"), _decoded(f"manifest list {path}"):
-                self._lists[path] = tuple(snapshot.manifests(self.io))
+                # Not snapshot.manifests(): its process-wide cache would answer for a list that has changed since.
+                self._lists[path] = tuple(read_manifest_list(self.io.new_input(path)))
         return self._lists[path]
 
     def live(self, manifest: ManifestFile) -> Mapping[str, Held]:
@@ -93,17 +101,19 @@ class ManifestReader:
         check_no_equality_delete(delete_file)
         path = delete_file.file_path
         if path not in self._positions:
-            with translated(f"delete file {path}"):
+            with translated(f"delete file {path}"), _decoded(f"delete file {path}"):
                 self._positions[path] = frozenset(_read_deletes(self.io, delete_file))
         return self._positions[path]
 
 
 @contextmanager
 def _decoded(what: str) -> Iterator[None]:
-    """Bytes that pyiceberg cannot decode are a corrupt file."""
+    """Bytes that pyiceberg cannot decode are a corrupt file. Its decoders raise whatever the bytes lead them to."""
     try:
         yield
-    except (ValueError, TypeError, KeyError, EOFError, AssertionError) as error:
+    except (PlaitError, OSError):
+        raise
+    except Exception as error:
         raise Corrupt(f"{what} cannot be decoded: {error}") from error
 
 

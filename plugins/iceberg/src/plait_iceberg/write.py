@@ -229,11 +229,15 @@ def _kept_manifests(
     reader: ManifestReader,
     removed: Mapping[str, Held],
 ) -> Iterator[ManifestFile]:
-    """The manifests as they are; only those that hold a removed file are written anew, with it as DELETED."""
+    """The manifests as they are; only those that hold a removed file are written anew, with it as DELETED.
+
+    One whose files are all gone told so in its own snapshot, and is not named again.
+    """
     holders = {held.manifest.manifest_path for held in removed.values()}
     for manifest in before:
         if manifest.manifest_path not in holders:
-            yield manifest
+            if manifest.has_added_files() or manifest.has_existing_files():
+                yield manifest
             continue
         spec_id, content = manifest.partition_spec_id, manifest.content
         with _manifest_writer(files, table, names.manifest(), snapshot_id, spec_id, content) as writer:
