@@ -82,6 +82,7 @@ def check(catalog: Catalog, printed: str) -> None:
     assert catalog.recover() == [], "recovery is done once"
 
 
+@pytest.mark.timeout(1500)
 def test_killed_anywhere_it_is_whole_or_absent(prepared: Path, tmp_path: Path) -> None:
     found = places(SCENARIO, [str(renew(prepared))], tmp_path / "record")
     names = {place.name for place in found}
