@@ -253,6 +253,8 @@ def test_a_conflict_is_settled_by_a_row_of_the_users(tables: Tables) -> None:
         ({"id": 2}, "another identifier, id=2"),
         ({"id": 1, "colour": "red"}, "no column 'colour'"),
         ({"id": 1, "price": "much"}, "column 'price' cannot hold"),
+        ({"id": 1, "price": 2**70}, "column 'price' cannot hold"),
+        ({"item": "cap"}, "without 'id', which the table requires"),
     ],
 )
 def test_a_value_that_fits_no_row_is_refused_and_nothing_is_written(

@@ -8,7 +8,7 @@ from typing import Any
 from plait.types import ItemChange, ItemChangeKind, Json
 
 from plait_iceberg.changes import Version, stream_rows
-from plait_iceberg.fields import current_schema, projection
+from plait_iceberg.fields import counterparts, current_schema, origins, projection, renumbered
 from plait_iceberg.files import Files
 from plait_iceberg.manifests import ManifestReader, compare
 from plait_iceberg.metadata import VIEW, Document, Metadata
@@ -58,6 +58,9 @@ def _row_changes(
 
 def _metadata_changes(before: Metadata | None, after: Metadata | None) -> Iterator[ItemChange]:
     old, new = (before.document if before else {}), (after.document if after else {})
+    if _is_table(old) and _is_table(new):
+        # A merge may have given a column another id: it is the same column.
+        old = renumbered(old, _distinct({one: other for other, one in counterparts(old, new).items()}, old, new))
     yield from _named("schema", "schema:", _columns(old), _columns(new))
     yield from _named("schema", "", _identifiers(old), _identifiers(new))
     for aspect in ("partition", "sort"):
@@ -80,6 +83,13 @@ def _named(aspect: str, prefix: str, old: Mapping[Any, Json], new: Mapping[Any, 
         else:
             kind = ItemChangeKind.REMOVED if after is None else ItemChangeKind.CHANGED
         yield ItemChange(f"{prefix}{name}", kind, aspect, before, after)
+
+
+def _distinct(same: Mapping[int, int], old: Document, new: Document) -> dict[int, int]:
+    """The ids of the same columns, and negative ones for columns of old whose id means another column in new."""
+    taken = {*origins(new), *same.values()}
+    gone = origins(old).keys() - same.keys()
+    return {**{field_id: -field_id if field_id in taken else field_id for field_id in gone}, **same}
 
 
 def _is_table(document: Document) -> bool:

@@ -6,7 +6,7 @@ answer tells how theirs' ids map onto the merged table's, so that no file is eve
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from plait.errors import InvalidArgument, Unsupported
 from plait.types import Choice, Conflict, ConflictKind, Json, Resolution
 
-from plait_iceberg.fields import current_schema, last_column_id, origins, renumber, schemas
+from plait_iceberg.fields import current_schema, descend, last_column_id, origins, renumber, renumbered, schemas
 from plait_iceberg.metadata import Document, Metadata
 
 T = TypeVar("T")
@@ -72,6 +72,8 @@ class Evolved:
     document: Document
     columns: dict[int, int] = field(default_factory=dict)
     """theirs' column id → merged id, for all that theirs' schemas tell of."""
+    base_columns: dict[int, int] = field(default_factory=dict)
+    """base's column id → merged id. They differ where an earlier merge gave a column of base's a new id in ours."""
     specs: dict[int, int] = field(default_factory=dict)
     sort_orders: dict[int, int] = field(default_factory=dict)
     rewrite: bool = False
@@ -82,6 +84,11 @@ class Evolved:
         """merged column id → theirs' id."""
         return {merged: theirs for theirs, merged in self.columns.items()}
 
+    @property
+    def to_base(self) -> dict[int, int]:
+        """merged column id → base's id."""
+        return {merged: base for base, merged in self.base_columns.items()}
+
 
 def evolve(base: Metadata, ours: Metadata, theirs: Metadata, decisions: Decisions) -> Evolved:
     """Merge all but the data. Conflicts are noted in `decisions`; then the answer is not to be used.
@@ -89,13 +96,16 @@ def evolve(base: Metadata, ours: Metadata, theirs: Metadata, decisions: Decision
     Raises: Unsupported for a tag or branch inside theirs that ours cannot hold.
     """
     merged = Evolved(dict(ours.document))
-    if not _lineage_is_known(base, ours, theirs, decisions):
+    merged.base_columns, in_theirs = descend(base.document, ours.document), descend(base.document, theirs.document)
+    if not _lineage_is_known(base, ours, theirs, merged.base_columns.keys() & in_theirs.keys(), decisions):
         return merged
-    merged.columns = _map_columns(base.document, ours.document, theirs.document)
-    merged.rewrite = _must_rewrite(base.document, ours.document, theirs.document, merged.columns)
-    _merge_schema(merged, base.document, ours.document, theirs.document, decisions)
-    merged.specs = _merge_numbered(merged, _SPECS, base.document, theirs.document, decisions)
-    merged.sort_orders = _merge_numbered(merged, _SORT_ORDERS, base.document, theirs.document, decisions)
+    inherited = {in_theirs[field_id]: merged_id for field_id, merged_id in merged.base_columns.items()}
+    old = renumbered(base.document, merged.base_columns)
+    merged.columns = _map_columns(old, ours.document, theirs.document, inherited)
+    merged.rewrite = _must_rewrite(old, ours.document, theirs.document, merged.columns)
+    _merge_schema(merged, old, ours.document, theirs.document, decisions)
+    merged.specs = _merge_numbered(merged, _SPECS, old, theirs.document, decisions)
+    merged.sort_orders = _merge_numbered(merged, _SORT_ORDERS, old, theirs.document, decisions)
     _check_sources(merged, decisions)
     _merge_properties(merged, base, ours, theirs, decisions)
     _merge_refs(merged, base.document, ours.document, theirs.document)
@@ -107,41 +117,44 @@ def evolve(base: Metadata, ours: Metadata, theirs: Metadata, decisions: Decision
 # -- columns -----------------------------------------------------------------------------------------------------------
 
 
-def _lineage_is_known(base: Metadata, ours: Metadata, theirs: Metadata, decisions: Decisions) -> bool:
-    """Whether base's column ids mean the same in both sides; else nothing can be compared by id."""
-    there = origins(base.document)
-    for side in (ours, theirs):
-        for field_id, origin in origins(side.document).items():
-            if field_id in there and there[field_id] != origin:
-                decisions.conflict(
-                    None,
-                    ".".join(there[field_id].path),
-                    ".".join(origins(ours.document).get(field_id, origin).path),
-                    ".".join(origins(theirs.document).get(field_id, origin).path),
-                    ConflictKind.SCHEMA_CHANGED,
-                    f"column id {field_id} stands for different columns: take one side, or bring the rows over by hand",
-                )
-                return False
+def _lineage_is_known(
+    base: Metadata, ours: Metadata, theirs: Metadata, known: Collection[int], decisions: Decisions
+) -> bool:
+    """Whether it is known for each of base's columns what became of it in both sides; else a conflict on the table."""
+    for field_id, origin in origins(base.document).items():
+        if field_id not in known:
+            decisions.conflict(
+                None,
+                ".".join(origin.path),
+                ".".join(origins(ours.document).get(field_id, origin).path),
+                ".".join(origins(theirs.document).get(field_id, origin).path),
+                ConflictKind.SCHEMA_CHANGED,
+                f"column id {field_id} stands for different columns: take one side, or bring the rows over by hand",
+            )
+            return False
     return True
 
 
-def _map_columns(base: Document, ours: Document, theirs: Document) -> dict[int, int]:
-    """theirs' column id → merged id: itself where free or meaning the same, ours' of the same name, else a new one."""
+def _map_columns(base: Document, ours: Document, theirs: Document, inherited: Mapping[int, int]) -> dict[int, int]:
+    """theirs' column id → merged id: as inherited from base, else ours' of the same name, else itself where that is
+    free or means the same, else a new one."""
     before, here, there = origins(base), origins(ours), origins(theirs)
     fresh = count(max(last_column_id(ours), last_column_id(theirs)) + 1)
     current = current_schema(ours)["fields"]
     ours_new = {one["name"]: one for one in current if one["id"] not in before}
-    mapped: dict[int, int] = {}
+    mapped = dict(inherited)
     for schema in schemas(theirs):
         for one in schema["fields"]:
             twin = ours_new.get(one["name"])
-            if twin is not None and one["id"] not in before and one["id"] not in mapped:
+            if twin is not None and one["id"] not in mapped and twin["id"] not in mapped.values():
                 mapped.update(_pair_ids(one, twin))
+    taken = set(mapped.values())
     for field_id, origin in there.items():
         if field_id in mapped:
             continue
-        same = field_id in before or here.get(field_id) == origin
-        mapped[field_id] = field_id if same or field_id > last_column_id(ours) else next(fresh)
+        is_free = field_id > last_column_id(ours) or here.get(field_id) == origin
+        mapped[field_id] = field_id if is_free and field_id not in taken else next(fresh)
+        taken.add(mapped[field_id])
     return mapped
 
 

@@ -72,6 +72,33 @@ def origins(document: Document) -> dict[int, Origin]:
     return found
 
 
+def counterparts(source: Document, target: Document) -> dict[int, int]:
+    """target's column id → source's id of the same column, for all columns that both tell of.
+
+    An id that both say the same of is one column. A merge may have given a column a new id, since its old one was
+    taken: so of the ids that are then left over on both sides, two of one origin are one column as well.
+    """
+    here, there = origins(source), origins(target)
+    found = {field_id: field_id for field_id, origin in there.items() if here.get(field_id) == origin}
+    left: dict[Origin, list[int]] = {}
+    for field_id in sorted(here.keys() - found.keys()):
+        left.setdefault(here[field_id], []).append(field_id)
+    for field_id in sorted(there.keys() - found.keys()):
+        if candidates := left.get(there[field_id]):
+            found[field_id] = candidates.pop(0)
+    return found
+
+
+def descend(base: Document, side: Document) -> dict[int, int]:
+    """base's column id → side's id of the same column; itself where side tells of it no longer.
+
+    An id is left out where side gave it to another column and tells nowhere of base's: what became of it is unknown.
+    """
+    found = {old: new for new, old in counterparts(base, side).items()}
+    taken = {*origins(side), *found.values()}
+    return {**{old: old for old in origins(base) if old not in found and old not in taken}, **found}
+
+
 def renumber(field: Document, new_id: Callable[[int], int]) -> Document:
     """A field with each id replaced, nested ones included."""
     return {**field, "id": new_id(field["id"]), "type": _renumber_type(field["type"], new_id)}
@@ -97,23 +124,54 @@ def _renumber_type(kind: Any, new_id: Callable[[int], int]) -> Any:
     return kind
 
 
+def renumbered(document: Document, ids: Mapping[int, int]) -> Document:
+    """What a table says of its columns, partitions and sort orders, under other column ids."""
+    if all(old == new for old, new in ids.items()):
+        return document
+
+    def new_id(field_id: int) -> int:
+        return ids.get(field_id, field_id)
+
+    def renumber_parts(listed: list[Document]) -> list[Document]:
+        return [
+            {**one, "fields": [{**part, "source-id": new_id(part["source-id"])} for part in one["fields"]]}
+            for one in listed
+        ]
+
+    return {
+        **document,
+        "schemas": [
+            {
+                **schema,
+                "fields": [renumber(field, new_id) for field in schema["fields"]],
+                "identifier-field-ids": [new_id(one) for one in schema.get("identifier-field-ids", ())],
+            }
+            for schema in schemas(document)
+        ],
+        "partition-specs": renumber_parts(document.get("partition-specs", [])),
+        "sort-orders": renumber_parts(document.get("sort-orders", [])),
+        "last-column-id": max(last_column_id(document), *ids.values()),
+    }
+
+
 def projection(target: Document, source: Document, ids: Mapping[int, int] | None = None) -> Schema:
     """The target's current schema in the source's field ids, to read the source's files with.
 
     Args:
-        ids: target id → source id where they are known to differ.
+        ids: target id → source id of the same column, for all that the source has; by default its counterparts.
     Returns: columns with the target's names. One that the source never had reads as null, whatever another column
         with its id may hold there. All are optional, since older files may lack required ones.
     """
     known, wanted = origins(source), origins(target)
+    same = counterparts(source, target) if ids is None else ids
     unused = count(max(last_column_id(target), last_column_id(source), *known, *wanted) + 1_000)
     given: dict[int, int] = {}
 
     def source_id(field_id: int) -> int:
         if field_id not in given:
-            if ids and field_id in ids:
-                given[field_id] = ids[field_id]
-            elif known.get(field_id) == wanted[field_id] or field_id > last_column_id(source):
+            if field_id in same:
+                given[field_id] = same[field_id]
+            elif field_id > last_column_id(source):
                 given[field_id] = field_id
             else:
                 given[field_id] = next(unused)

@@ -114,8 +114,10 @@ def _from_json(value: Json, kind: pa.DataType) -> object:
         return {field.name: _from_json(given.get(field.name), field.type) for field in kind}
     if types.is_boolean(kind):
         return _as(bool, value)
+    if isinstance(value, bool):
+        raise TypeError(f"{value!r} is no number, text or time")
     if types.is_integer(kind):
-        return int(_as(int, value))
+        return _as(int, value)
     if types.is_floating(kind):
         return float(value)  # type: ignore[arg-type]
     if types.is_decimal(kind):

@@ -204,11 +204,12 @@ class Views:
 
     def __init__(self, evolved: Evolved, sides: Sides) -> None:
         target = evolved.document
-        self.base = Version(sides.base, projection(target, sides.base.document))
+        self.base = Version(sides.base, projection(target, sides.base.document, evolved.to_base))
         self.ours = Version(sides.ours, projection(target, sides.ours.document))
         self.theirs = Version(sides.theirs, projection(target, sides.theirs.document, evolved.to_theirs))
         self.shape = Shape(self.ours.schema)
-        known = set(self.base.metadata.schema().field_ids)
+        self.required = frozenset(one["name"] for one in current_schema(target)["fields"] if one["required"])
+        known = {evolved.base_columns[one] for one in self.base.metadata.schema().field_ids}
         identifiers = set(current_schema(target).get("identifier-field-ids", ()))
         self.is_keyed = bool(identifiers) and identifiers <= known
 
@@ -297,6 +298,8 @@ class _RowPlan:
                 f"{item} is resolved by {resolution.value!r}, which is no row",
                 remedy="give the row as an object of column names and values, or null to remove it",
             )
+        if lacking := sorted(name for name in self.views.required if resolution.value.get(name) is None):
+            raise InvalidArgument(f"{item} is resolved by a row without {lacking[0]!r}, which the table requires")
         row = from_rows(self.arrow, [resolution.value])
         if (found := self.views.shape.item(to_rows(row)[0])) != item:
             raise InvalidArgument(f"{item} is resolved by a row of another identifier, {found}")

@@ -215,12 +215,14 @@ def from_rows(arrow: pa.Schema, rows: Sequence[Mapping[str, Json]]) -> pa.Table:
             raise InvalidArgument(
                 f"a row has no column {unknown[0]!r}", remedy=f"the table's columns are {', '.join(arrow.names)}"
             )
-    columns = []
-    for column in arrow:
-        values = [from_json(row.get(column.name), column.type, column.name) for row in rows]
-        if isinstance(column.type, pa.BaseExtensionType):
-            storage = pa.array(values, column.type.storage_type)
-            columns.append(pa.ExtensionArray.from_storage(column.type, storage))
-        else:
-            columns.append(pa.array(values, column.type))
-    return pa.table(columns, schema=arrow)
+    return pa.table([_column(column, rows) for column in arrow], schema=arrow)
+
+
+def _column(column: pa.Field, rows: Sequence[Mapping[str, Json]]) -> pa.Array:
+    values = [from_json(row.get(column.name), column.type, column.name) for row in rows]
+    is_extension = isinstance(column.type, pa.BaseExtensionType)
+    try:
+        plain = pa.array(values, column.type.storage_type if is_extension else column.type)
+    except (pa.ArrowException, OverflowError) as error:
+        raise InvalidArgument(f"column {column.name!r} cannot hold {values!r}: {error}") from error
+    return pa.ExtensionArray.from_storage(column.type, plain) if is_extension else plain

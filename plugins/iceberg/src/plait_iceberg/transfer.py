@@ -1,0 +1,215 @@
+"""Between plait and any other Iceberg catalog: which of its tables can come, and which of ours it takes. No data moves.
+
+Both directions hand over metadata locations. What cannot be handed over is told with its reason, and stops nothing
+else; only a catalog that does not answer at all is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+from plait.errors import InvalidArgument, StoreUnavailable
+from plait.refspec import check_key, format_key
+from plait.types import Entry, Key, Risk
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import (
+    NoSuchNamespaceError,
+    NoSuchTableError,
+    ServiceUnavailableError,
+    TableAlreadyExistsError,
+)
+from pyiceberg.table import StaticTable
+from pyiceberg.typedef import Identifier
+
+from plait_iceberg.metadata import FORMAT_VERSION_MAX, VIEW
+from plait_iceberg.space import risks_of
+
+_UNREACHABLE = (ConnectionError, TimeoutError, ServiceUnavailableError)
+
+
+# -- into plait --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Discovered:
+    """A table of another catalog. `refusal` says why it cannot come into plait; empty: it can.
+
+    `risks` are rules of the table that let its old owner delete what a commit will name.
+    """
+
+    identifier: Identifier
+    metadata_location: str = ""
+    refusal: str = ""
+    risks: tuple[Risk, ...] = ()
+
+    def key(self, store: str) -> Key:
+        """The key it gets in a store of plait's."""
+        return (store, *self.identifier)
+
+
+def discover(source: Catalog, match: str = "*") -> Iterator[Discovered]:
+    """Every table and view of a catalog whose dotted name fits a glob, in order of their names, namespace by namespace.
+
+    Views are listed to be refused: pyiceberg's catalogs do not tell where a view's metadata is.
+    Raises: StoreUnavailable. Cost: one listing for each namespace, one load for each table that fits.
+    """
+    for namespace in _namespaces(source):
+        for identifier in sorted(_listed(source, namespace)):
+            if fnmatchcase(".".join(identifier), match):
+                yield _describe(source, identifier)
+        for identifier in sorted(_listed_views(source, namespace)):
+            if fnmatchcase(".".join(identifier), match):
+                yield Discovered(identifier, refusal="it is a view, and catalogs do not tell where its metadata is")
+
+
+def importable(found: Iterable[Discovered], store: str) -> dict[Key, str]:
+    """What `Catalog.import_assets` takes: the key and the metadata location of each table that can come."""
+    return {one.key(store): one.metadata_location for one in found if not one.refusal}
+
+
+def _namespaces(source: Catalog) -> Iterator[Identifier]:
+    """All namespaces, parents first, each once, whatever the catalog answers below a level that it does not have."""
+    seen: set[Identifier] = set()
+    waiting: list[Identifier] = [()]
+    while waiting:
+        parent = waiting.pop()
+        try:
+            children = source.list_namespaces(parent)
+        except _UNREACHABLE as error:
+            raise _unavailable(source, error) from error
+        except NoSuchNamespaceError:
+            children = []
+        new = sorted({tuple(child) for child in children} - seen)
+        seen.update(new)
+        waiting.extend(reversed(new))
+        if parent:
+            yield parent
+
+
+def _listed(source: Catalog, namespace: Identifier) -> list[Identifier]:
+    try:
+        return [tuple(one) for one in source.list_tables(namespace)]
+    except _UNREACHABLE as error:
+        raise _unavailable(source, error) from error
+    except NoSuchNamespaceError:
+        return []
+
+
+def _listed_views(source: Catalog, namespace: Identifier) -> list[Identifier]:
+    try:
+        return [tuple(one) for one in source.list_views(namespace)]
+    except _UNREACHABLE as error:
+        raise _unavailable(source, error) from error
+    except Exception:
+        # Many catalogs have no views, and say so in ways of their own.
+        return []
+
+
+def _describe(source: Catalog, identifier: Identifier) -> Discovered:
+    try:
+        check_key(("store", *identifier))
+        table = source.load_table(identifier)
+    except _UNREACHABLE as error:
+        raise _unavailable(source, error) from error
+    except InvalidArgument as error:
+        return Discovered(identifier, refusal=f"its name cannot be a key: {error.message}")
+    except NoSuchTableError:
+        return Discovered(identifier, refusal="it is no Iceberg table, or was dropped meanwhile")
+    except Exception as error:
+        # One table that its catalog or pyiceberg cannot load must not keep the others back.
+        return Discovered(identifier, refusal=f"it cannot be loaded: {error}")
+    if table.format_version > FORMAT_VERSION_MAX:
+        return Discovered(
+            identifier,
+            table.metadata_location,
+            f"its format version is {table.format_version}, the newest that can be written is {FORMAT_VERSION_MAX}: "
+            "keep it in a store with mode=pointer",
+        )
+    return Discovered(identifier, table.metadata_location, risks=tuple(risks_of(table.location(), table.properties)))
+
+
+def _unavailable(catalog: Catalog, error: Exception) -> StoreUnavailable:
+    return StoreUnavailable(f"catalog {catalog.name!r} does not answer: {error}", remedy="check its uri and try again")
+
+
+# -- out of plait ------------------------------------------------------------------------------------------------------
+
+
+class ExportState(StrEnum):
+    """What became of one entry: new in the target, there already, moved to this version, or not taken."""
+
+    REGISTERED = "registered"
+    UNCHANGED = "unchanged"
+    REPLACED = "replaced"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """One entry of a commit, and what the target made of it; `reason` says why it was refused."""
+
+    key: Key
+    identifier: Identifier
+    state: ExportState
+    reason: str = ""
+
+
+def export(target: Catalog, entries: Iterable[Entry], *, replace: bool = False) -> Iterator[Exported]:
+    """Register the tables of a commit in another catalog, under the same namespaces and names, lazily.
+
+    The target then reads exactly that commit's versions. What its clients write goes past plait: no commit names it,
+    and retention will collect what they put into folders of tables that plait created. So: for reading.
+
+    Args:
+        replace: move a table that the target has at another version to this one.
+    Repeat: UNCHANGED for what is there already. Raises: StoreUnavailable.
+    """
+    for entry in entries:
+        try:
+            state, reason = _export_one(target, entry, replace)
+        except _UNREACHABLE as error:
+            raise _unavailable(target, error) from error
+        yield Exported(entry.key, entry.key[1:], state, reason)
+
+
+def _export_one(target: Catalog, entry: Entry, replace: bool) -> tuple[ExportState, str]:
+    identifier, location = entry.key[1:], entry.snapshot.version
+    if entry.snapshot.attrs.get("format") == VIEW:
+        return ExportState.REFUSED, "it is a view, and pyiceberg's catalogs register tables only"
+    if len(identifier) < 2:
+        return ExportState.REFUSED, f"{format_key(entry.key)} has no namespace, which other catalogs need"
+    if _is_lost(target, location):
+        return ExportState.REFUSED, f"its metadata file {location} does not exist"
+    try:
+        for length in range(1, len(identifier)):
+            target.create_namespace_if_not_exists(identifier[:length])
+        there = target.load_table(identifier).metadata_location if target.table_exists(identifier) else None
+        if there == location:
+            return ExportState.UNCHANGED, ""
+        if there is not None and not replace:
+            return ExportState.REFUSED, f"the target has this table at {there}: export with replace to move it"
+        target.register_table(identifier, location, overwrite=there is not None)
+    except _UNREACHABLE:
+        raise
+    except TableAlreadyExistsError:
+        return ExportState.REFUSED, "somebody created this table in the target meanwhile"
+    except NotImplementedError:
+        return ExportState.REFUSED, "the target cannot replace a table: drop it there (without purging it) first"
+    except Exception as error:
+        return ExportState.REFUSED, f"the target refused it: {error}"
+    return (ExportState.REGISTERED if there is None else ExportState.REPLACED), ""
+
+
+def _is_lost(target: Catalog, location: str) -> bool:
+    """Whether the metadata file is known to be gone: some catalogs register first and look afterwards."""
+    try:
+        StaticTable.from_metadata(location, dict(target.properties))
+    except FileNotFoundError:
+        return True
+    except Exception:
+        # The target may have the rights or the format that this process lacks: it is the one to judge.
+        return False
+    return False
