@@ -11,12 +11,17 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import settings
 from plait.clock import ManualClock
 from plait.commit_point import FirstCommit
 from plait.persist import Database, Repository, create_repository, schema
 from plait.sequencer import Sequencer
 from plait_conformance.samples import POINTER_STORE, SMALL
 from plait_conformance.servers import POSTGRESQL_REMEDY, postgresql_folder, postgresql_server
+
+# A shared machine may stall at any place; what costs too much is counted, not timed.
+settings.register_profile("core", deadline=None, max_examples=60)
+settings.load_profile("core")
 
 BACKENDS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
 

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from plait.clock import ManualClock
+from plait.codec import encode_key
 from plait.errors import AlreadyExists, Corrupt, InvalidArgument, NotFound, StoreUnavailable
 from plait.persist import Database, Repository, Rows, create_repository, find_repository, schema
 from plait.persist.graph_rows import Answer, ChangeRow, LogRow, Serial
 from plait.persist.store_rows import NO_SNAPSHOT, Publication
+from plait.persist.tx_rows import conflict_item
 from plait.types import (
     Commit,
     Entry,
@@ -128,9 +130,13 @@ class TestSchema:
 
 class TestWriting:
     def test_a_block_that_raises_changes_nothing(self, repository: Repository) -> None:
-        with pytest.raises(RuntimeError, match="on purpose"), repository.write() as rows:
-            rows.put_store(POINTER_STORE)
-            raise RuntimeError("on purpose")
+        def fail_half_way() -> None:
+            with repository.write() as rows:
+                rows.put_store(POINTER_STORE)
+                raise RuntimeError("on purpose")
+
+        with pytest.raises(RuntimeError, match="on purpose"):
+            fail_half_way()
         with repository.read() as rows:
             assert rows.stores() == {}
 
@@ -460,9 +466,6 @@ class TestTransactionRows:
             assert found.staging == Staging("tx-1", key, None, "two")
 
     def test_conflicts_are_paged_in_order_and_resolved_by_item(self, repository: Repository) -> None:
-        from plait.codec import encode_key
-        from plait.persist.tx_rows import conflict_item
-
         key: Key = ("p", "a")
         items = [None, "", "id=7"]
         with repository.write() as rows:
@@ -558,21 +561,21 @@ class TestStoreRows:
 
 
 @pytest.mark.parametrize(
-    "break_it",
+    ("damage", "read"),
     [
-        lambda connection: connection.execute(sa.update(schema.commit).values(parents=b"short")),
-        lambda connection: connection.execute(sa.update(schema.commit).values(properties="[")),
-        lambda connection: connection.execute(sa.delete(schema.serial)),
+        (sa.update(schema.commit).values(parents=b"short"), lambda rows: rows.commit(commit(1).id)),
+        (sa.update(schema.commit).values(properties="["), lambda rows: rows.commit(commit(1).id)),
+        (sa.delete(schema.serial), lambda rows: rows.serial()),
+        (sa.delete(schema.serial), lambda rows: rows.lock_serial()),
     ],
-    ids=["parents", "properties", "serial"],
+    ids=["parents", "properties", "serial", "serial to append"],
 )
 def test_rows_that_cannot_be_read_are_corrupt(
-    repository: Repository, database: Database, break_it: Callable[[sa.Connection], object]
+    repository: Repository, database: Database, damage: sa.Executable, read: Callable[[Rows], object]
 ) -> None:
     with repository.write() as rows:
         rows.insert_commits([(commit(1), b"")])
     with database.write() as connection:
-        break_it(connection)
-    with pytest.raises(Corrupt), repository.read() as rows:
-        rows.commit(commit(1).id)
-        rows.serial()
+        connection.execute(damage)
+    with repository.read() as rows, pytest.raises(Corrupt):
+        read(rows)

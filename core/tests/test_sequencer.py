@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import pytest
 import sqlalchemy as sa
@@ -30,7 +31,7 @@ from plait.failpoint import armed
 from plait.graph import RowNodes
 from plait.persist import Database, Repository, create_repository, find_repository, schema
 from plait.persist.graph_rows import LogRow
-from plait.sequencer import Idempotency, Sequencer
+from plait.sequencer import Idempotency, Request, Sequencer
 from plait.tree import Tree
 from plait.types import (
     Commit,
@@ -166,7 +167,7 @@ class TestSerialOrder:
         check_chain(repository)
         assert held(repository, head(repository)) == holding(**{f"k{n}": n for n in range(40)})
         by_seq = sorted(made, key=lambda commit: commit.seq)
-        for earlier, later in zip(by_seq, by_seq[1:], strict=False):
+        for earlier, later in pairwise(by_seq):
             assert later.parents == (earlier.id,)
             assert later.committed_at_us > earlier.committed_at_us
 
@@ -439,10 +440,10 @@ class TestBatches:
                 batch.rows.insert_token("same", b"digest", 1)
             return b""
 
-        requests: list[CommitRequest | RecordRequest] = [commit_request(put(f"k{n}", 1)) for n in range(7)]
+        requests: list[Request[object]] = [commit_request(put(f"k{n}", 1)) for n in range(7)]
         requests.insert(place, noted(raises if sort == "raises" else breaks))
         with one_batch(sequencer):
-            futures: list[Future[Commit] | Future[int]] = [sequencer.submit(request) for request in requests]
+            futures = [sequencer.submit(request) for request in requests]
         errors = [future.exception(60) for future in futures]
         assert [position for position, error in enumerate(errors) if error is not None] == [place]
         assert isinstance(errors[place], RuntimeError if sort == "raises" else sa.exc.IntegrityError)

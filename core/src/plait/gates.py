@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Executor
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures import Executor, wait
 from typing import TYPE_CHECKING
 
 from plait import limits
@@ -38,14 +37,15 @@ class Gates:
         for gate in self._plugins.manager.hook.plait_check_proposal.get_hookimpls():
             asked = {"proposal": proposal, "changes": changes, "catalog": catalog}
             call = self._executor.submit(gate.function, **{name: asked[name] for name in gate.argnames})
-            try:
-                verdict: Verdict | None = call.result(timeout=self._gate_us / 1_000_000)  # type: ignore[assignment]
-            except FutureTimeoutError:
+            seconds = self._gate_us / 1_000_000
+            if not wait([call], timeout=seconds).done:
                 call.cancel()
                 raise ProposalRejected(
-                    f"gate {gate.plugin_name!r} did not answer within {self._gate_us // 1_000_000} s",
+                    f"gate {gate.plugin_name!r} did not answer within {seconds:g} s",
                     remedy="repair or uninstall the gate; the working set is kept",
-                ) from None
+                )
+            try:
+                verdict: Verdict | None = call.result()  # type: ignore[assignment]
             except Exception as error:
                 raise ProposalRejected(
                     f"gate {gate.plugin_name!r} failed: {error}",

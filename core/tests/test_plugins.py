@@ -1,0 +1,158 @@
+"""Plugins: found, gathered, and refused by name when they are broken."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from plait.adapter import Adapter, Merger
+from plait.errors import InvalidArgument, NotFound
+from plait.hookspecs import hookimpl
+from plait.plugins import ENTRY_POINT_GROUP, Plugins
+from plait_conformance import fake_plugin
+from plait_conformance.fake_kinds import KINDS
+
+
+class Another(KINDS[0]):  # type: ignore[misc,valid-type]
+    kind: ClassVar[str] = "another"
+
+
+class Abstract(Adapter):
+    kind: ClassVar[str] = "abstract"
+
+
+def plugin(adapters: Any) -> object:
+    """A plugin that registers what the function returns."""
+
+    class Registering:
+        @hookimpl
+        def plait_register_adapters(self) -> Any:
+            return adapters()
+
+    return Registering()
+
+
+def install(folder: Path, name: str, target: str, source: str | None) -> None:
+    """As pip leaves a distribution: its module, and its entry point in its metadata."""
+    about = folder / f"{name}-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(f"[{ENTRY_POINT_GROUP}]\n{name} = {target}\n")
+    if source is not None:
+        (folder / f"{target}.py").write_text(source)
+
+
+def test_adapters_are_found_by_kind() -> None:
+    plugins = Plugins([fake_plugin, plugin(lambda: [Another])], installed=False)
+    assert plugins.adapter_class("another") is Another
+    assert plugins.kinds == sorted({*(kind.kind for kind in KINDS), "another"})
+
+
+def test_a_kind_that_nobody_handles_is_named_with_those_there_are() -> None:
+    with pytest.raises(NotFound, match="'nope'; there are: another") as caught:
+        Plugins([plugin(lambda: [Another])], installed=False).adapter_class("nope")
+    assert caught.value.remedy == "pip install plait-nope"
+    with pytest.raises(NotFound, match="there are: none"):
+        Plugins(installed=False).adapter_class("nope")
+
+
+def test_installed_plugins_come_through_their_entry_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(
+        tmp_path,
+        "plait-gadget",
+        "gadget_plugin",
+        "from plait.hookspecs import hookimpl\nfrom plait_conformance.fake_kinds import KINDS\n"
+        "class Gadget(KINDS[0]):\n    kind = 'gadget'\n"
+        "@hookimpl\ndef plait_register_adapters():\n    return [Gadget]\n",
+    )
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])  # Nothing else is installed.
+    assert Plugins().adapter_class("gadget").__name__ == "Gadget"
+    assert Plugins().kinds == ["gadget"]
+    assert Plugins(installed=False).kinds == []
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (None, "No module named 'broken_plugin'"),
+        ("import a_module_that_is_not_there", "a_module_that_is_not_there"),
+        ("1 / 0", "division by zero"),
+    ],
+)
+def test_an_installed_plugin_that_cannot_be_imported_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str | None, reason: str
+) -> None:
+    install(tmp_path, "plait-broken", "broken_plugin", source)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with pytest.raises(InvalidArgument, match=f"plugin 'plait-broken' cannot be loaded: .*{reason}") as caught:
+        Plugins()
+    assert caught.value.remedy == "repair or uninstall the plugin 'plait-broken'"
+
+
+def test_a_hook_with_unknown_arguments_is_refused() -> None:
+    class Wrong:
+        @hookimpl
+        def plait_check_proposal(self, proposal: object, colour: str) -> None: ...
+
+    with pytest.raises(InvalidArgument, match=r"'Wrong' cannot be loaded(.|\n)*colour"):
+        Plugins([Wrong()], installed=False)
+
+
+def test_a_hook_that_does_not_exist_is_refused() -> None:
+    class Misspelt:
+        @hookimpl
+        def plait_register_adaptors(self) -> None: ...
+
+    with pytest.raises(InvalidArgument, match=r"'Misspelt' cannot be loaded(.|\n)*plait_register_adaptors"):
+        Plugins([Misspelt()], installed=False)
+
+
+def _raise() -> None:
+    raise RuntimeError("no licence")
+
+
+@pytest.mark.parametrize(
+    ("adapters", "reason"),
+    [
+        (_raise, "cannot register its adapters: no licence"),
+        (lambda: None, "cannot register its adapters"),
+        (lambda: [object], "which is no adapter with a kind"),
+        (lambda: ["iceberg"], "which is no adapter with a kind"),
+        (lambda: [Adapter], "which is no adapter with a kind"),
+        (lambda: [Abstract], "Abstract does not implement abort, diff"),
+        (lambda: [Another, Another], "registers kind 'another'"),
+    ],
+)
+def test_a_plugin_whose_adapters_do_not_fit_is_named(adapters: Any, reason: str) -> None:
+    with pytest.raises(InvalidArgument, match=f"plugin 'Registering'.*{reason}"):
+        Plugins([plugin(adapters)], installed=False)
+
+
+def test_two_plugins_of_one_kind_are_refused() -> None:
+    class Second:
+        @hookimpl
+        def plait_register_adapters(self) -> Sequence[type[Adapter]]:
+            return [Another]
+
+    with pytest.raises(InvalidArgument, match=r"plugin 'Second' registers kind 'another', which .* already"):
+        Plugins([plugin(lambda: [Another]), Second()], installed=False)
+
+
+def test_mergers_of_all_plugins_are_gathered_the_latest_first() -> None:
+    def merging(name: str) -> object:
+        class Merging:
+            @hookimpl
+            def plait_register_mergers(self) -> Sequence[Merger]:
+                return [Merger(name, "*.json", lambda base, ours, theirs: None)]
+
+        return Merging()
+
+    plugins = Plugins(installed=False)
+    for name in ("first", "second"):
+        plugins.manager.register(merging(name), name=name)
+    assert [merger.name for merger in plugins.mergers()] == ["second", "first"]
+    assert plugins.has("plait_register_mergers")
+    assert not plugins.has("plait_check_proposal")
