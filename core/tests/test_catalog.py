@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import plait
 import pytest
@@ -110,6 +111,25 @@ class TestCommit:
         assert catalog.commit(proposal) == first
         with pytest.raises(InvalidArgument, match="another request"):
             catalog.commit(replace(proposal, message="other"))
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"expected_head": "0" * 64},
+            {"merged_parents": ("0" * 64,)},
+            {"allow_empty": True},
+            {"incarnation": 1},
+            {"operations": (replace(put("a", 1), content_id="7f1c0a52-6c1c-7c0b-9f0e-6e2d9c7b1a52"),)},
+        ],
+        ids=lambda change: next(iter(change)),
+    )
+    def test_whatever_else_is_asked_under_a_used_idempotency_key_is_refused(
+        self, catalog: Catalog, change: dict[str, Any]
+    ) -> None:
+        proposal = Proposal("main", (put("a", 1),), idempotency_key="k")
+        catalog.commit(proposal)
+        with pytest.raises(InvalidArgument, match="another request"):
+            catalog.commit(replace(proposal, **change))
 
     def test_a_snapshot_that_nobody_prepared_is_refused_outside_pointer_stores(
         self, catalog: Catalog, tmp_path: Path

@@ -221,6 +221,7 @@ class Coordinator:
             default=tx.source.default if tx.source else Strategy.NORMAL,
             strategies=dict(tx.source.strategies) if tx.source else {},
             resolutions=resolutions,
+            adopts=tx.source is not None and tx.source.kind is SourceKind.ADOPT,
         )
         outcome = _join_both(join, source, own, ours)
         changes = tuple(_change(operation, ours) for operation in outcome.operations)

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from plait import audit, limits
-from plait.adoption import adopt
+from plait.adoption import adopt, settle
 from plait.backend import BeginRequest, Preview, Problem, Side
 from plait.batch import Batch
 from plait.clock import Clock, SystemClock
@@ -31,6 +31,7 @@ from plait.errors import (
     AlreadyExists,
     InvalidArgument,
     NotFound,
+    NothingToCommit,
     PlaitError,
     SnapshotExpired,
 )
@@ -69,6 +70,7 @@ from plait.types import (
     Risk,
     Session,
     SnapshotRef,
+    SourceKind,
     Staging,
     Store,
     Tx,
@@ -136,6 +138,11 @@ class LocalBackend:
     @property
     def repository(self) -> str:
         return self._repository.name
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for the sequencer now, about: for metrics."""
+        return self._sequencer.waiting
 
     def close(self) -> None:
         """Finish what is queued. Repeat: no-op."""
@@ -253,7 +260,7 @@ class LocalBackend:
     def commit(self, proposal: Proposal) -> Commit:
         _check_proposal(proposal)
         commit = self._sequencer.do(CommitRequest(self._gated(proposal)), _once(proposal))
-        self._publish_moved({operation.key[0] for operation in proposal.operations})
+        self._publish_moved(_stores_of([proposal]))
         return commit
 
     def commit_many(self, proposals: Sequence[Proposal], *, atomic: bool) -> Sequence[Commit | PlaitError]:
@@ -263,7 +270,9 @@ class LocalBackend:
             _check_proposal(proposal)
         requests = [CommitRequest(self._gated(proposal)) for proposal in proposals]
         if atomic:
-            return list(self._sequencer.do(CommitGroup(requests), _once_group(proposals)))
+            commits = list(self._sequencer.do(CommitGroup(requests), _once_group(proposals)))
+            self._publish_moved(_stores_of(proposals))
+            return commits
         futures = [
             self._sequencer.submit(request, _once(proposal))
             for request, proposal in zip(requests, proposals, strict=True)
@@ -274,7 +283,7 @@ class LocalBackend:
                 results.append(future.result())
             except PlaitError as error:
                 results.append(error)
-        self._publish_moved({operation.key[0] for proposal in proposals for operation in proposal.operations})
+        self._publish_moved(_stores_of(proposals))
         return results
 
     def _publish_moved(self, stores: set[str]) -> None:
@@ -402,14 +411,24 @@ class LocalBackend:
         check_properties(properties, limits.PROPERTIES_BYTES_MAX)
         _check_message(message or "")
         found = self._transactions.find(tx)
-        commit = self._coordinator.commit(
-            found.id,
-            message=message,
-            author=author,
-            properties=properties,
-            unchanged=unchanged,
-            allow_empty=allow_empty,
-        )
+        try:
+            commit = self._coordinator.commit(
+                found.id,
+                message=message,
+                author=author,
+                properties=properties,
+                unchanged=unchanged,
+                allow_empty=allow_empty,
+            )
+        except NothingToCommit:
+            # The user settled every conflict by what the branch holds: what was found is adopted all the same.
+            if _is_adoption(found):
+                settle(self._repository, found)
+                self._transactions.discard(found.id)
+                self._publisher.run(is_alive=is_alive)
+            raise
+        if _is_adoption(found):
+            settle(self._repository, found)
         self._publisher.run(is_alive=is_alive)
         return commit
 
@@ -534,6 +553,14 @@ class LocalBackend:
             return rows.token_name(hashlib.sha256(token.encode()).digest())
 
 
+def _is_adoption(tx: Tx) -> bool:
+    return tx.source is not None and tx.source.kind is SourceKind.ADOPT
+
+
+def _stores_of(proposals: Sequence[Proposal]) -> set[str]:
+    return {operation.key[0] for proposal in proposals for operation in proposal.operations}
+
+
 def _check_message(message: str) -> None:
     if len(message.encode()) > limits.MESSAGE_BYTES_MAX:
         raise InvalidArgument(f"the message has more than {limits.MESSAGE_BYTES_MAX} bytes")
@@ -569,10 +596,24 @@ def request_digest(proposal: Proposal) -> bytes:
             operation.key,
             operation.expected,
             ref_digest(operation.snapshot) if isinstance(operation, Put) else None,
+            operation.content_id if isinstance(operation, Put) else None,
         ]
         for operation in proposal.operations
     ]
-    body = [proposal.ref, operations, proposal.message, proposal.author, pairs(proposal.properties), proposal.tx]
+    # Everything that decides what is committed; the session only says who asks, and the key belongs to its principal.
+    body = [
+        proposal.ref,
+        operations,
+        proposal.message,
+        proposal.author,
+        pairs(proposal.properties),
+        proposal.incarnation,
+        proposal.tx,
+        proposal.attempt,
+        proposal.merged_parents,
+        proposal.expected_head,
+        proposal.allow_empty,
+    ]
     return hashlib.sha256(pack(body)).digest()
 
 

@@ -62,6 +62,8 @@ class ThreeWay:
     default: Strategy = Strategy.NORMAL
     strategies: Mapping[Key, Strategy] = field(default_factory=dict)
     resolutions: Mapping[Key, Sequence[Resolution]] = field(default_factory=dict)
+    adopts: bool = False
+    """Theirs is what stands at a native head: whatever content is chosen must natively succeed it too."""
 
     def join(self, candidates: Iterable[Candidate], ours: Mapping[Key, Entry]) -> Outcome:
         """Decide every candidate. Conflicts come in key order, and with them the operations of all other keys.
@@ -77,16 +79,17 @@ class ThreeWay:
         key, base, theirs = candidate.key, candidate.base, candidate.theirs
         strategy = self.strategies.get(key, self.default)
         if strategy is Strategy.DROP or _same(ours, theirs) or _same(base, theirs):
+            self._take(candidate, ours, ours, outcome)
             return
         if _same(ours, base):
-            self._take(key, ours, theirs, outcome)
+            self._take(candidate, ours, theirs, outcome)
             return
         resolutions = self.resolutions.get(key, ())
         whole = next((resolution for resolution in resolutions if resolution.item is None), None)
         if whole is not None:
             sides = {Choice.OURS: ours, Choice.THEIRS: theirs, Choice.BASE: base}
             if whole.choice in sides:
-                self._take(key, ours, sides[whole.choice], outcome)
+                self._take(candidate, ours, sides[whole.choice], outcome)
                 return
         conflicts: Sequence[Conflict] = [_key_conflict(candidate, ours)]
         if ours is not None and theirs is not None and _same_asset(base, ours, theirs):
@@ -96,7 +99,7 @@ class ThreeWay:
                 return
             conflicts = merged.conflicts or conflicts
         if strategy in (Strategy.OURS, Strategy.THEIRS):
-            self._take(key, ours, ours if strategy is Strategy.OURS else theirs, outcome)
+            self._take(candidate, ours, ours if strategy is Strategy.OURS else theirs, outcome)
         else:
             outcome.conflicts.extend(conflicts)
 
@@ -136,19 +139,24 @@ class ThreeWay:
                 merged = merge([*resolutions, *settled])
         return merged
 
-    def _take(self, key: Key, ours: Entry | None, content: Entry | None, outcome: Outcome) -> None:
-        """The key gets this content, in a snapshot that natively succeeds ours."""
+    def _take(self, candidate: Candidate, ours: Entry | None, content: Entry | None, outcome: Outcome) -> None:
+        """The key gets this content, in a snapshot that natively succeeds ours, and theirs where it is adopted."""
+        key = candidate.key
         if _same(ours, content):
-            return
+            if ours is None or not self.adopts:
+                return
+            content = ours
         if content is None:
             assert ours is not None
             outcome.operations.append(Delete(key, ref_digest(ours.snapshot)))
             return
         snapshot = content.snapshot
-        if ours is not None and self.bound(key[0]) and ours.snapshot.asset == snapshot.asset:
-            adapter = self.adapter(key[0])
-            snapshot = adapter.succeed(self.tx, self.attempt, onto=ours.snapshot, content=snapshot)
-        self._put(key, ours, Entry(key, content.content_id, snapshot), outcome, made=snapshot != content.snapshot)
+        for onto in (ours, candidate.theirs if self.adopts else None):
+            if onto is not None and self.bound(key[0]) and onto.snapshot.asset == snapshot.asset:
+                adapter = self.adapter(key[0])
+                snapshot = adapter.succeed(self.tx, self.attempt, onto=onto.snapshot, content=snapshot)
+        if ours is None or snapshot != ours.snapshot:
+            self._put(key, ours, Entry(key, content.content_id, snapshot), outcome, made=snapshot != content.snapshot)
 
     def _put(self, key: Key, ours: Entry | None, entry: Entry, outcome: Outcome, *, made: bool = True) -> None:
         expected = None if ours is None else ref_digest(ours.snapshot)

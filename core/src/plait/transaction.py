@@ -185,6 +185,10 @@ class Transactions:
         """Clean up natively, then ABORTING → ABORTED with a log record. Repeat: no-op."""
         with self.repository.read() as rows:
             stores = {participant.key[0] for participant in rows.participants(tx)}
+            row = rows.txs([tx]).get(tx)
+            if row is not None and row.source is not None:
+                # Joining writes natively before its participants' rows tell of it: any store may hold something.
+                stores |= {store.name for store in rows.stores().values() if store.mode is not Mode.POINTER}
         for store in sorted(stores):
             self.adapters.get(store).abort(tx)
             failpoint("transaction.store_aborted")

@@ -10,9 +10,10 @@ from typing import cast
 import plait
 import pytest
 from plait.catalog import Catalog
+from plait.codec import ref_digest
 from plait.errors import CommitConflict, InvalidArgument, Unsupported
 from plait.failpoint import armed
-from plait.types import Choice, Depth, ItemChangeKind, Move, PublishState, SnapshotRef, Staging, Store
+from plait.types import Choice, Depth, ItemChangeKind, Move, Proposal, PublishState, Put, SnapshotRef, Staging, Store
 from plait_conformance.testing import MemoryPort, make_adapter
 from plait_files.adapter import FilesAdapter
 from plait_files.filesystem import AssetFileSystem
@@ -260,3 +261,11 @@ class TestInACatalog:
         assert self.read(catalog, "side") + self.read(catalog, "mine") == b"12"
         assert catalog.publish() == []
         assert json.loads(head.read_text())["version"] == catalog.at("main").entry("raw.landing").snapshot.version
+
+    def test_an_atomic_group_is_published_like_any_commit(self, catalog: Catalog, tmp_path: Path) -> None:
+        self.write(catalog, "dev", {"more": b"1"})
+        before, after = (catalog.at(spec).entry("raw.landing").snapshot for spec in ("main", "dev"))
+        move = Put(KEY, after, ref_digest(before))
+        catalog.commit_many([Proposal("main", (move,))], atomic=True)
+        heads = (tmp_path / "raw" / "_plait" / "heads").glob("*-*[!k]")
+        assert [json.loads(head.read_text())["version"] for head in heads] == [after.version]

@@ -1,0 +1,57 @@
+"""Rules of the core broken on purpose: each of these must make the crash matrix's check fail, or the check is blind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from plait.coordinator import Coordinator
+from plait.persist import schema
+from plait.persist.store_rows import Publication, StoreRows
+from plait.transaction import Transactions
+from plait.types import Change, Commit, Key, Move, Proposal, Put, Staging
+
+
+def publish_first() -> None:
+    """Native heads move before the commit point."""
+    propose = Coordinator.propose
+
+    def sabotaged(self: Coordinator, proposal: Proposal, changes: Sequence[Change]) -> Commit:
+        before = {change.key: None if change.before is None else change.before.snapshot for change in changes}
+        for put in proposal.operations:
+            if isinstance(put, Put) and self._native_ref(put.key[0], proposal.ref):
+                move = Move(before[put.key], put.snapshot, seq=1_000_000)
+                self._transactions.adapters.get(put.key[0]).publish({put.key: move})
+        return propose(self, proposal, changes)
+
+    Coordinator.propose = sabotaged  # type: ignore[method-assign]
+
+
+def no_intent() -> None:
+    """A native staging is made before the row that tells of it."""
+    stage = Transactions.stage
+
+    def sabotaged(self: Transactions, tx_id: str, keys: Sequence[Key], *, new: bool = False) -> list[Staging]:
+        tx = self.find(tx_id)
+        for key in keys:
+            base = self.base_entry(tx, key)
+            self.adapters.get(key[0]).stage(tx_id, {key: None if base is None else base.snapshot})
+        return stage(self, tx_id, keys, new=new)
+
+    Transactions.stage = sabotaged  # type: ignore[method-assign]
+
+
+def unchecked_row_count() -> None:
+    """Whoever settles a publication overwrites it, whoever owns it by now."""
+
+    def sabotaged(self: StoreRows, before: Publication, after: Publication) -> bool:
+        written = ("published", "moving", "found", "state", "owner", "lease_until_us", "epoch")
+        column = schema.publication.c
+        self._update(
+            schema.publication,
+            {name: getattr(after, name) for name in written},
+            column.store == before.store,
+            column.asset == before.asset,
+        )
+        return True
+
+    StoreRows.swap_publication = sabotaged  # type: ignore[method-assign]
