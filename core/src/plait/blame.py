@@ -1,14 +1,18 @@
-"""Who last changed each item: differences between the snapshots that touched a key, newest first."""
+"""Who last changed each item: walking down from a point, every item follows the parent that holds it."""
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from plait.backend import Backend, Side
 from plait.errors import NotFound
 from plait.refspec import format_key
-from plait.types import Commit, ItemChangeKind, Key
+from plait.types import Commit, Entry, ItemChange, ItemChangeKind, Key
+
+_ITEMS = ("row", "object", "file", "item")
+"""The aspects of a change that are items; the others describe the asset as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,42 +23,89 @@ class Blamed:
     commit: Commit
 
 
+@dataclass(slots=True)
+class _Pending:
+    """The items of one commit that still want a commit to blame: these names, or all but these."""
+
+    names: set[str] = field(default_factory=set)
+    all_but: bool = False
+
+    def __contains__(self, item: str) -> bool:
+        return (item in self.names) is not self.all_but
+
+    def __bool__(self) -> bool:
+        return self.all_but or bool(self.names)
+
+    def without(self, gone: set[str]) -> _Pending:
+        return _Pending(self.names | gone, True) if self.all_but else _Pending(self.names - gone)
+
+    def joined(self, other: _Pending) -> _Pending:
+        if self.all_but and other.all_but:
+            return _Pending(self.names & other.names, True)
+        if self.all_but:
+            return _Pending(self.names - other.names, True)
+        if other.all_but:
+            return _Pending(other.names - self.names, True)
+        return _Pending(self.names | other.names)
+
+
 def blame(backend: Backend, spec: str, key: Key, items: Sequence[str] | None) -> Iterator[Blamed]:
     """The items that the asset holds at a point with the commits that last changed them, the newest commit's first.
 
-    A merge is passed through to the side that made the change, where that is one of its parents' commits: both sides'
-    changes of the key are in the history, and the first one met, newest first, is the merge itself only for what it
-    joined. Raises: NotFound. Cost: see `Catalog.blame`.
+    At each commit that changed the asset, what its first parent holds just so is that parent's, what another parent
+    holds just so is that one's, and only the rest is its own: a merge is blamed for what it joined, nothing else.
+
+    Raises: NotFound. Cost: one diff for each parent of each commit that touched the key, until all is settled.
+    Source: as `git blame` passes blame to parents (https://git-scm.com/docs/git-blame).
     """
-    if backend.get(spec, [key]).get(key) is None:
+    entry = backend.get(spec, [key]).get(key)
+    if entry is None:
         raise NotFound(f"{format_key(key)} does not exist at {spec!r}", remedy="see 'plait ls'")
-    settled: set[str] = set()
-    wanted = None if items is None else set(items)
-    for commit, _ in backend.history(spec, key):
-        after = f"@{commit.id}"
-        parents = [f"@{parent}" for parent in commit.parents]
-        before = parents[0] if parents and backend.get(parents[0], [key]).get(key) else None
-        merged = _merged_items(backend, key, commit)
-        for change in backend.diff_items(key, Side(spec=before), Side(spec=after), items):
-            if change.aspect not in ("row", "object", "file", "item") or change.item in settled:
-                continue
-            if change.item in merged:
-                continue  # The other parent holds it just so: its own commit, further down, is to blame.
-            settled.add(change.item)
-            if change.kind is not ItemChangeKind.REMOVED:
-                yield Blamed(change.item, commit)
-        if wanted is not None and wanted <= settled:
-            return
+    start = _holder(backend, spec, key, entry)
+    pending = {start.seq: _Pending(all_but=True) if items is None else _Pending(set(items))}
+    commits = {start.seq: start}
+    heap = [-start.seq]
+    while heap:
+        seq = -heapq.heappop(heap)
+        commit, wanted = commits.pop(seq), pending.pop(seq)
+        own: set[str] | None = None
+        for parent, held in _parents(backend, commit, key):
+            changes = _changes(backend, key, commit, parent if held else None, wanted)
+            names = set(changes)
+            if own is None:
+                own = {name for name in names if changes[name] is not ItemChangeKind.REMOVED and name in wanted}
+                passed = wanted.without(names)
+            else:
+                passed = _Pending(own - names)
+                own &= names
+            if held is not None and passed:
+                holder = _holder(backend, parent, key, held)
+                if holder.seq not in pending:
+                    heapq.heappush(heap, -holder.seq)
+                commits[holder.seq] = holder
+                pending[holder.seq] = pending.get(holder.seq, _Pending()).joined(passed)
+        yield from (Blamed(name, commit) for name in sorted(own or ()))
 
 
-def _merged_items(backend: Backend, key: Key, commit: Commit) -> set[str]:
-    """Items that a merge took over as they are: changed against its first parent, equal to another."""
-    if len(commit.parents) < 2:
-        return set()
-    sides: list[set[str]] = []
-    for parent in commit.parents:
-        if backend.get(f"@{parent}", [key]).get(key) is None:
-            return set()
-        changes = backend.diff_items(key, Side(spec=f"@{parent}"), Side(spec=f"@{commit.id}"), None)
-        sides.append({change.item for change in changes})
-    return sides[0] - sides[0].intersection(*sides[1:])
+def _parents(backend: Backend, commit: Commit, key: Key) -> list[tuple[str, Entry | None]]:
+    """Each parent with what it holds under the key; the first one always, the others where they hold something."""
+    specs = [f"@{parent}" for parent in commit.parents]
+    found = [(spec, backend.get(spec, [key]).get(key)) for spec in specs]
+    return found[:1] + [pair for pair in found[1:] if pair[1] is not None]
+
+
+def _changes(
+    backend: Backend, key: Key, commit: Commit, parent: str | None, wanted: _Pending
+) -> dict[str, ItemChangeKind]:
+    """Which items differ from a parent, and how."""
+    only = None if wanted.all_but else sorted(wanted.names)
+    found: Iterator[ItemChange] = backend.diff_items(key, Side(spec=parent), Side(spec=f"@{commit.id}"), only)
+    return {change.item: change.kind for change in found if change.aspect in _ITEMS}
+
+
+def _holder(backend: Backend, spec: str, key: Key, entry: Entry) -> Commit:
+    """The newest commit reachable from a point that put this very snapshot under the key."""
+    for commit, change in backend.history(spec, key):
+        if change.after is not None and change.after.snapshot == entry.snapshot:
+            return commit
+    return backend.resolve(spec)

@@ -269,3 +269,33 @@ class TestInACatalog:
         catalog.commit_many([Proposal("main", (move,))], atomic=True)
         heads = (tmp_path / "raw" / "_plait" / "heads").glob("*-*[!k]")
         assert [json.loads(head.read_text())["version"] for head in heads] == [after.version]
+
+    @pytest.mark.parametrize("later", ["main", "dev"])
+    @pytest.mark.parametrize("choice", [Choice.OURS, Choice.THEIRS])
+    def test_blame_after_a_resolved_conflict_names_who_wrote_what_is_there(
+        self, catalog: Catalog, later: str, choice: Choice
+    ) -> None:
+        for branch in sorted(("main", "dev"), key=lambda branch: branch == later):
+            with catalog.transaction(branch, message=f"by {branch}") as tx:
+                cast(AssetFileSystem, tx.open("raw.landing")).pipe({"bin": b"\0" + branch.encode(), branch: b"1"})
+        with pytest.raises(CommitConflict) as caught:
+            catalog.merge("dev")
+        waiting = catalog.working_set(caught.value.details["tx"])
+        waiting.resolve_all(choice)
+        waiting.commit()
+        blamed = {one.item: one.commit.message for one in catalog.blame("raw.landing")}
+        assert blamed["bin"] == ("by main" if choice is Choice.OURS else "by dev")
+        assert (blamed["main"], blamed["dev"]) == ("by main", "by dev")
+        assert blamed["t.txt"].startswith("write ")
+        alone = list(catalog.blame("raw.landing", items=["bin"]))
+        assert [(one.item, one.commit.message) for one in alone] == [("bin", blamed["bin"])]
+
+    def test_blame_of_what_a_merge_joined_is_the_merge_and_of_a_revert_the_revert(self, catalog: Catalog) -> None:
+        self.write(catalog, "dev", {"t.txt": b"0\n1\n2\n"})
+        self.write(catalog, "main", {"t.txt": b"1\n2\n3\n"})
+        merged = catalog.merge("dev")
+        assert {one.item: one.commit for one in catalog.blame("raw.landing")}["t.txt"] == merged
+        reverted = catalog.revert("main")
+        blamed = {one.item: one.commit for one in catalog.blame("raw.landing")}
+        assert blamed["t.txt"] == reverted
+        assert blamed["bin"].message.startswith("write ")
