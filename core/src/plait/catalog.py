@@ -143,7 +143,7 @@ class Catalog:
         if touched & bound:
             raise Unsupported(
                 f"{name!r} is published to the native heads of {', '.join(sorted(touched & bound))}",
-                remedy=f"use 'plait restore --at {to}': it makes a new commit that they can follow",
+                remedy=f"use 'plait restore --from {to}': it makes a new commit that they can follow",
             )
         return self._set_ref(name, ref.kind, ref.head, commit.id, None)
 

@@ -57,5 +57,8 @@ def plait_on_event(event: Event, catalog: Catalog) -> None:
 
 @hookspec
 def plait_register_commands() -> Sequence[click.Command]:
-    """Commands and groups for `plait`."""
+    """Commands and groups for `plait`. A group that is there already (`import`) gains the given one's commands.
+
+    Each gets `click`'s context object: `.catalog`, `.branch`, and `.emit(value, text)`, which prints JSON or text.
+    """
     raise NotImplementedError

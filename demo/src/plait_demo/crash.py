@@ -16,7 +16,7 @@ import plait
 import pyarrow as pa
 from fsspec import AbstractFileSystem
 from plait.catalog import Catalog
-from plait.errors import InvalidArgument
+from plait.errors import Corrupt, InvalidArgument
 from plait.failpoint import arm_from_environment
 from pyiceberg.catalog import Catalog as IcebergCatalog
 from pyiceberg.table import Table
@@ -81,7 +81,9 @@ def crash_at(step: str) -> None:
             for sentence in catalog.recover():
                 click.echo(f"   recovery {sentence}")
             rows, objects = seen(catalog)
-            assert rows == objects, f"torn: {rows} rows and {objects} objects"
+            if rows != objects:
+                raise Corrupt(f"torn: {rows} rows and {objects} objects after dying at {step}")
             outcome = "both stores have it" if rows else "neither store has it"
             click.echo(f"   {outcome}: {rows} rows in the table, {objects} objects")
-            assert not list(catalog.verify(plait.Depth.BYTES)), "verify finds nothing wrong"
+            if problems := list(catalog.verify(plait.Depth.BYTES)):
+                raise Corrupt(f"{len(problems)} problems after dying at {step}: {problems[0].what}")

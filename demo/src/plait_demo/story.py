@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,8 +64,10 @@ def count(catalog: Catalog, spec: str = "main") -> int:
 def tell(folder: Path, data: Path | None, *, force: bool = False) -> None:
     """Run the story in a folder, and leave it there. Raises: AlreadyExists for a folder that is somebody's."""
     if folder.exists():
-        if not force or not (folder / _MARK).exists():
-            raise AlreadyExists(f"{folder} exists already", remedy="choose another --folder, or --force an old demo")
+        is_demo = (folder / _MARK).exists()
+        if not is_demo or not force:
+            remedy = "run again with --force to start anew" if is_demo else "choose another --folder"
+            raise AlreadyExists(f"{folder} exists already", remedy=remedy)
         shutil.rmtree(folder)
     flights, others = read(data or fetch())
     folder.mkdir(parents=True)
@@ -75,7 +79,7 @@ def tell(folder: Path, data: Path | None, *, force: bool = False) -> None:
         _conflict(catalog)
         _undo(catalog)
         _look(catalog)
-        _page(catalog, folder)
+    _page(folder)
     with step("kill -9 in the middle of a commit: both stores or neither"):
         crash_at("sequencer.rows_written")
         crash_at("sequencer.after_commit")
@@ -186,17 +190,10 @@ def _look(catalog: Catalog) -> None:
         assert problems == []
 
 
-def _page(catalog: Catalog, folder: Path) -> None:
-    from plait.cli.graph import graph_lines
-    from plait.cli.graph_page import graph_page
-
-    with step("The history"):
-        found = {commit.id: commit for ref in catalog.refs() for commit in catalog.log(f"@{ref.head}")}
-        commits = sorted(found.values(), key=lambda commit: -commit.seq)
-        names: dict[str, list[str]] = {}
-        for ref in catalog.refs():
-            names.setdefault(ref.head, []).append(ref.name)
-        for lane, commit in zip(graph_lines(commits), commits, strict=True):
-            label = f" ({', '.join(names[commit.id])})" if commit.id in names else ""
-            say(f"{lane}{commit.id[:12]}{label} {commit.message}")
-        (folder / "history.html").write_text(graph_page(commits, names), encoding="utf-8")
+def _page(folder: Path) -> None:
+    with step("The history, as the command line draws it"):
+        for arguments in (("--graph", "--oneline"), ("--html", "history.html")):
+            command = [sys.executable, "-m", "plait.cli", "log", "--all", *arguments]
+            ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=True)
+            for line in ended.stdout.splitlines():
+                say(line)

@@ -2,117 +2,154 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from plait.cli import history, items, refs, stores, working_sets
-from plait.cli.session import Session, pass_session, where_now
-from plait.errors import BY_CODE, PlaitError
+from plait.cli import history, items, merging, refs, stores, working_sets
+from plait.cli.plugin_commands import PluginGroup
+from plait.cli.session import Session, json_option, pass_session
+from plait.cli.where import where_now
+from plait.errors import BY_CODE, InvalidArgument, PlaitError
 
 _EXIT_CODES = "\n".join(
     f"  {kind.exit_code:>2}  {code.lower().replace('_', ' ')}"
     for code, kind in sorted(BY_CODE.items(), key=lambda pair: pair[1].exit_code)
 )
+_STOPPED, _READER_GONE = 130, 141  # As shells tell of SIGINT and SIGPIPE.
 
 
 @click.group(
+    cls=PluginGroup,
     invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "PLAIT"},
-    epilog=f"\b\nExit codes:\n   0  done\n{_EXIT_CODES}",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=f"\b\nExit codes:\n   0  done\n{_EXIT_CODES}\n 130  stopped\n 141  nobody reads the output any more",
 )
 @click.option(
-    "--catalog", metavar="WHERE", help="A folder, or plait://host:port/repository. Default: the nearest .plait/"
+    "--catalog",
+    metavar="WHERE",
+    help="A folder, or plait://host:port/repository. Default: PLAIT_CATALOG, then the nearest .plait/",
 )
-@click.option("--no-color", is_flag=True, help="Never colour the output.")
+@click.option("--no-color", is_flag=True, help="Never colour the output; as NO_COLOR does.")
 @click.version_option(package_name="plait")
+@json_option
 @click.pass_context
 def main_group(context: click.Context, catalog: str | None, no_color: bool) -> None:
     """One history for data that lives in many stores."""
     session = context.ensure_object(Session)
     session.where = catalog
-    session.no_color = no_color
+    session.no_color = no_color or bool(os.environ.get("NO_COLOR"))
+    if session.no_color:
+        context.color = False
     if context.invoked_subcommand is None:
         where_now(session)
 
 
-for _command in (*history.COMMANDS, *items.COMMANDS, *refs.COMMANDS, *stores.COMMANDS, *working_sets.COMMANDS):
+for _command in (
+    *history.COMMANDS,
+    *items.COMMANDS,
+    *merging.COMMANDS,
+    *refs.COMMANDS,
+    *stores.COMMANDS,
+    *working_sets.COMMANDS,
+):
     main_group.add_command(_command)
 
 
 @main_group.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@json_option
 @pass_session
 def completion(session: Session, shell: str) -> None:
     """Print what makes SHELL complete plait's commands: eval "$(plait completion bash)"."""
-    click.echo(
-        f'eval "$(_PLAIT_COMPLETE={shell}_source plait)"'
-        if shell != "fish"
-        else "_PLAIT_COMPLETE=fish_source plait | source"
-    )
+    script = f'eval "$(_PLAIT_COMPLETE={shell}_source plait)"'
+    if shell == "fish":
+        script = "_PLAIT_COMPLETE=fish_source plait | source"
+    session.emit({"shell": shell, "script": script}, script)
 
 
 def main() -> None:
-    """Run the command of `sys.argv`. Exits with the error's documented code; no traceback reaches the user."""
+    """Run the command of `sys.argv`, and exit with its code."""
+    sys.exit(run())
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line (None: that of the process); its documented exit code. No error passes but SystemExit."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
     session = Session()
-    _add_plugin_commands()
+    # An error that click finds before it reaches --json is JSON too.
+    session.as_json = "--json" in (words[: words.index("--")] if "--" in words else words)
     try:
-        main_group.main(standalone_mode=False, obj=session)
+        return _run(session, words)
+    finally:
+        try:
+            session.close()
+        except Exception as error:
+            _unexpected(session, error)
+
+
+def _run(session: Session, words: list[str]) -> int:
+    try:
+        code = main_group.main(words, prog_name="plait", standalone_mode=False, obj=session)
+        sys.stdout.flush()
     except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
-    except click.Abort:
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
-        sys.exit(130)
+        return _STOPPED
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        return _misused(session, error)
     except PlaitError as error:
         session.print_error(error)
-        sys.exit(error.exit_code)
+        return error.exit_code
+    except SystemExit:
+        # Click's own way out of a completion, and of a pipe that nobody reads any more.
+        if "_PLAIT_COMPLETE" in os.environ:
+            raise
+        return _READER_GONE
     except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Or Python complains when it flushes at exit.
+        return _READER_GONE
     except Exception as error:
-        sys.exit(_unexpected(error))
-    finally:
-        session.close()
+        return _unexpected(session, error)
+    return code if isinstance(code, int) else 0
 
 
-def _unexpected(error: Exception) -> int:
+def _misused(session: Session, error: click.ClickException) -> int:
+    """What click refuses: an unknown option, a missing argument, a file that is not there."""
+    if session.as_json:
+        session.print_error(InvalidArgument(error.format_message(), remedy="see --help"))
+    else:
+        error.show()
+    return error.exit_code
+
+
+def _unexpected(session: Session, error: Exception) -> int:
     """One line for the user; the traceback goes into a file that the line names."""
     error_id = uuid.uuid4().hex[:12]
-    folder = Path(".plait") if Path(".plait").is_dir() else Path.home() / ".cache" / "plait"
+    folder = Path.home() / ".cache" / "plait"
+    if session.where is not None and "://" not in session.where:
+        where = Path(session.where)
+        inside = where if where.name == ".plait" else where / ".plait"
+        folder = inside if inside.is_dir() else folder
     report = folder / "errors" / f"{error_id}.txt"
+    told = PlaitError(f"plait failed unexpectedly ({type(error).__name__}), error {error_id}")
+    told.details["error_id"] = error_id
     try:
         report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text("".join(traceback.format_exception(error)))
-        kept = f" · please report it with {report}"
+        report.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
     except OSError:
-        kept = ""
-    click.echo(f"plait failed unexpectedly ({type(error).__name__}: {error}){kept}", err=True)
-    return 1
-
-
-def _add_plugin_commands() -> None:
-    """Commands of plugins, loaded only when the word is none of plait's own."""
-    words = [word for word in sys.argv[1:] if not word.startswith("-")]
-    if words and words[0] in main_group.commands:
-        return
-    if not words:
-        return  # Loading plugins takes a second: plait's own help does not wait for them.
-    from plait.plugins import Plugins
-
-    try:
-        gathered: list[list[click.Command]] = Plugins().manager.hook.plait_register_commands()
-    except PlaitError as error:
-        click.echo(f"plugins are not loaded: {error}", err=True)
-        return
-    for commands in gathered:
-        for command in commands:
-            main_group.add_command(command)
+        told.message += f": {str(error).partition(chr(10))[0]}"
+    else:
+        told.remedy = f"please report it, with {report}"
+        told.details["report"] = str(report)
+    session.print_error(told)
+    return told.exit_code
 
 
 if __name__ == "__main__":

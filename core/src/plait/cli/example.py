@@ -5,23 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plait.errors import InvalidArgument, Unsupported
+from plait.errors import Unsupported
 
 if TYPE_CHECKING:
     from plait.catalog import Catalog
 
 
-def make_example(catalog: Catalog, folder: Path) -> str:
+def make_example(catalog: Catalog, folder: Path) -> list[str]:
     """Fill a new catalog; what to try next. Raises: Unsupported when no adapter is installed."""
-    stores = []
+    from plait.plugins import Plugins
+
+    installed, stores = Plugins().kinds, []
     for name, kind, option in (("lake", "iceberg", "warehouse"), ("raw", "files", "path")):
-        try:
+        if kind in installed:
             catalog.add_store(name, kind, {option: str(folder / name)})
-        except InvalidArgument:
-            continue
-        stores.append(name)
+            stores.append(name)
     if not stores:
-        raise Unsupported("no adapter is installed to fill an example", remedy="pip install plait-iceberg plait-s3")
+        raise Unsupported("no adapter is installed to fill an example", remedy="pip install plait-iceberg plait-files")
     with catalog.transaction(message="Three orders") as tx:
         _write(tx, stores, [(1, "tea", 4), (2, "salt", 1), (3, "rice", 7)], create=True)
     catalog.create_branch("more-orders")
@@ -29,7 +29,12 @@ def make_example(catalog: Catalog, folder: Path) -> str:
         _write(tx, stores, [(4, "oil", 9), (5, "honey", 6)], create=False)
     with catalog.transaction(message="A late order") as tx:
         _write(tx, stores, [(6, "pepper", 3)], create=False)
-    return "→ plait log --graph --all   → plait ls   → plait diff main more-orders --items   → plait merge more-orders"
+    return [
+        "plait log --graph --all",
+        "plait ls",
+        "plait diff main more-orders --items",
+        "plait merge more-orders",
+    ]
 
 
 def _write(tx: Any, stores: list[str], orders: list[tuple[int, str, int]], *, create: bool) -> None:

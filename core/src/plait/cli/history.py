@@ -3,48 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from plait.cli.graph import graph_lines
+from plait.cli.printing import change_row, commit_row, printable, short, subject
 from plait.cli.session import Session, json_option, pairs, pass_session
 from plait.errors import Corrupt, InvalidArgument
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
-def commit_row(commit: Any) -> dict[str, Any]:
-    """A commit as JSON."""
-    from plait.refspec import format_time
-
-    return {
-        "id": commit.id,
-        "parents": list(commit.parents),
-        "author": commit.author,
-        "principal": commit.session.principal,
-        "message": commit.message,
-        "at": format_time(commit.committed_at_us),
-        "properties": {**commit.session.properties, **commit.properties},
-        "seq": commit.seq,
-    }
-
-
-def short(version: str) -> str:
-    """A native version as people tell it from another: its last part, cut."""
-    name = version.rstrip("/").rpartition("/")[2]
-    return name if len(name) <= 24 else name[:23] + "…"
-
-
-def change_row(change: Any, *, whole: bool = True) -> dict[str, Any]:
-    """A change of a key; `whole` versions, or short ones to look at."""
-    from plait.refspec import format_key
-
-    def side(entry: Any) -> Any:
-        if entry is None:
-            return None
-        return entry.snapshot.version if whole else short(entry.snapshot.version)
-
-    kind = "added" if change.before is None else "removed" if change.after is None else "changed"
-    return {"key": format_key(change.key), "change": kind, "before": side(change.before), "after": side(change.after)}
+    from plait.graph import LogFilter
+    from plait.types import Commit, ItemChange, Key, Ref
 
 
 @click.command("ls")
@@ -66,9 +37,7 @@ def ls(session: Session, prefix: str, spec: str | None) -> None:
         }
         for entry in point.entries(prefix)
     ]
-    session.table(
-        rows, ("key", "kind", "version"), "nothing there yet · add a store with 'plait store add', then 'plait begin'"
-    )
+    session.table(rows, ("key", "kind", "version"), "nothing is there\n→ plait store list   → plait begin")
 
 
 @click.command("log")
@@ -105,11 +74,9 @@ def log(
     first_parent: bool,
     everything: bool,
 ) -> None:
-    """Show the commits that lead to SPEC, newest first."""
-    from itertools import islice
-
+    """Show the commits that lead to SPEC, newest first. The picture and the page take every branch without a SPEC."""
     from plait.graph import LogFilter
-    from plait.refspec import format_time, parse_key, parse_time_us
+    from plait.refspec import parse_key, parse_time_us
 
     wanted = LogFilter(
         author=author,
@@ -120,36 +87,78 @@ def log(
         properties=pairs(properties, "--property"),
         first_parent=first_parent,
     )
-    catalog = session.catalog
-    starts = [f"@{ref.head}" for ref in catalog.refs()] if everything else [spec or session.branch]
-    found = {commit.id: commit for start in starts for commit in islice(catalog.log(start, wanted), limit)}
-    commits = sorted(found.values(), key=lambda commit: -commit.seq)[:limit]
-    names: dict[str, list[str]] = {}
-    for ref in catalog.refs():
-        names.setdefault(ref.head, []).append(ref.name)
+    everything = everything or (spec is None and (html is not None or svg is not None))
+    starts = [f"@{ref.head}" for ref in session.catalog.refs()] if everything else [spec or session.branch]
+    commits = _commits(session, starts, wanted, limit)
     if html is not None or svg is not None:
-        from plait.cli.graph_page import graph_page, graph_svg
-
-        for path, draw in ((html, graph_page), (svg, graph_svg)):
-            if path is not None:
-                path.write_text(draw(commits, names), encoding="utf-8")
-        session.emit(
-            {"commits": len(commits), "html": html, "svg": svg}, f"wrote {html or svg} with {len(commits)} commits"
-        )
+        _draw(session, commits, html=html, svg=svg)
         return
+    names = _names(session.catalog.refs())
     if session.as_json:
         session.emit([{**commit_row(commit), "refs": names.get(commit.id, [])} for commit in commits])
-        return
-    lanes = graph_lines(commits) if graph else [""] * len(commits)
+    elif not commits:
+        session.emit(None, "no commit fits")
+    else:
+        _print_log(commits, names, graph=graph, oneline=oneline)
+
+
+def _commits(session: Session, starts: Sequence[str], wanted: LogFilter, limit: int | None) -> list[Commit]:
+    """The commits that any of the points reaches, newest first."""
+    from itertools import islice
+
+    found = {commit.id: commit for start in starts for commit in islice(session.catalog.log(start, wanted), limit)}
+    return sorted(found.values(), key=lambda commit: -commit.seq)[:limit]
+
+
+def _names(refs: Sequence[Ref]) -> dict[str, list[str]]:
+    """The names of refs, by the commit that they stand on."""
+    names: dict[str, list[str]] = {}
+    for ref in refs:
+        names.setdefault(ref.head, []).append(ref.name)
+    return names
+
+
+def _draw(session: Session, commits: Sequence[Commit], *, html: Path | None, svg: Path | None) -> None:
+    """Write the graph as a page, as a picture, or as both."""
+    from itertools import islice
+
+    from plait.cli.graph_page import KEYS_SHOWN_MAX, graph_page, graph_svg
+    from plait.refspec import format_key
+
+    keys = {}
+    for done, commit in enumerate(commits):
+        session.progress("commits", done, len(commits))
+        if commit.parents:
+            changes = session.catalog.diff(f"@{commit.parents[0]}", f"@{commit.id}")
+            keys[commit.id] = [format_key(change.key) for change in islice(changes, KEYS_SHOWN_MAX + 1)]
+    refs = session.catalog.refs()
+    for path, draw in ((html, graph_page), (svg, graph_svg)):
+        if path is not None:
+            path.write_text(draw(commits, refs, keys), encoding="utf-8")
+    written = {name: str(path) for name, path in (("html", html), ("svg", svg)) if path is not None}
+    session.emit(
+        {"commits": len(commits), **written}, f"wrote {' and '.join(written.values())} with {len(commits)} commits"
+    )
+
+
+def _print_log(commits: Sequence[Commit], names: dict[str, list[str]], *, graph: bool, oneline: bool) -> None:
+    from itertools import chain, repeat
+
+    from plait.cli.graph import graph_lines
+    from plait.refspec import format_time
+
+    lanes = graph_lines(commits) if graph else [[""]] * len(commits)
     for lane, commit in zip(lanes, commits, strict=True):
         label = f" ({', '.join(names[commit.id])})" if commit.id in names else ""
-        head, *rest = commit.message.splitlines() or [""]
         lead = click.style(commit.id[:12], fg="yellow") + click.style(label, fg="green")
-        click.echo(f"{lane}{lead} {head}")
+        lines = [f"{lead} {subject(commit.message)}"]
         if not oneline:
-            click.echo(f"{' ' * len(lane)}  {commit.author} · {format_time(commit.committed_at_us)}")
-            for line in rest:
-                click.echo(f"{' ' * len(lane)}  {line}")
+            lines.append(f"  {printable(commit.author)} · {format_time(commit.committed_at_us)}")
+            lines += [f"  {printable(line)}" for line in commit.message.splitlines()[1:]]
+        # A joint is drawn even where a commit has one line only; the last prefix stands before all lines that are left.
+        lines += [""] * (len(lane) - 1 - len(lines))
+        for prefix, line in zip(chain(lane, repeat(lane[-1])), lines, strict=False):
+            click.echo(f"{prefix} {line}".rstrip() if graph else line)
 
 
 @click.command("show")
@@ -158,6 +167,8 @@ def log(
 @pass_session
 def show(session: Session, spec: str | None) -> None:
     """Show one commit and what it changed."""
+    from plait.refspec import format_time
+
     catalog = session.catalog
     commit = catalog.resolve(spec or session.branch)
     changes = list(catalog.diff(f"@{commit.parents[0]}", f"@{commit.id}")) if commit.parents else []
@@ -165,72 +176,77 @@ def show(session: Session, spec: str | None) -> None:
     if session.as_json:
         session.emit({**commit_row(commit), "changes": rows})
         return
-    described = commit_row(commit)
-    for name in ("id", "parents", "author", "principal", "at", "message", "properties"):
-        click.echo(f"{name:<10} {described[name] if name != 'parents' else ' '.join(described[name])}")
+    click.echo(click.style(f"commit {commit.id}", fg="yellow"))
+    facts = [("parent", parent) for parent in commit.parents]
+    facts += [("author", commit.author), ("at", format_time(commit.committed_at_us))]
+    facts += sorted({**commit.session.properties, **commit.properties}.items())
+    for name, fact in facts:
+        click.echo(f"{printable(name):<8} {printable(fact)}")
+    click.echo("".join(f"\n    {printable(line)}" for line in commit.message.splitlines()) + "\n")
     session.table(rows, ("change", "key", "before", "after"), "it changed nothing")
 
 
 @click.command("diff")
 @click.argument("arguments", nargs=-1, metavar="[BEFORE [AFTER]] [KEY]")
-@click.option("--items", is_flag=True, help="Rows, objects and schema parts, not only keys.")
+@click.option(
+    "--items", is_flag=True, help="Rows, objects and schema parts, not only keys. (Always, of a working set.)"
+)
 @click.option("--limit", type=int, default=1000, show_default=True, help="At most so many items.")
 @json_option
 @pass_session
 def diff(session: Session, arguments: tuple[str, ...], items: bool, limit: int) -> None:
     """Show what differs: the working set against its base, or BEFORE against AFTER (default: the branch).
 
-    A KEY is an argument that holds a dot.
+    A KEY is what begins with a store's name, unless a branch or tag is named just so.
     """
     catalog = session.catalog
-    points = [argument for argument in arguments if not _is_key(session, argument)]
-    keys = [argument for argument in arguments if argument not in points]
+    names = {ref.name for ref in catalog.refs()}
+    stores = {store.name for store in catalog.stores()}
+    keys = [word for word in arguments if word not in names and _first_part(word) in stores]
+    points = [word for word in arguments if word not in keys]
     if len(points) > 2 or len(keys) > 1:
         raise InvalidArgument("give at most two points and one key", remedy="plait diff main~1 main lake.sales.orders")
     if not points:
-        _diff_working_set(session, keys, items, limit)
+        _diff_working_set(session, keys, limit)
         return
     before, after = points[0], points[1] if len(points) == 2 else session.branch
-    changes = list(catalog.diff(before, after, prefix=keys[0] if keys else ()))
-    rows = [change_row(change, whole=session.as_json) for change in changes]
-    if items:
-        rows = [
-            row
-            for change in changes
-            for row in _item_rows(
-                catalog.diff_items(change.key, before, after), change.key, limit, whole=session.as_json
-            )
-        ]
-    session.table(
-        rows[:limit] if items else rows,
-        _ITEM_COLUMNS if items else ("change", "key", "before", "after"),
-        "no difference",
+    changes = catalog.diff(before, after, prefix=keys[0] if keys else ())
+    if not items:
+        rows = [change_row(change, whole=session.as_json) for change in changes]
+        session.table(rows, ("change", "key", "before", "after"), "no difference")
+        return
+    found = (
+        row
+        for change in changes
+        for row in _item_rows(catalog.diff_items(change.key, before, after), change.key, whole=session.as_json)
     )
+    _print_items(session, found, limit, "no difference")
 
 
 _ITEM_COLUMNS = ("change", "item", "before", "after")
 
 
-def _is_key(session: Session, argument: str) -> bool:
-    store = argument.partition(".")[0].strip('"')
-    return any(known.name == store for known in session.catalog.stores())
+def _first_part(word: str) -> str:
+    """The store of what may be a key."""
+    from plait.refspec import parse_key
+
+    try:
+        return parse_key(word)[0]
+    except InvalidArgument:
+        return ""
 
 
-def _item_rows(changes: Any, key: Any, limit: int, *, whole: bool) -> list[dict[str, Any]]:
-    from itertools import islice
-
+def _item_rows(changes: Iterable[ItemChange], key: Key, *, whole: bool) -> Iterable[dict[str, Any]]:
     from plait.refspec import format_path
 
-    return [
-        {
+    for change in changes:
+        yield {
             "change": change.kind.value,
             "item": format_path(key, change.item),
             "aspect": change.aspect,
             "before": change.before if whole else _summary(change.before, change.aspect),
             "after": change.after if whole else _summary(change.after, change.aspect),
         }
-        for change in islice(changes, limit)
-    ]
 
 
 def _summary(value: Any, aspect: str) -> Any:
@@ -238,17 +254,28 @@ def _summary(value: Any, aspect: str) -> Any:
     return value.get("operation") if aspect == "snapshot" and isinstance(value, dict) else value
 
 
-def _diff_working_set(session: Session, keys: list[str], items: bool, limit: int) -> None:
+def _diff_working_set(session: Session, keys: list[str], limit: int) -> None:
     from plait.refspec import parse_key
 
     tx = session.working_set()
-    wanted = [parse_key(key) for key in keys]
-    rows = []
-    for participant in tx.participants():
-        if wanted and participant.key[: len(wanted[0])] != wanted[0]:
-            continue
-        rows += _item_rows(tx.diff_items(participant.key), participant.key, limit, whole=session.as_json)
-    session.table(rows, _ITEM_COLUMNS, "the working set changes nothing yet")
+    prefix = parse_key(keys[0]) if keys else ()
+    found = (
+        row
+        for participant in tx.participants()
+        if participant.key[: len(prefix)] == prefix
+        for row in _item_rows(tx.diff_items(participant.key), participant.key, whole=session.as_json)
+    )
+    _print_items(session, found, limit, "the working set changes nothing yet")
+
+
+def _print_items(session: Session, found: Iterable[dict[str, Any]], limit: int, empty: str) -> None:
+    """Up to `limit` rows, and whether there are more: the rest is not even looked for."""
+    from itertools import islice
+
+    rows = list(islice(found, limit + 1))
+    session.table(rows[:limit], _ITEM_COLUMNS, empty)
+    if len(rows) > limit:
+        click.echo(f"… only the first {limit}; see --limit", err=True)
 
 
 @click.command("blame")
@@ -268,7 +295,7 @@ def blame(session: Session, path: str, spec: str | None, limit: int) -> None:
     rows = [
         {
             "item": one.item,
-            "commit": one.commit.id[:12],
+            "commit": one.commit.id if session.as_json else one.commit.id[:12],
             "author": one.commit.author,
             "at": format_time(one.commit.committed_at_us),
             "message": one.commit.message,
@@ -291,8 +318,8 @@ def reflog(session: Session, name: str | None) -> None:
         {
             "seq": move.seq,
             "at": format_time(move.moved_at_us),
-            "before": move.before and move.before[:12],
-            "after": move.after and move.after[:12],
+            "before": move.before if session.as_json else move.before and move.before[:12],
+            "after": move.after if session.as_json else move.after and move.after[:12],
         }
         for move in session.catalog.reflog(name or session.branch)
     ]

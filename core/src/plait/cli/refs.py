@@ -13,14 +13,21 @@ def _list(session: Session, kind: RefKind) -> None:
     rows = [
         {
             "name": ref.name,
-            "head": ref.head[:12],
-            "protected": "protected" if ref.protected else "",
-            "current": "*" if ref.name == session.branch else "",
+            "head": ref.head if session.as_json else ref.head[:12],
+            "protected": ref.protected if session.as_json else "protected" if ref.protected else "",
+            "current": ref.name == session.branch if session.as_json else "*" if ref.name == session.branch else "",
         }
         for ref in session.catalog.refs(kind)
     ]
     columns = ("current", "name", "head", "protected") if kind is RefKind.BRANCH else ("name", "head")
     session.table(rows, columns, f"no {kind.value} yet")
+
+
+def _check_kind(session: Session, name: str, kind: RefKind) -> None:
+    """Raises: InvalidArgument, NotFound."""
+    found = session.catalog.ref(name).kind
+    if found is not kind:
+        raise InvalidArgument(f"{name!r} is a {found.value}, not a {kind.value}", remedy=f"see 'plait {found.value}'")
 
 
 @click.command("branch")
@@ -50,7 +57,11 @@ def branch(
     if sum((delete, undelete, protect is not None, reset is not None)) > 1:
         raise InvalidArgument("choose one of --delete, --undelete, --protect, --unprotect and --reset")
     if delete:
+        _check_kind(session, name, RefKind.BRANCH)
         ref, done = catalog.delete_ref(name), f"deleted {name}\n→ plait branch {name} --undelete brings it back"
+        if name == session.branch:
+            session.current.remember(branch=None)
+            done += f"\non {session.branch}"
     elif undelete:
         ref, done = catalog.undelete(name), f"{name} is back"
     elif protect is not None:
@@ -76,7 +87,11 @@ def tag(session: Session, name: str | None, spec: str | None, delete: bool) -> N
     if name is None:
         _list(session, RefKind.TAG)
         return
-    ref = session.catalog.delete_ref(name) if delete else session.catalog.create_tag(name, spec or session.branch)
+    if delete:
+        _check_kind(session, name, RefKind.TAG)
+        ref = session.catalog.delete_ref(name)
+    else:
+        ref = session.catalog.create_tag(name, spec or session.branch)
     session.emit({"name": ref.name, "head": ref.head}, f"{'deleted' if delete else 'tag'} {name} at {ref.head[:12]}")
 
 
@@ -92,8 +107,10 @@ def switch(session: Session, name: str, create: bool) -> None:
     ref = session.catalog.ref(name)
     if ref.kind is not RefKind.BRANCH:
         raise InvalidArgument(f"{name!r} is a tag", remedy=f"read it with --at {name}")
-    session.set_current(branch=name)
-    session.emit({"branch": name, "head": ref.head}, f"on {name}")
+    session.current.remember(branch=name)
+    tx = session.current_tx()
+    left = f"\nthe working set {tx.tx.name or tx.id} is still on {tx.tx.ref}" if tx and tx.tx.ref != name else ""
+    session.emit({"branch": name, "head": ref.head}, f"on {name}{left}")
 
 
 COMMANDS = (branch, tag, switch)

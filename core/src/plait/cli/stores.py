@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from plait.cli.example import make_example
+from plait.cli.plugin_commands import OpenGroup
 from plait.cli.session import Session, json_option, pairs, pass_session
 from plait.cli.working_sets import committed
 from plait.errors import Unsupported
@@ -24,23 +25,29 @@ def init(session: Session, folder: Path, example: bool) -> None:
     import plait
 
     with plait.init(folder) as catalog:
-        told = make_example(catalog, folder.resolve()) if example else ""
-    session.emit(
-        {"catalog": str(folder.resolve())},
-        f"made a catalog in {folder.resolve()}\n"
-        + (told or "→ plait store add lake --kind iceberg --option warehouse=$PWD/warehouse"),
-    )
+        steps = make_example(catalog, folder.resolve()) if example else [_FIRST_STORE]
+        stores = [one.name for one in catalog.stores()]
+    holding = f" with {' and '.join(stores)}" if stores else ""
+    lines = [f"made a catalog in {folder.resolve()}{holding}", *(f"→ {step}" for step in steps)]
+    session.emit({"catalog": str(folder.resolve()), "stores": stores, "next": steps}, "\n".join(lines))
 
 
-@click.command("serve")
+_FIRST_STORE = "plait store add lake --kind iceberg --option warehouse=$PWD/warehouse"
+
+
+@click.command("serve", context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @json_option
 @pass_session
 def serve(session: Session, arguments: tuple[str, ...]) -> None:
-    """Serve the catalog over gRPC; arguments after -- go to `python -m plait_server`."""
+    """Serve the catalog over gRPC: ARGUMENTS go to `python -m plait_server` as they are."""
     from importlib.util import find_spec
 
-    if find_spec("plait_server") is None or find_spec("plait_server.__main__") is None:
+    try:
+        installed = find_spec("plait_server.__main__") is not None
+    except (ModuleNotFoundError, ValueError):
+        installed = False
+    if not installed:
         raise Unsupported("the server is not installed", remedy="pip install plait-server")
     os.execv(sys.executable, [sys.executable, "-m", "plait_server", *arguments])
 
@@ -64,8 +71,9 @@ def store_add(session: Session, name: str, kind: str, options: tuple[str, ...], 
 
     given = pairs(options, "--option")
     missing = session.catalog.add_store(name, kind, given, mode=Mode(mode), bound_ref=bound_ref)
-    told = "\n".join(f"  it lacks: {sentence}" for sentence in missing)
-    session.emit({"store": name, "missing": missing}, f"store {name}\n{told}".rstrip())
+    told = "".join(f"\n  it lacks: {sentence}" for sentence in missing)
+    step = f"plait store check {name}" if missing else "plait begin"
+    session.emit({"store": name, "missing": missing}, f"store {name} of kind {kind}{told}\n→ {step}")
 
 
 @store.command("list")
@@ -79,7 +87,9 @@ def store_list(session: Session) -> None:
             "kind": one.kind,
             "mode": one.mode.value,
             "bound_ref": one.bound_ref,
-            "options": " ".join(f"{name}={value}" for name, value in sorted(one.options.items())),
+            "options": dict(one.options)
+            if session.as_json
+            else " ".join(f"{name}={value}" for name, value in sorted(one.options.items())),
         }
         for one in session.catalog.stores()
     ]
@@ -92,15 +102,17 @@ def store_list(session: Session) -> None:
 @pass_session
 def store_check(session: Session, names: tuple[str, ...]) -> None:
     """Say what stores lack, which of their own rules are dangerous, and where they diverged."""
+    from plait.refspec import format_key
+
     catalog = session.catalog
     rows = []
     for name in names or [one.name for one in catalog.stores() if one.mode.value != "pointer"]:
         missing, risks = catalog.check_store(name)
         rows += [{"store": name, "found": sentence, "remedy": ""} for sentence in missing]
         rows += [{"store": name, "found": f"{risk.affects}: {risk.rule}", "remedy": risk.remedy} for risk in risks]
-    for publication in catalog.publish():
+    for publication in catalog.publish(names or None):
         remedy = (
-            f"plait store adopt {'.'.join(publication.key)}"
+            f"plait store adopt {format_key(publication.key)}"
             if publication.state == "diverged"
             else "wait, or look at the store"
         )
@@ -116,7 +128,8 @@ def store_check(session: Session, names: tuple[str, ...]) -> None:
 @pass_session
 def store_adopt(session: Session, key: str) -> None:
     """Take over what somebody wrote to KEY past plait, merged with what was committed meanwhile."""
-    made = session.catalog.adopt(key)
+    with session.keeping_refused():
+        made = session.catalog.adopt(key)
     if made is None:
         session.emit(None, "nothing was new")
     else:
@@ -133,13 +146,23 @@ def store_remove(session: Session, name: str) -> None:
     session.emit({"removed": name}, f"removed {name}; its data stays where it is")
 
 
-@click.command("import")
+@click.group("import", cls=OpenGroup)
+def import_() -> None:
+    """Bring existing data into the history: named assets, or a whole catalog of a store's kind."""
+
+
+@click.group("export", cls=OpenGroup)
+def export() -> None:
+    """Hand data of a commit over to other catalogs, as the stores' plugins can."""
+
+
+@import_.command("assets")
 @click.argument("assets", nargs=-1, required=True, metavar="KEY=LOCATION…")
 @click.option("-m", "--message", default="")
 @click.option("--into", help="Default: the current branch.")
 @json_option
 @pass_session
-def import_(session: Session, assets: tuple[str, ...], message: str, into: str | None) -> None:
+def import_assets(session: Session, assets: tuple[str, ...], message: str, into: str | None) -> None:
     """Bring existing native assets into the history as one commit, in place, without a copy."""
     from plait.refspec import parse_key
 
@@ -187,11 +210,14 @@ def token_delete(session: Session, name: str) -> None:
 @json_option
 @pass_session
 def migrate(session: Session) -> None:
-    """Bring the catalog's database to this release's schema."""
+    """Bring the catalog's database to this release's schema. (There is only one so far.)"""
     from plait.persist import schema
 
-    _ = session.catalog
-    session.emit({"schema": schema.REVISION}, f"the catalog has schema {schema.REVISION}, as this plait writes it")
+    _ = session.catalog  # Opening it has checked that the database holds just this revision.
+    session.emit(
+        {"revision": schema.REVISION, "migrated": False},
+        f"up to date: the catalog has schema {schema.REVISION}, as this plait writes it",
+    )
 
 
-COMMANDS = (init, serve, store, import_, token, migrate)
+COMMANDS = (init, serve, store, import_, export, token, migrate)

@@ -1,0 +1,217 @@
+"""The three-way operations: merge, conflicts, resolve, cherry-pick, revert, restore."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from plait.cli.printing import CONFLICT_COLUMNS, change_row, conflict_row
+from plait.cli.session import NEXT_AFTER_CONFLICTS, Session, json_option, pass_session
+from plait.cli.working_sets import committed
+from plait.errors import CommitConflict, InvalidArgument, NotFound
+
+if TYPE_CHECKING:
+    from plait.types import Key
+    from plait.working_set import WorkingSet
+
+
+@click.command("merge")
+@click.argument("source")
+@click.option("--into", help="Default: the current branch.")
+@click.option("-m", "--message", default="")
+@click.option("--dry-run", is_flag=True, help="Say what would be merged and what conflicts; change nothing.")
+@click.option("--squash", is_flag=True, help="One parent: the branch does not become part of the history.")
+@click.option("--ours", multiple=True, metavar="KEY", help="Settle conflicts of KEY by our side.")
+@click.option("--theirs", multiple=True, metavar="KEY", help="Settle conflicts of KEY by their side.")
+@click.option("--drop", multiple=True, metavar="KEY", help="Leave KEY as we have it.")
+@click.option(
+    "--strategy", type=click.Choice(["normal", "ours", "theirs"]), default="normal", help="Of all other keys."
+)
+@json_option
+@pass_session
+def merge(
+    session: Session,
+    source: str,
+    into: str | None,
+    message: str,
+    dry_run: bool,
+    squash: bool,
+    ours: tuple[str, ...],
+    theirs: tuple[str, ...],
+    drop: tuple[str, ...],
+    strategy: str,
+) -> None:
+    """Merge SOURCE into a branch, natively in every store, as one commit.
+
+    Conflicts are kept in a working set, which becomes the current one: settle them with resolve, then commit.
+    """
+    from plait.refspec import parse_key
+    from plait.types import Strategy
+
+    chosen = {
+        parse_key(key): each
+        for each, keys in ((Strategy.OURS, ours), (Strategy.THEIRS, theirs), (Strategy.DROP, drop))
+        for key in keys
+    }
+    branch, catalog = into or session.branch, session.catalog
+    if dry_run:
+        tx = catalog.begin_merge(source, branch, squash=squash, default=Strategy(strategy), strategies=chosen)
+        try:
+            _preview(session, tx, branch)
+        finally:
+            tx.discard()
+        return
+    with session.keeping_refused():
+        made = catalog.merge(
+            source, branch, message=message, squash=squash, default=Strategy(strategy), strategies=chosen
+        )
+    committed(session, made)
+
+
+def _preview(session: Session, tx: WorkingSet, branch: str) -> None:
+    """What a merge would do. Ends as the merge itself would: with the exit code of a conflict, where there is one."""
+    preview = tx.preview()
+    rows = [change_row(change, whole=session.as_json) for change in preview.changes]
+    conflicts = [conflict_row(conflict) for conflict in preview.conflicts]
+    if session.as_json:
+        session.emit({"changes": rows, "conflicts": conflicts})
+    else:
+        session.table(rows, ("change", "key", "before", "after"), "nothing would change")
+        if conflicts:
+            session.emit(None, f"\n{len(conflicts)} conflicts with {branch}; nothing was changed")
+            session.table(conflicts, CONFLICT_COLUMNS, "")
+    if conflicts:
+        raise click.exceptions.Exit(CommitConflict.exit_code)
+
+
+@click.command("conflicts")
+@click.argument("name", required=False)
+@click.option("--limit", type=int, default=100, show_default=True)
+@json_option
+@pass_session
+def conflicts(session: Session, name: str | None, limit: int) -> None:
+    """List every conflict of the working set: key, item, base, ours, theirs."""
+    rows = [
+        {**conflict_row(conflict), "settled": settled.choice.value if settled else None}
+        for conflict, settled in session.working_set(name).conflicts()
+    ]
+    if session.as_json:
+        session.emit(rows)
+        return
+    session.table(rows[:limit], (*CONFLICT_COLUMNS, "settled"), "no conflicts")
+    if len(rows) > limit:
+        session.emit(None, f"… and {len(rows) - limit} more; see --limit")
+    if any(row["settled"] is None for row in rows):
+        session.emit(None, NEXT_AFTER_CONFLICTS)
+    elif rows:
+        session.emit(None, "all are settled\n→ plait commit")
+
+
+@click.command("resolve")
+@click.argument("paths", nargs=-1)
+@click.option("--ours", "choice", flag_value="ours")
+@click.option("--theirs", "choice", flag_value="theirs")
+@click.option("--base", "choice", flag_value="base")
+@click.option("--value", help="The item itself, as JSON; null removes it.")
+@click.option("--all", "everything", is_flag=True, help="Every listed conflict.")
+@click.option("--in", "name", help="The working set; default: the current one.")
+@json_option
+@pass_session
+def resolve(
+    session: Session, paths: tuple[str, ...], choice: str | None, value: str | None, everything: bool, name: str | None
+) -> None:
+    """Settle conflicts by a side or by a value. (Or write to the key with its native client.)"""
+    from plait.refspec import parse_path
+    from plait.types import Choice
+
+    if (choice is None) == (value is None):
+        raise InvalidArgument("choose one of --ours, --theirs, --base and --value")
+    if bool(paths) == everything:
+        raise InvalidArgument("name the conflicts as KEY::ITEM, or give --all")
+    tx = session.working_set(name)
+    settled = 0
+    try:
+        content = None if value is None else json.loads(value)
+    except ValueError as error:
+        raise InvalidArgument(f"--value {value!r} is no JSON: {error}", remedy="quote it: --value '{…}'") from error
+    if everything:
+        if choice is None:
+            raise InvalidArgument("--all goes with --ours, --theirs or --base")
+        settled = tx.resolve_all(Choice(choice))
+    for path in paths:
+        key, item = parse_path(path)
+        if item is None and choice is not None:
+            found = tx.resolve_all(Choice(choice), key)
+            if not found:
+                raise NotFound(f"{path} has no conflict", remedy="see 'plait conflicts'")
+            settled += found
+            continue
+        tx.resolve(key, Choice(choice) if choice else Choice.VALUE, item=item, value=content)
+        settled += 1
+    left = sum(kept is None for _, kept in tx.conflicts())
+    step = "plait conflicts" if left else "plait commit"
+    session.emit({"settled": settled, "left": left}, f"{settled} settled, {left} left\n→ {step}")
+
+
+@click.command("cherry-pick")
+@click.argument("spec")
+@click.option("-m", "--message", default="")
+@click.option("--onto", help="Default: the current branch.")
+@json_option
+@pass_session
+def cherry_pick(session: Session, spec: str, message: str, onto: str | None) -> None:
+    """Apply what one commit changed to a branch."""
+    with session.keeping_refused():
+        made = session.catalog.cherry_pick(spec, onto or session.branch, message=message)
+    committed(session, made)
+
+
+@click.command("revert")
+@click.argument("spec")
+@click.argument("paths", nargs=-1, metavar="[KEY[::ITEM]]…")
+@click.option("-m", "--message", default="")
+@click.option("--on", "branch", help="Default: the current branch.")
+@json_option
+@pass_session
+def revert(session: Session, spec: str, paths: tuple[str, ...], message: str, branch: str | None) -> None:
+    """Undo what one commit changed: all of it, some keys, or some items."""
+    keys, items = _keys_and_items(paths)
+    with session.keeping_refused():
+        made = session.catalog.revert(spec, branch or session.branch, message=message, keys=keys, items=items)
+    committed(session, made)
+
+
+@click.command("restore")
+@click.argument("paths", nargs=-1, metavar="[KEY[::ITEM]]…")
+@click.option("--from", "spec", required=True, help="The point to take it from.")
+@click.option("-m", "--message", default="")
+@click.option("--on", "branch", help="Default: the current branch.")
+@json_option
+@pass_session
+def restore(session: Session, paths: tuple[str, ...], spec: str, message: str, branch: str | None) -> None:
+    """Bring everything, some keys, or some items to what they were at a point, as a new commit."""
+    keys, items = _keys_and_items(paths)
+    with session.keeping_refused():
+        made = session.catalog.restore(spec, branch or session.branch, keys=keys, items=items, message=message)
+    committed(session, made)
+
+
+def _keys_and_items(paths: tuple[str, ...]) -> tuple[list[Key], dict[Key, list[str]]]:
+    from plait.refspec import parse_path
+
+    keys: list[Key] = []
+    items: dict[Key, list[str]] = {}
+    for path in paths:
+        key, item = parse_path(path)
+        if item is None:
+            keys.append(key)
+        else:
+            items.setdefault(key, []).append(item)
+    if keys and items:
+        raise InvalidArgument("give whole keys or items, not both in one commit")
+    return keys, items
+
+
+COMMANDS = (merge, conflicts, resolve, cherry_pick, revert, restore)

@@ -1,0 +1,51 @@
+"""Commands of plugins. Loading plugins takes a second, so it waits until a word is none of plait's own."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import click
+
+
+class PluginGroup(click.Group):
+    """A group of commands that plugins add to through `plait_register_commands`."""
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        found = super().get_command(context, name)
+        if found is None:
+            root = context.find_root().command
+            assert isinstance(root, click.Group)
+            _add_to(root)
+            found = super().get_command(context, name)
+        return found
+
+
+class OpenGroup(PluginGroup):
+    """A group whose commands are mostly plugins', so that its help lists them."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        root = context.find_root().command
+        assert isinstance(root, click.Group)
+        _add_to(root)
+        return super().list_commands(context)
+
+
+@cache
+def _add_to(root: click.Group) -> None:
+    """Ask every installed plugin for its commands, once. Raises: InvalidArgument naming a plugin that is broken."""
+    from plait.plugins import Plugins
+
+    gathered: list[list[click.Command]] = Plugins().manager.hook.plait_register_commands()
+    for commands in gathered:
+        for command in commands:
+            graft(root, command)
+
+
+def graft(root: click.Group, command: click.Command) -> None:
+    """Add a command; a group that is there already gains the commands that it lacks. plait's own are never replaced."""
+    there = root.commands.get(command.name or "")
+    if there is None:
+        root.add_command(command)
+    elif isinstance(there, click.Group) and isinstance(command, click.Group):
+        for inner in command.commands.values():
+            graft(there, inner)

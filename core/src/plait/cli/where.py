@@ -1,0 +1,61 @@
+"""Bare `plait`: where you are, and what you could do next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from plait.cli.printing import subject
+from plait.errors import NotFound
+
+if TYPE_CHECKING:
+    from plait.cli.session import Session
+
+
+def where_now(session: Session) -> None:
+    """Print the catalog, the branch, the working set with its changes, and the next commands."""
+    from plait.refspec import format_key
+
+    try:
+        catalog = session.catalog
+    except NotFound as error:
+        if session.where is not None:
+            raise  # It was named, and is not there.
+        session.emit(
+            {"catalog": None},
+            f"{error.message}\n→ plait init            make a catalog here\n"
+            "→ plait init --example  make one to play with\n→ plait --help",
+        )
+        return
+    stores = [store.name for store in catalog.stores()]
+    value: dict[str, Any] = {"catalog": session.where, "branch": session.branch, "head": None, "stores": stores}
+    lines = [f"catalog {session.where} · {', '.join(stores) or 'no store yet'}"]
+    steps = ["plait log --graph", "plait ls", "plait begin"] if stores else ["plait store add NAME --kind KIND"]
+    try:
+        head = catalog.resolve(session.branch)
+    except NotFound:
+        lines.append(f"branch {session.branch} is gone")
+        steps = ["plait switch main", f"plait branch {session.branch} --undelete"]
+    else:
+        value["head"] = head.id
+        lines.append(f"on {session.branch} at {head.id[:12]} {subject(head.message)}")
+    tx = session.current_tx()
+    value["tx"] = None
+    if tx is None:
+        lines.append("no working set is open here")
+    else:
+        changed = [format_key(one.key) for one in tx.participants()]
+        waiting = sum(settled is None for _, settled in tx.conflicts())
+        value["tx"] = {"id": tx.id, "name": tx.tx.name, "ref": tx.tx.ref, "assets": changed, "conflicts": waiting}
+        lines.append(f"working set {tx.tx.name or tx.id} on {tx.tx.ref}: {_counted(len(changed), 'asset')} staged")
+        lines += [f"  {key}" for key in changed[:10]] + ([f"  … and {len(changed) - 10} more"] if changed[10:] else [])
+        if waiting:
+            lines.append(f"{_counted(waiting, 'conflict')} to settle")
+            steps = ["plait conflicts", "plait resolve KEY::ITEM --theirs", "plait discard"]
+        else:
+            steps = ["plait status", "plait diff", "plait commit -m '…'", "plait discard"]
+    lines.append("   ".join(f"→ {step}" for step in [*steps, "plait --help"]))
+    session.emit(value, "\n".join(lines))
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

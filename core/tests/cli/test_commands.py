@@ -1,0 +1,302 @@
+"""Every command, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import plait
+import pytest
+from plait.cli import main_group
+from plait.errors import BY_CODE
+from plait.persist import schema
+
+
+def commands(group: click.Group = main_group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+ALL = dict(commands())
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_every_command_has_help_and_json(path: tuple[str, ...], run_plait: Any) -> None:
+    command = ALL[path]
+    assert command.help
+    assert "--json" in {name for option in command.params for name in option.opts}
+    ran = run_plait(*path, "--help")
+    assert ran.code == 0
+    assert "--json" in ran.out
+
+
+def test_help_lists_every_exit_code(run_plait: Any) -> None:
+    told = run_plait("--help").out
+    for code, kind in BY_CODE.items():
+        assert f"{kind.exit_code:>2}  {code.lower().replace('_', ' ')}" in told
+
+
+# Each reads the example, in its two forms; the text that people must find in it.
+READING = [
+    (("",), "on main at"),
+    (("ls",), "lake.sales.orders"),
+    (("ls", "lake", "--at", "main~1"), "iceberg"),
+    (("log",), "A late order"),
+    (("log", "--graph", "--all"), "| * "),
+    (("log", "--oneline", "-n", "1", "--author", "nobody"), "no commit fits"),
+    (("log", "--key", "lake.sales", "--since", "2000-01-01", "--until", "2999-01-01"), "Three orders"),
+    (("log", "--property", "run=1"), "no commit fits"),
+    (("show", "main"), "A late order"),
+    (("diff", "main", "more-orders"), "changed"),
+    (("diff", "main", "more-orders", "lake.sales.orders", "--items"), "lake.sales.orders::id=4"),
+    (("blame", "lake.sales.orders"), "A late order"),
+    (("blame", "lake.sales.orders::id=1"), "Three orders"),
+    (("cat", "lake.sales.orders", "--limit", "2"), "item"),
+    (("cat", "raw.landing"), "1.json"),
+    (("cat", "raw.landing::1.json"), '"item": "tea"'),
+    (("open", "lake.sales.orders"), "metadata.json"),
+    (("branch",), "more-orders"),
+    (("tag",), "no tag yet"),
+    (("reflog", "main"), "seq"),
+    (("reflog",), "seq"),
+    (("verify",), "all is well"),
+    (("verify", "--depth", "bytes"), "all is well"),
+    (("tx", "list"), "no working set is open"),
+    (("tx", "recover"), "nothing to recover"),
+    (("store", "list"), "iceberg"),
+    (("store", "check"), ""),
+    (("token", "list"), "no token yet"),
+    (("migrate",), "up to date"),
+    (("merge", "more-orders", "--dry-run"), "lake.sales.orders"),
+]
+
+
+@pytest.mark.parametrize(("words", "expected"), READING, ids=[" ".join(words) for words, _ in READING])
+def test_reading_commands_print_text_and_json(
+    words: tuple[str, ...], expected: str, run_plait: Any, unchanging: Path
+) -> None:
+    words = tuple(word for word in words if word)
+    text = run_plait(*words)
+    assert (text.code, text.err) == (0, "")
+    assert expected in text.out
+    assert "\x1b" not in text.out
+    document = run_plait(*words, "--json")
+    assert (document.code, document.err) == (0, "")
+    assert document.value is not None
+
+
+# Each writes to a fresh example.
+WRITING = [
+    ("branch", "dev", "--at", "main~1"),
+    ("branch", "more-orders", "-d"),
+    ("branch", "more-orders", "--protect"),
+    ("branch", "more-orders", "--unprotect"),
+    ("branch", "more-orders", "--reset", "main"),
+    ("tag", "v1", "--at", "main~1"),
+    ("switch", "more-orders"),
+    ("switch", "-c", "dev"),
+    ("begin", "prices", "-m", "New prices", "--property", "run=7"),
+    ("store", "add", "p", "--kind", "pointer", "--mode", "pointer"),
+    ("store", "add", "wild", "--kind", "files", "--option", "path={here}/wild"),
+    ("token", "create", "bot"),
+    ("merge", "more-orders"),
+    ("merge", "more-orders", "--squash", "-m", "Joined"),
+    ("merge", "more-orders", "--ours", "lake.sales.orders", "--theirs", "raw"),
+    ("cherry-pick", "more-orders"),
+    ("revert", "main"),
+    ("revert", "main", "lake.sales.orders"),
+    ("revert", "main", "lake.sales.orders::id=6"),
+    ("restore", "raw.landing", "--from", "main~1"),
+    ("restore", "lake.sales.orders::id=6", "--from", "main~1"),
+    ("put", "{here}/note", "raw.landing::note", "-m", "A note"),
+    ("get", "raw.landing::1.json", "{here}/got"),
+    ("log", "--svg", "{here}/g.svg", "--html", "{here}/g.html"),
+    ("completion", "bash"),
+    ("completion", "fish"),
+]
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+@pytest.mark.parametrize("words", WRITING, ids=" ".join)
+def test_writing_commands_print_text_or_json(
+    words: tuple[str, ...], as_json: bool, run_plait: Any, example: Path
+) -> None:
+    (example / "note").write_text("note")
+    filled = [word.replace("{here}", str(example)) for word in words]
+    ran = run_plait(*filled, *(["--json"] if as_json else []))
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.strip()
+    if as_json:
+        assert ran.value
+
+
+def test_init_makes_a_catalog_and_says_what_is_next(run_plait: Any, here: Path) -> None:
+    ran = run_plait("init")
+    assert ran.code == 0
+    assert "→ plait store add" in ran.out
+    assert (here / ".plait" / "catalog.db").exists()
+    assert run_plait("init", "--json").code == 4
+
+
+def test_the_example_names_commands_that_work(run_plait: Any, here: Path) -> None:
+    made = run_plait("init", "--example", "--json").value
+    assert made["stores"] == ["lake", "raw"]
+    for step in made["next"]:
+        ran = run_plait(*step.split()[1:])
+        assert (ran.code, ran.err) == (0, "")
+
+
+def test_bare_plait_says_where_and_what_next(run_plait: Any, here: Path) -> None:
+    ran = run_plait()
+    assert ran.code == 0
+    assert "plait init --example" in ran.out
+    assert run_plait("--json").value == {"catalog": None}
+    run_plait("init", "--example")
+    assert "no working set is open here" in run_plait().out
+    run_plait("begin", "prices")
+    run_plait("put", __file__, "raw.landing::test.py")
+    told = run_plait()
+    assert "working set prices on main: 1 asset staged" in told.out
+    assert "raw.landing" in told.out
+    assert "→ plait commit" in told.out
+    assert run_plait("--json").value["tx"]["assets"] == ["raw.landing"]
+
+
+def test_a_working_set_from_begin_to_commit(run_plait: Any, example: Path) -> None:
+    note = example / "note"
+    note.write_bytes(b"\x00\xff")
+    assert run_plait("status").code == 3
+    begun = run_plait("begin", "notes", "-m", "Notes", "--json").value
+    assert run_plait("put", str(note), "raw.landing::note").code == 0
+    status = run_plait("status", "--json").value
+    assert (status["id"], status["state"]) == (begun["id"], "open")
+    assert [(row["state"], row["key"]) for row in status["assets"]] == [("staged", "raw.landing")]
+    changes = run_plait("diff", "--json").value
+    assert [(row["change"], row["item"]) for row in changes] == [("added", "raw.landing::note")]
+    assert "raw.landing::note" in run_plait("diff").out
+    assert run_plait("cat", "raw.landing::note", "--json").value == {
+        "item": "raw.landing::note",
+        "bytes": 2,
+        "base64": "AP8=",
+    }
+    assert run_plait("cat", "raw.landing::note", "--at", "main").code == 3
+    made = run_plait("commit", "--json").value
+    assert (made["message"], run_plait("status").code) == ("Notes", 3)
+    assert run_plait("show", "--json").value["id"] == made["id"]
+    assert run_plait("get", "raw.landing::note", "copy").code == 0
+    assert (example / "copy").read_bytes() == b"\x00\xff"
+
+
+def test_discard_leaves_no_trace(run_plait: Any, example: Path) -> None:
+    head = run_plait("show", "--json").value["id"]
+    run_plait("begin")
+    run_plait("put", __file__, "raw.landing::test.py")
+    assert run_plait("discard").code == 0
+    assert run_plait("tx", "list", "--json").value == []
+    assert run_plait("show", "--json").value["id"] == head
+
+
+def test_tx_list_tells_the_phase_of_each_store(run_plait: Any, example: Path) -> None:
+    run_plait("begin", "first")
+    run_plait("put", __file__, "raw.landing::test.py")
+    second = run_plait("begin", "second").out
+    assert "first stays open" in second
+    rows = run_plait("tx", "list", "--json").value
+    assert [(row["name"], row["stores"], row["current"]) for row in rows] == [
+        ("first", {"raw": "1 staged"}, False),
+        ("second", {}, True),
+    ]
+    assert rows[0]["waits_for"] == "its user"
+    assert "raw: 1 staged" in run_plait("tx", "list").out
+    assert run_plait("tx", "use", "first").code == 0
+    assert run_plait("status", "--json").value["name"] == "first"
+    assert run_plait("tx", "discard", "first", "second").code == 0
+    assert run_plait("status").code == 3
+
+
+def test_a_deleted_branch_comes_back(run_plait: Any, example: Path) -> None:
+    run_plait("switch", "more-orders")
+    head = run_plait("show", "--json").value["id"]
+    assert run_plait("branch", "more-orders", "-d").out.endswith("on main\n")
+    assert run_plait("branch", "more-orders", "--undelete", "--json").value["head"] == head
+
+
+def test_branch_and_tag_delete_only_their_own_kind(run_plait: Any, example: Path) -> None:
+    run_plait("tag", "v1")
+    assert run_plait("branch", "v1", "-d").code == 2
+    assert run_plait("tag", "more-orders", "-d").code == 2
+    assert run_plait("tag", "v1", "-d").code == 0
+
+
+def test_a_store_goes_through_add_list_check_remove(run_plait: Any, example: Path) -> None:
+    added = run_plait("store", "add", "wild", "--kind", "files", "--option", f"path={example}/wild", "--json")
+    assert added.value == {"store": "wild", "missing": []}
+    assert "wild" in {row["name"] for row in run_plait("store", "list", "--json").value}
+    assert run_plait("store", "check", "wild").code == 0
+    not_diverged = run_plait("store", "adopt", "lake.sales.orders", "--json")
+    assert (not_diverged.code, not_diverged.error["remedy"]) == (3, "see 'plait store check'")
+    assert run_plait("store", "remove", "wild").code == 0
+    assert run_plait("store", "add", "odd", "--kind", "nonsense").code == 2
+    assert run_plait("store", "add", "odd", "--kind", "files", "--option", "path").code == 2
+
+
+def test_tokens_are_made_listed_and_deleted(run_plait: Any, example: Path) -> None:
+    assert run_plait("token", "create", "bot", "--json").value["token"]
+    assert [row["name"] for row in run_plait("token", "list", "--json").value] == ["bot"]
+    assert run_plait("token", "delete", "bot").code == 0
+    assert run_plait("token", "list", "--json").value == []
+
+
+def test_import_assets_takes_tables_in_place(run_plait: Any, example: Path) -> None:
+    with plait.open(example) as catalog:
+        location = catalog.at("main").entry("lake.sales.orders").snapshot.version
+    made = run_plait("import", "assets", f"lake.taken.orders={location}", "-m", "Taken", "--json")
+    assert (made.code, made.err) == (0, "")
+    assert "lake.taken.orders" in {row["key"] for row in run_plait("ls", "--json").value}
+
+
+def test_migrate_names_the_revision(run_plait: Any, unchanging: Path) -> None:
+    assert run_plait("migrate", "--json").value == {"revision": schema.REVISION, "migrated": False}
+
+
+def test_serve_says_how_to_install_the_server(
+    run_plait: Any, unchanging: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "plait_server", None)
+    ran = run_plait("serve", "--json")
+    assert (ran.code, ran.error["code"]) == (13, "UNSUPPORTED")
+    assert "pip install plait-server" in ran.error["remedy"]
+
+
+def test_the_diff_of_a_long_table_is_cut_and_says_so(run_plait: Any, unchanging: Path) -> None:
+    ran = run_plait("diff", "main~1", "main", "lake", "--items", "--limit", "1", "--json")
+    assert len(ran.value) == 1
+    assert "--limit" in ran.err
+
+
+def test_json_is_valid_whatever_a_row_holds(run_plait: Any, example: Path) -> None:
+    import pyarrow as pa
+
+    with plait.open(example) as catalog, catalog.transaction(message="[red]odd[/red]") as tx:
+        store: Any = tx.store("lake")
+        schema = pa.schema([("odd", pa.float64()), ("raw", pa.binary()), ("text", pa.string())])
+        store.create_table("sales.odd", schema).append(
+            pa.table([[float("nan")], [b"\xff"], ["[/nope]\x1b[31m"]], schema=schema)
+        )
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    document = run_plait("cat", "lake.sales.odd", "--json").out
+    assert json.loads(document, parse_constant=refuse) == [{"odd": "nan", "raw": "/w==", "text": "[/nope]\x1b[31m"}]
+    text = run_plait("cat", "lake.sales.odd").out
+    assert "[/nope]" in text
+    assert "\x1b" not in text
+    assert "[red]odd[/red]" in run_plait("log", "--oneline").out

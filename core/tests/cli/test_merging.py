@@ -1,0 +1,162 @@
+"""Merges at the command line, from the conflict to the commit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+KEY, ITEM = "lake.sales.orders", "id=1"
+PATH = f"{KEY}::{ITEM}"
+
+
+def price(run_plait: Any, number: int = 1, spec: str = "main") -> int | None:
+    """What an order costs at a point."""
+    rows = run_plait("cat", KEY, "--at", spec, "--json").value
+    return next((row["price"] for row in rows if row["id"] == number), None)
+
+
+def test_a_merge_takes_both_sides(run_plait: Any, example: Path) -> None:
+    made = run_plait("merge", "more-orders", "--json").value
+    assert len(made["parents"]) == 2
+    assert {row["id"] for row in run_plait("cat", KEY, "--json").value} == {1, 2, 3, 4, 5, 6}
+    again = run_plait("merge", "more-orders", "--json")
+    assert (again.code, again.error["code"]) == (2, "NOTHING_TO_COMMIT")
+
+
+def test_a_dry_run_lists_what_would_conflict_and_changes_nothing(run_plait: Any, conflicting: Path) -> None:
+    before = run_plait("log", "--all", "--json").value
+    ran = run_plait("merge", "more-orders", "--dry-run", "--json")
+    assert ran.code == 5
+    assert [(row["key"], row["item"]) for row in ran.value["conflicts"]] == [(KEY, ITEM)]
+    text = run_plait("merge", "more-orders", "--dry-run")
+    assert text.code == 5
+    assert "1 conflicts with main; nothing was changed" in text.out
+    assert run_plait("log", "--all", "--json").value == before
+    assert run_plait("tx", "list", "--json").value == []
+
+
+def test_conflicts_are_a_table_with_the_next_commands(run_plait: Any, conflicting: Path) -> None:
+    ran = run_plait("merge", "more-orders")
+    assert (ran.code, ran.out) == (5, "")
+    error, header, row, *steps = ran.err.splitlines()
+    assert error.startswith("error: 1 conflicts with 'main'")
+    assert header.split() == ["key", "item", "base", "ours", "theirs"]
+    assert row.split()[:2] == [KEY, ITEM]
+    places = [row.index(f'"price": {value}') for value in (4, 5, 6)]
+    assert places == sorted(places)
+    assert "plait conflicts" in steps[0]
+    assert "plait resolve KEY::ITEM --ours" in steps[0]
+    assert "plait commit" in steps[1]
+
+
+def test_conflicts_in_json_name_all_sides_and_the_working_set(run_plait: Any, conflicting: Path) -> None:
+    error = run_plait("merge", "more-orders", "--json").error
+    assert error["code"] == "COMMIT_CONFLICT"
+    assert [(one["key"], one["item"], one["base"]["price"]) for one in error["conflicts"]] == [(KEY, ITEM, 4)]
+    assert (error["conflicts"][0]["ours"]["price"], error["conflicts"][0]["theirs"]["price"]) == (5, 6)
+    assert run_plait("status", "--json").value["id"] == error["details"]["tx"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        (("--ours",), 5),
+        (("--theirs",), 6),
+        (("--base",), 4),
+        (("--value", '{"id": 1, "item": "tea", "price": 9}'), 9),
+        (("--value", "null"), None),
+    ],
+    ids=lambda value: str(value),
+)
+def test_resolved_conflicts_are_committed(
+    choice: tuple[str, ...], expected: int | None, run_plait: Any, conflicting: Path
+) -> None:
+    run_plait("merge", "more-orders")
+    refused = run_plait("commit", "--json")
+    assert (refused.code, len(refused.error["conflicts"])) == (5, 1)
+    listed = run_plait("conflicts", "--json").value
+    assert [(row["item"], row["settled"]) for row in listed] == [(ITEM, None)]
+    assert "→ plait resolve" in run_plait("conflicts").out
+    assert run_plait("resolve", PATH, *choice, "--json").value == {"settled": 1, "left": 0}
+    assert "→ plait commit" in run_plait("conflicts").out
+    made = run_plait("commit", "-m", "Joined", "--json").value
+    assert (made["message"], len(made["parents"])) == ("Joined", 2)
+    assert price(run_plait) == expected
+    assert price(run_plait, 4) == 9
+    assert price(run_plait, 6) == 3
+    assert run_plait("status").code == 3
+
+
+def test_all_conflicts_are_settled_at_once(run_plait: Any, conflicting: Path) -> None:
+    run_plait("merge", "more-orders")
+    settled = run_plait("resolve", "--all", "--theirs")
+    assert settled.out == "1 settled, 0 left\n→ plait commit\n"
+    assert run_plait("commit").code == 0
+    assert price(run_plait) == 6
+
+
+def test_a_conflicted_merge_can_be_discarded(run_plait: Any, conflicting: Path) -> None:
+    run_plait("merge", "more-orders")
+    assert "1 conflict to settle" in run_plait().out
+    assert "1 conflicts to settle" in run_plait("status").out
+    assert run_plait("discard").code == 0
+    assert price(run_plait) == 5
+    assert run_plait("conflicts").code == 3
+
+
+def test_strategies_settle_keys_beforehand(run_plait: Any, conflicting: Path) -> None:
+    assert run_plait("merge", "more-orders", "--theirs", KEY).code == 0
+    assert price(run_plait) == 6
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ((PATH,), 2),
+        ((PATH, "--ours", "--value", "1"), 2),
+        ((PATH, "--value", "{"), 2),
+        (("--ours",), 2),
+        (("--all", PATH, "--ours"), 2),
+        (("--all", "--value", "1"), 2),
+        (("lake.sales.nothing", "--ours"), 3),
+        (("lake.sales.orders::id=99", "--ours"), 3),
+    ],
+    ids=str,
+)
+def test_resolve_refuses_what_settles_nothing(
+    words: tuple[str, ...], code: int, run_plait: Any, conflicting: Path
+) -> None:
+    run_plait("merge", "more-orders")
+    ran = run_plait("resolve", *words)
+    assert ran.code == code
+    assert ran.err.startswith("error: ")
+    assert [row["settled"] for row in run_plait("conflicts", "--json").value] == [None]
+
+
+def test_a_revert_of_what_changed_since_waits_for_a_resolution(run_plait: Any, conflicting: Path) -> None:
+    run_plait("merge", "more-orders", "--strategy", "theirs")
+    ran = run_plait("revert", "main~1", "--json")
+    assert ran.code == 5
+    assert run_plait("resolve", "--all", "--theirs").code == 0
+    assert run_plait("commit").code == 0
+    assert price(run_plait) == 4
+
+
+def test_a_row_is_reverted_and_restored_alone(run_plait: Any, example: Path) -> None:
+    assert run_plait("revert", "main", f"{KEY}::id=6").code == 0
+    assert price(run_plait, 6) is None
+    assert "6.json" in run_plait("cat", "raw.landing").out
+    assert run_plait("restore", f"{KEY}::id=6", "--from", "main~1").code == 0
+    assert price(run_plait, 6) == 3
+
+
+def test_whole_keys_and_items_do_not_mix(run_plait: Any, example: Path) -> None:
+    assert run_plait("revert", "main", KEY, PATH).code == 2
+
+
+def test_cherry_pick_takes_one_commit(run_plait: Any, conflicting: Path) -> None:
+    assert run_plait("cherry-pick", "more-orders~1").code == 0
+    assert price(run_plait, 4) == 9
+    assert price(run_plait) == 5

@@ -1,0 +1,245 @@
+"""What stands around every command: where the catalog is, exit codes, errors, colours, pipes, start-up."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import plait
+import pytest
+from plait.cli import main_group, run
+from plait.cli.current import Current
+from plait.cli.plugin_commands import graft
+from plait.cli.session import Session, pass_session
+from plait.errors import BY_CODE, CommitConflict, PlaitError
+
+
+def python(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *words], cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture
+def failing() -> Iterator[list[BaseException]]:
+    """Add a command `fail` that raises what it is given; plait's own commands are as before afterwards."""
+    raised: list[BaseException] = []
+
+    @click.command("fail")
+    @pass_session
+    def fail(session: Session) -> None:
+        _ = session.catalog
+        raise raised[0]
+
+    main_group.add_command(fail)
+    yield raised
+    del main_group.commands["fail"]
+
+
+@pytest.mark.parametrize("code", [code for code in BY_CODE if code != "COMMIT_CONFLICT"])
+def test_the_exit_code_is_the_errors_own(code: str, run_plait: Any, unchanging: Path, failing: Any) -> None:
+    kind = BY_CODE[code]
+    failing.append(kind("it failed", remedy="try this"))
+    ran = run_plait("fail")
+    assert (ran.code, ran.out, ran.err) == (kind.exit_code, "", "error: it failed\n→ try this\n")
+
+
+def test_an_error_is_one_document_under_json(run_plait: Any, unchanging: Path, failing: Any) -> None:
+    failing.append(CommitConflict("it does not fit", conflicts=(), remedy="look", details={"tx": "7"}))
+    ran = run_plait("--json", "fail")
+    assert ran.error == {
+        "code": "COMMIT_CONFLICT",
+        "message": "it does not fit",
+        "remedy": "look",
+        "details": {"tx": "7"},
+        "conflicts": [],
+    }
+
+
+@pytest.mark.parametrize("words", [("nonsense",), ("log", "--nonsense"), ("cat",), ("store", "add", "x")], ids=str)
+def test_what_click_refuses_is_told_in_both_forms(words: tuple[str, ...], run_plait: Any) -> None:
+    text = run_plait(*words)
+    assert text.code == 2
+    assert "Error: " in text.err
+    document = run_plait(*words, "--json")
+    assert (document.code, document.error["code"]) == (2, "INVALID_ARGUMENT")
+
+
+def test_no_traceback_reaches_the_user(run_plait: Any, example: Path, failing: Any) -> None:
+    failing.append(ZeroDivisionError("a secret detail"))
+    ran = run_plait("fail")
+    assert ran.code == PlaitError.exit_code
+    assert "Traceback" not in ran.err
+    first, remedy = ran.err.splitlines()
+    assert "ZeroDivisionError" in first
+    error_id = first.rpartition(" ")[2]
+    report = example / ".plait" / "errors" / f"{error_id}.txt"
+    assert str(report) in remedy
+    assert "a secret detail" in report.read_text()
+    document = run_plait("--json", "fail").error
+    assert document["code"] == "INTERNAL"
+    assert Path(document["details"]["report"]).exists()
+
+
+def test_an_interrupt_stops_quietly(run_plait: Any, unchanging: Path, failing: Any) -> None:
+    failing.append(KeyboardInterrupt())
+    ran = run_plait("fail")
+    assert ran.code == 130
+    assert "stopped" in ran.err
+
+
+# -- where the catalog is ----------------------------------------------------------------------------------------------
+
+
+def test_the_nearest_catalog_upwards_is_found(run_plait: Any, example: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = example / "a" / "b"
+    deep.mkdir(parents=True)
+    monkeypatch.chdir(deep)
+    assert run_plait("--json").value["catalog"] == str(example)
+
+
+def test_a_named_catalog_wins_over_the_environment_and_that_over_the_nearest(
+    run_plait: Any, example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("environment", "named"):
+        plait.init(tmp_path / name).close()
+    monkeypatch.setenv("PLAIT_CATALOG", str(tmp_path / "environment"))
+    assert run_plait("--json").value["catalog"] == str(tmp_path / "environment")
+    ran = run_plait("--catalog", str(tmp_path / "named"), "--json")
+    assert ran.value["catalog"] == str(tmp_path / "named")
+    assert run_plait("--catalog", str(tmp_path / "nowhere")).code == 3
+
+
+def test_without_a_catalog_a_command_says_how_to_make_one(run_plait: Any) -> None:
+    ran = run_plait("ls")
+    assert ran.code == 3
+    assert "plait init" in ran.err
+
+
+def test_the_current_branch_is_that_of_every_command(run_plait: Any, example: Path) -> None:
+    run_plait("switch", "more-orders")
+    assert json.loads((example / ".plait" / "current.json").read_text()) == {"branch": "more-orders"}
+    assert run_plait("log", "-n", "1", "--json").value[0]["message"] == "Two more orders"
+    assert run_plait("begin", "--json").value["ref"] == "more-orders"
+    assert "is still on more-orders" in run_plait("switch", "main").out
+    assert run_plait("switch", "nowhere").code == 3
+
+
+def test_a_deleted_current_branch_is_told(run_plait: Any, example: Path) -> None:
+    run_plait("switch", "more-orders")
+    with plait.open(example) as catalog:
+        catalog.delete_ref("more-orders")
+    ran = run_plait()
+    assert ran.code == 0
+    assert "branch more-orders is gone" in ran.out
+
+
+def test_catalogs_named_by_a_url_are_remembered_apart(tmp_path: Path) -> None:
+    one, other = Current("plait://a:1/x"), Current("plait://a:1/y")
+    one.remember(branch="dev", tx="7")
+    other.remember(branch="prod")
+    one.remember(tx=None)
+    assert (one.branch, one.tx, other.branch, other.tx) == ("dev", None, "prod", None)
+    kept = json.loads((tmp_path / "home" / ".config" / "plait" / "current.json").read_text())
+    assert kept == {"plait://a:1/x": {"branch": "dev"}, "plait://a:1/y": {"branch": "prod"}}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"branch": 7}'])
+def test_a_broken_memory_remembers_nothing(content: str, tmp_path: Path) -> None:
+    (tmp_path / ".plait").mkdir()
+    (tmp_path / ".plait" / "current.json").write_text(content)
+    current = Current(str(tmp_path))
+    assert (current.branch, current.tx) == ("main", None)
+    current.remember(branch="dev")
+    assert Current(str(tmp_path)).branch == "dev"
+
+
+# -- the process -------------------------------------------------------------------------------------------------------
+
+
+def test_help_imports_nothing_heavy(here: Path) -> None:
+    program = (
+        "import sys, plait.cli; plait.cli.run(['--help']);"
+        "heavy = {'sqlalchemy', 'pyiceberg', 'pyarrow', 'grpc', 'rich', 'fsspec', 'pluggy'} & set(sys.modules);"
+        "sys.exit(', '.join(sorted(heavy)) or 0)"
+    )
+    ran = python("-c", program, cwd=here)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_the_process_exits_with_the_documented_code(here: Path) -> None:
+    ran = python("-m", "plait.cli", "ls", "--json", cwd=here)
+    assert (ran.returncode, ran.stdout) == (3, "")
+    assert json.loads(ran.stderr)["code"] == "NOT_FOUND"
+
+
+def test_a_reader_that_has_enough_ends_the_command_quietly(unchanging: Path) -> None:
+    writer = subprocess.Popen(
+        [sys.executable, "-m", "plait.cli", "log", "--json"],
+        cwd=unchanging,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert writer.stdout is not None
+    writer.stdout.close()
+    _, told = writer.communicate(timeout=120)
+    assert (writer.returncode, told) == (141, b"")
+
+
+def colours(words: list[str], cwd: Path, environment: dict[str, str] | None = None) -> bool:
+    """Whether the command writes escape sequences onto a terminal."""
+    import pty
+
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "plait.cli", *words],
+        cwd=cwd,
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env={**os.environ, "TERM": "xterm-256color", **(environment or {})},
+    )
+    os.close(slave)
+    written = b""
+    while True:
+        try:
+            chunk = os.read(master, 1 << 16)
+        except OSError:  # What Linux answers once the other side is closed.
+            break
+        if not chunk:
+            break
+        written += chunk
+    os.close(master)
+    assert process.wait(timeout=120) == 0
+    assert b"A late order" in written
+    return b"\x1b[" in written
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo terminals")
+def test_colour_is_for_terminals_that_want_it(unchanging: Path) -> None:
+    assert colours(["log"], unchanging)
+    assert not colours(["--no-color", "log"], unchanging)
+    assert not colours(["log"], unchanging, {"NO_COLOR": "1"})
+
+
+# -- plugins -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_plugins_group_adds_to_ours_and_replaces_nothing() -> None:
+    root = click.Group("plait")
+    ours = click.Group("import", commands=[click.Command("assets", help="ours")])
+    root.add_command(ours)
+    graft(root, click.Group("import", commands=[click.Command("assets", help="theirs"), click.Command("iceberg")]))
+    graft(root, click.Command("demo"))
+    assert sorted(root.commands) == ["demo", "import"]
+    assert sorted(ours.commands) == ["assets", "iceberg"]
+    assert ours.commands["assets"].help == "ours"
+
+
+def test_run_takes_the_words_it_is_given(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert "version" in capsys.readouterr().out

@@ -1,0 +1,114 @@
+"""`plait import iceberg` and `plait export iceberg`, with real pyiceberg SQL catalogs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import plait
+import pyarrow as pa
+import pytest
+from plait.cli import run
+from pyiceberg.catalog import load_catalog
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An Iceberg catalog of another's with three tables, and a plait catalog with an empty store in the directory."""
+    uri = f"sqlite:///{tmp_path}/source.db"
+    catalog = load_catalog("prod", uri=uri, warehouse=f"file://{tmp_path}/source")
+    rows = pa.table({"id": [1, 2]})
+    catalog.create_namespace("sales")
+    catalog.create_namespace("staff")
+    for name in ("sales.orders", "sales.returns", "staff.people"):
+        catalog.create_table(name, rows.schema).append(rows)
+    catalog.close()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.delenv("PLAIT_CATALOG", raising=False)
+    with plait.init(".") as made:
+        made.add_store("lake", "iceberg", {"warehouse": str(tmp_path / "lake")})
+    return uri
+
+
+def plaited(capfd: pytest.CaptureFixture[str], *words: str) -> tuple[int, object]:
+    capfd.readouterr()
+    code = run(["import", "iceberg", "--name", "prod", *words, "--json"])
+    printed = capfd.readouterr()
+    return code, json.loads(printed.out or printed.err)
+
+
+def keys() -> list[tuple[str, ...]]:
+    with plait.open(".") as catalog:
+        return [entry.key for entry in catalog.at("main").entries()]
+
+
+def test_a_dry_run_lists_the_tables_and_takes_none(source: str, capfd: pytest.CaptureFixture[str]) -> None:
+    code, rows = plaited(capfd, "--from", source, "--match", "sales.*", "--dry-run")
+    assert code == 0
+    assert isinstance(rows, list)
+    assert [(row["key"], row["take"]) for row in rows] == [("lake.sales.orders", True), ("lake.sales.returns", True)]
+    assert keys() == []
+
+
+def test_matching_tables_are_one_commit_and_stay_where_they_are(
+    source: str, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    code, made = plaited(capfd, "--from", source, "--match", "sales.*", "-m", "Taken")
+    assert code == 0
+    assert isinstance(made, dict)
+    assert made["message"] == "Taken"
+    assert keys() == [("lake", "sales", "orders"), ("lake", "sales", "returns")]
+    with plait.open(".") as catalog:
+        entry = catalog.at("main").entry("lake.sales.orders")
+        assert entry.snapshot.version.startswith(f"file://{tmp_path}/source/")
+    assert plaited(capfd, "--from", source, "--match", "sales.*") == (0, None)
+    assert plaited(capfd, "--from", source)[0] == 0
+    assert len(keys()) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("--match", "nothing.*"), 3),
+        (("--store", "nowhere"), 3),
+        (("--option", "odd"), 2),
+    ],
+    ids=str,
+)
+def test_what_takes_nothing_is_an_error(
+    words: tuple[str, ...], code: int, source: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert plaited(capfd, "--from", source, *words)[0] == code
+    assert keys() == []
+
+
+def test_an_origin_that_is_no_catalog_is_refused(source: str, capfd: pytest.CaptureFixture[str]) -> None:
+    code, told = plaited(capfd, "--from", "unheard-of")
+    assert code == 2
+    assert isinstance(told, dict)
+    assert "unheard-of" in told["message"]
+
+
+def test_passwords_of_an_origin_are_never_told(source: str, capfd: pytest.CaptureFixture[str]) -> None:
+    code, told = plaited(capfd, "--from", "nonsense://ann:secret@host/db?token=hidden")
+    assert code == 2
+    assert "nonsense://host/db" in str(told)
+    assert "secret" not in str(told)
+    assert "hidden" not in str(told)
+
+
+def test_a_commit_is_exported_for_reading(source: str, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert plaited(capfd, "--from", source, "--match", "sales.orders")[0] == 0
+    target = f"sqlite:///{tmp_path}/target.db"
+    warehouse = f"warehouse=file://{tmp_path}/target"
+    words = ["export", "iceberg", "--to", target, "--name", "readers", "--option", warehouse, "--json"]
+    states = []
+    for _ in range(2):
+        capfd.readouterr()
+        assert run(words) == 0
+        states.append([(row["key"], row["state"]) for row in json.loads(capfd.readouterr().out)])
+    assert states == [[("lake.sales.orders", "registered")], [("lake.sales.orders", "unchanged")]]
+    catalog = load_catalog("readers", uri=target, warehouse=f"file://{tmp_path}/target")
+    assert catalog.load_table("sales.orders").scan().to_arrow().num_rows == 2
+    catalog.close()
