@@ -33,6 +33,7 @@ test: $(READY) ## Everything that CI runs
 	@bash scripts/engines.sh
 	@$(MAKE) --no-print-directory lint
 	@bash scripts/stage.sh core $(PYTEST) core/tests demo
+	@bash scripts/stage.sh server $(PYTEST) catalog_server/tests
 	@bash scripts/stage.sh stores $(PYTEST) plugins
 	@bash scripts/stage.sh crash $(PYTEST) conformance_tests/tests
 	@bash scripts/stage.sh --summary
@@ -50,9 +51,12 @@ lint: $(READY) ## Style, strict types, import contracts
 	@$(BIN)/mypy $(SOURCES)
 	@$(BIN)/lint-imports
 	@$(BIN)/python scripts/reference.py --check
+	@made=$$(mktemp -d) && $(BIN)/python -m grpc_tools.protoc -I core/src --python_out=$$made core/src/plait/rpc/plait.proto \
+	  && cmp -s $$made/plait/rpc/plait_pb2.py core/src/plait/rpc/plait_pb2.py \
+	  || { echo "core/src/plait/rpc is not what plait.proto says: run 'make proto'" >&2; exit 1; }
 
 proto: $(READY) ## Make the gRPC code anew from core/src/plait/rpc/plait.proto
-	@$(BIN)/python -m grpc_tools.protoc -I core/src --python_out=core/src --grpc_python_out=core/src --pyi_out=core/src core/src/plait/rpc/plait.proto
+	@$(BIN)/python -m grpc_tools.protoc -I core/src --python_out=core/src --pyi_out=core/src core/src/plait/rpc/plait.proto
 
 docs: $(READY) ## The documentation as a site, in site/
 	@$(BIN)/python scripts/reference.py

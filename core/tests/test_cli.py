@@ -13,7 +13,6 @@ import click
 import pytest
 from plait.cli import main_group
 
-
 pytestmark = pytest.mark.slow  # Real processes, one for each command; `core/tests/cli` runs the same code in one.
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from plait.adapter import Progress
 from plait.catalog import Catalog
 from plait.clock import Clock, SystemClock
-from plait.errors import AlreadyExists, InvalidArgument, NotFound, Unsupported
+from plait.errors import AlreadyExists, InvalidArgument, NotFound
 from plait.local import DEFAULT_REPOSITORY, LocalBackend, create
 from plait.persist import Database
 from plait.plugins import Plugins
@@ -104,12 +104,26 @@ def open_database(
     return made[0]
 
 
-def connect(url: str) -> Catalog:
-    """Reach a served catalog: `plait://host:port/repository`. Raises: Unsupported, until the server is there."""
-    raise Unsupported(
-        f"{url}: this release has no server yet",
-        remedy="open the catalog where it is: plait.open(path), or a database URL",
-    )
+def connect(
+    url: str,
+    *,
+    token: str | None = None,
+    plugins: Plugins | None = None,
+    session: Session | None = None,
+    clock: Clock | None = None,
+    progress: Progress = _silent,
+) -> Catalog:
+    """Reach a served catalog: `plait://host:port/repository`, or `plaits://…` with TLS.
+
+    The token is the argument, else `PLAIT_TOKEN`, else the file `~/.config/plait/token`.
+
+    Raises: StoreUnavailable, Unauthenticated, NotFound, InvalidArgument.
+    """
+    # gRPC takes a while to import, and an embedded catalog needs none of it.
+    from plait.client import connect_remote
+
+    session = session or default_session()
+    return connect_remote(url, token=token, plugins=plugins, session=session, clock=clock, progress=progress)
 
 
 def find(catalog: str | None = None, start: str | os.PathLike[str] = ".") -> str:
@@ -133,7 +147,7 @@ def find(catalog: str | None = None, start: str | os.PathLike[str] = ".") -> str
 def reach(where: str, *, progress: Progress = _silent, session: Session | None = None) -> Catalog:
     """Open or connect, as the text says. Raises: InvalidArgument, NotFound, StoreUnavailable."""
     if where.startswith(("plait://", "plaits://")):
-        return connect(where)
+        return connect(where, progress=progress, session=session)
     if "://" in where and not where.startswith(("sqlite:", "postgresql")):
         raise InvalidArgument(f"{where!r} names no catalog", remedy="write a folder or plait://host:port/repository")
     return open(where, progress=progress, session=session)

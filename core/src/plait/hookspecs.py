@@ -5,9 +5,9 @@ A plugin is a module named by the entry point group ``plait``; plait's own adapt
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
@@ -33,6 +33,21 @@ class Verdict:
     reads: tuple[Unchanged, ...] = ()
 
 
+ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
+"""An ASGI application: what Starlette, FastAPI and the like are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """An ASGI application, mounted under a path (`/iceberg`) of the server's HTTP port.
+
+    The server authenticates first: `scope["plait.principal"]` names who asks, for `catalog.as_session`.
+    """
+
+    path: str
+    app: ASGIApp
+
+
 @hookspec
 def plait_register_adapters() -> Sequence[type[Adapter]]:
     """Adapter classes, one per kind of store."""
@@ -53,6 +68,12 @@ def plait_check_proposal(proposal: Proposal, changes: Sequence[Change], catalog:
 @hookspec
 def plait_on_event(event: Event, catalog: Catalog) -> None:
     """See one durable change after it happened, in order of `seq`, at least once."""
+
+
+@hookspec
+def plait_register_gateways(catalog: Catalog) -> Sequence[Gateway]:
+    """Protocols of other engines for the server's HTTP port, over the repository that it serves there."""
+    raise NotImplementedError
 
 
 @hookspec

@@ -1,0 +1,74 @@
+"""`python -m plait_server`: serve a catalog until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from plait.errors import PlaitError
+from plait.failpoint import arm_from_environment
+
+from plait_server.config import Config, load_config
+from plait_server.json_log import log_as_json
+from plait_server.serving import Server
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until told to stop; the exit code."""
+    options = _parser().parse_args(arguments)
+    arm_from_environment()
+    log_as_json()
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    try:
+        config = load_config(
+            options.config,
+            os.environ,
+            {
+                "server.grpc": options.grpc,
+                "server.http": options.http,
+                "server.auth": options.auth,
+                "server.repository": options.repository,
+                "database.url": options.database,
+            },
+        )
+        server = Server(config, init=options.init)
+    except PlaitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(_ready(config, server), flush=True)
+    stopping.wait()
+    server.stop()
+    return 0
+
+
+def _ready(config: Config, server: Server) -> str:
+    """`serving plait://127.0.0.1:7450/default · http://127.0.0.1:7451`: what a starter of servers waits for."""
+    scheme = "plait" if config.tls is None else "plaits"
+    line = f"serving {scheme}://{replace(config.grpc, port=server.grpc_port)}/{config.repository}"
+    if config.http is not None and server.http_port is not None:
+        line += f" · http://{replace(config.http, port=server.http_port)}"
+    return line
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="plait_server", description="Serve a plait catalog over gRPC and HTTP.")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings; plait.toml here, if there is one")
+    parser.add_argument("--grpc", metavar="HOST:PORT", help="where to listen; port 0 is any free one")
+    parser.add_argument("--http", metavar="HOST:PORT", help="health, metrics and gateways; empty for none")
+    parser.add_argument("--database", metavar="URL", help="sqlite:///PATH or postgresql://…")
+    parser.add_argument("--repository", metavar="NAME", help="the one for gateways, and what --init makes")
+    parser.add_argument("--auth", metavar="HOW", help="none (this machine only), token or mtls")
+    parser.add_argument("--init", action="store_true", help="make the database and the repository if they are missing")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,198 @@
+"""The server's settings: defaults, `plait.toml`, the environment, the command line; each overrides the one before.
+
+    [server]      grpc = "127.0.0.1:7450"   http = "127.0.0.1:7451"
+                  auth = "none" | "token" | "mtls"   repository = "default"
+    [database]    url = "sqlite:///.plait/catalog.db"
+    [tls]         cert = "server.pem"   key = "server.key"   client_ca = "clients.pem"
+
+In the environment a setting is PLAIT_SECTION_KEY: `PLAIT_SERVER_GRPC`, `PLAIT_DATABASE_URL`, `PLAIT_TLS_CERT`.
+A bad setting is refused, and the error says where it was made.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from plait.errors import InvalidArgument, NotFound
+
+DEFAULT_FILE = "plait.toml"
+DEFAULTS: Mapping[str, str] = {
+    "server.grpc": "127.0.0.1:7450",
+    "server.http": "127.0.0.1:7451",
+    "server.auth": "none",
+    "server.repository": "default",
+    "database.url": "sqlite:///.plait/catalog.db",
+    "tls.cert": "",
+    "tls.key": "",
+    "tls.client_ca": "",
+}
+
+
+class Auth(StrEnum):
+    """How clients prove who they are."""
+
+    NONE = "none"
+    TOKEN = "token"
+    MTLS = "mtls"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where to listen; port 0 is any free one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """PEM bytes; `client_ca` is who signs clients' certificates."""
+
+    cert: bytes
+    key: bytes
+    client_ca: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Checked settings. `http` None: no HTTP port. `repository` is the one that gateways serve and `--init` makes."""
+
+    grpc: Endpoint
+    http: Endpoint | None
+    auth: Auth
+    repository: str
+    database_url: str
+    tls: Tls | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    name: str
+    value: str
+    where: str
+
+    def bad(self, why: str, remedy: str = "") -> InvalidArgument:
+        return InvalidArgument(f"{self.where}: {self.name} = {self.value!r} {why}", remedy=remedy)
+
+
+def load_config(path: Path | None, environ: Mapping[str, str], arguments: Mapping[str, str | None]) -> Config:
+    """Read and check all settings. `path` None: `plait.toml` here, if there is one; `arguments` are by setting's name.
+
+    Raises: NotFound for a named file that is not there, InvalidArgument with the file and line of a bad setting.
+    """
+    found = {name: _Setting(name, value, "default") for name, value in DEFAULTS.items()}
+    if path is not None and not path.is_file():
+        raise NotFound(f"the configuration file {path} does not exist")
+    file = path or Path(DEFAULT_FILE)
+    if file.is_file():
+        found.update({setting.name: setting for setting in _read_file(file)})
+    for name in DEFAULTS:
+        variable = "PLAIT_" + name.upper().replace(".", "_")
+        if variable in environ:
+            found[name] = _Setting(name, environ[variable], variable)
+        value = arguments.get(name)
+        if value is not None:
+            found[name] = _Setting(name, value, f"--{name.partition('.')[2]}")
+    return _check(found)
+
+
+def _check(found: Mapping[str, _Setting]) -> Config:
+    grpc = _endpoint(found["server.grpc"])
+    http = _endpoint(found["server.http"]) if found["server.http"].value else None
+    setting = found["server.auth"]
+    if setting.value not in set(Auth):
+        raise setting.bad("is no way to authenticate", "write none, token or mtls")
+    auth = Auth(setting.value)
+    for endpoint, name in ((grpc, "server.grpc"), (http, "server.http")):
+        if auth is Auth.NONE and endpoint is not None and not endpoint.is_loopback:
+            raise found[name].bad(
+                "can be reached from other machines, and auth is 'none'",
+                "listen on 127.0.0.1, or set auth to 'token' or 'mtls'",
+            )
+    tls = _tls(found)
+    if auth is Auth.MTLS and (tls is None or tls.client_ca is None):
+        raise setting.bad("needs certificates", "set cert, key and client_ca in [tls]")
+    for name in ("server.repository", "database.url"):
+        if not found[name].value:
+            raise found[name].bad("is empty")
+    return Config(grpc, http, auth, found["server.repository"].value, found["database.url"].value, tls)
+
+
+def _tls(found: Mapping[str, _Setting]) -> Tls | None:
+    cert, key, client_ca = (found[name] for name in ("tls.cert", "tls.key", "tls.client_ca"))
+    if not cert.value and not key.value:
+        if client_ca.value:
+            raise client_ca.bad("needs cert and key beside it")
+        return None
+    for one, other in ((cert, key), (key, cert)):
+        if not one.value:
+            raise other.bad(f"needs {one.name} beside it")
+    return Tls(_bytes(cert), _bytes(key), _bytes(client_ca) if client_ca.value else None)
+
+
+def _bytes(setting: _Setting) -> bytes:
+    try:
+        return Path(setting.value).read_bytes()
+    except OSError as error:
+        raise setting.bad(f"cannot be read: {error.strerror}") from error
+
+
+def _endpoint(setting: _Setting) -> Endpoint:
+    match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^:\[\]]+)):(\d{1,5})", setting.value)
+    if match is None or int(match[3]) > 65535:
+        raise setting.bad("is no address to listen on", "write HOST:PORT; port 0 is any free one")
+    return Endpoint(match[1] or match[2], int(match[3]))
+
+
+# -- the file ----------------------------------------------------------------------------------------------------------
+
+
+def _read_file(path: Path) -> list[_Setting]:
+    text = path.read_text(encoding="utf-8")
+    try:
+        sections = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidArgument(f"{path}: {error}") from error
+    settings = []
+    for section, values in sections.items():
+        if not isinstance(values, dict):
+            raise InvalidArgument(f"{path}{_line(text, '', section)}: {section!r} stands outside of a section")
+        for key, value in values.items():
+            name, where = f"{section}.{key}", f"{path}{_line(text, section, key)}"
+            if name not in DEFAULTS:
+                known = ", ".join(sorted(DEFAULTS))
+                raise InvalidArgument(f"{where}: {name} is no setting", remedy=f"the settings are {known}")
+            if not isinstance(value, str):
+                raise InvalidArgument(f"{where}: {name} = {value!r} is no text", remedy="write it in quotes")
+            settings.append(_Setting(name, value, where))
+    return settings
+
+
+def _line(text: str, section: str, key: str) -> str:
+    """`:LINE` of a setting, which tomllib does not tell; nothing where it is written in an unusual way."""
+    here = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := re.match(r"\s*\[\s*([^\]]+?)\s*\]", line):
+            here = header[1].strip("\"'")
+        elif (assigned := re.match(r"\s*([^=#]+?)\s*=", line)) and (here, assigned[1].strip("\"'")) == (section, key):
+            return f":{number}"
+    return ""

@@ -1,0 +1,138 @@
+"""The one way into the service: every RPC is authenticated, authorized, timed, and its errors are translated here.
+
+Handlers are made from the service's descriptor by `Guard.handlers` alone, so an RPC that does not pass cannot exist.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
+from uuid import uuid4
+
+import grpc
+from plait.errors import PlaitError
+from plait.local import LocalBackend
+from plait.rpc import plait_pb2 as pb
+from plait.rpc.calls import SERVICE
+from plait.rpc.wire import from_session
+from plait.rpc.wire_errors import ERROR_METADATA, to_error
+from plait.types import Session
+
+from plait_server.authentication import Authentication, Authorize
+from plait_server.metrics import Metrics
+from plait_server.repositories import Repositories
+
+_log = logging.getLogger("plait.server")
+_STATUS_CHARACTERS_MAX = 120
+"""The status text is for people with a bare gRPC client; the whole message is in the ErrorDetail."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a handler knows beside the request: who asks, and which repository they ask."""
+
+    principal: str
+    backend: LocalBackend
+
+    def session(self, claimed: pb.Session) -> Session:
+        """The client's claim, under the name that the server authenticated."""
+        return replace(from_session(claimed), principal=self.principal)
+
+
+class Guard:
+    """Wraps a service's methods. Thread-safe."""
+
+    def __init__(
+        self,
+        repositories: Repositories,
+        authentication: Authentication,
+        metrics: Metrics,
+        authorize: Authorize,
+    ) -> None:
+        self._repositories = repositories
+        self._authentication = authentication
+        self._metrics = metrics
+        self._authorize = authorize
+
+    def handlers(self, service: object) -> grpc.GenericRpcHandler[Any, Any]:
+        """Handlers of all RPCs: `CommitMany` is the service's method `commit_many`."""
+        made: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        for method in SERVICE.methods:
+            behaviour = getattr(service, snake_case(method.name))
+            request = getattr(pb, method.input_type.name)
+            wrap, make = (
+                (self._streaming, grpc.unary_stream_rpc_method_handler)
+                if method.server_streaming
+                else (self._unary, grpc.unary_unary_rpc_method_handler)
+            )
+            made[method.name] = make(
+                wrap(method.name, behaviour),
+                request_deserializer=request.FromString,
+                response_serializer=getattr(pb, method.output_type.name).SerializeToString,
+            )
+        return grpc.method_handlers_generic_handler(SERVICE.full_name, made)
+
+    def _admit(self, rpc: str, request: Any, context: grpc.ServicerContext) -> Call:
+        """Raises: Unauthenticated, PermissionDenied, and NotFound for the repository, in this order."""
+        principal = self._authentication.of_call(request.repository, context)
+        self._authorize(principal, rpc)
+        return Call(principal, self._repositories.get(request.repository))
+
+    def _unary(self, rpc: str, behaviour: Callable[[Any, Call], Any]) -> Callable[[Any, grpc.ServicerContext], Any]:
+        seconds = self._metrics.seconds.labels(rpc)
+
+        def handle(request: Any, context: grpc.ServicerContext) -> Any:
+            started = time.perf_counter()
+            try:
+                return behaviour(request, self._admit(rpc, request, context))
+            except Exception as error:
+                self._fail(rpc, error, context)
+            finally:
+                seconds.observe(time.perf_counter() - started)
+
+        return handle
+
+    def _streaming(
+        self, rpc: str, behaviour: Callable[[Any, Call], Iterator[Any]]
+    ) -> Callable[[Any, grpc.ServicerContext], Iterator[Any]]:
+        seconds = self._metrics.seconds.labels(rpc)
+
+        def handle(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+            started = time.perf_counter()
+            try:
+                yield from behaviour(request, self._admit(rpc, request, context))
+            except Exception as error:
+                self._fail(rpc, error, context)
+            finally:
+                seconds.observe(time.perf_counter() - started)
+
+        return handle
+
+    def _fail(self, rpc: str, error: Exception, context: grpc.ServicerContext) -> NoReturn:
+        """End the call with an error. One that nobody raised on purpose is logged under an id; only that is told."""
+        if not isinstance(error, PlaitError):
+            error_id = uuid4().hex[:12]
+            _log.error("internal error", exc_info=error, extra={"error_id": error_id, "rpc": rpc})
+            error = PlaitError(
+                f"internal error {error_id}",
+                remedy="look for this id in the server's log",
+                details={"error_id": error_id},
+            )
+        detail = to_error(error)
+        self._metrics.errors.labels(rpc, error.code).inc()
+        # A client that is gone takes no metadata any more.
+        with suppress(ValueError):
+            context.set_trailing_metadata(((ERROR_METADATA, detail.SerializeToString()),))
+        status: grpc.StatusCode = getattr(grpc.StatusCode, error.grpc_status)
+        text = detail.message.encode("ascii", "replace").decode()[:_STATUS_CHARACTERS_MAX]
+        context.abort(status, " ".join(text.split()))
+        raise AssertionError("abort raises")
+
+
+def snake_case(name: str) -> str:
+    """`CommitMany` → `commit_many`."""
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")

@@ -1,0 +1,118 @@
+"""The one way in: every RPC there is asks who may pass; what breaks inside is told as an id only."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+from plait.errors import PermissionDenied, PlaitError
+from plait.plugins import Plugins
+from plait.rpc import plait_pb2 as pb
+from plait.rpc.address import Address
+from plait.rpc.calls import SERVICE, Calls
+from plait.rpc.wire_errors import ERROR_METADATA, from_error
+from plait_server.authentication import Authorize, authorize
+from plait_server.config import Auth, Config, Endpoint
+from plait_server.json_log import JsonFormatter
+from plait_server.serving import Server
+
+
+@contextmanager
+def running(folder: Path, authorize: Authorize = authorize) -> Iterator[Server]:
+    config = Config(
+        grpc=Endpoint("127.0.0.1", 0),
+        http=None,
+        auth=Auth.NONE,
+        repository="default",
+        database_url=f"sqlite:///{folder / 'catalog.db'}",
+        tls=None,
+    )
+    server = Server(config, init=True, plugins=Plugins(installed=False), authorize=authorize)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def call(channel: grpc.Channel, rpc: str) -> grpc.Call:
+    """Call an RPC with an empty request; the error it ends with."""
+    method = SERVICE.methods_by_name[rpc]
+    request = getattr(pb, method.input_type.name)(repository="default")
+    make = channel.unary_stream if method.server_streaming else channel.unary_unary
+    multicallable = make(
+        f"/{SERVICE.full_name}/{rpc}",
+        request_serializer=lambda message: message.SerializeToString(),
+        response_deserializer=getattr(pb, method.output_type.name).FromString,
+    )
+
+    def ask() -> None:
+        answer = multicallable(request, timeout=20)
+        if method.server_streaming:
+            list(answer)
+
+    with pytest.raises(grpc.RpcError) as caught:
+        ask()
+    assert isinstance(caught.value, grpc.Call)
+    return caught.value
+
+
+def plait_error(error: grpc.Call) -> PlaitError:
+    found = [value for name, value in error.trailing_metadata() or () if name == ERROR_METADATA]
+    assert isinstance(found[0], bytes)
+    return from_error(pb.ErrorDetail.FromString(found[0]))
+
+
+def test_every_rpc_asks_whether_it_is_allowed(tmp_path: Path) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def deny(principal: str, rpc: str) -> None:
+        asked.append((principal, rpc))
+        raise PermissionDenied(f"{principal} may not {rpc}")
+
+    with running(tmp_path, deny) as server, grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        for rpc in SERVICE.methods_by_name:
+            error = call(channel, rpc)
+            assert error.code() is grpc.StatusCode.PERMISSION_DENIED, rpc
+            assert isinstance(plait_error(error), PermissionDenied)
+    assert asked == [("anonymous", rpc) for rpc in SERVICE.methods_by_name]
+    assert len(asked) == 44
+
+
+def test_an_error_that_nobody_raised_on_purpose_is_logged_under_the_id_that_the_caller_sees(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(principal: str, rpc: str) -> None:
+        raise ZeroDivisionError("a secret of the inside")
+
+    with running(tmp_path, broken) as server, grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        with caplog.at_level(logging.ERROR, "plait.server"):
+            error = call(channel, "Refs")
+    assert error.code() is grpc.StatusCode.INTERNAL
+    told = plait_error(error)
+    assert type(told) is PlaitError
+    assert "secret" not in str(told)
+    assert "secret" not in (error.details() or "")
+    line = json.loads(JsonFormatter().format(caplog.records[-1]))
+    assert line["error_id"] == told.details["error_id"]
+    assert line["rpc"] == "Refs"
+    assert "a secret of the inside" in line["traceback"]
+
+
+def test_an_internal_error_is_not_repeated(tmp_path: Path) -> None:
+    asked = []
+
+    def broken(principal: str, rpc: str) -> None:
+        asked.append(rpc)
+        raise ZeroDivisionError
+
+    with running(tmp_path, broken) as server:
+        calls = Calls(Address(f"127.0.0.1:{server.grpc_port}", "default", False), None)
+        with pytest.raises(PlaitError, match="internal error"):
+            calls.ask(pb.RefsRequest(repository="default"), pb.RefsResponse)
+        calls.close()
+    assert asked == ["Refs"]

@@ -1,0 +1,205 @@
+"""A server's life: start, graceful stop, sudden death, and what the client makes of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import plait
+import pytest
+from plait.errors import OutcomeUnknown, StoreUnavailable
+from plait.types import Commit, Mode, Proposal, Put, SnapshotRef
+from plait_conformance.serving import ServerProcess, database_url, serving, start_server
+
+
+def proposal(name: str, key: str | None = None) -> Proposal:
+    put = Put(("p", name), SnapshotRef("p", "table", name, "v1", b"1" * 32))
+    return Proposal("main", (put,), idempotency_key=key)
+
+
+def prepared(folder: Path) -> None:
+    """A database with the pointer store `p`."""
+    with serving(folder) as server, plait.connect(server.url) as catalog:
+        catalog.add_store("p", "pointer", mode=Mode.POINTER)
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A server that is to end by itself."""
+    command = [sys.executable, "-m", "plait_server", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=120, check=False)
+
+
+def test_a_server_makes_a_catalog_only_when_told_to(tmp_path: Path) -> None:
+    ended = run(tmp_path, "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--database", database_url(tmp_path))
+    assert ended.returncode == 2
+    assert "plait init" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_bad_configuration_is_one_line_and_an_exit_code(tmp_path: Path) -> None:
+    (tmp_path / "plait.toml").write_text('[server]\ngrpc = "0.0.0.0:7450"\n')
+    ended = run(tmp_path, "--config", "plait.toml")
+    assert ended.returncode == 2
+    assert re.fullmatch(r"error: plait\.toml:2: server\.grpc .* other machines.*\n", ended.stderr)
+
+
+def test_a_port_that_is_taken_is_refused(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        taken = f"127.0.0.1:{server.ports[0]}"
+        ended = run(tmp_path, "--grpc", taken, "--http", "", "--database", database_url(tmp_path))
+    assert ended.returncode == StoreUnavailable.exit_code
+    assert f"cannot listen on {taken}" in ended.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_graceful_stop_answers_what_it_took(tmp_path: Path, number: signal.Signals) -> None:
+    prepared(tmp_path)
+    server = start_server(tmp_path)
+    started = threading.Barrier(5)
+    acknowledged: list[str] = []
+
+    def commit(thread: int) -> None:
+        with plait.connect(server.url) as catalog:
+            started.wait()
+            for count in range(10_000):
+                try:
+                    acknowledged.append(catalog.commit(proposal(f"{thread}-{count}")).id)
+                except (StoreUnavailable, OutcomeUnknown):
+                    return
+
+    with ThreadPoolExecutor(4) as pool:
+        running = [pool.submit(commit, thread) for thread in range(4)]
+        started.wait()
+        server.process.send_signal(number)
+        assert server.wait() == 0
+        for one in running:
+            one.result()
+    assert '"level": "error"' not in server.log
+    with plait.open(database_url(tmp_path)) as catalog:
+        assert set(acknowledged) <= {commit.id for commit in catalog.log()}
+
+
+def test_a_killed_server_keeps_every_acknowledged_commit(tmp_path: Path) -> None:
+    prepared(tmp_path)
+    server = start_server(tmp_path)
+    acknowledged: list[Commit] = []
+    enough = threading.Event()
+
+    def commit(thread: int) -> None:
+        with plait.connect(server.url) as catalog:
+            for count in range(10_000):
+                try:
+                    acknowledged.append(catalog.commit(proposal(f"{thread}-{count}")))
+                except (StoreUnavailable, OutcomeUnknown):
+                    return
+                if len(acknowledged) >= 40:
+                    enough.set()
+
+    with ThreadPoolExecutor(4) as pool:
+        running = [pool.submit(commit, thread) for thread in range(4)]
+        assert enough.wait(60)
+        server.kill()
+        for one in running:
+            one.result()
+    with serving(tmp_path) as again, plait.connect(again.url) as catalog:
+        assert {commit.id for commit in acknowledged} <= {commit.id for commit in catalog.log()}
+        assert list(catalog.verify()) == []
+
+
+def restart_when_dead(server: ServerProcess) -> ServerProcess:
+    """Wait until it has killed itself, and put a healthy server in its place."""
+    assert server.wait() == -signal.SIGKILL
+    return start_server(server.folder, ports=server.ports)
+
+
+@pytest.mark.parametrize("place", ["sequencer.before_commit", "sequencer.after_commit"])
+def test_a_commit_whose_answer_was_lost_is_asked_for_again_and_is_one_commit(tmp_path: Path, place: str) -> None:
+    prepared(tmp_path)
+    server = start_server(tmp_path, environment={"PLAIT_FAILPOINT": f"{place}@2"})
+    with plait.connect(server.url) as catalog, ThreadPoolExecutor(1) as pool:
+        first = catalog.commit(proposal("first"))
+        restarted = pool.submit(restart_when_dead, server)
+        found: Commit | None = None
+        # The new server may be slower than the client's patience: then it is asked again, as the remedy says.
+        with suppress(OutcomeUnknown):
+            found = catalog.commit(proposal("second", "the-key"))
+        again = restarted.result()
+        try:
+            commit = catalog.commit(proposal("second", "the-key"))
+            assert found in (None, commit)
+            assert catalog.commit(proposal("second", "the-key")) == commit
+            assert commit.parents == (first.id,)
+            assert catalog.resolve("main") == commit
+        finally:
+            again.stop()
+
+
+def test_a_working_set_whose_answer_was_lost_is_one_commit(tmp_path: Path) -> None:
+    with serving(tmp_path) as server, plait.connect(server.url) as catalog:
+        catalog.add_store("fake", "fake", {"path": str(tmp_path / "fake")})
+        tx = catalog.begin("main", message="kept")
+        tx.create("fake.t")
+    server = start_server(tmp_path, environment={"PLAIT_FAILPOINT": "sequencer.after_commit@1"}, ports=server.ports)
+    with plait.connect(server.url) as catalog, ThreadPoolExecutor(1) as pool:
+        restarted = pool.submit(restart_when_dead, server)
+        tx = catalog.working_set(tx.id)
+        found: Commit | None = None
+        with suppress(OutcomeUnknown):
+            found = tx.commit()
+        again = restarted.result()
+        try:
+            commit = tx.commit()
+            assert found in (None, commit)
+            assert [one.message for one in catalog.log()] == ["kept", "Empty repository"]
+        finally:
+            again.stop()
+
+
+def test_without_an_answer_a_commit_is_unknown_and_a_read_unavailable(tmp_path: Path) -> None:
+    prepared(tmp_path)
+    server = start_server(tmp_path, environment={"PLAIT_FAILPOINT": "sequencer.after_commit@1"})
+    with plait.connect(server.url) as catalog:
+        with pytest.raises(OutcomeUnknown, match="does not answer"):
+            catalog.commit(proposal("lost"))
+        assert server.wait() == -signal.SIGKILL
+        with pytest.raises(StoreUnavailable, match="does not answer"):
+            catalog.refs()
+        # It never reached a server, so it is known not to have happened.
+        with pytest.raises(StoreUnavailable):
+            catalog.commit(proposal("never"))
+
+
+def test_what_died_half_way_is_put_right_at_the_start(tmp_path: Path) -> None:
+    with serving(tmp_path) as server, plait.connect(server.url) as catalog:
+        catalog.add_store("fake", "fake", {"path": str(tmp_path / "fake")})
+        tx = catalog.begin("main", name="kept", message="kept")
+        tx.create("fake.t")
+    server = start_server(tmp_path, environment={"PLAIT_FAILPOINT": "sequencer.before_commit@1"})
+    with plait.connect(server.url) as catalog:
+        with pytest.raises(OutcomeUnknown):
+            catalog.working_set("kept").commit()
+    assert server.wait() == -signal.SIGKILL
+    with serving(tmp_path) as again:
+        lines = [json.loads(line) for line in again.log.splitlines()]
+        assert [line["repository"] for line in lines if line["message"] == "recovered"] == ["default"]
+        with plait.connect(again.url) as catalog:
+            assert catalog.working_set("kept").commit().message == "kept"
+
+
+def test_one_server_serves_several_repositories(tmp_path: Path) -> None:
+    start_server(tmp_path, "--repository", "other").stop()
+    with serving(tmp_path) as server:
+        other = server.url.replace("/default", "/other")
+        with plait.connect(server.url) as one, plait.connect(other) as two:
+            one.add_store("p", "pointer", mode=Mode.POINTER)
+            one.commit(proposal("a"))
+            assert two.stores() == []
+            assert len(list(two.log())) == 1
+            assert two.backend.repository == "other"

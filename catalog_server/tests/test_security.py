@@ -1,0 +1,175 @@
+"""Who may ask: tokens, certificates, and the name that ends up in the history."""
+
+from __future__ import annotations
+
+import urllib.request
+from pathlib import Path
+
+import plait
+import pytest
+import trustme
+from plait.errors import InvalidArgument, PermissionDenied, StoreUnavailable, Unauthenticated
+from plait.rpc.address import find_token, parse_address
+from plait.types import Commit, Mode, Proposal, Put, Session, SnapshotRef
+from plait_conformance.serving import database_url, serving, start_server
+
+
+def put(name: str) -> Put:
+    return Put(("p", name), SnapshotRef("p", "table", name, "v1", b"1" * 32))
+
+
+def make_token(folder: Path, name: str) -> str:
+    """As an administrator does it: beside the database."""
+    with plait.open(database_url(folder)) as catalog:
+        return catalog.backend.create_token(name)
+
+
+def prepared(folder: Path) -> str:
+    """A database with a token; the token."""
+    start_server(folder).stop()
+    return make_token(folder, "ci-job")
+
+
+def test_a_token_names_the_principal_and_the_client_claims_the_author(tmp_path: Path, home: Path) -> None:
+    token = prepared(tmp_path)
+    with serving(tmp_path, "--auth", "token") as server:
+        session = Session("root", "Ada", "notebook")
+        with plait.connect(server.url, token=token, session=session) as catalog:
+            catalog.add_store("p", "pointer", mode=Mode.POINTER)
+            commit = catalog.commit(Proposal("main", (put("a"),), author="Ada"))
+            tx = catalog.begin("main").tx
+            many = catalog.commit_many([Proposal("main", (put("b"),))])
+        assert commit.session == Session("ci-job", "Ada", "notebook")
+        assert tx.session.principal == "ci-job"
+        assert isinstance(many[0], Commit)
+        assert many[0].session.principal == "ci-job"
+        assert commit.author == "Ada"
+
+
+def test_without_a_valid_token_nothing_is_answered(tmp_path: Path, home: Path) -> None:
+    with serving(tmp_path, "--auth", "token") as server:
+        for token in (None, "", "wrong", "plait_" + "x" * 43):
+            with pytest.raises(Unauthenticated, match="token"):
+                plait.connect(server.url, token=token)
+            with pytest.raises(Unauthenticated, match="token"):
+                plait.connect(server.url.replace("/default", "/no-such-repository"), token=token)
+        with urllib.request.urlopen(f"{server.http}/healthz") as answer:
+            assert answer.status == 200
+
+
+def test_a_deleted_token_is_refused_by_the_server_that_deleted_it(tmp_path: Path, home: Path) -> None:
+    token = prepared(tmp_path)
+    other = make_token(tmp_path, "other")
+    with serving(tmp_path, "--auth", "token") as server, plait.connect(server.url, token=token) as catalog:
+        with plait.connect(server.url, token=other) as deleting:
+            deleting.backend.delete_token("ci-job")
+        with pytest.raises(Unauthenticated, match="not valid"):
+            catalog.refs()
+
+
+def test_the_token_is_the_argument_else_the_variable_else_the_private_file(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert find_token(None) is None
+    path = home / ".config" / "plait" / "token"
+    path.parent.mkdir(parents=True)
+    path.write_text("from-file\n")
+    path.chmod(0o640)
+    with pytest.raises(PermissionDenied, match="chmod 600"):
+        find_token(None)
+    path.chmod(0o600)
+    assert find_token(None) == "from-file"
+    monkeypatch.setenv("PLAIT_TOKEN", "from-variable")
+    assert find_token(None) == "from-variable"
+    assert find_token("argument") == "argument"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "plait://",
+        "http://host/r",
+        "plait://user:secret@host/r",
+        "http://user:secret@host/r",
+        "plait://host:x/r",
+        "plait://host/a/b",
+        "plait://h/r?x=1",
+    ],
+)
+def test_an_address_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        parse_address(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_an_address_has_a_default_port_and_repository() -> None:
+    address = parse_address("plaits://[::1]")
+    assert (address.target, address.repository, address.tls) == ("[::1]:7450", "default", True)
+    assert parse_address("plait://host:1/r").target == "host:1"
+
+
+# -- certificates ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def authority(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a server's settings and certificates, a client's, and a stranger's; the authority's certificate."""
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    issued = {"server": ca.issue_cert("127.0.0.1", "localhost")}
+    for name, signer in (("client", ca), ("stranger", trustme.CA())):
+        issued[name] = signer.issue_cert(f"{name}@example.org", common_name=f"{name}.example.org")
+    for name, certificate in issued.items():
+        certificate.cert_chain_pems[0].write_to_path(str(tmp_path / f"{name}.pem"))
+        certificate.private_key_pem.write_to_path(str(tmp_path / f"{name}.key"))
+    (tmp_path / "plait.toml").write_text(
+        f'[tls]\ncert = "{tmp_path}/server.pem"\nkey = "{tmp_path}/server.key"\nclient_ca = "{tmp_path}/ca.pem"\n'
+    )
+    monkeypatch.setenv("PLAIT_CA_FILE", str(tmp_path / "ca.pem"))
+    return tmp_path / "ca.pem"
+
+
+def show(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str) -> None:
+    monkeypatch.setenv("PLAIT_CERT_FILE", str(folder / f"{name}.pem"))
+    monkeypatch.setenv("PLAIT_KEY_FILE", str(folder / f"{name}.key"))
+
+
+def test_tls_is_spoken_with_those_who_trust_the_authority(
+    tmp_path: Path, authority: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(tmp_path) as server:
+        assert server.url.startswith("plaits://")
+        with plait.connect(server.url) as catalog:
+            assert [ref.name for ref in catalog.refs()] == ["main"]
+        trustme.CA().cert_pem.write_to_path(str(tmp_path / "other.pem"))
+        monkeypatch.setenv("PLAIT_CA_FILE", str(tmp_path / "other.pem"))
+        with pytest.raises(StoreUnavailable):
+            plait.connect(server.url)
+        with pytest.raises(StoreUnavailable):
+            plait.connect(server.url.replace("plaits:", "plait:"))
+
+
+def test_with_mutual_tls_the_certificates_common_name_is_the_principal(
+    tmp_path: Path, authority: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(tmp_path, "--auth", "mtls") as server:
+        with pytest.raises(StoreUnavailable):
+            plait.connect(server.url)
+        show(monkeypatch, tmp_path, "stranger")
+        with pytest.raises(StoreUnavailable):
+            plait.connect(server.url)
+        show(monkeypatch, tmp_path, "client")
+        with plait.connect(server.url, session=Session("root", "Ada")) as catalog:
+            catalog.add_store("p", "pointer", mode=Mode.POINTER)
+            commit = catalog.commit(Proposal("main", (put("a"),)))
+        assert commit.session.principal == "client.example.org"
+
+
+def test_half_of_a_certificate_is_refused(authority: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLAIT_CERT_FILE", str(authority))
+    with pytest.raises(InvalidArgument, match="PLAIT_KEY_FILE"):
+        plait.connect("plaits://127.0.0.1:1")
+    monkeypatch.delenv("PLAIT_CERT_FILE")
+    monkeypatch.setenv("PLAIT_CA_FILE", "missing.pem")
+    with pytest.raises(InvalidArgument, match="PLAIT_CA_FILE=missing"):
+        plait.connect("plaits://127.0.0.1:1")

@@ -1,0 +1,229 @@
+"""Calls over one channel: each request goes to the RPC that takes it, repeated where that is safe, errors translated.
+
+Every write of plait may be repeated with the same effect, so a call whose answer was lost is asked again. What cannot
+be settled so becomes OutcomeUnknown for commits, StoreUnavailable for the rest.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final, TypeVar
+
+import grpc
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import DecodeError, Message
+
+from plait import limits
+from plait.errors import (
+    InvalidArgument,
+    OutcomeUnknown,
+    PermissionDenied,
+    PlaitError,
+    ResourceExhausted,
+    StoreUnavailable,
+    Unauthenticated,
+    Unsupported,
+)
+from plait.rpc import plait_pb2 as pb
+from plait.rpc.address import Address, channel_credentials
+from plait.rpc.wire_errors import ERROR_METADATA, from_error
+
+M = TypeVar("M", bound=Message)
+
+SERVICE = pb.DESCRIPTOR.services_by_name["Catalog"]
+METHODS: Final[dict[str, MethodDescriptor]] = {method.input_type.full_name: method for method in SERVICE.methods}
+"""By the request's name: each RPC has a request of its own."""
+
+SECONDS_MAX: Final = 90.0
+"""How long a call may take by default: above the time that gates have."""
+UNLIMITED: Final = None
+"""For work on data: as long as it takes. A dead connection is noticed by keep-alive pings."""
+
+_PAUSES_SECONDS = (0.1, 0.4, 1.6, 3.2)
+_UNREACHED_MAX = 2
+"""Pauses for a server that never answered: then it is down, and the user should hear of it soon."""
+
+_LOST = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.ABORTED,
+}
+"""What gRPC itself says when a connection or a server dies under a call. plait's own errors carry an ErrorDetail."""
+
+_PLAIN_STATUS: dict[grpc.StatusCode, type[PlaitError]] = {
+    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
+    grpc.StatusCode.UNIMPLEMENTED: Unsupported,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: ResourceExhausted,
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidArgument,
+}
+
+
+class Repeat(Enum):
+    """What is done when an answer is lost, and what it means when that does not help."""
+
+    SAFE = "safe"
+    COMMIT = "commit"
+    NEVER = "never"
+
+
+@dataclass(slots=True)
+class Attempts:
+    """How often a call was made: after a repetition, "not there" may mean "done already"."""
+
+    count: int = 0
+
+    @property
+    def repeated(self) -> bool:
+        return self.count > 1
+
+
+class Calls:
+    """One channel to one server. Thread-safe; `close` it once."""
+
+    def __init__(self, address: Address, token: str | None) -> None:
+        options: list[tuple[str, Any]] = [
+            # The server bounds what it takes; what it answers, a list of all refs say, is as long as it is.
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.max_metadata_size", 32 * 1024),
+            ("grpc.keepalive_time_ms", 30_000),
+            ("grpc.keepalive_timeout_ms", 10_000),
+            # While a channel waits to connect again, calls fail with its last error. So it waits less than the calls'
+            # own first pauses: a server that is back is found by the first call after that.
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 250),
+            # In spite of its name: how long one attempt to connect may take.
+            ("grpc.min_reconnect_backoff_ms", 5_000),
+            # Retries are made here, where it is known what may be repeated.
+            ("grpc.enable_retries", 0),
+        ]
+        self._where = f"{'plaits' if address.tls else 'plait'}://{address.target}"
+        self._channel = (
+            grpc.secure_channel(address.target, channel_credentials(), options)
+            if address.tls
+            else grpc.insecure_channel(address.target, options)
+        )
+        self._metadata: tuple[tuple[str, str], ...] = () if token is None else (("authorization", f"Bearer {token}"),)
+        self._unary: dict[str, Callable[..., Any]] = {}
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def ask(
+        self,
+        request: Message,
+        answer: type[M],
+        *,
+        repeat: Repeat = Repeat.SAFE,
+        seconds_max: float | None = SECONDS_MAX,
+        attempts: Attempts | None = None,
+    ) -> M:
+        """One call, and again while its answer is lost. Raises: the error that the server raised, or what it means."""
+        if request.ByteSize() > limits.RPC_MESSAGE_BYTES_MAX:
+            raise InvalidArgument(
+                f"the request has {request.ByteSize()} bytes, the limit is {limits.RPC_MESSAGE_BYTES_MAX}",
+                remedy="split it",
+            )
+        attempts = attempts or Attempts()
+        call = self._unary.get(request.DESCRIPTOR.full_name) or self._make(request, answer)
+        reached = False
+        for pause in (*_PAUSES_SECONDS, None):
+            attempts.count += 1
+            try:
+                answered: M = call(request, timeout=seconds_max, metadata=self._metadata)
+                return answered
+            except grpc.RpcError as error:
+                found = _answered(error)
+                reached = reached or not _is_unreached(error)
+                if isinstance(found, OutcomeUnknown) and repeat is Repeat.COMMIT and pause is not None:
+                    found = None
+                if found is not None:
+                    raise found from error
+                down = not reached and attempts.count > _UNREACHED_MAX
+                # What never reached the server is safe to repeat, whatever it is.
+                if pause is None or down or (reached and repeat is Repeat.NEVER):
+                    raise self._lost(error, reached=reached, repeat=repeat) from error
+            time.sleep(pause * random.uniform(0.8, 1.0))
+        raise AssertionError("the last attempt returns or raises")
+
+    def stream(self, request: Message, answer: type[M]) -> Iterator[M]:
+        """The pages of a streamed answer, lazily; leaving the iterator cancels the call."""
+        method = METHODS[request.DESCRIPTOR.full_name]
+        make: Any = self._channel.unary_stream(
+            _path(method), request_serializer=_serialize, response_deserializer=answer.FromString
+        )
+        for pause in (*_PAUSES_SECONDS[:_UNREACHED_MAX], None):
+            call = make(request, metadata=self._metadata)
+            started = False
+            try:
+                for page in call:
+                    started = True
+                    yield page
+                return
+            except grpc.RpcError as error:
+                found = _answered(error)
+                if found is not None:
+                    raise found from error
+                if started or pause is None:
+                    raise self._lost(error, reached=True, repeat=Repeat.SAFE) from error
+            finally:
+                call.cancel()
+            time.sleep(pause * random.uniform(0.8, 1.0))
+
+    def _make(self, request: Message, answer: type[M]) -> Callable[..., Any]:
+        method = METHODS[request.DESCRIPTOR.full_name]
+        assert method.output_type is answer.DESCRIPTOR
+        made: Callable[..., Any] = self._channel.unary_unary(
+            _path(method), request_serializer=_serialize, response_deserializer=answer.FromString
+        )
+        self._unary[request.DESCRIPTOR.full_name] = made
+        return made
+
+    def _lost(self, error: grpc.RpcError, *, reached: bool, repeat: Repeat) -> PlaitError:
+        what = f"the server {self._where} does not answer: {_text(error)}"
+        if reached and repeat is not Repeat.SAFE:
+            return OutcomeUnknown(what, remedy="ask again under the same idempotency key, or look at the log")
+        return StoreUnavailable(what, remedy="check that it runs ('plait serve'), and try again")
+
+
+def _serialize(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+def _path(method: MethodDescriptor) -> str:
+    return f"/{SERVICE.full_name}/{method.name}"
+
+
+def _text(error: grpc.RpcError) -> str:
+    return f"{error.code().name} {error.details() or ''}".strip() if isinstance(error, grpc.Call) else str(error)
+
+
+def _is_unreached(error: grpc.RpcError) -> bool:
+    """Whether gRPC says that it could not even connect, so that the server never saw the call."""
+    return (
+        isinstance(error, grpc.Call)
+        and error.code() is grpc.StatusCode.UNAVAILABLE
+        and "failed to connect to all addresses" in (error.details() or "")
+    )
+
+
+def _answered(error: grpc.RpcError) -> PlaitError | None:
+    """What the server raised, or None when it is not known what became of the call."""
+    if not isinstance(error, grpc.Call):
+        return None
+    for name, value in error.trailing_metadata() or ():
+        if name == ERROR_METADATA and isinstance(value, bytes):
+            try:
+                return from_error(pb.ErrorDetail.FromString(value))
+            except DecodeError:
+                break
+    if error.code() in _LOST:
+        return None
+    return _PLAIN_STATUS.get(error.code(), PlaitError)(error.details() or error.code().name)
