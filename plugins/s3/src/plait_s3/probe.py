@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from plait.errors import PlaitError
 from plait.types import Risk
 
-from plait_s3.blobs import OWN, Blob, Blobs
+from plait_s3.blobs import OWN, Blob, Blobs, address
 from plait_s3.s3_blobs import S3Blobs
 
 
@@ -50,9 +50,12 @@ def _problems(blobs: Blobs, folder: str) -> Iterator[str]:
         yield f"{where}: {names} were put and {listed} are listed: plait would lose objects here"
     pinned = blobs.pin(Blob(names[0], 0))
     blobs.put(names[0], b"overwritten")
-    kept = blobs.get(pinned.place, version=pinned.version) if pinned.place else names[0].encode()
-    if kept != names[0].encode():
-        yield f"{where}: versioning is enabled, but an overwritten version is not kept"
+    place = pinned.place or address(pinned.sha256)
+    if blobs.get(place, version=pinned.version) != names[0].encode():
+        yield f"{where}: a pinned object is altered by a later write: plait would lose what was committed"
+    if not pinned.place:
+        # Its content holds the probe's random name, so nobody else keeps the same bytes there.
+        blobs.delete([Blob(place, pinned.size_bytes)])
 
 
 def risks(blobs: S3Blobs) -> Iterator[Risk]:
