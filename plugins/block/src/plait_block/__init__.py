@@ -1,0 +1,1 @@
+"""Adapter of block stores: in the making."""

@@ -1,0 +1,1 @@
+"""Adapter of delta stores: in the making."""

@@ -1,0 +1,1 @@
+"""Adapter of dolt stores: in the making."""
