@@ -19,6 +19,7 @@ from plait.types import (
     Conflicted,
     ConflictKind,
     Depth,
+    Intent,
     ItemChangeKind,
     Json,
     Key,
@@ -118,7 +119,7 @@ class TestStaging:
     def test_staged_already_is_the_same_place_and_never_reset(self, store: FakeAdapter) -> None:
         port = MemoryPort(store, "t1")
         opened(store, port, new=True)["x"] = "1"
-        again = store.stage("t1", {A: None})[A]
+        again = store.stage("t1", port.intents)[A]
         assert again == port.get(A)
         assert dict(store.open(again, None)) == {"x": "1"}
 
@@ -392,7 +393,7 @@ class TestRestore:
 
     def test_a_dropped_asset_comes_back_as_itself(self, store: FakeAdapter) -> None:
         first = prepared(store, "t1", {"x": "1"})
-        restored = store.restore("t2", store.stage("t2", {A: None})[A], first, items=None)
+        restored = store.restore("t2", store.stage("t2", {A: Intent("i2", None)})[A], first, items=None)
         vote = store.prepare("t2", 1, {A: restored})[A]
         assert vote is not None
         assert (vote.asset, vote.digest) == (first.asset, first.digest)
@@ -585,7 +586,7 @@ class TestStrictness:
             publish(store, None, prepared(store, "t1", {"x": "1"}), 1)
 
     def test_an_unknown_staging_is_not_prepared(self, store: FakeAdapter) -> None:
-        staging = store.stage("t1", {A: None})[A]
+        staging = store.stage("t1", {A: Intent("i1", None)})[A]
         with pytest.raises(AssertionError, match="never staged"):
             store.prepare("t1", 1, {A: replace(staging, location="stagings/t1/elsewhere")})
         with pytest.raises(AssertionError, match=r"is not f\.a of t2"):
@@ -625,7 +626,7 @@ class TestStrictness:
         with pytest.raises(AssertionError, match="not this store's"):
             store.verify(replace(vote, store="g"), Depth.EXISTS)
         with pytest.raises(AssertionError, match="not in store"):
-            store.stage("t1", {("g", "a"): None})
+            store.stage("t1", {("g", "a"): Intent("i1", None)})
 
     def test_nothing_is_called_after_close(self, store: FakeAdapter) -> None:
         vote = prepared(store, "t1", {"x": "1"})
@@ -634,7 +635,7 @@ class TestStrictness:
         calls: list[Callable[[], object]] = [
             store.check,
             store.inventory,
-            lambda: store.stage("t2", {A: None}),
+            lambda: store.stage("t2", {A: Intent("i2", None)}),
             lambda: store.verify(vote, Depth.EXISTS),
             lambda: store.diff(vote, vote),
             lambda: store.abort("t2"),
@@ -711,7 +712,7 @@ def publish_step(before: str | None, after: str | None, seq: int) -> Step:
 
 
 def restore(store: FakeAdapter, made: State) -> object:
-    staging = store.stage("t6", {A: made["merged"]})[A]
+    staging = store.stage("t6", {A: Intent("i6", made["merged"])})[A]
     staging = store.restore("t6", staging, made["a"], items=["t2", "t3"])
     opened(store, MemoryPort(store, "t6", {A: made["merged"]}))["lost"] = "1"
     items = dict(store.open(staging, None))

@@ -26,6 +26,7 @@ from plait.types import (
     Conflicted,
     Depth,
     Health,
+    Intent,
     Item,
     ItemChange,
     Key,
@@ -115,19 +116,19 @@ class FakeAdapter(Adapter):
     # -- writing inside a transaction --------------------------------------------------------------------------------
 
     @traced
-    def stage(self, tx: str, bases: Mapping[Key, SnapshotRef | None]) -> Mapping[Key, Staging]:
-        self._check_keys(bases)
+    def stage(self, tx: str, intents: Mapping[Key, Intent]) -> Mapping[Key, Staging]:
+        self._check_keys(intents)
         stagings = {}
-        for key, base in bases.items():
+        for key, intent in intents.items():
+            base = intent.base
             if base is not None:
                 self._check_pinned(base)
-            asset = _new_asset(tx, key) if base is None else base.asset
+            asset = _new_asset(key, intent) if base is None else base.asset
             parents = () if base is None else (base.version,)
-            name = json.dumps([key, base and [base.asset, base.version]])
             self.context.failpoint("fake.stage.before_place")
-            place = self.folder.make_place(tx, name, asset, parents, self._items(base))
+            place = self.folder.make_place(tx, intent.id, asset, parents, self._items(base))
             self.context.failpoint("fake.stage.after_place")
-            stagings[key] = Staging(tx, key, base, place.location)
+            stagings[key] = Staging(tx, key, base, place.location, {"intent": intent.id})
         return stagings
 
     @traced
@@ -142,7 +143,7 @@ class FakeAdapter(Adapter):
     def _open_staging(self, staging: Staging, port: StagingPort) -> FakeAsset:
         if self._is_in_place(staging):
             # Imported in place, and now to be written: it gets a place of its own.
-            staged = self.stage(staging.tx, {staging.key: staging.base})[staging.key]
+            staged = self.stage(staging.tx, {staging.key: _intent(staging)})[staging.key]
             if not port.compare_and_set(staging.key, staging.location, staged.location):
                 moved = port.get(staging.key)
                 assert moved is not None
@@ -213,7 +214,7 @@ class FakeAdapter(Adapter):
         self._check_keys({staging.key: staging})
         self._check_pinned(snapshot)
         if self._is_in_place(staging):
-            staging = self.stage(tx, {staging.key: staging.base})[staging.key]
+            staging = self.stage(tx, {staging.key: _intent(staging)})[staging.key]
         place = self.folder.place(staging.location)
         assert place is not None, f"restore into {staging.location!r}, which was never staged"
         then = self._items(snapshot)
@@ -435,6 +436,11 @@ class FakeAdapter(Adapter):
             assert key[0] == self.store.name, f"{format_key(key)} is not in store {self.store.name!r}"
 
 
-def _new_asset(tx: str, key: Key) -> str:
-    """A new asset's identity: the same whenever the same transaction makes the same key again."""
-    return f"{key[-1]}-{hashlib.sha256(json.dumps([tx, key]).encode()).hexdigest()[:12]}"
+def _new_asset(key: Key, intent: Intent) -> str:
+    """A new asset's identity, as its intent names it."""
+    return f"{key[-1]}-{hashlib.sha256(intent.id.encode()).hexdigest()[:12]}"
+
+
+def _intent(staging: Staging) -> Intent:
+    """What a staging was staged by."""
+    return Intent(staging.attrs["intent"], staging.base)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
 
 from plait.coordinator import Coordinator
 from plait.persist import schema
 from plait.persist.store_rows import Publication, StoreRows
 from plait.transaction import Transactions
-from plait.types import Change, Commit, Key, Move, Proposal, Put, Staging
+from plait.types import Change, Commit, Intent, Key, Move, Proposal, Put, Staging
 
 
 def publish_first() -> None:
@@ -30,12 +32,12 @@ def no_intent() -> None:
     """A native staging is made before the row that tells of it."""
     stage = Transactions.stage
 
-    def sabotaged(self: Transactions, tx_id: str, keys: Sequence[Key], *, new: bool = False) -> list[Staging]:
+    def sabotaged(self: Transactions, tx_id: str, keys: Sequence[Key], **how: Any) -> list[Staging]:
         tx = self.find(tx_id)
         for key in keys:
             base = self.base_entry(tx, key)
-            self.adapters.get(key[0]).stage(tx_id, {key: None if base is None else base.snapshot})
-        return stage(self, tx_id, keys, new=new)
+            self.adapters.get(key[0]).stage(tx_id, {key: Intent(uuid4().hex, None if base is None else base.snapshot)})
+        return stage(self, tx_id, keys, **how)
 
     Transactions.stage = sabotaged  # type: ignore[method-assign]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ from plait.adapter import Adapter, Context
 from plait.clock import Clock, ManualClock
 from plait.errors import AlreadyExists, InvalidArgument, NotFound, TransactionClosed
 from plait.refspec import check_key, format_key
-from plait.types import Key, SnapshotRef, Staging, Store
+from plait.types import Intent, Key, SnapshotRef, Staging, Store
 
 
 class MemoryState:
@@ -35,6 +36,11 @@ class MemoryState:
             return True
 
 
+def intent_of(tx: str, base: SnapshotRef | None = None, *, number: int = 1) -> Intent:
+    """What a MemoryPort of this transaction stages the number-th asset by: the same whenever a test runs it again."""
+    return Intent(str(uuid.uuid5(uuid.NAMESPACE_OID, f"{tx}/{number}")), base)
+
+
 class MemoryPort:
     """`StagingPort` in memory: one transaction over `adapter`, from a base given as key → snapshot."""
 
@@ -45,6 +51,9 @@ class MemoryPort:
         self._stagings: dict[Key, Staging] = {}
         self._dropped: set[Key] = set()
         self._lock = threading.RLock()
+        self._begun = 0
+        self.intents: dict[Key, Intent] = {}
+        """What each key was staged by."""
         self.closed = False
 
     @property
@@ -78,7 +87,9 @@ class MemoryPort:
             if not new and not there:
                 raise NotFound(f"{format_key(key)} is not in the transaction's base")
             base = None if new else self._base[key]
-            staged = self._adapter.stage(self._tx, {key: base})
+            self._begun += 1
+            self.intents[key] = intent_of(self._tx, base, number=self._begun)
+            staged = self._adapter.stage(self._tx, {key: self.intents[key]})
             self._stagings[key] = staged[key]
             self._dropped.discard(key)
             return staged[key]

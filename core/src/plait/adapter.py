@@ -24,6 +24,7 @@ from plait.types import (
     Conflicted,
     Depth,
     Health,
+    Intent,
     Item,
     ItemChange,
     Key,
@@ -197,10 +198,10 @@ class Adapter(ABC):
     # -- writing inside a transaction --------------------------------------------------------------------------------
 
     @abstractmethod
-    def stage(self, tx: str, bases: Mapping[Key, SnapshotRef | None]) -> Mapping[Key, Staging]:
-        """Make an isolated place for native clients to write, one per key, from its base (None: empty).
+    def stage(self, tx: str, intents: Mapping[Key, Intent]) -> Mapping[Key, Staging]:
+        """Make an isolated place for native clients to write, one per key, from its base (None: a new, empty asset).
 
-        Repeat: the same place, never reset.
+        Places and new assets are named after the intent's id. Repeat: the same place for the same id, never reset.
         """
 
     @abstractmethod

@@ -345,8 +345,9 @@ class Coordinator:
             taken = {(row["key"], row["item"]) for row in fresh}
             rows.put_conflicts(tx.id, [row for row in known if (row["key"], row["item"]) not in taken] + fresh)
         first_names = ", ".join(format_key(conflict.key) for conflict in conflicts[:3])
+        how_many = "1 conflict" if len(conflicts) == 1 else f"{len(conflicts)} conflicts"
         return CommitConflict(
-            f"{len(conflicts)} conflicts with {tx.ref!r}, the first at {first_names}",
+            f"{how_many} with {tx.ref!r}, the first at {first_names}",
             conflicts=conflicts,
             remedy=f"see 'plait conflicts {tx.name or tx.id}', settle them with 'plait resolve', then commit again",
             details={"tx": tx.id},
@@ -378,8 +379,7 @@ def _own(participant: Participant) -> Candidate | None:
     base = participant.base
     if base is not None and base.snapshot == participant.prepared:
         return None
-    content_id = base.content_id if base is not None else participant.content_id or ""
-    return Candidate(participant.key, base, Entry(participant.key, content_id, participant.prepared))
+    return Candidate(participant.key, base, Entry(participant.key, participant.content_id or "", participant.prepared))
 
 
 def _join_both(

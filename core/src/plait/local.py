@@ -381,7 +381,7 @@ class LocalBackend:
             raise NotFound(f"{format_key(key)} does not exist at {spec!r}", remedy=f"see 'plait ls --at {spec}'")
         self._check_live(key, entry.snapshot)
         exists = key in self.keys(tx, key)
-        staging = self._transactions.stage(tx, [key], new=not exists)[0]
+        staging = self._transactions.stage(tx, [key], new=not exists, content_id=entry.content_id)[0]
         restored = self.adapters.get(key[0]).restore(tx, staging, entry.snapshot, items=items)
         self._transactions.replace_staging(tx, restored)
 

@@ -29,6 +29,7 @@ from plait.tree import NodeCache, Tree
 from plait.types import (
     Entry,
     EventKind,
+    Intent,
     Key,
     Mode,
     Participant,
@@ -220,12 +221,14 @@ class Transactions:
             root = rows.commit(tx.base).root
             return [decode_key(key) for key, _ in self._tree(rows).scan(root, prefix=encode_key(prefix))]
 
-    def stage(self, tx_id: str, keys: Sequence[Key], *, new: bool = False) -> list[Staging]:
+    def stage(self, tx_id: str, keys: Sequence[Key], *, new: bool = False, content_id: str = "") -> list[Staging]:
         """Stage keys, in their order: staged already, the same places. A batch is one call of each store's adapter.
+
+        `new` begins assets that are not there; with `content_id` they go on as what had it (a restore).
 
         Raises: TransactionClosed, NotFound, AlreadyExists (`new`), Unsupported for pointer stores.
         """
-        intended = self._intend(tx_id, keys, new=new)
+        intended = self._intend(tx_id, keys, new=new, content_id=content_id)
         failpoint("transaction.intended")
         unstaged = [participant for participant in intended if participant.staging is None]
         by_store: dict[str, list[Participant]] = {}
@@ -233,8 +236,7 @@ class Transactions:
             by_store.setdefault(participant.key[0], []).append(participant)
         staged: dict[Key, Participant] = {participant.key: participant for participant in intended}
         for store, participants in by_store.items():
-            bases = {p.key: None if p.base is None or p.dropped else p.base.snapshot for p in participants}
-            stagings = self.adapters.get(store).stage(tx_id, bases)
+            stagings = self.adapters.get(store).stage(tx_id, {p.key: _intent(p) for p in participants})
             failpoint("transaction.staged_natively")
             for participant in participants:
                 staged[participant.key] = replace(participant, staging=stagings[participant.key], dropped=False)
@@ -249,7 +251,7 @@ class Transactions:
                 rows.put_participants([staged[participant.key] for participant in unstaged])
         return [_staging(staged[key]) for key in keys]
 
-    def _intend(self, tx_id: str, keys: Sequence[Key], *, new: bool) -> list[Participant]:
+    def _intend(self, tx_id: str, keys: Sequence[Key], *, new: bool, content_id: str) -> list[Participant]:
         for key in keys:
             check_key(key)
         with self.repository.write() as rows:
@@ -272,10 +274,19 @@ class Transactions:
                     raise AlreadyExists(f"{format_key(key)} exists already", remedy="open it, or choose another key")
                 if not new and not there and (participant is None or participant.dropped):
                     raise NotFound(f"{format_key(key)} does not exist at {tx.base[:12]}", remedy="see 'plait ls'")
-                intended.append(participant or Participant(tx_id, key, base))
-            fresh = [participant for participant in intended if participant.key not in known]
-            rows.put_participants(fresh)
+                intended.append(
+                    self._intended(participant or Participant(tx_id, key, base), new=new, content_id=content_id)
+                )
+            rows.put_participants([one for one in intended if one != known.get(one.key)])
         return intended
+
+    def _intended(self, participant: Participant, *, new: bool = False, content_id: str = "") -> Participant:
+        """With the id of its staging, and with a content id of its own where it begins an asset."""
+        if participant.intent:
+            return participant
+        intent, base = self.clock.new_id(), participant.base
+        goes_on = content_id or ("" if new or base is None else base.content_id)
+        return replace(participant, intent=intent, content_id=goes_on or intent)
 
     def staging(self, tx_id: str, key: Key) -> Staging | None:
         with self.repository.read() as rows:
@@ -314,8 +325,7 @@ class Transactions:
                 raise AlreadyExists(f"{format_key(after)} exists already")
             source = found[before]
             staging = _staging(source)
-            content_id = source.base.content_id if source.base is not None else source.content_id
-            moved = Participant(tx_id, after, base, replace(staging, key=after), content_id=content_id)
+            moved = replace(source, key=after, base=base, staging=replace(staging, key=after))
             rows.put_participants([moved, Participant(tx_id, before, source.base, dropped=True)])
 
     def keys(self, tx_id: str, prefix: Key) -> Iterator[Key]:
@@ -337,24 +347,26 @@ class Transactions:
         """Rows for keys that are about to be imported, so that their stores hear of an abort. Repeat: no-op."""
         with self.repository.write() as rows:
             tx = self._open_tx(rows, tx_id)
-            known = {participant.key for participant in rows.participants(tx_id, keys)}
+            known = {participant.key: participant for participant in rows.participants(tx_id, keys)}
             bases = self._base_entries(rows, tx, keys)
-            rows.put_participants([Participant(tx_id, key, bases.get(key)) for key in keys if key not in known])
+            participants = [known.get(key) or Participant(tx_id, key, bases.get(key)) for key in keys]
+            rows.put_participants([self._intended(participant) for participant in participants])
         failpoint("transaction.import_intended")
 
     def import_snapshot(self, tx_id: str, key: Key, snapshot: SnapshotRef) -> None:
-        """Stage an existing native snapshot under a key: nobody has written to it yet. Repeat: no-op.
+        """Stage an existing native snapshot under an intended key: nobody has written to it yet. Repeat: no-op.
 
         Raises: AlreadyExists when the base holds another asset there; TransactionClosed.
         """
-        staging = self.adapters.get(key[0]).stage(tx_id, {key: snapshot})[key]
+        with self.repository.read() as rows:
+            intended = rows.participants(tx_id, [key])[0]
+        if intended.base is not None and intended.base.snapshot.asset != snapshot.asset:
+            raise AlreadyExists(f"{format_key(key)} holds another asset", remedy="choose another key")
+        staging = self.adapters.get(key[0]).stage(tx_id, {key: Intent(intended.intent, snapshot)})[key]
         failpoint("transaction.import_staged")
         with self.repository.write() as rows:
-            tx = self._open_tx(rows, tx_id)
-            base = self._base_entries(rows, tx, [key]).get(key)
-            if base is not None and base.snapshot.asset != snapshot.asset:
-                raise AlreadyExists(f"{format_key(key)} holds another asset", remedy="choose another key")
-            rows.put_participants([Participant(tx_id, key, base, staging)])
+            self._open_tx(rows, tx_id)
+            rows.put_participants([replace(intended, staging=staging, dropped=False)])
 
     # -- recovery ----------------------------------------------------------------------------------------------------
 
@@ -416,6 +428,13 @@ def stored_entry(key: Key, value: bytes | None, snapshots: Mapping[bytes, Snapsh
         return None
     content_id, digest = unpack_value(value)
     return Entry(key, content_id, snapshots[digest])
+
+
+def _intent(participant: Participant) -> Intent:
+    """What is to be staged. An asset that begins under its base's key has another content id than the base."""
+    base = participant.base
+    goes_on = base is not None and base.content_id == participant.content_id
+    return Intent(participant.intent, base.snapshot if base is not None and goes_on else None)
 
 
 def _staging(participant: Participant) -> Staging:

@@ -254,6 +254,19 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Intent:
+    """One asset that a transaction is about to write: from `base`, or (None) as a new asset.
+
+    `id` is this staging's own, in the whole repository and for ever, and durable before the store hears of it. Native
+    places and the identities of new assets are named after it, never after the key, which may be renamed and given to
+    another asset within the same transaction.
+    """
+
+    id: str
+    base: SnapshotRef | None
+
+
+@dataclass(frozen=True, slots=True)
 class Staging:
     """Where a transaction writes one asset.
 
@@ -280,7 +293,8 @@ class TxState(StrEnum):
 class Participant:
     """One asset of a transaction. `staging` None: intended, not staged yet; `dropped`: the key is to be deleted.
 
-    `prepared` is the vote of `attempt`; `content_id` is kept through a rename.
+    `prepared` is the vote of `attempt`. `content_id` is what the key stands for after the commit: its base's, a renamed
+    asset's, or a new one. `intent` is the `Intent.id` that it was, or is to be, staged by; empty where nothing is.
     """
 
     tx: str
@@ -291,6 +305,7 @@ class Participant:
     content_id: str | None = None
     attempt: int = 0
     prepared: SnapshotRef | None = None
+    intent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ def test_conflicts_are_a_table_with_the_next_commands(run_plait: Any, conflictin
     ran = run_plait("merge", "more-orders")
     assert (ran.code, ran.out) == (5, "")
     error, header, row, *steps = ran.err.splitlines()
-    assert error.startswith("error: 1 conflicts with 'main'")
+    assert error.startswith("error: 1 conflict with 'main'")
     assert header.split() == ["key", "item", "base", "ours", "theirs"]
     assert row.split()[:2] == [KEY, ITEM]
     places = [row.index(f'"price": {value}') for value in (4, 5, 6)]

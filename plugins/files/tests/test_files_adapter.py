@@ -14,7 +14,7 @@ from plait.codec import ref_digest
 from plait.errors import CommitConflict, InvalidArgument, Unsupported
 from plait.failpoint import armed
 from plait.types import Choice, Depth, ItemChangeKind, Move, Proposal, PublishState, Put, SnapshotRef, Staging, Store
-from plait_conformance.testing import MemoryPort, make_adapter
+from plait_conformance.testing import MemoryPort, intent_of, make_adapter
 from plait_files.adapter import FilesAdapter
 from plait_files.filesystem import AssetFileSystem
 
@@ -80,7 +80,7 @@ def test_any_tool_may_write_plain_files_into_a_staging(adapter: FilesAdapter) ->
 
 def test_staging_again_resets_nothing(adapter: FilesAdapter) -> None:
     staging = write(adapter, "t1", None, {"a": b"1"})
-    assert adapter.stage("t1", {KEY: None})[KEY] == staging
+    assert adapter.stage("t1", {KEY: intent_of("t1")})[KEY] == staging
     assert content(adapter, vote(adapter, staging)) == {"a": b"1"}
 
 

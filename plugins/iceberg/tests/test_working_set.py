@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from plait.errors import AlreadyExists, InvalidArgument, NotFound, TransactionClosed, Unsupported
-from plait.types import Mode, Store
+from plait.types import Intent, Mode, Store
 from plait_conformance.tables import (
     KEY,
     KEYED,
@@ -216,7 +216,8 @@ def test_a_staging_without_a_table_votes_nothing(tables: Tables) -> None:
 
 def test_staging_again_is_the_same_place(tables: Tables) -> None:
     base = tables.create([order(1)])
-    assert tables.adapter.stage("t", {KEY: base}) == tables.adapter.stage("t", {KEY: base})
+    intents = {KEY: Intent("i", base)}
+    assert tables.adapter.stage("t", intents) == tables.adapter.stage("t", intents)
 
 
 def test_abort_leaves_committed_snapshots_readable(tables: Tables) -> None:

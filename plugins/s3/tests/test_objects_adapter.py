@@ -23,7 +23,7 @@ from plait.types import (
     SnapshotRef,
     Staging,
 )
-from plait_conformance.testing import MemoryPort
+from plait_conformance.testing import MemoryPort, intent_of
 from plait_s3.adapter import ObjectAdapter
 from plait_s3.blobs import Blob
 from plait_s3.filesystem import AssetFileSystem
@@ -66,7 +66,7 @@ class TestStaging:
         adapter = place.adapter()
         staging, fs = opened(adapter, "t1")
         fs.pipe_file("a", b"1")
-        assert place.adapter().stage("t1", {KEY: None}) == {KEY: staging}
+        assert place.adapter().stage("t1", {KEY: intent_of("t1")}) == {KEY: staging}
         assert fs.cat_file("a") == b"1"
 
     def test_plain_objects_that_any_tool_puts_are_part_of_it(self, place: Place) -> None:

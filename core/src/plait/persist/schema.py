@@ -167,6 +167,7 @@ participant = _owned(
     Column("tx", Text, primary_key=True),
     Column("key", LargeBinary, primary_key=True),
     Column("base", LargeBinary, nullable=True),
+    Column("base_content_id", Text, nullable=True),
     Column("content_id", Text, nullable=True),
     Column("staged", Boolean, nullable=False),
     Column("staged_base", LargeBinary, nullable=True),
@@ -175,6 +176,7 @@ participant = _owned(
     Column("dropped", Boolean, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("prepared", LargeBinary, nullable=True),
+    Column("intent", Text, nullable=False),
     clustered=True,
 )
 

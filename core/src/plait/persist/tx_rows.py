@@ -181,7 +181,8 @@ def _from_participant(participant: Participant) -> dict[str, object]:
         "tx": participant.tx,
         "key": encode_key(participant.key),
         "base": None if base is None else encode_snapshot(base.snapshot),
-        "content_id": participant.content_id if base is None else base.content_id,
+        "base_content_id": None if base is None else base.content_id,
+        "content_id": participant.content_id,
         "staged": staging is not None,
         "staged_base": _optional(staging.base if staging else None),
         "location": staging.location if staging else "",
@@ -189,6 +190,7 @@ def _from_participant(participant: Participant) -> dict[str, object]:
         "dropped": participant.dropped,
         "attempt": participant.attempt,
         "prepared": _optional(participant.prepared),
+        "intent": participant.intent,
     }
 
 
@@ -201,12 +203,13 @@ def _to_participant(row: sa.Row[Any]) -> Participant:
     return Participant(
         tx=row.tx,
         key=key,
-        base=None if row.base is None else Entry(key, row.content_id, decode_snapshot(row.base)),
+        base=None if row.base is None else Entry(key, row.base_content_id, decode_snapshot(row.base)),
         staging=staging,
         dropped=bool(row.dropped),
         content_id=row.content_id,
         attempt=row.attempt,
         prepared=None if row.prepared is None else decode_snapshot(row.prepared),
+        intent=row.intent,
     )
 
 

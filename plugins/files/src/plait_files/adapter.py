@@ -21,6 +21,7 @@ from plait.types import (
     ConflictKind,
     Depth,
     Health,
+    Intent,
     Item,
     ItemChange,
     ItemChangeKind,
@@ -104,7 +105,7 @@ class FilesAdapter(Adapter):
                 edits[check_name(path.relative_to(source).as_posix())] = Content(*self._folder.adopt(path))
             self.context.failpoint("files.import.before_manifest")
             root = self._manifests.edit(self._manifests.tree, self._manifests.empty(), edits)
-            found[key] = self._refer(_new_asset(self.store.name, tx, key), root)
+            found[key] = self._refer(str(uuid.uuid5(_NAMESPACE, f"{self.store.name}/{tx}/{format_key(key)}")), root)
         return found
 
     def diff(self, before: Side, after: Side, *, items: Sequence[str] | None = None) -> Iterator[ItemChange]:
@@ -174,11 +175,12 @@ class FilesAdapter(Adapter):
 
     # -- writing inside a transaction --------------------------------------------------------------------------------
 
-    def stage(self, tx: str, bases: Mapping[Key, SnapshotRef | None]) -> Mapping[Key, Staging]:
+    def stage(self, tx: str, intents: Mapping[Key, Intent]) -> Mapping[Key, Staging]:
         staged = {}
-        for key, base in bases.items():
-            asset = base.asset if base else _new_asset(self.store.name, tx, key)
-            location = self._folder.staging(tx) / asset
+        for key, intent in intents.items():
+            base = intent.base
+            asset = base.asset if base else intent.id
+            location = self._folder.staging(tx) / intent.id
             self.context.failpoint("files.stage.before_folder")
             with translated(f"staging {location}"):
                 Overlay(location).make()
@@ -351,11 +353,6 @@ class FilesAdapter(Adapter):
 
     def _refer(self, asset: str, root: bytes) -> SnapshotRef:
         return SnapshotRef(self.store.name, self.kind, asset, root.hex(), root)
-
-
-def _new_asset(store: str, tx: str, key: Key) -> str:
-    """The id of an asset that begins in this transaction: the same however often it is staged."""
-    return str(uuid.uuid5(_NAMESPACE, f"{store}/{tx}/{format_key(key)}"))
 
 
 def _head(folder: Folder, path: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from plait.types import (
     ConflictKind,
     Depth,
     Health,
+    Intent,
     Item,
     ItemChange,
     Key,
@@ -147,8 +148,9 @@ class IcebergAdapter(Adapter):
 
     # -- writing inside a transaction --------------------------------------------------------------------------------
 
-    def stage(self, tx: str, bases: Mapping[Key, SnapshotRef | None]) -> Mapping[Key, Staging]:
+    def stage(self, tx: str, intents: Mapping[Key, Intent]) -> Mapping[Key, Staging]:
         """A staging starts as its base's metadata file, or as nothing: no file is written or copied."""
+        bases = {key: intent.base for key, intent in intents.items()}
         return {key: Staging(tx, key, base, base.version if base else "") for key, base in bases.items()}
 
     def open(self, target: SnapshotRef | Staging, port: StagingPort | None) -> Table | View:

@@ -23,6 +23,7 @@ from plait.types import (
     Conflicted,
     Depth,
     Health,
+    Intent,
     Item,
     ItemChange,
     ItemChangeKind,
@@ -209,12 +210,12 @@ class ObjectAdapter(Adapter):
 
     # -- writing inside a transaction --------------------------------------------------------------------------------
 
-    def stage(self, tx: str, bases: Mapping[Key, SnapshotRef | None]) -> Mapping[Key, Staging]:
+    def stage(self, tx: str, intents: Mapping[Key, Intent]) -> Mapping[Key, Staging]:
         """A prefix of the transaction's own for each; nothing is copied."""
         stagings = {}
-        for key, base in bases.items():
-            new = str(uuid.uuid5(_ASSETS, f"{self.store.name}\0{tx}\0{format_key(key)}"))
-            place = Place(tx, new if base is None else base.asset)
+        for key, intent in intents.items():
+            base = intent.base
+            place = Place(tx, intent.id if base is None else base.asset)
             self.blobs.make_folder(place.objects)
             stagings[key] = Staging(tx, key, base, self.blobs.uri(place.objects), {"asset": place.asset})
         return stagings
