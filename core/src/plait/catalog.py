@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Protocol
 
 from plait.adapter import Capability
-from plait.backend import Backend, BeginRequest, Preview, Problem, Side
+from plait.backend import Backend, BeginRequest, Problem, Side
 from plait.blame import Blamed, blame
 from plait.clock import Clock, SystemClock
 from plait.errors import (
@@ -24,7 +24,7 @@ from plait.errors import (
 from plait.graph import LogFilter
 from plait.persist.store_rows import Publication
 from plait.point import Point
-from plait.refspec import check_ref_name, format_key, parse_key, parse_spec
+from plait.refspec import as_key, check_ref_name, format_key, parse_spec
 from plait.stores import Adapters
 from plait.types import (
     Change,
@@ -183,24 +183,24 @@ class Catalog:
 
     def diff(self, before: str, after: str, *, prefix: KeyText = ()) -> Iterator[Change]:
         """The keys that differ, in key order, lazily. Cost: O(changes)."""
-        return self.backend.diff(before, after, _key(prefix))
+        return self.backend.diff(before, after, as_key(prefix))
 
     def diff_items(
         self, key: KeyText, before: str | None, after: str | None, *, items: Sequence[str] | None = None
     ) -> Iterator[ItemChange]:
         """What differs inside one asset between two points; None is nothing."""
-        return self.backend.diff_items(_key(key), Side(spec=before), Side(spec=after), items)
+        return self.backend.diff_items(as_key(key), Side(spec=before), Side(spec=after), items)
 
     def history(self, key: KeyText, spec: str = "main") -> Iterator[tuple[Commit, Change]]:
         """The commits that changed this very key, newest first."""
-        return self.backend.history(spec, _key(key))
+        return self.backend.history(spec, as_key(key))
 
     def blame(self, key: KeyText, spec: str = "main", *, items: Sequence[str] | None = None) -> Iterator[Blamed]:
         """For each item that the asset holds there: the commit that last changed it.
 
         Cost: the differences between the snapshots that touched the key, newest first, until all items are settled.
         """
-        return blame(self.backend, spec, _key(key), items)
+        return blame(self.backend, spec, as_key(key), items)
 
     def merge_base(self, ours: str, theirs: str) -> Commit | None:
         """The newest commit that both reach, or None for unrelated histories."""
@@ -325,7 +325,9 @@ class Catalog:
         if base is not None and base.id == theirs.id:
             raise NothingToCommit(f"{into!r} already holds everything of {source!r}")
         chosen = tuple((strategies or {}).items())
-        merged = Source(SourceKind.MERGE, base.id if base else None, theirs.id, tuple(map(_key, keys)), default, chosen)
+        merged = Source(
+            SourceKind.MERGE, base.id if base else None, theirs.id, tuple(map(as_key, keys)), default, chosen
+        )
         # A part of theirs is no merge of theirs: a later one must still find the rest.
         parents = () if squash or keys else (theirs.id,)
         message = message or f"Merge {source} into {into}"
@@ -336,7 +338,7 @@ class Catalog:
         picked = self.resolve(spec)
         if not picked.parents:
             raise InvalidArgument(f"{spec!r} is the first commit, and changed nothing")
-        source = Source(SourceKind.CHERRY_PICK, picked.parents[0], picked.id, tuple(map(_key, keys)))
+        source = Source(SourceKind.CHERRY_PICK, picked.parents[0], picked.id, tuple(map(as_key, keys)))
         properties = {"plait.cherry-picked": picked.id}
         tx = self.begin(onto, message=message or picked.message, source=source, properties=properties)
         return self._finish(tx)
@@ -361,7 +363,7 @@ class Catalog:
         properties = {"plait.reverted": undone.id}
         if items:
             return self._revert_items(undone, on, message, properties, items)
-        source = Source(SourceKind.REVERT, undone.id, undone.parents[0], tuple(map(_key, keys)))
+        source = Source(SourceKind.REVERT, undone.id, undone.parents[0], tuple(map(as_key, keys)))
         return self._finish(self.begin(on, message=message, source=source, properties=properties))
 
     def _revert_items(
@@ -402,7 +404,7 @@ class Catalog:
         properties = {"plait.restored": wanted.id}
         if items:
             return self._restore_items(f"@{wanted.id}", on, message, properties, items)
-        source = Source(SourceKind.RESTORE, None, wanted.id, tuple(map(_key, keys)))
+        source = Source(SourceKind.RESTORE, None, wanted.id, tuple(map(as_key, keys)))
         return self._finish(self.begin(on, message=message, source=source, properties=properties))
 
     def _restore_items(
@@ -472,19 +474,11 @@ class Catalog:
 
     def adopt(self, key: KeyText) -> Commit | None:
         """Take over what somebody wrote past plait, merged with what was committed meanwhile; None: nothing new."""
-        return self.backend.adopt(_key(key), self.session)
+        return self.backend.adopt(as_key(key), self.session)
 
     def recover(self) -> list[str]:
         """Put right what died half-way; what was done, as sentences."""
         return list(self.backend.recover())
-
-    def preview(self, tx: str) -> Preview:
-        """What a working set would commit, and what conflicts."""
-        return self.backend.preview(tx)
-
-
-def _key(key: KeyText) -> Key:
-    return (parse_key(key) if key else ()) if isinstance(key, str) else key
 
 
 def _text(key: KeyText) -> str:

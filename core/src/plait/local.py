@@ -42,6 +42,7 @@ from plait.liveness import is_alive
 from plait.persist import Database, Repository, Rows, create_repository, find_repository
 from plait.persist.store_rows import Publication
 from plait.plugins import Plugins
+from plait.proposals import check_message, check_proposal, once, once_group, stores_of
 from plait.publisher import Publisher
 from plait.refspec import check_key, check_ref_name, format_key
 from plait.sequencer import Idempotency, Sequencer
@@ -258,23 +259,23 @@ class LocalBackend:
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def commit(self, proposal: Proposal) -> Commit:
-        _check_proposal(proposal)
-        commit = self._sequencer.do(CommitRequest(self._gated(proposal)), _once(proposal))
-        self._publish_moved(_stores_of([proposal]))
+        check_proposal(proposal)
+        commit = self._sequencer.do(CommitRequest(self._gated(proposal)), once(proposal))
+        self._publish_moved(stores_of([proposal]))
         return commit
 
     def commit_many(self, proposals: Sequence[Proposal], *, atomic: bool) -> Sequence[Commit | PlaitError]:
         if len(proposals) > limits.PROPOSALS_MAX:
             raise InvalidArgument(f"{len(proposals)} proposals in one call, the limit is {limits.PROPOSALS_MAX}")
         for proposal in proposals:
-            _check_proposal(proposal)
+            check_proposal(proposal)
         requests = [CommitRequest(self._gated(proposal)) for proposal in proposals]
         if atomic:
-            commits = list(self._sequencer.do(CommitGroup(requests), _once_group(proposals)))
-            self._publish_moved(_stores_of(proposals))
+            commits = list(self._sequencer.do(CommitGroup(requests), once_group(proposals)))
+            self._publish_moved(stores_of(proposals))
             return commits
         futures = [
-            self._sequencer.submit(request, _once(proposal))
+            self._sequencer.submit(request, once(proposal))
             for request, proposal in zip(requests, proposals, strict=True)
         ]
         results: list[Commit | PlaitError] = []
@@ -283,7 +284,7 @@ class LocalBackend:
                 results.append(future.result())
             except PlaitError as error:
                 results.append(error)
-        self._publish_moved(_stores_of(proposals))
+        self._publish_moved(stores_of(proposals))
         return results
 
     def _publish_moved(self, stores: set[str]) -> None:
@@ -409,7 +410,7 @@ class LocalBackend:
         allow_empty: bool,
     ) -> Commit:
         check_properties(properties, limits.PROPERTIES_BYTES_MAX)
-        _check_message(message or "")
+        check_message(message or "")
         found = self._transactions.find(tx)
         try:
             commit = self._coordinator.commit(
@@ -555,77 +556,3 @@ class LocalBackend:
 
 def _is_adoption(tx: Tx) -> bool:
     return tx.source is not None and tx.source.kind is SourceKind.ADOPT
-
-
-def _stores_of(proposals: Sequence[Proposal]) -> set[str]:
-    return {operation.key[0] for proposal in proposals for operation in proposal.operations}
-
-
-def _check_message(message: str) -> None:
-    if len(message.encode()) > limits.MESSAGE_BYTES_MAX:
-        raise InvalidArgument(f"the message has more than {limits.MESSAGE_BYTES_MAX} bytes")
-
-
-def _check_proposal(proposal: Proposal) -> None:
-    """Refuse what breaks a limit, before it queues."""
-    check_ref_name(proposal.ref)
-    _check_message(proposal.message)
-    check_properties(proposal.properties, limits.PROPERTIES_BYTES_MAX)
-    if len(proposal.operations) > limits.OPERATIONS_MAX:
-        raise InvalidArgument(
-            f"{len(proposal.operations)} operations in one commit, the limit is {limits.OPERATIONS_MAX}",
-            remedy="split it, or use CommitMany with atomic=true",
-        )
-    seen = set()
-    for operation in proposal.operations:
-        if check_key(operation.key) in seen:
-            raise InvalidArgument(f"{format_key(operation.key)} has two operations in one commit")
-        seen.add(operation.key)
-        if isinstance(operation, Put) and operation.snapshot.store != operation.key[0]:
-            raise InvalidArgument(
-                f"{format_key(operation.key)} names a snapshot of store {operation.snapshot.store!r}",
-                remedy="a key's first part is its snapshot's store",
-            )
-
-
-def request_digest(proposal: Proposal) -> bytes:
-    """What tells a repeated request from another one under the same idempotency key."""
-    operations = [
-        [
-            type(operation).__name__,
-            operation.key,
-            operation.expected,
-            ref_digest(operation.snapshot) if isinstance(operation, Put) else None,
-            operation.content_id if isinstance(operation, Put) else None,
-        ]
-        for operation in proposal.operations
-    ]
-    # Everything that decides what is committed; the session only says who asks, and the key belongs to its principal.
-    body = [
-        proposal.ref,
-        operations,
-        proposal.message,
-        proposal.author,
-        pairs(proposal.properties),
-        proposal.incarnation,
-        proposal.tx,
-        proposal.attempt,
-        proposal.merged_parents,
-        proposal.expected_head,
-        proposal.allow_empty,
-    ]
-    return hashlib.sha256(pack(body)).digest()
-
-
-def _once(proposal: Proposal) -> Idempotency | None:
-    if proposal.idempotency_key is None:
-        return None
-    return Idempotency(proposal.session.principal, "commit", proposal.idempotency_key, request_digest(proposal))
-
-
-def _once_group(proposals: Sequence[Proposal]) -> Idempotency | None:
-    keys = [proposal.idempotency_key for proposal in proposals]
-    if not proposals or keys[0] is None:
-        return None
-    body = hashlib.sha256(b"".join(request_digest(proposal) for proposal in proposals)).digest()
-    return Idempotency(proposals[0].session.principal, "commit-group", keys[0], body)

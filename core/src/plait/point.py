@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from plait.backend import Backend
 from plait.errors import NotFound
-from plait.refspec import format_key, parse_key
+from plait.refspec import as_key, format_key
 from plait.stores import Adapters
 from plait.types import Commit, Entry, Key, Location
 
@@ -25,11 +25,11 @@ class Point:
 
     def entries(self, prefix: str | Key = ()) -> Iterator[Entry]:
         """What is under a prefix, in key order, lazily."""
-        return self._backend.scan(self._spec, _parts(prefix))
+        return self._backend.scan(self._spec, as_key(prefix))
 
     def entry(self, key: str | Key) -> Entry:
         """Raises: NotFound."""
-        parts = _parts(key)
+        parts = as_key(key)
         found = self._backend.get(self._spec, [parts]).get(parts)
         if found is None:
             raise NotFound(
@@ -47,7 +47,3 @@ class Point:
         """How an engine reads exactly this version."""
         entry = self.entry(key)
         return self._adapters.get(entry.key[0]).locate(entry.snapshot)
-
-
-def _parts(key: str | Key) -> Key:
-    return (parse_key(key) if key else ()) if isinstance(key, str) else key

@@ -48,6 +48,11 @@ def check_key(key: Key) -> Key:
     return key
 
 
+def as_key(key: str | Key) -> Key:
+    """A key given as its text or as its parts; empty text is the empty prefix. Raises: InvalidArgument."""
+    return (parse_key(key) if key else ()) if isinstance(key, str) else key
+
+
 def format_key(key: Key) -> str:
     """The key's text; `parse_key` gives back the same key."""
     return ".".join(part if _PLAIN.match(part) else '"' + part.replace('"', '""') + '"' for part in key)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from plait import limits
 from plait.backend import Backend, Preview, Side
 from plait.errors import AlreadyExists, NotFound, PlaitError
-from plait.refspec import parse_key
+from plait.refspec import as_key
 from plait.stores import Adapters
 from plait.types import (
     Choice,
@@ -94,7 +94,7 @@ class WorkingSet:
 
         Raises: NotFound, TransactionClosed, StoreUnavailable.
         """
-        parts = _parts(key)
+        parts = as_key(key)
         port = Port(self._backend, self.tx)
         try:
             staging = port.add(parts)
@@ -109,7 +109,7 @@ class WorkingSet:
 
     def create(self, key: str | Key) -> object:
         """A new asset's native handle. Raises: AlreadyExists."""
-        parts = _parts(key)
+        parts = as_key(key)
         port = Port(self._backend, self.tx)
         return self._adapters.get(parts[0]).open(port.add(parts, new=True), port)
 
@@ -119,21 +119,21 @@ class WorkingSet:
 
     def drop(self, key: str | Key) -> None:
         """The key is absent once this is committed. No data is deleted."""
-        self._backend.drop(self.id, _parts(key))
+        self._backend.drop(self.id, as_key(key))
 
     def rename(self, before: str | Key, after: str | Key) -> None:
         """The asset goes on under another key of the same store."""
-        self._backend.move(self.id, _parts(before), _parts(after))
+        self._backend.move(self.id, as_key(before), as_key(after))
 
     def restore(self, key: str | Key, spec: str, *, items: Sequence[str] | None = None) -> None:
         """Bring an asset, or some items of it, to what it was at a point, inside this working set."""
-        self._backend.restore(self.id, _parts(key), spec, items)
+        self._backend.restore(self.id, as_key(key), spec, items)
 
     # -- looking -----------------------------------------------------------------------------------------------------
 
     def keys(self, prefix: str | Key = ()) -> list[Key]:
         """What it sees under a prefix, in key order."""
-        return list(self._backend.keys(self.id, _parts(prefix)))
+        return list(self._backend.keys(self.id, as_key(prefix)))
 
     def participants(self) -> list[Participant]:
         """The assets that it stages, drops or merged, in key order."""
@@ -141,7 +141,7 @@ class WorkingSet:
 
     def diff_items(self, key: str | Key, *, items: Sequence[str] | None = None) -> Iterator[ItemChange]:
         """What this working set changed inside one asset since its base."""
-        return self._backend.diff_items(_parts(key), Side(spec=f"@{self.tx.base}"), Side(tx=self.id), items)
+        return self._backend.diff_items(as_key(key), Side(spec=f"@{self.tx.base}"), Side(tx=self.id), items)
 
     def preview(self) -> Preview:
         """What it would commit now, and what conflicts."""
@@ -155,11 +155,11 @@ class WorkingSet:
 
     def resolve(self, key: str | Key, choice: Choice, *, item: str | None = None, value: Json = None) -> None:
         """Settle one listed conflict. Raises: NotFound when it is not listed."""
-        self._backend.settle(self.id, [Resolution(_parts(key), item, choice, value)])
+        self._backend.settle(self.id, [Resolution(as_key(key), item, choice, value)])
 
     def resolve_all(self, choice: Choice, prefix: str | Key = ()) -> int:
         """Settle every listed conflict under a prefix by one side; how many that were."""
-        parts = _parts(prefix)
+        parts = as_key(prefix)
         settled = [
             Resolution(conflict.key, conflict.item, choice)
             for conflict, _ in self.conflicts()
@@ -188,7 +188,7 @@ class WorkingSet:
             message=message,
             author=author,
             properties=dict(properties or {}),
-            unchanged=[_parts(key) for key in unchanged],
+            unchanged=[as_key(key) for key in unchanged],
             allow_empty=allow_empty,
         )
         return self.committed
@@ -222,7 +222,3 @@ class WorkingSet:
         finally:
             stopped.set()
             thread.join()
-
-
-def _parts(key: str | Key) -> Key:
-    return (parse_key(key) if key else ()) if isinstance(key, str) else key

@@ -32,7 +32,7 @@ def test_a_dry_run_lists_what_would_conflict_and_changes_nothing(run_plait: Any,
     assert [(row["key"], row["item"]) for row in ran.value["conflicts"]] == [(KEY, ITEM)]
     text = run_plait("merge", "more-orders", "--dry-run")
     assert text.code == 5
-    assert "1 conflicts with main; nothing was changed" in text.out
+    assert "1 conflict with main; nothing was changed" in text.out
     assert run_plait("log", "--all", "--json").value == before
     assert run_plait("tx", "list", "--json").value == []
 

@@ -80,7 +80,8 @@ def _preview(session: Session, tx: WorkingSet, branch: str) -> None:
     else:
         session.table(rows, ("change", "key", "before", "after"), "nothing would change")
         if conflicts:
-            session.emit(None, f"\n{len(conflicts)} conflicts with {branch}; nothing was changed")
+            noun = "conflict" if len(conflicts) == 1 else "conflicts"
+            session.emit(None, f"\n{len(conflicts)} {noun} with {branch}; nothing was changed")
             session.table(conflicts, CONFLICT_COLUMNS, "")
     if conflicts:
         raise click.exceptions.Exit(CommitConflict.exit_code)
