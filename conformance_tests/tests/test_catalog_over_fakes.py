@@ -296,6 +296,28 @@ class TestAdoption:
         assert catalog.publish() == []
         assert held(catalog) == native(catalog, tmp_path) == {"x": expected}
 
+    @pytest.mark.parametrize("choice", [Choice.OURS, Choice.THEIRS])
+    def test_an_asset_that_is_gone_is_deleted_or_comes_back(
+        self, catalog: Catalog, tmp_path: Path, choice: Choice
+    ) -> None:
+        write(catalog, x=1)
+        write_behind(tmp_path / "store", asset_of(catalog), None)
+        write(catalog, x=2)
+        before = asset_of(catalog)
+        with pytest.raises(CommitConflict, match="1 conflict") as caught:
+            catalog.adopt(A)
+        tx = catalog.working_set(caught.value.details["tx"])
+        tx.resolve(A, choice)
+        if choice is Choice.OURS:
+            assert catalog.adopt(A) is None
+            assert held(catalog) == native(catalog, tmp_path) == {"x": 2}
+        else:
+            catalog.adopt(A)
+            assert list(catalog.at("main").entries()) == []
+            assert head_items(tmp_path / "store", before) is None
+        assert catalog.publish() == []
+        assert catalog.working_sets() == []
+
     def test_a_discarded_adoption_is_begun_again(self, catalog: Catalog, tmp_path: Path) -> None:
         write(catalog, x=1)
         foreign(catalog, tmp_path, x=8)

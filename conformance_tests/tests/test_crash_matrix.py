@@ -112,7 +112,6 @@ def test_every_failpoint_of_the_core_is_in_the_matrix(matrix: Matrix) -> None:
         "publisher.targets_set",
         "publisher.claimed",
         "publisher.moved",
-        "adoption.committed",
         "fake.publish.after_head",
         "fake.publish.after_working",
         "fake.prepare.frozen",

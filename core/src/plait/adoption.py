@@ -9,18 +9,16 @@ the same commit, wherever the first attempt died or whoever settled its conflict
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
-from dataclasses import replace
 
-from plait.codec import decode_snapshot, digest, pack, ref_digest
+from plait.codec import digest, pack
 from plait.coordinator import Coordinator
-from plait.errors import InvalidArgument, NotFound, NothingToCommit
-from plait.failpoint import failpoint
+from plait.divergence import diverged
+from plait.errors import NotFound, NothingToCommit
 from plait.persist import Repository, Rows
 from plait.persist.store_rows import Publication
 from plait.refspec import format_key
 from plait.transaction import Transactions
-from plait.types import Commit, Key, Session, Source, SourceKind, Tx, TxState
+from plait.types import Commit, Key, Session, Source, SourceKind, TxState
 
 
 def adopt(
@@ -28,20 +26,18 @@ def adopt(
 ) -> Commit | None:
     """Commit what the native head was found at, merged with what was committed meanwhile; None if nothing was new.
 
+    An asset that is gone from its store is deleted on the branch, or, where that changed it too, in conflict.
+
     Raises: NotFound unless the key has diverged; CommitConflict, listed and kept with a working set.
-    Repeat: the same working set, or the same commit; then only the publication's row is mended.
+    Repeat: the same working set, until it is committed.
     """
     with repository.read() as rows:
         store = rows.store(key[0])
-        diverged = _diverged(rows, [key])
+        found = diverged(rows, [key])
         head = rows.ref(store.bound_ref).head
-        if not diverged:
+        if not found:
             raise NotFound(f"{format_key(key)} has not diverged", remedy="see 'plait store check'")
-        if diverged[0].found is None:
-            raise InvalidArgument(
-                f"{format_key(key)} is gone from its store", remedy="delete the key on the branch, or publish it again"
-            )
-        tx_id = _unused_id(rows, repository, diverged[0])
+        tx_id = _unused_id(rows, repository, found[0])
     tx = transactions.begin(
         store.bound_ref,
         session,
@@ -50,34 +46,10 @@ def adopt(
         source=Source(SourceKind.ADOPT, None, head, (key,)),
         name=f"adopt-{format_key(key)}",
     )
-    commit: Commit | None = None
     try:
-        commit = coordinator.commit(tx.id)
+        return coordinator.commit(tx.id)
     except NothingToCommit:
-        transactions.discard(tx.id)
-    failpoint("adoption.committed")
-    settle(repository, tx)
-    return commit
-
-
-def settle(repository: Repository, tx: Tx) -> None:
-    """What this adopting transaction found is what is published now. Repeat: no-op."""
-    assert tx.source is not None
-    with repository.write() as rows:
-        for publication in _diverged(rows, tx.source.keys):
-            if publication.found is None:
-                continue
-            found = ref_digest(decode_snapshot(publication.found))
-            settled = replace(
-                publication, published=found, moving=None, state="idle", found=None, owner="", lease_until_us=0
-            )
-            rows.put_snapshots({found: publication.found}, rows.serial().seq)
-            rows.swap_publication(publication, settled)
-
-
-def _diverged(rows: Rows, keys: Sequence[Key]) -> list[Publication]:
-    publications = rows.publications({key[0] for key in keys})
-    return [found for found in publications if found.key in keys and found.state == "diverged"]
+        return None
 
 
 def _unused_id(rows: Rows, repository: Repository, publication: Publication) -> str:

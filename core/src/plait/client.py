@@ -389,8 +389,9 @@ class RemoteBackend:
         return [wire_writing.from_publication(publication) for publication in answer.publications]
 
     def adopt(self, key: Key, session: Session) -> Commit | None:
+        """Raises: OutcomeUnknown when the answer is lost: once adopted, a key has not diverged any more."""
         request = pb.AdoptRequest(repository=self._repository, key=wire.to_key(key), session=wire.to_session(session))
-        answer = self._calls.ask(request, pb.AdoptResponse, seconds_max=UNLIMITED)
+        answer = self._calls.ask(request, pb.AdoptResponse, repeat=Repeat.NEVER, seconds_max=UNLIMITED)
         return wire.from_commit(answer.commit) if answer.HasField("commit") else None
 
     # -- tokens ------------------------------------------------------------------------------------------------------

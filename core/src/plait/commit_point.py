@@ -65,9 +65,13 @@ def unpack_value(value: bytes) -> tuple[str, bytes]:
 
 @dataclass(slots=True)
 class CommitRequest:
-    """A checked proposal on its way to the commit point. `refs`, `txs`, `digests`: see `sequencer.Request`."""
+    """A checked proposal on its way to the commit point. `refs`, `txs`, `digests`: see `sequencer.Request`.
+
+    `also` writes rows of its own in the same metadata transaction, once the proposal is accepted.
+    """
 
     proposal: Proposal
+    also: Callable[[Rows], None] | None = None
     _encoded: dict[bytes, bytes] = field(default_factory=dict)
     _digest_of: dict[Key, bytes] = field(default_factory=dict)
 
@@ -125,7 +129,10 @@ class CommitRequest:
         edits = {key: value for key, value in edits.items() if held.get(key) != value}
         if not edits and not self.proposal.merged_parents and not self.proposal.allow_empty:
             raise NothingToCommit("nothing to commit: every key already holds what the commit would put there")
-        return self._chain(batch, ref, head, tx, edits, held)
+        commit = self._chain(batch, ref, head, tx, edits, held)
+        if self.also is not None:
+            self.also(batch.rows)
+        return commit
 
     def _branch(self, batch: Batch) -> Ref:
         ref = batch.existing_ref(self.proposal.ref)

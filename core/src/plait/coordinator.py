@@ -18,13 +18,13 @@ from plait.codec import (
     decode_conflict,
     decode_key,
     decode_resolution,
-    decode_snapshot,
     encode_conflict,
     encode_key,
     optional_digest,
 )
 from plait.commit_point import CommitRequest, unpack_value
-from plait.errors import CommitConflict, OutcomeUnknown
+from plait.divergence import found_candidates, settle
+from plait.errors import CommitConflict, NothingToCommit, OutcomeUnknown
 from plait.failpoint import failpoint
 from plait.gates import Gates
 from plait.graph import RowNodes, load_snapshots
@@ -158,9 +158,21 @@ class Coordinator:
         except OutcomeUnknown:
             # Nobody knows whether it is committed: its rows will tell whoever asks again, or recovery.
             raise
+        except NothingToCommit:
+            self._transactions.unseal(sealed)
+            if _adopts(sealed) is not None:
+                self._settle_empty(sealed)
+            raise
         except BaseException:
             self._transactions.unseal(sealed)
             raise
+
+    def _settle_empty(self, tx: Tx) -> None:
+        """Every conflict was settled by what the branch holds: what was found counts as published all the same."""
+        self._transactions.discard(tx.id)
+        failpoint("coordinator.adoption_discarded")
+        with self._repository.write() as rows:
+            settle(rows, _adopts(tx) or ())
 
     def prepare(self, sealed: Tx) -> list[Participant]:
         """Every participant with its vote, stores side by side. Repeat: the same votes for the same attempt."""
@@ -221,11 +233,11 @@ class Coordinator:
             default=tx.source.default if tx.source else Strategy.NORMAL,
             strategies=dict(tx.source.strategies) if tx.source else {},
             resolutions=resolutions,
-            adopts=tx.source is not None and tx.source.kind is SourceKind.ADOPT,
+            adopts=_adopts(tx) is not None,
         )
         outcome = _join_both(join, source, own, ours)
         changes = tuple(_change(operation, ours) for operation in outcome.operations)
-        if tx.source is not None and tx.source.kind is SourceKind.ADOPT:
+        if _adopts(tx) is not None:
             # What was found is in no commit and was prepared by nobody: the transaction has to own it.
             outcome.made.update({put.key: put.snapshot for put in outcome.operations if isinstance(put, Put)})
         return Plan(head.id, tuple(outcome.operations), tuple(outcome.conflicts), outcome.made, changes)
@@ -260,7 +272,7 @@ class Coordinator:
                     allow_empty=allow_empty,
                 )
                 try:
-                    return self.propose(proposal, plan.changes)
+                    return self.propose(proposal, plan.changes, adopted=_adopts(tx) or ())
                 except CommitConflict as error:
                     moved = {conflict.key for conflict in error.conflicts} - {()}
                     if not moved or moved & {read.key for read in reads}:
@@ -273,11 +285,12 @@ class Coordinator:
             remedy="commit again",
         )
 
-    def propose(self, proposal: Proposal, changes: Sequence[Change]) -> Commit:
-        """Ask the gates, then go to the commit point."""
+    def propose(self, proposal: Proposal, changes: Sequence[Change], *, adopted: Sequence[Key] = ()) -> Commit:
+        """Ask the gates, then go to the commit point, where what was found at the adopted keys is settled too."""
         gated = self.gate(proposal, changes)
         failpoint("coordinator.before_commit_point")
-        commit = self._sequencer.do(CommitRequest(gated))
+        request = CommitRequest(gated, also=(lambda rows: settle(rows, adopted)) if adopted else None)
+        commit = self._sequencer.do(request)
         failpoint("coordinator.after_commit_point")
         return commit
 
@@ -300,7 +313,7 @@ class Coordinator:
     def _source_candidates(self, rows: Rows, tree: Tree, source: Source, head: Commit) -> Iterator[Candidate]:
         """What the source's theirs changed since its base, in key order."""
         if source.kind is SourceKind.ADOPT:
-            yield from _found(rows, source.keys)
+            yield from found_candidates(rows, source.keys)
             return
         theirs = rows.commit(source.theirs)
         if source.kind is SourceKind.RESTORE:
@@ -357,17 +370,9 @@ class Coordinator:
         return Tree(RowNodes(rows), salt=self._repository.salt, cache=self._transactions.cache)
 
 
-def _found(rows: Rows, keys: Sequence[Key]) -> Iterator[Candidate]:
-    """What was found at diverged native heads of these keys, since what was last published there."""
-    for publication in rows.publications({key[0] for key in keys}):
-        if publication.key not in keys or publication.found is None:
-            continue
-        published = None
-        if publication.published:
-            published = load_snapshots(rows, [publication.published])[publication.published]
-        found = decode_snapshot(publication.found)
-        base = None if published is None else Entry(publication.key, "", published)
-        yield Candidate(publication.key, base, Entry(publication.key, "", found))
+def _adopts(tx: Tx) -> tuple[Key, ...] | None:
+    """The keys whose diverged native heads a transaction adopts; None when it is no adoption."""
+    return tx.source.keys if tx.source is not None and tx.source.kind is SourceKind.ADOPT else None
 
 
 def _own(participant: Participant) -> Candidate | None:

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from plait import audit, limits
-from plait.adoption import adopt, settle
+from plait.adoption import adopt
 from plait.backend import BeginRequest, Preview, Problem, Side
 from plait.batch import Batch
 from plait.clock import Clock, SystemClock
@@ -71,7 +71,6 @@ from plait.types import (
     Risk,
     Session,
     SnapshotRef,
-    SourceKind,
     Staging,
     Store,
     Tx,
@@ -422,14 +421,9 @@ class LocalBackend:
                 allow_empty=allow_empty,
             )
         except NothingToCommit:
-            # The user settled every conflict by what the branch holds: what was found is adopted all the same.
-            if _is_adoption(found):
-                settle(self._repository, found)
-                self._transactions.discard(found.id)
-                self._publisher.run(is_alive=is_alive)
+            # An adoption that keeps what the branch holds ends so, and its native head has to move.
+            self._publisher.run(is_alive=is_alive)
             raise
-        if _is_adoption(found):
-            settle(self._repository, found)
         self._publisher.run(is_alive=is_alive)
         return commit
 
@@ -552,7 +546,3 @@ class LocalBackend:
         """Whose token this is, or None."""
         with self._repository.read() as rows:
             return rows.token_name(hashlib.sha256(token.encode()).digest())
-
-
-def _is_adoption(tx: Tx) -> bool:
-    return tx.source is not None and tx.source.kind is SourceKind.ADOPT
