@@ -229,7 +229,7 @@ def _fill(repository: Repository) -> None:
         rows.insert_changes([ChangeRow(1, b"p\0a\0", None, b"s" * 32)])
         rows.insert_txs([tx(1)])
         rows.put_participants([Participant("tx-1", ("p", "a"), None)])
-        rows.put_conflicts("tx-1", [{"key": b"k", "item": "", "position": 0, "body": b"b", "resolution": None}])
+        rows.put_conflicts("tx-1", [{"key": b"k", "item": b"", "position": 0, "body": b"b", "resolution": None}])
         rows.put_store(POINTER_STORE)
         assert rows.swap_state("p", "n", None, b"v")
         rows.set_targets([Publication("p", "a", ("p", "a"), None, b"t", 1)])

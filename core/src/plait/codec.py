@@ -213,12 +213,21 @@ def record_hash(*, repository: str, previous: bytes, seq: int, kind: str, payloa
     return digest(b"record", pack([repository, previous, seq, kind, hashlib.sha256(payload).digest()]))
 
 
+def check_text(what: str, text: str) -> str:
+    """The text, if every database can keep it. Raises InvalidArgument for a NUL or half a surrogate pair."""
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise InvalidArgument(f"{what} holds a NUL or half a character: {text[:80]!r}", remedy="give it as plain text")
+    return text
+
+
 def check_properties(properties: Mapping[str, str], limit_bytes: int) -> None:
     """Raises InvalidArgument unless it is a map of text to text within the limit."""
     size = 0
     for name, value in properties.items():
         if not isinstance(name, str) or not isinstance(value, str) or not name:
             raise InvalidArgument(f"property {name!r}={value!r} is not text", remedy="give names and values as strings")
+        check_text("a property's name", name)
+        check_text(f"property {name!r}", value)
         size += len(name.encode()) + len(value.encode())
     if size > limit_bytes:
         raise InvalidArgument(f"properties have {size} bytes, the limit is {limit_bytes}")

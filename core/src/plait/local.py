@@ -16,6 +16,7 @@ from plait.batch import Batch
 from plait.clock import Clock, SystemClock
 from plait.codec import (
     check_properties,
+    check_text,
     decode_conflict,
     decode_key,
     decode_resolution,
@@ -42,7 +43,7 @@ from plait.liveness import is_alive
 from plait.persist import Database, Repository, Rows, create_repository, find_repository
 from plait.persist.store_rows import Publication
 from plait.plugins import Plugins
-from plait.proposals import check_message, check_proposal, once, once_group, stores_of
+from plait.proposals import check_message, check_proposal, check_session, once, once_group, stores_of
 from plait.publisher import Publisher
 from plait.refspec import check_key, check_ref_name, format_key
 from plait.sequencer import Idempotency, Sequencer
@@ -320,6 +321,7 @@ class LocalBackend:
         idempotency_key: str | None,
     ) -> Ref:
         check_ref_name(name)
+        check_session(session)
         request = RefRequest(name, kind, expected, after, protect)
         once = None
         if idempotency_key is not None:
@@ -332,6 +334,9 @@ class LocalBackend:
     # -- working sets ------------------------------------------------------------------------------------------------
 
     def begin(self, request: BeginRequest, session: Session) -> Tx:
+        check_session(session)
+        check_text("the working set's name", request.name)
+        check_message(request.message)
         check_properties(request.properties or {}, limits.PROPERTIES_BYTES_MAX)
         return self._transactions.begin(
             request.ref,
@@ -410,6 +415,7 @@ class LocalBackend:
     ) -> Commit:
         check_properties(properties, limits.PROPERTIES_BYTES_MAX)
         check_message(message or "")
+        check_text("the author", author)
         found = self._transactions.find(tx)
         try:
             commit = self._coordinator.commit(
@@ -526,6 +532,7 @@ class LocalBackend:
 
     def create_token(self, name: str) -> str:
         """A new token of 256 random bits. Only its hash is kept: it cannot be shown again. Raises: AlreadyExists."""
+        check_text("the token's name", name)
         token = "plait_" + secrets.token_urlsafe(32)
         with self._repository.write() as rows:
             if any(known == name for known, _ in rows.tokens()):

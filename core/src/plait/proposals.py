@@ -6,11 +6,11 @@ import hashlib
 from collections.abc import Sequence
 
 from plait import limits
-from plait.codec import check_properties, pack, pairs, ref_digest
+from plait.codec import check_properties, check_text, pack, pairs, ref_digest
 from plait.errors import InvalidArgument
 from plait.refspec import check_key, check_ref_name, format_key
 from plait.sequencer import Idempotency
-from plait.types import Proposal, Put
+from plait.types import Proposal, Put, Session
 
 
 def stores_of(proposals: Sequence[Proposal]) -> set[str]:
@@ -19,15 +19,26 @@ def stores_of(proposals: Sequence[Proposal]) -> set[str]:
 
 
 def check_message(message: str) -> None:
-    """Raises: InvalidArgument for one that is too long."""
+    """Raises: InvalidArgument for one that is too long, or that no database can keep."""
+    check_text("the message", message)
     if len(message.encode()) > limits.MESSAGE_BYTES_MAX:
         raise InvalidArgument(f"the message has more than {limits.MESSAGE_BYTES_MAX} bytes")
+
+
+def check_session(session: Session) -> None:
+    """Raises: InvalidArgument for what no database can keep."""
+    for what in ("principal", "author", "client"):
+        check_text(f"the session's {what}", getattr(session, what))
+    check_properties(session.properties, limits.PROPERTIES_BYTES_MAX)
 
 
 def check_proposal(proposal: Proposal) -> None:
     """Refuse what breaks a limit, before it queues."""
     check_ref_name(proposal.ref)
     check_message(proposal.message)
+    check_text("the author", proposal.author)
+    check_text("the idempotency key", proposal.idempotency_key or "")
+    check_session(proposal.session)
     check_properties(proposal.properties, limits.PROPERTIES_BYTES_MAX)
     if len(proposal.operations) > limits.OPERATIONS_MAX:
         raise InvalidArgument(

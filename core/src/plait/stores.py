@@ -10,6 +10,7 @@ from pathlib import Path
 
 from plait.adapter import Adapter, Capability, Context, Progress
 from plait.clock import Clock
+from plait.codec import check_text
 from plait.errors import InvalidArgument, NotFound, StoreUnavailable
 from plait.persist import Repository
 from plait.plugins import Plugins
@@ -154,6 +155,7 @@ def check_store(store: Store, plugins: Plugins) -> Store:
         except NotFound as error:
             raise InvalidArgument(error.message, remedy=error.remedy) from error
     for name, value in store.options.items():
+        check_text(f"option {name!r} of store {store.name!r}", name + value)
         secret = any(word in name.lower() for word in ("secret", "password", "token", "credential"))
         if secret and not value.startswith(("env:", "file:")):
             raise InvalidArgument(

@@ -184,7 +184,11 @@ def _translated() -> Iterator[None]:
                 "free some space and try again" if _is_full(error) else "check that the database runs, and try again"
             )
             raise StoreUnavailable(f"the catalog's database does not answer: {_cause(error)}", remedy=remedy) from error
+        if isinstance(error, sa.exc.DataError):
+            raise InvalidArgument(f"the catalog's database cannot keep a value: {_cause(error)}") from error
         raise
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"a text holds half a character: {error.object[:80]!r}") from error
 
 
 def _is_damaged(error: sa.exc.DBAPIError) -> bool:

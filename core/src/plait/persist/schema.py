@@ -184,7 +184,7 @@ conflict = _owned(
     "conflict",
     Column("tx", Text, primary_key=True),
     Column("key", LargeBinary, primary_key=True),
-    Column("item", Text, primary_key=True),
+    Column("item", LargeBinary, primary_key=True),
     Column("position", BigInteger, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("resolution", LargeBinary, nullable=True),

@@ -170,9 +170,9 @@ class TxRows(GraphRows):
         self._delete(schema.conflict, schema.conflict.c.tx == tx)
 
 
-def conflict_item(item: str | None) -> str:
-    """The column's text: a key as a whole has no item, and an item's text may be empty."""
-    return "" if item is None else "::" + item
+def conflict_item(item: str | None) -> bytes:
+    """The column: a key as a whole has no item, and an item's text may be empty, or hold what is no database's text."""
+    return b"" if item is None else b"::" + item.encode("utf-8", "surrogatepass")
 
 
 def _from_participant(participant: Participant) -> dict[str, object]:
