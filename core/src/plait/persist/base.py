@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from plait.errors import Corrupt
-
-_IN_MAX = 500
-"""Values in one IN list: far below SQLite's and PostgreSQL's limits on parameters."""
+from plait.persist import statements
 
 
 class BaseRows:
@@ -23,6 +19,7 @@ class BaseRows:
     def __init__(self, connection: Connection, repository_id: int) -> None:
         self._connection = connection
         self._repository_id = repository_id
+        self._dialect = connection.dialect.name
 
     def _mine(self, table: sa.Table) -> sa.ColumnElement[bool]:
         return table.c.repository_id == self._repository_id
@@ -39,25 +36,36 @@ class BaseRows:
     def _in(self, table: sa.Table, column: str, values: Sequence[object]) -> list[sa.Row[Any]]:
         """The rows whose column holds one of the values, in groups, in no order."""
         rows: list[sa.Row[Any]] = []
-        for start in range(0, len(values), _IN_MAX):
-            bound = {"owner": self._repository_id, "wanted": values[start : start + _IN_MAX]}
-            rows += self._connection.execute(_select_in(table, column), bound).all()
+        for start in range(0, len(values), statements.WANTED_MAX):
+            wanted = statements.wanted(values[start : start + statements.WANTED_MAX])
+            statement = statements.select_in(self._dialect, table, column, len(wanted))
+            rows += statement.run(self._connection, {"owner": self._repository_id, **wanted})
         return rows
 
+    def _named(self, table: sa.Table, *, lock: bool = False, **where: object) -> sa.Row[Any] | None:
+        """The row with these values; `lock` holds it until the transaction ends. Prepared, as `_one` is not."""
+        statement = statements.select_one(self._dialect, table, tuple(where), lock)
+        return statement.run(self._connection, {"owner": self._repository_id, **where}).first()
+
     def _insert(self, table: sa.Table, rows: Sequence[Mapping[str, object]]) -> None:
+        """Insert whole rows: each names every column."""
         if rows:
-            self._connection.execute(sa.insert(table), self._owned(rows))
+            statements.insert(self._dialect, table).run_many(self._connection, self._owned(rows))
 
     def _upsert(self, table: sa.Table, rows: Sequence[Mapping[str, object]], update: Sequence[str] = ()) -> None:
-        """Insert; where the primary key is taken, update these columns, or leave the row when there are none."""
-        if not rows:
-            return
-        statement = _upsert(table, self._connection.dialect.name, tuple(update))
-        self._connection.execute(statement, self._owned(rows))
+        """Insert whole rows; where the primary key is taken, update these columns, or leave the row if none."""
+        if rows:
+            statements.upsert(self._dialect, table, tuple(update)).run_many(self._connection, self._owned(rows))
+
+    def _swap(self, table: sa.Table, where: Mapping[str, object], values: Mapping[str, object]) -> bool:
+        """Set columns of the one row that still holds these values; say whether there was one."""
+        statement = statements.swap(self._dialect, table, tuple(where), tuple(values))
+        new = {f"new_{name}": value for name, value in values.items()}
+        return statement.run(self._connection, {"owner": self._repository_id, **where, **new}).rowcount == 1
 
     def _insert_absent(self, table: sa.Table, row: Mapping[str, object]) -> bool:
         """Insert one row unless its primary key is taken, by whoever else writes just now too; say which."""
-        statement = _upsert(table, self._connection.dialect.name, ()).returning(table.c.repository_id)
+        statement = statements.upsert_statement(self._dialect, table, ()).returning(table.c.repository_id)
         return self._connection.execute(statement, self._owned([row])).first() is not None
 
     def _update(self, table: sa.Table, values: Mapping[str, object], *where: sa.ColumnElement[bool]) -> int:
@@ -69,24 +77,6 @@ class BaseRows:
 
     def _owned(self, rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
         return [{"repository_id": self._repository_id, **row} for row in rows]
-
-
-@cache
-def _select_in(table: sa.Table, column: str) -> sa.Select[Any]:
-    """Made once: building a statement costs more than running it."""
-    wanted: sa.BindParameter[Any] = sa.bindparam("wanted", expanding=True)
-    return sa.select(table).where(table.c.repository_id == sa.bindparam("owner"), table.c[column].in_(wanted))
-
-
-@cache
-def _upsert(table: sa.Table, dialect: str, update: tuple[str, ...]) -> sa.Insert:
-    statement = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(table)
-    keys = [column.name for column in table.primary_key]
-    if not update:
-        return statement.on_conflict_do_nothing(index_elements=keys)
-    return statement.on_conflict_do_update(
-        index_elements=keys, set_={name: statement.excluded[name] for name in update}
-    )
 
 
 def to_json(properties: Mapping[str, str]) -> str:

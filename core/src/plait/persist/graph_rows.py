@@ -68,8 +68,7 @@ class GraphRows(BaseRows):
 
     def lock_serial(self) -> Serial:
         """The end of the log, held until the transaction ends: nobody else appends meanwhile."""
-        statement = self._select(schema.serial).with_for_update()
-        row = self._connection.execute(statement).first()
+        row = self._named(schema.serial, lock=True)
         if row is None:
             raise Corrupt(f"repository {self._repository_id} has no serial row")
         return Serial(row.seq, row.record_hash, row.at_us)
@@ -82,10 +81,8 @@ class GraphRows(BaseRows):
 
     def swap_serial(self, before: Serial, after: Serial) -> bool:
         """Compare-and-swap: the backstop under `lock_serial`."""
-        column = schema.serial.c
         values = {"seq": after.seq, "record_hash": after.record_hash, "at_us": after.at_us}
-        where = (column.seq == before.seq, column.record_hash == before.record_hash)
-        return self._update(schema.serial, values, *where) == 1
+        return self._swap(schema.serial, {"seq": before.seq, "record_hash": before.record_hash}, values)
 
     def insert_log(self, records: Sequence[LogRow]) -> None:
         rows = [{"seq": r.seq, "kind": r.kind, "record_hash": r.record_hash, "payload": r.payload} for r in records]
@@ -100,14 +97,7 @@ class GraphRows(BaseRows):
     # -- nodes and snapshots -----------------------------------------------------------------------------------------
 
     def nodes(self, ids: Sequence[bytes]) -> dict[bytes, bytes]:
-        column = schema.node.c
-        found: dict[bytes, bytes] = {}
-        for start in range(0, len(ids), 500):
-            statement = sa.select(column.id, column.data).where(
-                self._mine(schema.node), column.id.in_(ids[start : start + 500])
-            )
-            found.update((row.id, row.data) for row in self._connection.execute(statement))
-        return found
+        return {row.id: row.data for row in self._in(schema.node, "id", ids)}
 
     def put_nodes(self, nodes: Mapping[bytes, bytes], seq: int) -> None:
         rows = [{"id": node_id, "data": data, "touched_seq": seq} for node_id, data in nodes.items()]
@@ -248,7 +238,7 @@ class GraphRows(BaseRows):
 
     def ref(self, name: str) -> Ref:
         """Raises: NotFound."""
-        row = self._one(schema.ref, schema.ref.c.name == name)
+        row = self._named(schema.ref, name=name)
         if row is None:
             raise NotFound(
                 f"ref {name!r} does not exist", remedy="see 'plait branch' and 'plait tag' for those that do"
@@ -264,16 +254,13 @@ class GraphRows(BaseRows):
 
     def swap_ref(self, before: Ref, after: Ref | None) -> bool:
         """Move, protect or (None) delete a ref if it still is exactly `before`; say whether it was."""
-        column = schema.ref.c
-        where = (
-            column.name == before.name,
-            column.incarnation == before.incarnation,
-            column.head == bytes.fromhex(before.head),
-        )
+        head = bytes.fromhex(before.head)
         if after is None:
+            column = schema.ref.c
+            where = (column.name == before.name, column.incarnation == before.incarnation, column.head == head)
             return self._delete(schema.ref, *where) == 1
-        values = {"head": bytes.fromhex(after.head), "protected": after.protected}
-        return self._update(schema.ref, values, *where) == 1
+        still = {"name": before.name, "incarnation": before.incarnation, "head": head}
+        return self._swap(schema.ref, still, {"head": bytes.fromhex(after.head), "protected": after.protected})
 
     def insert_moves(self, moves: Sequence[RefMove]) -> None:
         self._insert(

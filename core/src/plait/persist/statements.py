@@ -1,0 +1,104 @@
+"""Statements as each dialect's text, made once from the schema.
+
+Building a statement and looking up its compiled form costs several times what running it does, and every commit runs
+the same dozen. SQLAlchemy still writes the text, runs it and translates the errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from operator import itemgetter
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql import psycopg
+from sqlalchemy.dialects.sqlite import pysqlite
+from sqlalchemy.engine import Connection, CursorResult, Dialect
+
+_DIALECTS: dict[str, Dialect] = {
+    "sqlite": pysqlite.dialect(),
+    "postgresql": psycopg.dialect(),  # type: ignore[no-untyped-call]  # SQLAlchemy left it untyped.
+}
+_WANTED_COUNTS = (1, 8, 64, 512)
+"""Lengths of IN lists, padded by repetition: few texts, so that drivers and servers keep them prepared."""
+WANTED_MAX = _WANTED_COUNTS[-1]
+
+
+class Prepared:
+    """One statement's text. Parameters come as mappings by name."""
+
+    def __init__(self, statement: sa.sql.expression.Executable, dialect: str) -> None:
+        assert isinstance(statement, sa.ClauseElement)
+        compiled: Any = statement.compile(dialect=_DIALECTS[dialect])
+        self._text = str(compiled)
+        self._in_order = _getter(compiled.positiontup) if compiled.positional else None
+
+    def run(self, connection: Connection, parameters: Mapping[str, object]) -> CursorResult[Any]:
+        return connection.exec_driver_sql(
+            self._text, self._in_order(parameters) if self._in_order else dict(parameters)
+        )
+
+    def run_many(self, connection: Connection, rows: Iterable[Mapping[str, object]]) -> None:
+        """Once for each row, in one call of the driver."""
+        in_order: list[Any] = list(map(self._in_order, rows) if self._in_order else rows)
+        connection.exec_driver_sql(self._text, in_order)
+
+
+def _getter(names: Sequence[str]) -> Any:
+    return itemgetter(*names) if len(names) > 1 else lambda parameters: (parameters[names[0]],)
+
+
+@cache
+def select_in(dialect: str, table: sa.Table, column: str, count: int) -> Prepared:
+    """The owner's rows whose column holds one of `count` values; see `wanted`."""
+    values = [sa.bindparam(f"wanted_{place}", type_=table.c[column].type) for place in range(count)]
+    return Prepared(sa.select(table).where(_owner(table), table.c[column].in_(values)), dialect)
+
+
+def wanted(values: Sequence[object]) -> dict[str, object]:
+    """Parameters for `select_in` of their number; the last value repeats."""
+    count = next(count for count in _WANTED_COUNTS if count >= len(values))
+    padded = [*values, *[values[-1]] * (count - len(values))]
+    return {f"wanted_{place}": value for place, value in enumerate(padded)}
+
+
+@cache
+def select_one(dialect: str, table: sa.Table, columns: tuple[str, ...], lock: bool) -> Prepared:
+    """The owner's rows with these values; `lock` holds them until the transaction ends."""
+    statement = sa.select(table).where(_owner(table), *(table.c[name] == sa.bindparam(name) for name in columns))
+    return Prepared(statement.with_for_update() if lock else statement, dialect)
+
+
+@cache
+def insert(dialect: str, table: sa.Table) -> Prepared:
+    return Prepared(sa.insert(table), dialect)
+
+
+@cache
+def upsert(dialect: str, table: sa.Table, update: tuple[str, ...]) -> Prepared:
+    """Insert; where the primary key is taken, update these columns, or leave the row when there are none."""
+    return Prepared(upsert_statement(dialect, table, update), dialect)
+
+
+@cache
+def upsert_statement(dialect: str, table: sa.Table, update: tuple[str, ...]) -> sa.Insert:
+    statement = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(table)
+    keys = [column.name for column in table.primary_key]
+    if not update:
+        return statement.on_conflict_do_nothing(index_elements=keys)
+    return statement.on_conflict_do_update(
+        index_elements=keys, set_={name: statement.excluded[name] for name in update}
+    )
+
+
+@cache
+def swap(dialect: str, table: sa.Table, where: tuple[str, ...], values: tuple[str, ...]) -> Prepared:
+    """Set columns (`new_…`) of the owner's row that still holds these values."""
+    statement = sa.update(table).where(_owner(table), *(table.c[name] == sa.bindparam(name) for name in where))
+    return Prepared(statement.values({name: sa.bindparam(f"new_{name}") for name in values}), dialect)
+
+
+def _owner(table: sa.Table) -> sa.ColumnElement[bool]:
+    return table.c.repository_id == sa.bindparam("owner")
