@@ -52,6 +52,6 @@ def test_a_folder_that_is_no_demo_is_never_removed(tmp_path: Path, archive: Path
 
 
 def test_steps_are_listed_and_an_unknown_one_is_refused() -> None:
-    assert {"transaction.sealed@1", "files.publish.before_head@1"} <= set(steps())
+    assert {"transaction.sealed@1", "objects.publish.before_move@1"} <= set(steps())
     with pytest.raises(InvalidArgument, match="crash --list"):
         crash_at("no.such.step")

@@ -140,8 +140,17 @@ class TestPrepare:
         first = committed(adapter, "t1", {"a": b"1"})
         staging, _ = opened(adapter, "t2", first)
         assert adapter.prepare("t2", 1, {KEY: staging}) == {KEY: first}
-        new, _ = opened(adapter, "t3")
-        assert adapter.prepare("t3", 1, {KEY: new}) == {KEY: None}
+
+    def test_a_new_asset_without_objects_is_an_empty_asset(self, place: Place) -> None:
+        adapter = place.adapter()
+        new, _ = opened(adapter, "t1")
+        vote = adapter.prepare("t1", 1, {KEY: new})[KEY]
+        assert vote is not None
+        assert vote.asset
+        assert contents(adapter, vote) == {}
+        assert adapter.verify(vote, Depth.BYTES).problems == ()
+        assert adapter.publish({KEY: Move(None, vote, 1)})[KEY].state is PublishState.DONE
+        assert contents(adapter, committed(adapter, "t2", {"a": b"1"}, vote)) == {"a": b"1"}
 
     def test_the_same_bytes_again_are_no_change(self, place: Place) -> None:
         adapter = place.adapter()
@@ -180,7 +189,7 @@ class TestPrepare:
         with armed(reached.append):
             expected = scenario("t1")
         names = sorted(set(reached))
-        assert {"s3.prepare.before_pins", "s3.prepare.before_pack", "s3.pack.after_put"} <= set(names)
+        assert {"objects.prepare.before_pins", "objects.prepare.before_pack", "objects.pack.after_put"} <= set(names)
         for number, name in enumerate(names):
 
             def crash(at: str, name: str = name) -> None:

@@ -21,7 +21,7 @@ def make_example(catalog: Catalog, folder: Path) -> list[str]:
             catalog.add_store(name, kind, {option: str(folder / name)})
             stores.append(name)
     if not stores:
-        raise Unsupported("no adapter is installed to fill an example", remedy="pip install plait-iceberg plait-files")
+        raise Unsupported("no adapter is installed to fill an example", remedy="pip install plait-iceberg plait-s3")
     with catalog.transaction(message="Three orders") as tx:
         _write(tx, stores, [(1, "tea", 4), (2, "salt", 1), (3, "rice", 7)], create=True)
     catalog.create_branch("more-orders")

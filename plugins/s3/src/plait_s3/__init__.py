@@ -29,8 +29,8 @@ _KINDS: Final[dict[str, type[ObjectAdapter]]] = {"files": FilesAdapter, "s3": S3
 
 @hookimpl
 def plait_register_adapters() -> Sequence[type[Adapter]]:
-    """The kind `s3`. (`files` is the class `FilesAdapter`; an installed plugin of its own registers that kind.)"""
-    return [S3Adapter]
+    """The kinds `files` and `s3`."""
+    return [FilesAdapter, S3Adapter]
 
 
 @hookimpl

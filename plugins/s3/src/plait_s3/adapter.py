@@ -245,7 +245,7 @@ class ObjectAdapter(Adapter):
             votes[key] = self._vote(tx, attempt, staging)
         return votes
 
-    def _vote(self, tx: str, attempt: int, staging: Staging) -> SnapshotRef | None:
+    def _vote(self, tx: str, attempt: int, staging: Staging) -> SnapshotRef:
         place, base = place_of(staging), base_of(staging)
         stem = f"{tx}/{attempt}.{place.asset}"
         known = self._find_pack(stem)
@@ -266,14 +266,12 @@ class ObjectAdapter(Adapter):
         root = manifest.tree.apply(base.node, edits) if edits else base.node
         if root == base.node:
             return self._unchanged(staging, base)
-        self.context.failpoint("s3.prepare.before_pack")
+        self.context.failpoint("objects.prepare.before_pack")
         written = write_manifest(self.blobs, manifest, root, stem, self.context.failpoint)
-        self.context.failpoint("s3.prepare.after_pack")
+        self.context.failpoint("objects.prepare.after_pack")
         return self._refer(place.asset, written)
 
-    def _unchanged(self, staging: Staging, base: Root) -> SnapshotRef | None:
-        if staging.base is None and base == NOTHING:
-            return None
+    def _unchanged(self, staging: Staging, base: Root) -> SnapshotRef:
         if staging.base is not None and base.node == staging.base.digest:
             return staging.base
         return self._refer(staging.attrs["asset"], base)
@@ -295,9 +293,9 @@ class ObjectAdapter(Adapter):
             pinned[key] = entry_of(self.blobs.pin(change)) if isinstance(change, Blob) else change
             self.context.progress("objects", len(pinned), len(changes))
 
-        self.context.failpoint("s3.prepare.before_pins")
+        self.context.failpoint("objects.prepare.before_pins")
         side_by_side(pin, changes.items())
-        self.context.failpoint("s3.prepare.after_pins")
+        self.context.failpoint("objects.prepare.after_pins")
         return pinned
 
     def restore(self, tx: str, staging: Staging, snapshot: SnapshotRef, *, items: Sequence[str] | None) -> Staging:
@@ -307,7 +305,7 @@ class ObjectAdapter(Adapter):
         overlay = Overlay(self.blobs, self.packs, place_of(staging), base_of(staging))
         if items is None:
             overlay.clear()
-            self.context.failpoint("s3.restore.cleared")
+            self.context.failpoint("objects.restore.cleared")
             restored = {"restored-pack": snapshot.version, "restored-root": snapshot.digest.hex()}
             return replace(staging, attrs={**staging.attrs, **restored})
         for item in items:
@@ -317,7 +315,7 @@ class ObjectAdapter(Adapter):
                 overlay.remove(item)
             else:
                 overlay.link(item, entry)
-            self.context.failpoint("s3.restore.after_item")
+            self.context.failpoint("objects.restore.after_item")
         return staging
 
     def abort(self, tx: str) -> None:
@@ -326,7 +324,7 @@ class ObjectAdapter(Adapter):
             raise InvalidArgument(f"{tx!r} is no transaction's id")
         for area in (STAGING, EDITS, PACKS):
             self.blobs.drop_folder(f"{area}{tx}/")
-            self.context.failpoint("s3.abort.after_area")
+            self.context.failpoint("objects.abort.after_area")
 
     # -- joining -----------------------------------------------------------------------------------------------------
 
@@ -362,7 +360,7 @@ class ObjectAdapter(Adapter):
             return Merged(ours)
         manifest = Manifest(self.packs, roots[1])
         root = manifest.tree.apply(roots[1].node, joined.edits)
-        self.context.failpoint("s3.merge.before_pack")
+        self.context.failpoint("objects.merge.before_pack")
         written = write_manifest(self.blobs, manifest, root, stem, self.context.failpoint)
         return Merged(self._refer(ours.asset, written))
 

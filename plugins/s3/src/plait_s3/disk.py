@@ -158,7 +158,7 @@ class FilesBlobs:
     def _place(self, temporary: str, key: str) -> None:
         """Give a finished temporary file its name, durably: the folders that lead to it are fsynced too."""
         path = self._path(key)
-        self._failpoint("s3.files.before_rename")
+        self._failpoint("objects.place.before_rename")
         try:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             os.replace(temporary, path)
@@ -166,7 +166,7 @@ class FilesBlobs:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
             raise
-        self._failpoint("s3.files.before_fsync")
+        self._failpoint("objects.place.before_fsync")
         folder = os.path.dirname(path)
         while True:
             _fsync(folder)

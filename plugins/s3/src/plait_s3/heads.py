@@ -65,9 +65,9 @@ def publish_head(blobs: Blobs, move: Move, failpoint: Callable[[str], None]) -> 
             return Published(PublishState.DIVERGED, head.snapshot)
         if head.seq > move.seq:
             return Published(PublishState.BUSY)
-        failpoint("s3.publish.before_move")
+        failpoint("objects.publish.before_move")
         moved = blobs.put_if_match(HEADS + one.asset, _encode(one.asset, move), head.etag)
-        failpoint("s3.publish.after_move")
+        failpoint("objects.publish.after_move")
         if moved:
             return Published(PublishState.DONE)
         # Refused, or an earlier try of the same request was answered into the void: what is there tells.

@@ -308,7 +308,7 @@ def write_manifest(blobs: Blobs, manifest: Manifest, root: bytes, stem: str, fai
     if known is not None:
         return known
     name = f"{stem}.{hashlib.sha256(data).hexdigest()[:32]}"
-    failpoint("s3.pack.before_put")
+    failpoint("objects.pack.before_put")
     blobs.put(PACKS + name, data)
-    failpoint("s3.pack.after_put")
+    failpoint("objects.pack.after_put")
     return Root(name, root)

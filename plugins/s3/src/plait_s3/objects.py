@@ -110,7 +110,7 @@ class ObjectMerge:
     def _keep(self, content: bytes) -> Entry:
         """Put content at its address. Repeat: the same place and bytes."""
         sha256 = hashlib.sha256(content).digest()
-        self._context.failpoint("s3.merge.before_object")
+        self._context.failpoint("objects.merge.before_object")
         kept = self._blobs.put(address(sha256), content)
         return Entry(len(content), kept.etag, sha256)
 

@@ -193,7 +193,7 @@ class S3Blobs:
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def put(self, key: str, content: bytes | BinaryIO) -> Blob:
-        self._failpoint("s3.object.before_put")
+        self._failpoint("objects.object.before_put")
         with translated(f"object {self.uri(key)}"):
             if isinstance(content, bytes):
                 written = self.client.put_object(**self._asked(key), Body=content)
@@ -232,7 +232,7 @@ class S3Blobs:
             sha256 = self._hash(found.key)
             place = address(sha256)
             # Copied even where it is kept already: the newer date is the grace that retention gives to it.
-            self._failpoint("s3.pin.before_copy")
+            self._failpoint("objects.pin.before_copy")
             if self._copy_exactly(found, place):
                 kept = self.head(place)
                 if kept is not None and kept.size_bytes == found.size_bytes and self._holds(kept, found, sha256):
@@ -278,7 +278,7 @@ class S3Blobs:
     def delete(self, blobs: Iterable[Blob]) -> None:
         named = [_object_identifier(self._full(blob.key), blob.version) for blob in blobs]
         for start in range(0, len(named), _BULK_KEYS_MAX):
-            self._failpoint("s3.delete.before_batch")
+            self._failpoint("objects.delete.before_batch")
             batch = {"Objects": named[start : start + _BULK_KEYS_MAX], "Quiet": True}
             with translated(f"objects of bucket {self.bucket!r}"):
                 answer = self.client.delete_objects(Bucket=self.bucket, Delete=batch)

@@ -59,7 +59,7 @@ def delete(blobs: Blobs, items: Iterable[Item], context: Context) -> None:
     ahead = iter(items)
     while batch := list(islice(ahead, _BATCH)):
         context.check_cancelled()
-        context.failpoint("s3.delete.before_objects")
+        context.failpoint("objects.delete.before_objects")
         doomed: list[Blob] = []
         for item in batch:
             key = item.path.removeprefix(root)
