@@ -11,7 +11,7 @@ import plait
 import pytest
 from plait.catalog import Catalog
 from plait.clock import SystemClock
-from plait.errors import CommitConflict, NotFound, NothingToCommit
+from plait.errors import CommitConflict, NotFound, NothingToCommit, StoreUnavailable
 from plait.failpoint import armed
 from plait.local import create
 from plait.persist import Database
@@ -224,6 +224,29 @@ class TestPublishing:
             write(other, x=3)
         assert native(catalog, tmp_path) == {"x": 3}
         assert seqs(catalog, tmp_path) == sorted(set(seqs(catalog, tmp_path)))
+
+
+@pytest.mark.parametrize("kind", ["fake-dolt"])
+class TestAfterTheCommitPoint:
+    def test_a_failure_to_publish_is_caught_up_with_later(self, catalog: Catalog, tmp_path: Path) -> None:
+        def fail(name: str) -> None:
+            if name == "publisher.targets_set":
+                raise StoreUnavailable("the catalog's database went away for a moment")
+
+        with armed(fail):
+            write(catalog, x=1)
+        assert (held(catalog), native(catalog, tmp_path)) == ({"x": 1}, None)
+        write(catalog, x=2)
+        assert native(catalog, tmp_path) == {"x": 2}
+
+    def test_an_interrupt_goes_on_and_the_commit_stays(self, catalog: Catalog) -> None:
+        def interrupt(name: str) -> None:
+            if name == "coordinator.after_commit_point":
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt), armed(interrupt):
+            write(catalog, x=1)
+        assert held(catalog) == {"x": 1}
 
 
 @pytest.mark.parametrize("kind", ["fake-block"])

@@ -232,6 +232,14 @@ class TestRefs:
         assert [ref.name for ref in catalog.refs(RefKind.TAG)] == ["t"]
         assert [ref.name for ref in catalog.refs(RefKind.BRANCH)] == ["main"]
 
+    @pytest.mark.parametrize("kind", RefKind)
+    def test_undelete_brings_back_the_same_kind(self, catalog: Catalog, kind: RefKind) -> None:
+        made = catalog.create_tag("r") if kind is RefKind.TAG else catalog.create_branch("r")
+        catalog.delete_ref("r")
+        again = catalog.undelete("r")
+        assert (again.kind, again.head) == (kind, made.head)
+        assert {move.kind for move in catalog.reflog("r")} == {kind}
+
 
 class TestTimeTravel:
     def test_a_time_is_resolved_by_when_the_ref_moved(self, catalog: Catalog) -> None:
@@ -446,3 +454,15 @@ class TestStores:
     def test_pointer_stores_take_no_stagings(self, catalog: Catalog) -> None:
         with pytest.raises(Unsupported):
             catalog.begin().open("p.a", create=True)
+
+    @pytest.mark.parametrize("read", ["open", "locate", "diff"])
+    def test_pointers_of_an_unknown_kind_are_not_read(self, catalog: Catalog, read: str) -> None:
+        commit(catalog, put("a", 1))
+        point = catalog.at("main")
+        reads: dict[str, Any] = {
+            "open": lambda: point.open("p.a"),
+            "locate": lambda: point.locate("p.a"),
+            "diff": lambda: list(catalog.diff_items("p.a", None, "main")),
+        }
+        with pytest.raises(Unsupported, match="only records locations"):
+            reads[read]()

@@ -225,7 +225,7 @@ def _fill(repository: Repository) -> None:
         rows.put_snapshots({b"s" * 32: b"body"}, 1)
         rows.insert_commits([(commit(1), b"salt")])
         rows.insert_ref(Ref("main", RefKind.BRANCH, commit(1).id, 1))
-        rows.insert_moves([RefMove(1, 5, "main", 1, None, commit(1).id)])
+        rows.insert_moves([RefMove(1, 5, "main", RefKind.BRANCH, 1, None, commit(1).id)])
         rows.insert_changes([ChangeRow(1, b"p\0a\0", None, b"s" * 32)])
         rows.insert_txs([tx(1)])
         rows.put_participants([Participant("tx-1", ("p", "a"), None)])
@@ -356,10 +356,10 @@ class TestGraphRows:
             assert [ref.name for ref in rows.refs()] == ["C", "a", "b"]
 
     def test_moves_are_found_by_ref_place_and_time(self, repository: Repository) -> None:
-        moves = [RefMove(seq, seq * 10, "main", 1, None, commit(seq).id) for seq in (1, 2, 3)]
-        gone = RefMove(4, 40, "main", 1, commit(3).id, None)
+        moves = [RefMove(seq, seq * 10, "main", RefKind.BRANCH, 1, None, commit(seq).id) for seq in (1, 2, 3)]
+        gone = RefMove(4, 40, "main", RefKind.BRANCH, 1, commit(3).id, None)
         with repository.write() as rows:
-            rows.insert_moves([*moves, gone, RefMove(5, 50, "other", 5, None, commit(1).id)])
+            rows.insert_moves([*moves, gone, RefMove(5, 50, "other", RefKind.BRANCH, 5, None, commit(1).id)])
             assert rows.moves("main") == [gone, *moves[::-1]]
             assert rows.moves("main", before_seq=3, limit=1) == [moves[1]]
             assert rows.move_at("main", 9) is None

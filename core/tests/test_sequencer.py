@@ -414,6 +414,17 @@ class TestBatches:
         assert outcomes(futures) == ["done"] * 10
         assert lengths == [2, 6, 10, 12]
 
+    def test_a_raising_on_durable_stops_nothing(
+        self, repository: Repository, sequencer: Sequencer, sequencer_of: SequencerOf
+    ) -> None:
+        def fail() -> None:
+            raise RuntimeError("no")
+
+        failing = sequencer_of(repository, on_durable=fail)
+        for number in (1, 2):
+            failing.do(commit_request(put(f"k{number}", 1)))
+        check_chain(repository)
+
     def test_a_conflict_fails_its_own_proposal_only(
         self, repository: Repository, sequencer: Sequencer, batches: list[int]
     ) -> None:

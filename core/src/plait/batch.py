@@ -171,7 +171,7 @@ class Batch:
         self._refs[name] = ref
         head_before = before.head if before is not None else None
         head_after = ref.head if ref is not None else None
-        self._new_moves.append(RefMove(seq, at_us, name, changed.incarnation, head_before, head_after))
+        self._new_moves.append(RefMove(seq, at_us, name, changed.kind, changed.incarnation, head_before, head_after))
 
     def swap_tx(self, before: Tx, after: Tx) -> None:
         """Change a transaction that was named in `txs`, and so is locked."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Protocol
@@ -19,6 +19,7 @@ from plait.errors import (
     NothingToCommit,
     OutcomeUnknown,
     ProposalRejected,
+    TransactionClosed,
     Unsupported,
 )
 from plait.graph import LogFilter
@@ -128,7 +129,7 @@ class Catalog:
         last = next((move for move in self.reflog(name) if move.before is not None and move.after is None), None)
         if last is None or last.before is None:
             raise NotFound(f"ref {name!r} was never deleted", remedy=f"see 'plait reflog {name}'")
-        return self._set_ref(name, RefKind.BRANCH, None, last.before, None)
+        return self._set_ref(name, last.kind, None, last.before, None)
 
     def reset_branch(self, name: str, to: str) -> Ref:
         """Move a branch to another commit; the reflog keeps where it was. Native heads of bound stores must be able
@@ -269,7 +270,9 @@ class Catalog:
         except OutcomeUnknown:
             raise
         except BaseException:
-            tx.discard()
+            # An interrupt may come when it is committed already: then it stays, and the interrupt goes on.
+            with suppress(TransactionClosed):
+                tx.discard()
             raise
 
     def commit(self, proposal: Proposal) -> Commit:

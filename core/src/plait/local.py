@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
     from plait.adapter import Progress
     from plait.catalog import Catalog
 
+_log = logging.getLogger("plait.local")
 DEFAULT_REPOSITORY = "default"
 DEFAULT_BRANCH = "main"
 _EXECUTOR_THREADS = 16
@@ -291,7 +293,14 @@ class LocalBackend:
         """Pointer stores have nothing to publish, so a one-call commit of them pays nothing here."""
         followed = [name for name in stores if self._publisher.follows_named(name)]
         if followed:
-            self._publisher.run(followed, is_alive=is_alive)
+            self._follow(followed)
+
+    def _follow(self, stores: Sequence[str] | None = None) -> None:
+        """Publish what is durable already: whatever fails is caught up with later, and takes nothing back."""
+        try:
+            self._publisher.run(stores, is_alive=is_alive)
+        except PlaitError as error:
+            _log.warning("publishing was put off: %s", error)
 
     def _gated(self, proposal: Proposal) -> Proposal:
         """A one-call commit passes the gates too; what they read is checked with it."""
@@ -328,7 +337,7 @@ class LocalBackend:
             body = pack([name, kind.value, expected, after, protect])
             once = Idempotency(session.principal, "ref", idempotency_key, hashlib.sha256(body).digest())
         moved = self._sequencer.do(request, once)
-        self._publisher.run(is_alive=is_alive)
+        self._follow()
         return moved
 
     # -- working sets ------------------------------------------------------------------------------------------------
@@ -428,9 +437,9 @@ class LocalBackend:
             )
         except NothingToCommit:
             # An adoption that keeps what the branch holds ends so, and its native head has to move.
-            self._publisher.run(is_alive=is_alive)
+            self._follow()
             raise
-        self._publisher.run(is_alive=is_alive)
+        self._follow()
         return commit
 
     def discard(self, tx: str) -> None:
@@ -525,7 +534,7 @@ class LocalBackend:
 
     def adopt(self, key: Key, session: Session) -> Commit | None:
         commit = adopt(self._repository, self._transactions, self._coordinator, key, session)
-        self._publisher.run([key[0]], is_alive=is_alive)
+        self._follow([key[0]])
         return commit
 
     # -- tokens ------------------------------------------------------------------------------------------------------

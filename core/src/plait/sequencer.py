@@ -8,6 +8,7 @@ orders their batches.
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ from plait.persist import Repository, Rows
 from plait.persist.graph_rows import Answer
 from plait.tree import DEFAULT_SHAPE, Shape, Tree
 
+_log = logging.getLogger("plait.sequencer")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
@@ -174,7 +176,10 @@ class Sequencer:
                 self._process(queued[half:])
         else:
             failpoint("sequencer.after_commit")
-            self._on_durable()
+            try:
+                self._on_durable()
+            except Exception:
+                _log.exception("on_durable failed; the batch is durable all the same")
             for settle in settled:
                 settle()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from plait.adapter import Adapter, Capability, Context, Progress
 from plait.clock import Clock
 from plait.codec import check_text
-from plait.errors import InvalidArgument, NotFound, StoreUnavailable
+from plait.errors import InvalidArgument, NotFound, StoreUnavailable, Unsupported
 from plait.persist import Repository
 from plait.plugins import Plugins
 from plait.refspec import check_key
@@ -82,7 +82,7 @@ class Adapters:
         self._lock = threading.Lock()
 
     def get(self, name: str) -> Adapter:
-        """The adapter of a store. Raises: NotFound, InvalidArgument, and Unsupported for pointer stores' data."""
+        """The adapter of a store. Raises: NotFound, InvalidArgument; Unsupported for pointers that no plugin reads."""
         store = self._find(name)
         with self._lock:
             adapter = self._adapters.get(name)
@@ -117,6 +117,11 @@ class Adapters:
 
     def make(self, store: Store) -> Adapter:
         """A new instance, not kept: to check a store before it is added."""
+        if store.mode is Mode.POINTER and store.kind not in self.plugins.kinds:
+            raise Unsupported(
+                f"store {store.name!r} only records locations, and no plugin reads its kind {store.kind!r}",
+                remedy="open them with the store's own client",
+            )
         return self.plugins.adapter_class(store.kind)(store, self._context(store))
 
     def close(self) -> None:

@@ -121,6 +121,7 @@ class RefMove:
     seq: int
     moved_at_us: int
     ref: str
+    kind: RefKind
     incarnation: int
     before: str | None
     after: str | None

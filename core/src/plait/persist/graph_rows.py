@@ -269,6 +269,7 @@ class GraphRows(BaseRows):
                 {
                     "seq": move.seq,
                     "ref": move.ref,
+                    "kind": move.kind.value,
                     "incarnation": move.incarnation,
                     "moved_at_us": move.moved_at_us,
                     "before": None if move.before is None else bytes.fromhex(move.before),
@@ -355,4 +356,4 @@ def _to_ref(row: sa.Row[Any]) -> Ref:
 def _to_move(row: sa.Row[Any]) -> RefMove:
     before = None if row.before is None else row.before.hex()
     after = None if row.after is None else row.after.hex()
-    return RefMove(row.seq, row.moved_at_us, row.ref, row.incarnation, before, after)
+    return RefMove(row.seq, row.moved_at_us, row.ref, RefKind(row.kind), row.incarnation, before, after)

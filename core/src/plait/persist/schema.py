@@ -122,6 +122,7 @@ ref_log = _owned(
     "ref_log",
     Column("seq", BigInteger, primary_key=True),
     Column("ref", Text, nullable=False),
+    Column("kind", Text, nullable=False),
     Column("incarnation", BigInteger, nullable=False),
     Column("moved_at_us", BigInteger, nullable=False),
     Column("before", LargeBinary, nullable=True),

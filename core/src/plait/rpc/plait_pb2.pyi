@@ -277,20 +277,22 @@ class Ref(_message.Message):
     def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[RefKind, str]] = ..., head: _Optional[str] = ..., incarnation: _Optional[int] = ..., protected: _Optional[bool] = ...) -> None: ...
 
 class RefMove(_message.Message):
-    __slots__ = ("seq", "moved_at_us", "ref", "incarnation", "before", "after")
+    __slots__ = ("seq", "moved_at_us", "ref", "kind", "incarnation", "before", "after")
     SEQ_FIELD_NUMBER: _ClassVar[int]
     MOVED_AT_US_FIELD_NUMBER: _ClassVar[int]
     REF_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     BEFORE_FIELD_NUMBER: _ClassVar[int]
     AFTER_FIELD_NUMBER: _ClassVar[int]
     seq: int
     moved_at_us: int
     ref: str
+    kind: RefKind
     incarnation: int
     before: str
     after: str
-    def __init__(self, seq: _Optional[int] = ..., moved_at_us: _Optional[int] = ..., ref: _Optional[str] = ..., incarnation: _Optional[int] = ..., before: _Optional[str] = ..., after: _Optional[str] = ...) -> None: ...
+    def __init__(self, seq: _Optional[int] = ..., moved_at_us: _Optional[int] = ..., ref: _Optional[str] = ..., kind: _Optional[_Union[RefKind, str]] = ..., incarnation: _Optional[int] = ..., before: _Optional[str] = ..., after: _Optional[str] = ...) -> None: ...
 
 class Put(_message.Message):
     __slots__ = ("key", "snapshot", "expected", "content_id")
