@@ -10,7 +10,12 @@ import plait
 import pytest
 from plait.catalog import Catalog
 from plait.types import Mode
+from plait_conformance.fixtures import postgresql_url
 from plait_conformance.serving import ServerProcess, serving
+
+pytest.register_assert_rewrite("plait_conformance.behaviour")
+
+__all__ = ["postgresql_url"]
 
 
 @pytest.fixture(scope="session")

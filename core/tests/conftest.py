@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,37 +9,27 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from hypothesis import settings
+from plait.catalog import Catalog
 from plait.clock import ManualClock
 from plait.commit_point import FirstCommit
 from plait.persist import Database, Repository, create_repository, schema
 from plait.sequencer import Sequencer
+from plait_conformance.catalogs import embedded_catalog, new_postgresql_database
+from plait_conformance.fixtures import BACKENDS, postgresql_url
 from plait_conformance.samples import POINTER_STORE, SMALL
-from plait_conformance.servers import POSTGRESQL_REMEDY, postgresql_folder, postgresql_server
 
 # A shared machine may stall at any place; what costs too much is counted, not timed.
 settings.register_profile("core", deadline=None, max_examples=60)
 settings.load_profile("core")
+pytest.register_assert_rewrite("plait_conformance.behaviour")
 
-BACKENDS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
-
-
-@pytest.fixture(scope="session")
-def postgresql_url() -> Iterator[str]:
-    """One PostgreSQL for all tests of this process; the URL names no database."""
-    if postgresql_folder() is None:
-        missing = f"PostgreSQL is not installed: {POSTGRESQL_REMEDY}"
-        if os.environ.get("CI", "").lower() in ("1", "true"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    # Not below pytest's own folder: only its owner may enter that, and the server is another user.
-    with tempfile.TemporaryDirectory(prefix="plait-postgresql-") as folder, postgresql_server(Path(folder)) as url:
-        yield url
+__all__ = ["postgresql_url"]
 
 
 @pytest.fixture(scope="session")
 def postgresql_database(postgresql_url: str) -> Iterator[Database]:
     """A database with the tables, for one test after the other: making one takes longer than most tests."""
-    opened = Database(_new_database(postgresql_url))
+    opened = Database(new_postgresql_database(postgresql_url))
     try:
         opened.create_schema()
         yield opened
@@ -54,7 +41,7 @@ def postgresql_database(postgresql_url: str) -> Iterator[Database]:
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a database that is new and empty."""
     if request.param == "postgresql":
-        return _new_database(request.getfixturevalue("postgresql_url"))
+        return new_postgresql_database(request.getfixturevalue("postgresql_url"))
     return f"sqlite:///{tmp_path / 'catalog.db'}"
 
 
@@ -77,18 +64,20 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
         opened.close()
 
 
-def _new_database(server: str) -> str:
-    """Make a database; it goes when its server does, which is faster than to drop it."""
-    name = f"test_{uuid.uuid4().hex}"
-    admin = sa.create_engine(
-        server.replace("postgresql:", "postgresql+psycopg:") + "/postgres", isolation_level="AUTOCOMMIT"
-    )
-    try:
-        with admin.connect() as connection:
-            connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    finally:
-        admin.dispose()
-    return f"{server}/{name}"
+@pytest.fixture(scope="session")
+def postgresql_of_catalogs(postgresql_url: str) -> str:
+    """A database for many repositories: that of `postgresql_database` is emptied by each test."""
+    return new_postgresql_database(postgresql_url)
+
+
+@pytest.fixture(params=BACKENDS)
+def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalog]:
+    """A new embedded catalog with the pointer store `p`."""
+    url = f"sqlite:///{tmp_path / 'catalog.db'}"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgresql_of_catalogs")
+    with embedded_catalog(url) as made:
+        yield made
 
 
 @pytest.fixture

@@ -1,468 +1,117 @@
-"""The facade over pointer stores: everything about the history that needs no data."""
+"""The embedded catalog, on both databases: the behaviour of every catalog, and what only an embedded one does."""
 
 from __future__ import annotations
 
-import sqlite3
-import threading
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import plait
 import pytest
-from plait import limits
-from plait.catalog import Catalog
-from plait.codec import ref_digest
-from plait.errors import (
-    AlreadyExists,
-    CommitConflict,
-    InvalidArgument,
-    NotFound,
-    NothingToCommit,
-    PlaitError,
-    TransactionClosed,
-    Unsupported,
-)
-from plait.graph import LogFilter
-from plait.refspec import format_time
-from plait.types import (
-    Commit,
-    ConflictKind,
-    Delete,
-    Depth,
-    EventKind,
-    Key,
-    Mode,
-    Operation,
-    Proposal,
-    Put,
-    RefKind,
-    SnapshotRef,
-    Strategy,
-    Unchanged,
-)
+import sqlalchemy as sa
+from plait.connecting import shown
+from plait.errors import AlreadyExists, NotFound
+from plait.failpoint import armed
+from plait.persist import Database, schema
+from plait.types import Depth, Mode, Proposal
+from plait_conformance.behaviour import *  # noqa: F403
+from plait_conformance.samples import put
 
 
 @pytest.fixture
-def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    made = plait.init(tmp_path)
-    made.add_store("p", "pointer", mode=Mode.POINTER)
-    with made:
-        yield made
+def kind() -> str:
+    """The kind that asks most of the core; the others are in the conformance tests."""
+    return "fake-dolt"
 
 
-def pointer(name: str, version: int) -> SnapshotRef:
-    return SnapshotRef("p", "table", name, f"v{version}", version.to_bytes(32, "big"))
+@pytest.fixture
+def headed_kind() -> str:
+    return "fake-dolt"
 
 
-def put(name: str, version: int, expected: int | None = None) -> Put:
-    before = None if expected is None else ref_digest(pointer(name, expected))
-    return Put(("p", name), pointer(name, version), before)
-
-
-def commit(catalog: Catalog, *operations: Operation, ref: str = "main", message: str = "m") -> Commit:
-    return catalog.commit(Proposal(ref, operations, message=message))
-
-
-def held(catalog: Catalog, spec: str = "main") -> dict[str, str]:
-    return {entry.key[1]: entry.snapshot.version for entry in catalog.at(spec).entries()}
-
-
-class TestCommit:
-    def test_a_commit_is_what_its_branch_holds(self, catalog: Catalog) -> None:
-        made = commit(catalog, put("a", 1), put("b", 1))
-        assert catalog.resolve("main") == made
-        assert held(catalog) == {"a": "v1", "b": "v1"}
-
-    def test_a_stale_expected_value_is_a_conflict_that_lists_every_key(self, catalog: Catalog) -> None:
-        head = commit(catalog, put("a", 1), put("b", 1))
-        with pytest.raises(CommitConflict) as caught:
-            commit(catalog, put("a", 2), put("b", 2, expected=7), put("c", 2, expected=1))
-        assert [(conflict.key[1], conflict.kind) for conflict in caught.value.conflicts] == [
-            ("a", ConflictKind.KEY_EXISTS),
-            ("b", ConflictKind.VALUE_DIFFERS),
-            ("c", ConflictKind.KEY_DOES_NOT_EXIST),
-        ]
-        assert catalog.resolve("main") == head
-
-    def test_unchanged_makes_a_commit_serializable(self, catalog: Catalog) -> None:
-        commit(catalog, put("a", 1))
-        seen = Unchanged(("p", "a"), ref_digest(pointer("a", 1)))
-        commit(catalog, put("b", 1), seen)
-        commit(catalog, put("a", 2, expected=1))
-        with pytest.raises(CommitConflict):
-            commit(catalog, put("c", 1), seen)
-
-    def test_deleting_a_key_keeps_it_in_history(self, catalog: Catalog) -> None:
-        commit(catalog, put("a", 1))
-        commit(catalog, Delete(("p", "a"), ref_digest(pointer("a", 1))))
-        assert held(catalog) == {}
-        assert held(catalog, "main~1") == {"a": "v1"}
-
-    def test_nothing_to_commit_is_said(self, catalog: Catalog) -> None:
-        commit(catalog, put("a", 1))
-        with pytest.raises(NothingToCommit):
-            commit(catalog, put("a", 1, expected=1))
-
-    def test_the_same_idempotency_key_is_the_same_commit(self, catalog: Catalog) -> None:
-        proposal = Proposal("main", (put("a", 1),), idempotency_key="k")
-        first = catalog.commit(proposal)
-        assert catalog.commit(proposal) == first
-        with pytest.raises(InvalidArgument, match="another request"):
-            catalog.commit(replace(proposal, message="other"))
-
-    @pytest.mark.parametrize(
-        "change",
-        [
-            {"expected_head": "0" * 64},
-            {"merged_parents": ("0" * 64,)},
-            {"allow_empty": True},
-            {"incarnation": 1},
-            {"operations": (replace(put("a", 1), content_id="7f1c0a52-6c1c-7c0b-9f0e-6e2d9c7b1a52"),)},
-        ],
-        ids=lambda change: next(iter(change)),
-    )
-    def test_whatever_else_is_asked_under_a_used_idempotency_key_is_refused(
-        self, catalog: Catalog, change: dict[str, Any]
-    ) -> None:
-        proposal = Proposal("main", (put("a", 1),), idempotency_key="k")
-        catalog.commit(proposal)
-        with pytest.raises(InvalidArgument, match="another request"):
-            catalog.commit(replace(proposal, **change))
-
-    def test_a_snapshot_that_nobody_prepared_is_refused_outside_pointer_stores(
-        self, catalog: Catalog, tmp_path: Path
-    ) -> None:
-        with pytest.raises(NotFound, match="store 'q'"):
-            catalog.commit(Proposal("main", (Put(("q", "a"), replace(pointer("a", 1), store="q")),)))
-
-    def test_a_key_belongs_to_its_snapshots_store(self, catalog: Catalog) -> None:
-        with pytest.raises(InvalidArgument, match="snapshot of store 'p'"):
-            catalog.commit(Proposal("main", (Put(("q", "a"), pointer("a", 1)),)))
-
-    def test_the_limit_on_operations_is_refused_before_anything_happens(self, catalog: Catalog) -> None:
-        many = tuple(put(f"k{number}", 1) for number in range(limits.OPERATIONS_MAX + 1))
-        with pytest.raises(InvalidArgument, match=f"the limit is {limits.OPERATIONS_MAX}"):
-            catalog.commit(Proposal("main", many))
-
-    def test_commit_many_answers_one_by_one_in_order(self, catalog: Catalog) -> None:
-        results = catalog.commit_many(
-            [Proposal("main", (put("a", 1),)), Proposal("main", (put("a", 2),)), Proposal("main", (put("b", 1),))]
-        )
-        assert [type(result).__name__ for result in results] == ["Commit", "CommitConflict", "Commit"]
-        assert held(catalog) == {"a": "v1", "b": "v1"}
-
-    def test_commit_many_atomic_is_all_or_nothing(self, catalog: Catalog) -> None:
-        with pytest.raises(CommitConflict):
-            catalog.commit_many([Proposal("main", (put("a", 1),)), Proposal("main", (put("a", 2),))], atomic=True)
-        assert held(catalog) == {}
-
-    def test_writers_of_distinct_keys_all_succeed(self, catalog: Catalog) -> None:
-        errors: list[PlaitError] = []
-
-        def write(client: int) -> None:
-            for number in range(10):
-                try:
-                    commit(catalog, put(f"c{client}-{number}", 1))
-                except PlaitError as error:
-                    errors.append(error)
-
-        threads = [threading.Thread(target=write, args=(client,)) for client in range(16)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert errors == []
-        assert len(held(catalog)) == 160
-        assert [event.seq for event in catalog.events()] == list(range(1, len(catalog.events()) + 1))
-
-
-class TestRefs:
-    def test_a_branch_is_isolated(self, catalog: Catalog) -> None:
-        commit(catalog, put("a", 1))
-        catalog.create_branch("dev")
-        commit(catalog, put("a", 2, expected=1), ref="dev")
-        assert held(catalog) == {"a": "v1"}
-        assert held(catalog, "dev") == {"a": "v2"}
-
-    def test_a_tag_never_moves(self, catalog: Catalog) -> None:
-        catalog.create_tag("v1")
-        with pytest.raises(InvalidArgument, match="tags never move"):
-            commit(catalog, put("a", 1), ref="v1")
-
-    def test_a_deleted_branch_comes_back_where_it_stood(self, catalog: Catalog) -> None:
-        catalog.create_branch("dev")
-        made = commit(catalog, put("a", 1), ref="dev")
-        catalog.delete_ref("dev")
-        with pytest.raises(NotFound):
-            catalog.resolve("dev")
-        assert catalog.undelete("dev").head == made.id
-
-    def test_a_protected_branch_takes_commits_and_is_not_deleted(self, catalog: Catalog) -> None:
-        catalog.protect_branch("main")
-        commit(catalog, put("a", 1))
-        with pytest.raises(InvalidArgument, match="protected"):
-            catalog.delete_ref("main")
-        with pytest.raises(InvalidArgument, match="protected"):
-            catalog.reset_branch("main", "main~1")
-        catalog.protect_branch("main", protect=False)
-        catalog.reset_branch("main", "main~1")
-        assert held(catalog) == {}
-
-    def test_a_name_is_taken_once(self, catalog: Catalog) -> None:
-        with pytest.raises(AlreadyExists):
-            catalog.create_branch("main")
-
-    @pytest.mark.parametrize("name", ["", "a b", "a..b", "-a", "a@b", "a*b", "x.lock"])
-    def test_bad_names_are_refused(self, catalog: Catalog, name: str) -> None:
-        with pytest.raises(InvalidArgument):
-            catalog.create_branch(name)
-
-    def test_the_reflog_knows_every_move(self, catalog: Catalog) -> None:
-        first = catalog.resolve("main")
-        made = commit(catalog, put("a", 1))
-        assert [(move.before, move.after) for move in catalog.reflog("main")] == [
-            (first.id, made.id),
-            (None, first.id),
-        ]
-
-    def test_kinds_are_told_apart(self, catalog: Catalog) -> None:
-        catalog.create_tag("t")
-        assert [ref.name for ref in catalog.refs(RefKind.TAG)] == ["t"]
-        assert [ref.name for ref in catalog.refs(RefKind.BRANCH)] == ["main"]
-
-    @pytest.mark.parametrize("kind", RefKind)
-    def test_undelete_brings_back_the_same_kind(self, catalog: Catalog, kind: RefKind) -> None:
-        made = catalog.create_tag("r") if kind is RefKind.TAG else catalog.create_branch("r")
-        catalog.delete_ref("r")
-        again = catalog.undelete("r")
-        assert (again.kind, again.head) == (kind, made.head)
-        assert {move.kind for move in catalog.reflog("r")} == {kind}
-
-
-class TestTimeTravel:
-    def test_a_time_is_resolved_by_when_the_ref_moved(self, catalog: Catalog) -> None:
-        first = commit(catalog, put("a", 1))
-        commit(catalog, put("a", 2, expected=1))
-        assert held(catalog, f"main*{format_time(first.committed_at_us)}") == {"a": "v1"}
-
-    def test_a_relative_spec_is_refused_in_writes(self, catalog: Catalog) -> None:
-        with pytest.raises(InvalidArgument):
-            catalog.begin("main~1")
-
-    def test_a_point_stays_where_it_was_resolved(self, catalog: Catalog) -> None:
-        commit(catalog, put("a", 1))
-        point = catalog.at("main")
-        commit(catalog, put("a", 2, expected=1))
-        assert [entry.snapshot.version for entry in point.entries()] == ["v1"]
-
-
-class TestThreeWay:
-    def test_a_merge_takes_what_each_side_changed(self, catalog: Catalog) -> None:
-        commit(catalog, put("a", 1), put("b", 1))
-        catalog.create_branch("dev")
-        theirs = commit(catalog, put("a", 2, expected=1), ref="dev")
-        ours = commit(catalog, put("b", 2, expected=1))
-        merged = catalog.merge("dev")
-        assert held(catalog) == {"a": "v2", "b": "v2"}
-        assert merged.parents == (ours.id, theirs.id)
-        with pytest.raises(NothingToCommit):
-            catalog.merge("dev")
-
-    def test_a_conflict_waits_as_a_working_set_until_it_is_resolved(self, catalog: Catalog) -> None:
-        commit(catalog, put("a", 1))
-        catalog.create_branch("dev")
-        commit(catalog, put("a", 2, expected=1), ref="dev")
-        head = commit(catalog, put("a", 3, expected=1))
-        with pytest.raises(CommitConflict) as caught:
-            catalog.merge("dev")
-        assert catalog.resolve("main") == head
-        tx = catalog.working_set(caught.value.details["tx"])
-        assert [conflict.key for conflict, _ in tx.conflicts()] == [("p", "a")]
-        tx.resolve("p.a", plait.Choice.THEIRS)
-        merged = tx.commit()
-        assert held(catalog) == {"a": "v2"}
-        assert len(merged.parents) == 2
-        assert tx.commit() == merged
-
-    def test_a_dropped_merge_leaves_no_trace(self, catalog: Catalog) -> None:
-        commit(catalog, put("a", 1))
-        catalog.create_branch("dev")
-        commit(catalog, put("a", 2, expected=1), ref="dev")
-        head = commit(catalog, put("a", 3, expected=1))
-        tx = catalog.begin_merge("dev")
-        assert len(tx.preview().conflicts) == 1
-        tx.discard()
-        tx.discard()
-        assert catalog.resolve("main") == head
-        assert catalog.working_sets() == []
-        with pytest.raises(TransactionClosed):
-            tx.commit()
-
-    @pytest.mark.parametrize(
-        ("strategy", "expected"), [(Strategy.OURS, "v3"), (Strategy.THEIRS, "v2"), (Strategy.DROP, "v3")]
-    )
-    def test_a_strategy_settles_a_key(self, catalog: Catalog, strategy: Strategy, expected: str) -> None:
-        commit(catalog, put("a", 1))
-        catalog.create_branch("dev")
-        commit(catalog, put("a", 2, expected=1), ref="dev")
-        commit(catalog, put("a", 3, expected=1))
-        key: Key = ("p", "a")
-        catalog.merge("dev", strategies={key: strategy})
-        assert held(catalog) == {"a": expected}
-
-    def test_a_squashed_merge_has_one_parent(self, catalog: Catalog) -> None:
-        catalog.create_branch("dev")
-        commit(catalog, put("a", 1), ref="dev")
-        assert len(catalog.merge("dev", squash=True).parents) == 1
-
-    def test_cherry_pick_takes_one_commit(self, catalog: Catalog) -> None:
-        catalog.create_branch("dev")
-        commit(catalog, put("a", 1), ref="dev")
-        commit(catalog, put("b", 1), ref="dev")
-        catalog.cherry_pick("dev")
-        assert held(catalog) == {"b": "v1"}
-
-    def test_revert_undoes_a_commit_whole_or_part(self, catalog: Catalog) -> None:
-        commit(catalog, put("a", 1), put("b", 1))
-        changed = commit(catalog, put("a", 2, expected=1), put("b", 2, expected=1))
-        catalog.revert(f"@{changed.id}", keys=["p.a"])
-        assert held(catalog) == {"a": "v1", "b": "v2"}
-        catalog.revert("main")
-        assert held(catalog) == {"a": "v2", "b": "v2"}
-
-    def test_revert_of_what_changed_again_is_a_conflict(self, catalog: Catalog) -> None:
-        commit(catalog, put("a", 1))
-        commit(catalog, put("a", 2, expected=1))
-        commit(catalog, put("a", 3, expected=2))
-        with pytest.raises(CommitConflict):
-            catalog.revert("main~1")
-        assert held(catalog) == {"a": "v3"}
-
-    def test_restore_brings_keys_from_any_commit(self, catalog: Catalog) -> None:
-        commit(catalog, put("a", 1), put("b", 1))
-        commit(catalog, put("a", 2, expected=1), put("b", 2, expected=1), put("c", 2))
-        catalog.restore("main~1", keys=["p.a"])
-        assert held(catalog) == {"a": "v1", "b": "v2", "c": "v2"}
-        catalog.restore("main~2")
-        assert held(catalog) == {"a": "v1", "b": "v1"}
-
-    def test_the_merge_base_of_a_criss_cross_is_found(self, catalog: Catalog) -> None:
-        catalog.create_branch("dev")
-        commit(catalog, put("a", 1))
-        commit(catalog, put("b", 1), ref="dev")
-        one, two = catalog.resolve("main"), catalog.resolve("dev")
-        catalog.merge(f"@{two.id}", "main")
-        catalog.merge(f"@{one.id}", "dev")
-        base = catalog.merge_base("main", "dev")
-        assert base is not None
-        assert base.id in (one.id, two.id)
-
-
-class TestLooking:
-    def test_diff_lists_keys_in_order(self, catalog: Catalog) -> None:
-        commit(catalog, put("b", 1), put("a", 1))
-        commit(catalog, put("c", 1), put("a", 2, expected=1), Delete(("p", "b"), ref_digest(pointer("b", 1))))
-        changes = list(catalog.diff("main~1", "main"))
-        assert [
-            (c.key[1], c.before and c.before.snapshot.version, c.after and c.after.snapshot.version) for c in changes
-        ] == [("a", "v1", "v2"), ("b", "v1", None), ("c", None, "v1")]
-
-    def test_log_filters(self, catalog: Catalog) -> None:
-        catalog.commit(Proposal("main", (put("a", 1),), message="first", author="Ada", properties={"run": "7"}))
-        catalog.commit(Proposal("main", (put("b", 1),), message="second", author="Bob"))
-
-        def messages(wanted: LogFilter) -> list[str]:
-            return [found.message for found in catalog.log("main", wanted)]
-
-        assert messages(LogFilter(author="ada")) == ["first"]
-        assert messages(LogFilter(key=("p", "b"))) == ["second"]
-        assert messages(LogFilter(properties={"run": "7"})) == ["first"]
-        assert messages(LogFilter()) == ["second", "first", "Empty repository"]
-
-    def test_history_of_a_key_follows_reachable_commits_only(self, catalog: Catalog) -> None:
-        commit(catalog, put("a", 1), message="one")
-        catalog.create_branch("dev")
-        commit(catalog, put("a", 2, expected=1), message="two", ref="dev")
-        commit(catalog, put("a", 3, expected=1), message="three")
-        assert [found.message for found, _ in catalog.history("p.a")] == ["three", "one"]
-
-    def test_events_are_gap_free_and_hold_the_changes(self, catalog: Catalog) -> None:
-        commit(catalog, put("a", 1))
-        last = catalog.events()[-1]
-        assert last.kind is EventKind.COMMIT
-        assert [change.key for change in last.changes] == [("p", "a")]
-        assert catalog.events(last.seq) == []
+@pytest.fixture
+def url(database_url: str) -> str:
+    """A database that holds a catalog with one commit."""
+    with plait.init(database_url) as catalog:
+        catalog.add_store("p", "pointer", mode=Mode.POINTER)
+        catalog.commit(Proposal("main", (put("a", 1),)))
+    return database_url
 
 
 class TestDurability:
-    def test_a_reopened_catalog_is_the_same(self, tmp_path: Path) -> None:
-        with plait.init(tmp_path) as catalog:
-            catalog.add_store("p", "pointer", mode=Mode.POINTER)
-            made = commit(catalog, put("a", 1))
-        with plait.open(tmp_path) as catalog:
-            assert catalog.resolve("main") == made
+    def test_a_reopened_catalog_is_the_same(self, url: str) -> None:
+        with plait.open(url) as catalog:
+            head = catalog.resolve("main")
+        with plait.open(url) as catalog:
+            assert catalog.resolve("main") == head
+            assert [entry.key for entry in catalog.at("main").entries()] == [("p", "a")]
             assert list(catalog.verify(Depth.METADATA)) == []
 
     @pytest.mark.parametrize(
         ("statement", "where"),
         [
-            ("UPDATE log SET payload = X'00' WHERE seq = 3", "log record 3"),
-            ("UPDATE 'commit' SET message = 'forged' WHERE seq = 3", "commit "),
-            ("UPDATE node SET data = X'00'", "commit "),
-            ("UPDATE snapshot SET body = X'00'", "snapshot "),
-            ("DELETE FROM log WHERE seq = 2", "log record 2"),
+            (sa.update(schema.log).where(schema.log.c.seq == 3).values(payload=b"\0"), "log record 3"),
+            (sa.update(schema.commit).where(schema.commit.c.seq == 3).values(message="forged"), "commit "),
+            (sa.update(schema.node).values(data=b"\0"), "commit "),
+            (sa.update(schema.snapshot).values(body=b"\0"), "snapshot "),
+            (sa.delete(schema.log).where(schema.log.c.seq == 2), "log record 2"),
         ],
+        ids=["log", "commit", "node", "snapshot", "gap"],
     )
-    def test_verify_names_what_was_changed_in_the_database(self, tmp_path: Path, statement: str, where: str) -> None:
-        with plait.init(tmp_path) as catalog:
-            catalog.add_store("p", "pointer", mode=Mode.POINTER)
-            commit(catalog, put("a", 1))
-        with sqlite3.connect(tmp_path / ".plait" / "catalog.db") as database:
-            database.execute(statement)
+    def test_verify_names_what_was_changed_in_the_database(
+        self, url: str, statement: sa.Executable, where: str
+    ) -> None:
+        database = Database(url)
+        with database.write() as connection:
+            connection.execute(statement)
         database.close()
-        with plait.open(tmp_path, recover=False) as catalog:
+        with plait.open(url, recover=False) as catalog:
             problems = list(catalog.verify(Depth.METADATA))
         assert problems
         assert problems[0].where.startswith(where)
 
+
+class TestMaking:
     def test_a_folder_without_a_catalog_says_what_to_do(self, tmp_path: Path) -> None:
         with pytest.raises(NotFound, match="plait init"):
             plait.open(tmp_path)
 
-    def test_init_never_overwrites(self, tmp_path: Path) -> None:
+    def test_a_folder_is_never_overwritten(self, tmp_path: Path) -> None:
         plait.init(tmp_path).close()
         with pytest.raises(AlreadyExists):
             plait.init(tmp_path)
 
+    @pytest.mark.parametrize("place", ["local.repository_created", "sequencer.before_commit"])
+    def test_what_died_half_made_is_made_whole(self, database_url: str, place: str) -> None:
+        def fail(name: str) -> None:
+            if name == place:
+                raise RuntimeError(name)
 
-class TestStores:
-    def test_a_secret_in_clear_is_refused(self, catalog: Catalog) -> None:
-        with pytest.raises(InvalidArgument, match="secret in clear"):
-            catalog.add_store("x", "pointer", {"secret_key": "hunter2"}, mode=Mode.POINTER)
+        with pytest.raises(RuntimeError, match=place), armed(fail):
+            plait.init(database_url)
+        with plait.init(database_url) as catalog:
+            assert [commit.message for commit in catalog.log()] == ["Empty repository"]
+        with pytest.raises(AlreadyExists):
+            plait.init(database_url)
 
-    def test_an_unknown_kind_lists_those_there_are(self, catalog: Catalog) -> None:
-        with pytest.raises(InvalidArgument, match="no installed adapter"):
-            catalog.add_store("x", "no-such-kind")
+    def test_a_database_is_never_overwritten(self, url: str) -> None:
+        with pytest.raises(AlreadyExists, match="default"):
+            plait.init(url)
+        with plait.open(url) as catalog:
+            assert [entry.key for entry in catalog.at("main").entries()] == [("p", "a")]
 
-    def test_a_store_in_use_is_not_removed(self, catalog: Catalog) -> None:
-        commit(catalog, put("a", 1))
-        with pytest.raises(InvalidArgument, match="holds assets"):
-            catalog.remove_store("p")
+    def test_a_database_holds_several_repositories(self, url: str) -> None:
+        with plait.init(url, repository="other") as other:
+            assert list(other.at("main").entries()) == []
+        with plait.open(url) as catalog:
+            assert [entry.key for entry in catalog.at("main").entries()] == [("p", "a")]
 
-    def test_pointer_stores_take_no_stagings(self, catalog: Catalog) -> None:
-        with pytest.raises(Unsupported):
-            catalog.begin().open("p.a", create=True)
-
-    @pytest.mark.parametrize("read", ["open", "locate", "diff"])
-    def test_pointers_of_an_unknown_kind_are_not_read(self, catalog: Catalog, read: str) -> None:
-        commit(catalog, put("a", 1))
-        point = catalog.at("main")
-        reads: dict[str, Any] = {
-            "open": lambda: point.open("p.a"),
-            "locate": lambda: point.locate("p.a"),
-            "diff": lambda: list(catalog.diff_items("p.a", None, "main")),
-        }
-        with pytest.raises(Unsupported, match="only records locations"):
-            reads[read]()
+    @pytest.mark.parametrize(
+        ("url", "expected"),
+        [
+            ("postgresql://ada:pass:w@rd@db:5432/plait", "postgresql://ada:***@db:5432/plait"),
+            ("postgresql+psycopg://ada@db/plait", "postgresql+psycopg://ada@db/plait"),
+            ("postgresql://db/plait?user=a&password=secret&x=1", "postgresql://db/plait?user=a&password=***&x=1"),
+            ("plait://db:7450/default", "plait://db:7450/default"),
+        ],
+    )
+    def test_a_password_is_never_shown(self, url: str, expected: str) -> None:
+        assert shown(url) == expected

@@ -97,9 +97,11 @@ def start_server(
 
 
 @contextmanager
-def serving(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> Iterator[ServerProcess]:
+def serving(
+    folder: Path, *arguments: str, environment: Mapping[str, str] | None = None, database: str | None = None
+) -> Iterator[ServerProcess]:
     """A server for the length of a block, stopped gracefully at its end."""
-    server = start_server(folder, *arguments, environment=environment)
+    server = start_server(folder, *arguments, environment=environment, database=database)
     try:
         yield server
     finally:

@@ -397,6 +397,9 @@ class FirstCommit:
         raise AssertionError("a repository is created once")
 
     def decide(self, batch: Batch) -> Ref:
+        """Raises: AlreadyExists unless it is the repository's first record."""
+        if batch.rows.serial().seq:
+            raise AlreadyExists(f"repository {batch.repository.name!r} exists already")
         salt, at_us, tx = batch.clock.random_bytes(16), batch.next_at_us, batch.clock.new_id()
         root = batch.tree.build(())
         message = "Empty repository"

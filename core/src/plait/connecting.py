@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,24 +20,27 @@ from plait.types import Session
 
 FOLDER = ".plait"
 DATABASE = "catalog.db"
+_SQLITE = "sqlite:///"
 
 
 def _silent(what: str, done: int, total: int | None) -> None:
     """The progress of a library: none."""
 
 
-def init(path: str | os.PathLike[str] = ".", *, repository: str = DEFAULT_REPOSITORY) -> Catalog:
-    """Make an embedded catalog in `path/.plait` and open it. Raises: AlreadyExists."""
-    folder = Path(path).resolve() / FOLDER
-    if (folder / DATABASE).exists():
-        raise AlreadyExists(f"{folder.parent} holds a catalog already", remedy="open it, or choose another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    database = Database(_sqlite_url(folder))
+def init(where: str | os.PathLike[str] = ".", *, repository: str = DEFAULT_REPOSITORY) -> Catalog:
+    """Make an embedded catalog and open it: in the folder `where/.plait`, or in the database of a URL.
+
+    Repeat: what died before its first commit is made whole. Raises: AlreadyExists, InvalidArgument, StoreUnavailable.
+    """
+    database = Database(_database_url(where))
     try:
         create(database, repository, author=default_session().author)
+    except AlreadyExists as error:
+        held = f"holds a catalog named {repository!r}" if is_url(where) else "holds a catalog"
+        raise AlreadyExists(f"{shown(where)} {held} already", remedy="open it, or choose another place") from error
     finally:
         database.close()
-    return open(path, repository=repository)
+    return open(where, repository=repository)
 
 
 def open(  # the name that users of tables and files expect: plait.open(path)
@@ -53,15 +57,9 @@ def open(  # the name that users of tables and files expect: plait.open(path)
 
     What died half-way before is put right first, unless told not to. Raises: NotFound, InvalidArgument.
     """
-    text = os.fspath(path)
-    if "://" in text:
-        url = text
-    else:
-        folder = Path(text).resolve()
-        folder = folder if folder.name == FOLDER else folder / FOLDER
-        if not (folder / DATABASE).exists():
-            raise NotFound(f"{folder.parent} holds no catalog", remedy="make one with 'plait init'")
-        url = _sqlite_url(folder)
+    url = _database_url(path)
+    if not is_url(path) and not Path(url.removeprefix(_SQLITE)).exists():
+        raise NotFound(f"{Path(path).resolve()} holds no catalog", remedy="make one with 'plait init'")
     database = Database(url)
     try:
         catalog = open_database(
@@ -149,7 +147,10 @@ def reach(where: str, *, progress: Progress = _silent, session: Session | None =
     if where.startswith(("plait://", "plaits://")):
         return connect(where, progress=progress, session=session)
     if "://" in where and not where.startswith(("sqlite:", "postgresql")):
-        raise InvalidArgument(f"{where!r} names no catalog", remedy="write a folder or plait://host:port/repository")
+        raise InvalidArgument(
+            f"{shown(where)!r} names no catalog",
+            remedy="write a folder, plait://host:port/repository, postgresql://… or sqlite:///…",
+        )
     return open(where, progress=progress, session=session)
 
 
@@ -159,5 +160,22 @@ def default_session() -> Session:
     return Session(principal=user, author=os.environ.get("PLAIT_AUTHOR", user), client=f"python/{socket.gethostname()}")
 
 
-def _sqlite_url(folder: Path) -> str:
-    return f"sqlite:///{folder / DATABASE}"
+def is_url(where: str | os.PathLike[str]) -> bool:
+    """Whether it names a database or a server, and no folder."""
+    return "://" in os.fspath(where)
+
+
+def shown(where: str | os.PathLike[str]) -> str:
+    """Where a catalog is, as it may be printed and written down: without a password."""
+    text = os.fspath(where)
+    if not is_url(text):
+        return str(Path(text).resolve())
+    return re.sub(r"(password=)[^&]*", r"\1***", re.sub(r"(://[^/@]*?:)[^/]*@", r"\1***@", text))
+
+
+def _database_url(where: str | os.PathLike[str]) -> str:
+    text = os.fspath(where)
+    if is_url(text):
+        return text
+    folder = Path(text).resolve()
+    return f"{_SQLITE}{(folder if folder.name == FOLDER else folder / FOLDER) / DATABASE}"

@@ -38,6 +38,7 @@ from plait.errors import (
     SnapshotExpired,
 )
 from plait.events import events
+from plait.failpoint import failpoint
 from plait.gates import Gates
 from plait.graph import LogFilter, RowNodes, history, load_snapshots, log, merge_base, resolve
 from plait.liveness import is_alive
@@ -91,10 +92,17 @@ _PAGE = 500
 
 
 def create(database: Database, name: str = DEFAULT_REPOSITORY, *, author: str = "", clock: Clock | None = None) -> None:
-    """Make a repository with its empty first commit on `main`. Raises: AlreadyExists."""
+    """Make a repository with its empty first commit on `main`.
+
+    Repeat: one that died before its first commit is made whole. Raises: AlreadyExists.
+    """
     clock = clock or SystemClock()
     database.create_schema()
-    repository = create_repository(database, name, clock)
+    try:
+        repository = create_repository(database, name, clock)
+    except AlreadyExists:
+        repository = find_repository(database, name)
+    failpoint("local.repository_created")
     sequencer = Sequencer(repository, clock)
     try:
         sequencer.do(FirstCommit(DEFAULT_BRANCH, author))

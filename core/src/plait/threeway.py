@@ -95,7 +95,10 @@ class ThreeWay:
         if ours is not None and theirs is not None and _same_asset(base, ours, theirs):
             merged = self._merge(key, base, ours, theirs, strategy, resolutions)
             if isinstance(merged, Merged):
-                self._put(key, ours, Entry(key, ours.content_id, merged.snapshot), outcome)
+                entry = Entry(key, ours.content_id, merged.snapshot)
+                # A result that holds what ours holds is no change, whatever version the store gave it.
+                if self.adopts or not _same(ours, entry):
+                    self._put(key, ours, entry, outcome)
                 return
             conflicts = merged.conflicts or conflicts
         if strategy in (Strategy.OURS, Strategy.THEIRS):

@@ -33,7 +33,7 @@ _STOPPED, _READER_GONE = 130, 141  # As shells tell of SIGINT and SIGPIPE.
 @click.option(
     "--catalog",
     metavar="WHERE",
-    help="A folder, or plait://host:port/repository. Default: PLAIT_CATALOG, then the nearest .plait/",
+    help="A folder, plait://host:port/repository, or postgresql://… Default: PLAIT_CATALOG, then the nearest .plait/",
 )
 @click.option("--no-color", is_flag=True, help="Never colour the output; as NO_COLOR does.")
 @click.version_option(package_name="plait")

@@ -47,6 +47,14 @@ class Session:
             self._catalog = reach(self.where, progress=self._bars)
         return self._catalog
 
+    @property
+    def shown(self) -> str:
+        """Where the opened catalog is, without a password."""
+        from plait.connecting import is_url, shown
+
+        assert self.where is not None
+        return shown(self.where) if is_url(self.where) else self.where
+
     def progress(self, what: str, done: int, total: int | None) -> None:
         """Draw how far long work is, for people who watch. `emit` and `table` take it away again."""
         self._bars(what, done, total)
@@ -62,8 +70,7 @@ class Session:
     def current(self) -> Current:
         """What was last switched to and begun. Raises: as `catalog`."""
         _ = self.catalog
-        assert self.where is not None
-        return Current(self.where)
+        return Current(self.shown)
 
     @property
     def branch(self) -> str:

@@ -12,24 +12,29 @@ from plait.cli.example import make_example
 from plait.cli.plugin_commands import OpenGroup
 from plait.cli.session import Session, json_option, pairs, pass_session
 from plait.cli.working_sets import committed
-from plait.errors import Unsupported
+from plait.errors import InvalidArgument, Unsupported
 
 
 @click.command("init")
-@click.argument("folder", type=click.Path(path_type=Path), default=".")
+@click.argument("where", default=".")
 @click.option("--example", is_flag=True, help="Put a small table and some objects into it, to play with.")
 @json_option
 @pass_session
-def init(session: Session, folder: Path, example: bool) -> None:
-    """Make an embedded catalog in FOLDER/.plait."""
+def init(session: Session, where: str, example: bool) -> None:
+    """Make an embedded catalog: in the folder WHERE/.plait, or in the database of a URL, postgresql://… say."""
     import plait
+    from plait.connecting import is_url, shown
 
-    with plait.init(folder) as catalog:
-        steps = make_example(catalog, folder.resolve()) if example else [_FIRST_STORE]
+    if example and is_url(where):
+        raise InvalidArgument("an example is made in a folder", remedy="name a folder, or leave out --example")
+    with plait.init(where) as catalog:
+        steps = make_example(catalog, Path(where).resolve()) if example else [_FIRST_STORE]
         stores = [one.name for one in catalog.stores()]
+    if is_url(where):
+        steps = [f"export PLAIT_CATALOG={shown(where)}", *steps]
     holding = f" with {' and '.join(stores)}" if stores else ""
-    lines = [f"made a catalog in {folder.resolve()}{holding}", *(f"→ {step}" for step in steps)]
-    session.emit({"catalog": str(folder.resolve()), "stores": stores, "next": steps}, "\n".join(lines))
+    lines = [f"made a catalog in {shown(where)}{holding}", *(f"→ {step}" for step in steps)]
+    session.emit({"catalog": shown(where), "stores": stores, "next": steps}, "\n".join(lines))
 
 
 _FIRST_STORE = "plait store add lake --kind iceberg --option warehouse=$PWD/warehouse"

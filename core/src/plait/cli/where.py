@@ -27,8 +27,9 @@ def where_now(session: Session) -> None:
         )
         return
     stores = [store.name for store in catalog.stores()]
-    value: dict[str, Any] = {"catalog": session.where, "branch": session.branch, "head": None, "stores": stores}
-    lines = [f"catalog {session.where} · {', '.join(stores) or 'no store yet'}"]
+    where = session.shown
+    value: dict[str, Any] = {"catalog": where, "branch": session.branch, "head": None, "stores": stores}
+    lines = [f"catalog {where} · {', '.join(stores) or 'no store yet'}"]
     steps = ["plait log --graph", "plait ls", "plait begin"] if stores else ["plait store add NAME --kind KIND"]
     try:
         head = catalog.resolve(session.branch)

@@ -41,7 +41,7 @@ class Database:
             parsed = make_url(url)
         except sa.exc.ArgumentError as error:
             raise InvalidArgument(
-                f"{url!r} is no database URL", remedy="write sqlite:///PATH or postgresql://…"
+                "this is no database URL", remedy="write sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE"
             ) from error
         self.dialect = parsed.get_backend_name()
         self._write_lock = threading.RLock()

@@ -1,0 +1,283 @@
+"""What holds of every catalog over stores: fakes of a kind `kind`, and with native heads of a kind `headed_kind`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import cast
+
+import plait
+import pytest
+from plait.catalog import Catalog
+from plait.errors import CommitConflict, NotFound, NothingToCommit
+from plait.types import Choice, Commit, Depth, Key
+
+from plait_conformance.fake_handles import FakeAsset
+from plait_conformance.fake_storage import Folder, head_items, hold, release, write_behind
+
+A: Key = ("s", "a")
+
+
+@pytest.fixture
+def stored(catalog: Catalog, kind: str, tmp_path: Path) -> Iterator[Catalog]:
+    """With the store `s` of that kind. At the end, everything that the history names is there."""
+    catalog.add_store("s", kind, {"path": str(tmp_path / "store")})
+    yield catalog
+    assert list(catalog.verify(Depth.BYTES)) == []
+
+
+@pytest.fixture
+def headed(catalog: Catalog, headed_kind: str, tmp_path: Path) -> Iterator[Catalog]:
+    """The same with native heads."""
+    catalog.add_store("s", headed_kind, {"path": str(tmp_path / "store")})
+    yield catalog
+    assert list(catalog.verify(Depth.BYTES)) == []
+
+
+def handle(tx: plait.WorkingSet, key: Key = A) -> FakeAsset:
+    return cast(FakeAsset, tx.open(key, create=True))
+
+
+def write(catalog: Catalog, branch: str = "main", **items: int) -> Commit:
+    with catalog.transaction(branch, message=json.dumps(items)) as tx:
+        handle(tx).update({item: str(value) for item, value in items.items()})
+    assert tx.committed is not None
+    return tx.committed
+
+
+def held(catalog: Catalog, spec: str = "main", key: Key = A) -> dict[str, int]:
+    opened = cast("Mapping[str, str]", catalog.at(spec).open(key))
+    return {item: int(text) for item, text in opened.items()}
+
+
+def asset_of(catalog: Catalog) -> str:
+    return catalog.backend.get("main", [A])[A].snapshot.asset
+
+
+def content_id(catalog: Catalog, key: Key) -> str:
+    return catalog.backend.get("main", [key])[key].content_id
+
+
+def native(catalog: Catalog, tmp_path: Path) -> dict[str, int] | None:
+    items = head_items(tmp_path / "store", asset_of(catalog))
+    return None if items is None else {item: int(text) for item, text in items.items()}
+
+
+def foreign(catalog: Catalog, tmp_path: Path, **items: int) -> None:
+    write_behind(tmp_path / "store", asset_of(catalog), {item: str(value) for item, value in items.items()})
+
+
+def seqs(catalog: Catalog, tmp_path: Path) -> list[int]:
+    return [head.seq for head in Folder(tmp_path / "store").log(asset_of(catalog)) if head.seq]
+
+
+class TestJoins:
+    def test_a_side_that_went_back_to_the_base_is_no_change(self, stored: Catalog) -> None:
+        """Its snapshot is another one where versions have parents, and its content is the base's."""
+        write(stored, x=1)
+        stored.create_branch("dev")
+        write(stored, x=2)
+        stored.revert("main")
+        write(stored, "dev", x=5)
+        stored.merge("main", "dev")
+        assert held(stored, "dev") == {"x": 5}
+
+    def test_two_writers_of_one_key_both_succeed(self, stored: Catalog) -> None:
+        write(stored, x=1)
+        one, two = stored.begin(), stored.begin()
+        handle(one)["p"] = "1"
+        handle(two)["q"] = "2"
+        one.commit()
+        two.commit()
+        assert held(stored) == {"x": 1, "p": 1, "q": 2}
+        assert stored.publish() == []
+
+    def test_a_reverted_delete_brings_the_asset_back(self, stored: Catalog) -> None:
+        write(stored, x=1)
+        with stored.transaction() as tx:
+            tx.drop(A)
+        stored.revert("main")
+        write(stored, y=2)
+        assert held(stored) == {"x": 1, "y": 2}
+        assert stored.publish() == []
+
+    def test_items_and_wholes_are_restored(self, stored: Catalog) -> None:
+        write(stored, x=1, y=1)
+        write(stored, x=2, y=2)
+        stored.restore("main~1", items={A: ["x"]})
+        assert held(stored) == {"x": 1, "y": 2}
+        stored.restore("main~2")
+        assert held(stored) == {"x": 1, "y": 1}
+        assert stored.publish() == []
+
+    def test_an_imported_asset_is_written_on(self, stored: Catalog, tmp_path: Path) -> None:
+        write_behind(tmp_path / "store", "native", {"x": "1"})
+        stored.import_assets({A: "native"})
+        write(stored, y=2)
+        assert held(stored) == {"x": 1, "y": 2}
+        assert stored.publish() == []
+
+    def test_an_asset_dropped_and_made_anew_is_another_asset(self, stored: Catalog) -> None:
+        write(stored, x=1)
+        before = asset_of(stored)
+        with stored.transaction() as tx:
+            tx.drop(A)
+            handle(tx)["y"] = "2"
+        assert held(stored) == {"y": 2}
+        assert asset_of(stored) != before
+        assert stored.publish() == []
+
+    def test_a_new_asset_under_a_renamed_ones_key_is_another(self, stored: Catalog) -> None:
+        tx = stored.begin()
+        handle(tx)["x"] = "1"
+        tx.rename(A, ("s", "b"))
+        handle(tx)["y"] = "2"
+        tx.commit()
+        assert (held(stored), held(stored, key=("s", "b"))) == ({"y": 2}, {"x": 1})
+        assert content_id(stored, A) != content_id(stored, ("s", "b"))
+
+    def test_a_content_id_goes_with_the_asset(self, stored: Catalog) -> None:
+        write(stored, x=1)
+        first, b = content_id(stored, A), ("s", "b")
+        with stored.transaction() as tx:
+            tx.rename(A, b)
+            handle(tx)["y"] = "2"
+        assert content_id(stored, b) == first != content_id(stored, A)
+        with stored.transaction() as tx:
+            tx.drop(A)
+            tx.rename(b, A)
+        assert content_id(stored, A) == first
+        with stored.transaction() as tx:
+            tx.drop(A)
+            tx.restore(A, "main")
+        assert (content_id(stored, A), held(stored)) == (first, {"x": 1})
+        assert stored.publish() == []
+
+
+class TestNativeHeads:
+    def test_a_renamed_asset_keeps_its_head(self, headed: Catalog) -> None:
+        write(headed, x=1)
+        with headed.transaction() as tx:
+            tx.rename(A, ("s", "b"))
+        assert held(headed, key=("s", "b")) == {"x": 1}
+        assert headed.publish() == []
+
+    def test_heads_follow_a_revert(self, headed: Catalog, tmp_path: Path) -> None:
+        write(headed, x=1)
+        write(headed, x=2)
+        headed.revert("main")
+        assert native(headed, tmp_path) == {"x": 1}
+
+
+@pytest.mark.parametrize("headed_kind", ["fake-block"])
+def test_a_busy_head_catches_up_when_it_is_released(headed: Catalog, tmp_path: Path) -> None:
+    write(headed, x=1)
+    hold(tmp_path / "store", asset_of(headed))
+    for value in (2, 3, 4):
+        write(headed, x=value)
+    assert [one.state for one in headed.publish()] == ["busy"]
+    assert native(headed, tmp_path) == {"x": 1}
+    release(tmp_path / "store", asset_of(headed))
+    assert headed.publish() == []
+    assert native(headed, tmp_path) == {"x": 4}
+    assert seqs(headed, tmp_path) == sorted(set(seqs(headed, tmp_path)))
+
+
+class TestAdoption:
+    def test_what_was_found_and_what_was_committed_are_joined(self, headed: Catalog, tmp_path: Path) -> None:
+        write(headed, x=1)
+        foreign(headed, tmp_path, x=1, f=9)
+        write(headed, y=2)
+        assert [one.state for one in headed.publish()] == ["diverged"]
+        headed.adopt(A)
+        assert held(headed) == native(headed, tmp_path) == {"x": 1, "f": 9, "y": 2}
+        assert headed.publish() == []
+        with pytest.raises(NotFound, match="has not diverged"):
+            headed.adopt(A)
+
+    def test_a_found_head_of_equal_content_is_succeeded(self, headed: Catalog, tmp_path: Path) -> None:
+        write(headed, x=1)
+        foreign(headed, tmp_path, x=2)
+        write(headed, x=2)
+        headed.adopt(A)
+        assert headed.publish() == []
+        write(headed, x=3)
+        assert native(headed, tmp_path) == {"x": 3}
+
+    def test_a_foreign_rewrite_of_the_published_content_is_succeeded(self, headed: Catalog, tmp_path: Path) -> None:
+        write(headed, x=1)
+        foreign(headed, tmp_path, x=1)
+        write(headed, x=2)
+        headed.adopt(A)
+        assert headed.publish() == []
+        assert held(headed) == native(headed, tmp_path) == {"x": 2}
+
+    @pytest.mark.parametrize(("choice", "expected"), [(Choice.OURS, 2), (Choice.THEIRS, 8), (Choice.BASE, 1)])
+    @pytest.mark.parametrize("finish", ["commit", "adopt"])
+    def test_a_settled_conflict_stays_settled(
+        self, headed: Catalog, tmp_path: Path, choice: Choice, expected: int, finish: str
+    ) -> None:
+        write(headed, x=1)
+        foreign(headed, tmp_path, x=8)
+        write(headed, x=2)
+        with pytest.raises(CommitConflict) as caught:
+            headed.adopt(A)
+        tx = headed.working_set(caught.value.details["tx"])
+        with pytest.raises(CommitConflict):
+            headed.adopt(A)
+        assert [one.id for one in headed.working_sets()] == [tx.id]
+        tx.resolve(A, choice, item="x")
+        try:
+            if finish == "adopt":
+                headed.adopt(A)
+            else:
+                tx.commit()
+        except NothingToCommit:
+            assert (finish, choice) == ("commit", Choice.OURS)
+        assert headed.working_sets() == []
+        assert headed.publish() == []
+        assert held(headed) == native(headed, tmp_path) == {"x": expected}
+
+    @pytest.mark.parametrize("choice", [Choice.OURS, Choice.THEIRS])
+    def test_an_asset_that_is_gone_is_deleted_or_comes_back(
+        self, headed: Catalog, tmp_path: Path, choice: Choice
+    ) -> None:
+        write(headed, x=1)
+        write_behind(tmp_path / "store", asset_of(headed), None)
+        write(headed, x=2)
+        before = asset_of(headed)
+        with pytest.raises(CommitConflict, match="1 conflict") as caught:
+            headed.adopt(A)
+        tx = headed.working_set(caught.value.details["tx"])
+        tx.resolve(A, choice)
+        if choice is Choice.OURS:
+            assert headed.adopt(A) is None
+            assert held(headed) == native(headed, tmp_path) == {"x": 2}
+        else:
+            headed.adopt(A)
+            assert list(headed.at("main").entries()) == []
+            assert head_items(tmp_path / "store", before) is None
+        assert headed.publish() == []
+        assert headed.working_sets() == []
+
+    def test_a_discarded_adoption_is_begun_again(self, headed: Catalog, tmp_path: Path) -> None:
+        write(headed, x=1)
+        foreign(headed, tmp_path, x=8)
+        write(headed, x=2)
+        ids = set()
+        for _ in range(2):
+            with pytest.raises(CommitConflict) as caught:
+                headed.adopt(A)
+            ids.add(caught.value.details["tx"])
+            headed.working_set(caught.value.details["tx"]).discard()
+        assert len(ids) == 2
+
+    def test_a_later_foreign_write_is_found_again(self, headed: Catalog, tmp_path: Path) -> None:
+        write(headed, x=1)
+        foreign(headed, tmp_path, x=1, f=9)
+        write(headed, y=2)
+        foreign(headed, tmp_path, x=1, f=9, g=9)
+        for _ in range(2):
+            headed.adopt(A)
+        assert held(headed) == native(headed, tmp_path) == {"x": 1, "f": 9, "g": 9, "y": 2}
