@@ -39,7 +39,7 @@ class Database:
         """Raises: InvalidArgument for a URL that is neither sqlite:///… nor postgresql://…"""
         try:
             parsed = make_url(url)
-        except sa.exc.ArgumentError as error:
+        except (sa.exc.ArgumentError, ValueError) as error:
             raise InvalidArgument(
                 "this is no database URL", remedy="write sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE"
             ) from error
