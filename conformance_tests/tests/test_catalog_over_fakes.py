@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from plait.catalog import Catalog
 from plait.clock import SystemClock
+from plait.errors import StoreUnavailable
 from plait.failpoint import armed
 from plait.local import create
 from plait.persist import Database
@@ -108,3 +109,25 @@ def test_an_overtaken_move_of_a_dead_publisher_keeps_seq_growing(headed: Catalog
         write(other, x=3)
     assert native(headed, tmp_path) == {"x": 3}
     assert seqs(headed, tmp_path) == sorted(set(seqs(headed, tmp_path)))
+
+
+class TestAfterTheCommitPoint:
+    def test_a_failure_to_publish_is_caught_up_with_later(self, headed: Catalog, tmp_path: Path) -> None:
+        def fail(name: str) -> None:
+            if name == "publisher.targets_set":
+                raise StoreUnavailable("the catalog's database went away for a moment")
+
+        with armed(fail):
+            write(headed, x=1)
+        assert (held(headed), native(headed, tmp_path)) == ({"x": 1}, None)
+        write(headed, x=2)
+        assert native(headed, tmp_path) == {"x": 2}
+
+    def test_an_interrupt_goes_on_and_the_commit_stays(self, headed: Catalog) -> None:
+        def interrupt(name: str) -> None:
+            if name == "coordinator.after_commit_point":
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt), armed(interrupt):
+            write(headed, x=1)
+        assert held(headed) == {"x": 1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -213,6 +214,14 @@ class TestRefs:
             (None, first.id),
         ]
 
+    @pytest.mark.parametrize("kind", RefKind)
+    def test_undelete_brings_back_the_same_kind(self, catalog: Catalog, kind: RefKind) -> None:
+        made = catalog.create_tag("r") if kind is RefKind.TAG else catalog.create_branch("r")
+        catalog.delete_ref("r")
+        again = catalog.undelete("r")
+        assert (again.kind, again.head) == (kind, made.head)
+        assert {move.kind for move in catalog.reflog("r")} == {kind}
+
     def test_kinds_are_told_apart(self, catalog: Catalog) -> None:
         catalog.create_tag("t")
         assert [ref.name for ref in catalog.refs(RefKind.TAG)] == ["t"]
@@ -391,3 +400,15 @@ class TestStores:
     def test_pointer_stores_take_no_stagings(self, catalog: Catalog) -> None:
         with pytest.raises(Unsupported):
             catalog.begin().open("p.a", create=True)
+
+    @pytest.mark.parametrize("read", ["open", "locate", "diff"])
+    def test_pointers_of_an_unknown_kind_are_not_read(self, catalog: Catalog, read: str) -> None:
+        commit(catalog, put("a", 1))
+        point = catalog.at("main")
+        reads: dict[str, Callable[[], object]] = {
+            "open": lambda: point.open("p.a"),
+            "locate": lambda: point.locate("p.a"),
+            "diff": lambda: list(catalog.diff_items("p.a", None, "main")),
+        }
+        with pytest.raises(Unsupported, match="only records locations"):
+            reads[read]()
