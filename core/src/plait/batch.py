@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from plait import codec
@@ -46,12 +46,33 @@ class BatchNodes:
         self.added.update(nodes)
 
 
+_REFS_KEPT_MAX = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What the last durable batch knew. Refs and stores change only with a log record: at the same serial it holds."""
+
+    serial: Serial
+    refs: dict[str, Ref | None]
+    heads: dict[str, Commit]
+    stores: dict[str, Store] | None
+
+
 class Batch:
     """One batch. Lives inside one database transaction that holds the serial row."""
 
     def __init__(
-        self, repository: Repository, rows: Rows, serial: Serial, clock: Clock, tree: Tree, nodes: BatchNodes
+        self,
+        repository: Repository,
+        rows: Rows,
+        serial: Serial,
+        clock: Clock,
+        tree: Tree,
+        nodes: BatchNodes,
+        kept: Kept | None = None,
     ) -> None:
+        """`kept`, from the batch before, saves reading again what it knew, unless somebody else wrote since."""
         self.repository = repository
         self.rows = rows
         self.clock = clock
@@ -59,13 +80,14 @@ class Batch:
         self._nodes = nodes
         nodes.rows, nodes.added = rows, {}
         self._written, self._serial = serial, serial
-        self._stored_refs: dict[str, Ref | None] = {}
-        self._refs: dict[str, Ref | None] = {}
+        still = kept if kept is not None and kept.serial == serial else Kept(serial, {}, {}, None)
+        self._stored_refs: dict[str, Ref | None] = dict(still.refs)
+        self._refs: dict[str, Ref | None] = dict(still.refs)
         self._txs: dict[str, Tx] = {}
         self._participants: dict[str, list[Participant]] = {}
         self._snapshots: dict[bytes, SnapshotRow] = {}
-        self._commits: dict[str, Commit] = {}
-        self._stores: dict[str, Store] | None = None
+        self._commits: dict[str, Commit] = dict(still.heads)
+        self._stores = still.stores
         self._new_records: list[LogRow] = []
         self._new_commits: list[tuple[Commit, bytes]] = []
         self._new_moves: list[RefMove] = []
@@ -78,16 +100,17 @@ class Batch:
 
     def prefetch(self, requests: Sequence[Request[object]]) -> None:
         """Read in a few statements what the requests say they look at."""
-        names = {name for request in requests for name in request.refs}
-        found = self.rows.refs_named(names)
-        self._stored_refs.update({name: found.get(name) for name in names})
+        named = {name for request in requests for name in request.refs}
+        unknown = named - self._refs.keys()
+        found = self.rows.refs_named(unknown)
+        self._stored_refs.update({name: found.get(name) for name in unknown})
         self._refs.update(self._stored_refs)
         txs = sorted({tx for request in requests for tx in request.txs})
         self._txs.update(self.rows.txs(txs, lock=True))
         self._participants.update(self.rows.participants_of(txs))
         self._snapshots.update(self.rows.snapshots(digest for request in requests for digest in request.digests))
-        heads = {ref.head for ref in found.values()}
-        self._commits.update(self.rows.commits(heads))
+        heads = {ref.head for name in named if (ref := self._refs[name]) is not None}
+        self._commits.update(self.rows.commits(heads - self._commits.keys()))
 
     def ref(self, name: str) -> Ref | None:
         """The ref as the batch has it so far."""
@@ -151,6 +174,8 @@ class Batch:
             payload=payload,
         )
         self._serial = Serial(seq, record_hash, at_us)
+        if kind is EventKind.STORE_CHANGED:
+            self._stores = None
         self._new_records.append(LogRow(seq, kind.value, record_hash, payload))
         return seq
 
@@ -199,6 +224,12 @@ class Batch:
             for items, length in zip(lists, lengths, strict=True):
                 del items[length:]
             raise
+
+    def kept(self) -> Kept:
+        """What the next batch need not read again, once this one is durable."""
+        refs = self._refs if len(self._refs) <= _REFS_KEPT_MAX else {}
+        heads = {ref.head for ref in refs.values() if ref is not None} & self._commits.keys()
+        return Kept(self._serial, refs, {head: self._commits[head] for head in heads}, self._stores)
 
     # -- writing -----------------------------------------------------------------------------------------------------
 

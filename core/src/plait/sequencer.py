@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from plait import limits
-from plait.batch import Batch, BatchNodes
+from plait.batch import Batch, BatchNodes, Kept
 from plait.clock import Clock
 from plait.errors import InvalidArgument, OutcomeUnknown, PlaitError, ResourceExhausted, StoreUnavailable
 from plait.failpoint import failpoint
@@ -94,6 +94,7 @@ class Sequencer:
         self._clock = clock
         self._nodes = BatchNodes()
         self._tree = Tree(self._nodes, salt=repository.salt, shape=shape)
+        self._kept: Kept | None = None
         self._batch_max = batch_max
         self._on_durable = on_durable
         self._queue: queue.Queue[_Queued[object] | None] = queue.Queue(limits.QUEUE_PROPOSALS_MAX)
@@ -186,9 +187,10 @@ class Sequencer:
     def _transact(self, queued: list[_Queued[object]]) -> list[Callable[[], None]]:
         """One database transaction. Returns what tells the waiting callers, to be called once it is durable."""
         settled: list[Callable[[], None]] = []
+        kept, self._kept = self._kept, None
         with self._repository.write() as rows:
             before = rows.lock_serial()
-            batch = Batch(self._repository, rows, before, self._clock, self._tree, self._nodes)
+            batch = Batch(self._repository, rows, before, self._clock, self._tree, self._nodes, kept)
             answers = rows.answers([one.idempotency.key for one in queued if one.idempotency])
             batch.prefetch([one.request for one in queued])
             for one in queued:
@@ -202,6 +204,7 @@ class Sequencer:
                     settled.append(_setter(one.future.set_result, result))
             batch.flush()
             failpoint("sequencer.before_commit")
+        self._kept = batch.kept()
         return settled
 
     def _settle_one(
