@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import signal
 import sys
@@ -43,10 +44,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PlaitError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    _collect_less_often()
     print(_ready(config, server), flush=True)
     stopping.wait()
     server.stop()
     return 0
+
+
+def _collect_less_often() -> None:
+    """A commit makes thousands of objects and no cycles: looking for those among all modules cost a tenth of it."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def _ready(config: Config, server: Server) -> str:
