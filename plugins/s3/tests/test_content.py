@@ -41,6 +41,10 @@ class TestText:
         assert merge_text(base, base, changed) == changed
         assert merge_text(base, changed, changed) == changed
 
+    @given(LINES, LINES, LINES)
+    def test_it_is_symmetric(self, base: bytes, ours: bytes, theirs: bytes) -> None:
+        assert merge_text(base, ours, theirs) == merge_text(base, theirs, ours)
+
 
 class TestJson:
     def test_members_are_joined_by_path(self) -> None:
@@ -83,6 +87,14 @@ class TestJson:
         for merged in (merge_json(old, new, old), merge_json(old, old, new), merge_json(old, new, new)):
             assert merged is not None
             assert json.loads(merged) == changed
+
+    @given(JSONS, JSONS, JSONS)
+    def test_it_is_symmetric_but_for_the_layout(self, base: object, ours: object, theirs: object) -> None:
+        old, mine, others = (json.dumps(side).encode() for side in (base, ours, theirs))
+        left, right = merge_json(old, mine, others), merge_json(old, others, mine)
+        assert (left is None) == (right is None)
+        if left is not None and right is not None:
+            assert json.loads(left) == json.loads(right)
 
 
 class TestCsv:

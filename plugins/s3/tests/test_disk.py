@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -121,12 +122,68 @@ def test_of_racing_processes_each_move_has_one_winner(tmp_path: Path) -> None:
     assert sum(wins) == 60
 
 
-def test_a_key_outside_the_root_is_refused(tmp_path: Path) -> None:
+def test_a_relative_location_stays_inside_the_root(tmp_path: Path) -> None:
     blobs = FilesBlobs(str(tmp_path / "root"), lambda place: None)
-    for location in ("../other", str(tmp_path / "root-beside"), "/"):
-        with pytest.raises(InvalidArgument):
-            blobs.key_of(location)
-    assert blobs.key_of(str(tmp_path / "root" / "a")) == "a"
+    with pytest.raises(InvalidArgument, match="absolute path"):
+        blobs.key_of("../other")
+    assert blobs.key_of(str(tmp_path / "root" / "a")) == blobs.key_of("a/") == "a"
+
+
+def test_a_folder_of_any_place_is_imported_by_copying(files_place: Place, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "deep").mkdir(parents=True)
+    (elsewhere / "deep" / "a").write_bytes(b"1")
+    (elsewhere / "b").write_bytes(b"2" * (3 << 20))
+    adapter = files_place.adapter()
+    first = adapter.snapshot("t1", {KEY: f"file://{elsewhere}"})[KEY]
+    (elsewhere / "b").write_bytes(b"later")
+    fs = adapter.open(first, None)
+    assert {name: fs.size(name) for name in fs.find("")} == {"b": 3 << 20, "deep/a": 1}
+    assert fs.cat_file("b") == b"2" * (3 << 20)
+    second = adapter.snapshot("t2", {KEY: str(elsewhere)})[KEY]
+    assert second.asset == first.asset
+    assert [change.item for change in adapter.diff(first, second)] == ["b"]
+    assert str(elsewhere) not in repr(sorted(item.path for item in adapter.reachable(first)))
+
+
+def test_a_folder_around_the_store_is_imported_without_what_plait_keeps(files_place: Place, tmp_path: Path) -> None:
+    adapter = files_place.adapter()
+    adapter.blobs.put("a", b"1")
+    found = adapter.snapshot("t1", {KEY: str(tmp_path)})[KEY]
+    assert adapter.snapshot("t2", {KEY: str(tmp_path)})[KEY] == found
+    assert adapter.open(found, None).find("") == ["store/a"]
+
+
+def test_many_objects_are_one_fsync_each_and_one_for_each_folder(
+    files_place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted: what a commit of many small objects waits for."""
+    adapter = files_place.adapter()
+    port = MemoryPort(adapter, "t1")
+    staging = port.add(KEY, new=True)
+    for number in range(600):
+        Path(staging.location, f"{number}").write_bytes(b"%d" % number)
+    synced = {"files": 0, "folders": 0}
+    fsync = os.fsync
+
+    def counted(descriptor: int) -> None:
+        synced["folders" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "files"] += 1
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", counted)
+    adapter.prepare("t1", 1, {KEY: staging})
+    # The objects and the pack; at most 256 folders of objects, and those that lead to these and to the pack.
+    assert synced["files"] == 600 + 1
+    assert synced["folders"] <= 256 + 3 + 4
+
+
+def test_kept_content_is_not_written_again(files_place: Place) -> None:
+    adapter = files_place.adapter()
+    first = adapter.blobs.pin_all([adapter.blobs.put("a", b"same")], lambda done: None)
+    (kept,) = Path(files_place.options["path"], "_plait/objects").rglob("*/*")
+    before = kept.stat()
+    assert adapter.blobs.pin_all([adapter.blobs.put("b", b"same")], lambda done: None) == first
+    assert (kept.stat().st_ino, list(adapter.blobs.list("_plait/tmp/"))) == (before.st_ino, [])
 
 
 def test_deleting_leaves_no_empty_folders(tmp_path: Path) -> None:

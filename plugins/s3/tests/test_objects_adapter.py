@@ -28,6 +28,7 @@ from plait_s3.adapter import ObjectAdapter
 from plait_s3.blobs import Blob
 from plait_s3.filesystem import AssetFileSystem
 from plait_s3.heads import HEADS
+from plait_s3.s3_blobs import S3Blobs
 from plait_s3.testing import Place
 
 T = TypeVar("T")
@@ -151,6 +152,30 @@ class TestPrepare:
         assert adapter.verify(vote, Depth.BYTES).problems == ()
         assert adapter.publish({KEY: Move(None, vote, 1)})[KEY].state is PublishState.DONE
         assert contents(adapter, committed(adapter, "t2", {"a": b"1"}, vote)) == {"a": b"1"}
+
+    def test_an_untouched_staging_repeats_its_vote_whatever_was_written_since(self, place: Place) -> None:
+        adapter = place.adapter()
+        first = committed(adapter, "t1", {"a": b"1"})
+        staging, fs = opened(adapter, "t2", first)
+        assert adapter.prepare("t2", 1, {KEY: staging}) == {KEY: first}
+        fs.pipe_file("a", b"later")
+        assert place.adapter().prepare("t2", 1, {KEY: staging}) == {KEY: first}
+        later = adapter.prepare("t2", 2, {KEY: staging})[KEY]
+        assert later is not None
+        assert contents(adapter, later) == {"a": b"later"}
+
+    def test_an_asset_that_is_staged_twice_has_two_places(self, place: Place) -> None:
+        adapter = place.adapter()
+        first = committed(adapter, "t1", {"a": b"1"})
+        other = (KEY[0], "other")
+        intents = {KEY: intent_of("t2", first, number=1), other: intent_of("t2", first, number=2)}
+        stagings = adapter.stage("t2", intents)
+        adapter.open(stagings[KEY], MemoryPort(adapter, "t2")).pipe_file("a", b"2")
+        votes = adapter.prepare("t2", 1, stagings)
+        assert votes[other] == first
+        changed = votes[KEY]
+        assert changed is not None
+        assert (changed.asset, contents(adapter, changed)) == (first.asset, {"a": b"2"})
 
     def test_the_same_bytes_again_are_no_change(self, place: Place) -> None:
         adapter = place.adapter()
@@ -674,10 +699,31 @@ class TestImport:
     def test_without_versions_and_leave_to_copy_it_is_refused(self, place: Place) -> None:
         if place.versioned:
             pytest.skip("the bucket keeps versions")
-        adapter = place.adapter()
+        adapter = place.adapter(**({"copy": "false"} if place.kind == "files" else {}))
         adapter.blobs.put("landing/a", b"1")
         with pytest.raises(Unsupported, match="copy=true"):
             adapter.snapshot("t1", {KEY: "landing"})
+
+    def test_plaits_own_is_never_imported(self, place: Place) -> None:
+        adapter = place.adapter(copy="true")
+        committed(adapter, "t1", {"a": b"1"})
+        adapter.blobs.put("beside", b"2")
+        whole = adapter.snapshot("t2", {KEY: ""})[KEY]
+        assert contents(adapter, whole) == {"beside": b"2"}
+        with pytest.raises(InvalidArgument, match="plait's own"):
+            adapter.snapshot("t3", {KEY: "_plait/objects"})
+
+    def test_one_request_lists_what_a_versioned_bucket_holds(self, s3_place: Place) -> None:
+        if not s3_place.versioned:
+            pytest.skip("the bucket keeps no versions")
+        adapter = s3_place.adapter()
+        for number in range(20):
+            adapter.blobs.put(f"landing/{number}", b"x")
+        asked: list[str] = []
+        client = cast(S3Blobs, adapter.blobs).client
+        client.meta.events.register("before-call.s3", lambda model, **kwargs: asked.append(model.name))
+        adapter.snapshot("t1", {KEY: "landing"})
+        assert [name for name in asked if name != "PutObject"] == ["GetBucketVersioning", "ListObjectVersions"]
 
     def test_what_is_not_there_is_not_found(self, place: Place) -> None:
         with pytest.raises(NotFound):

@@ -6,8 +6,9 @@ import uuid
 from pathlib import Path
 
 import pytest
+from plait_s3.bucket_rules import risks
 from plait_s3.disk import FilesBlobs
-from plait_s3.probe import probe, risks
+from plait_s3.probe import probe
 from plait_s3.s3_blobs import S3Blobs
 from plait_s3.testing import Place
 

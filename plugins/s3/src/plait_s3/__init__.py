@@ -1,4 +1,4 @@
-"""S3 prefixes and directories in plait: branches without copies, diffs and merges by object, fsspec file systems."""
+"""Directories and S3 prefixes in plait: branches without copies, diffs and merges by object, fsspec file systems."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from plait.hookspecs import hookimpl
 from plait.stores import NoState, resolve_credential
 from plait.types import SnapshotRef, Store
 
-from plait_s3.adapter import FilesAdapter, ObjectAdapter, S3Adapter
+from plait_s3.adapter import ObjectAdapter
 from plait_s3.content import BUILT_IN, command_merger
 from plait_s3.filesystem import AssetFileSystem
+from plait_s3.kinds import FilesAdapter, S3Adapter
 
 __all__ = [
     "AssetFileSystem",

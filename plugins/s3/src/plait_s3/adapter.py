@@ -6,7 +6,6 @@ are pinned, so no write outside plait alters it. The native head is one small ob
 
 from __future__ import annotations
 
-import os
 import uuid
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +16,6 @@ from typing import ClassVar, Final
 from plait.adapter import Adapter, Capability, Context, Side, StagingPort
 from plait.codec import digest, pack
 from plait.errors import InvalidArgument, NotFound, Unsupported
-from plait.refspec import format_key
 from plait.types import (
     Choice,
     Conflicted,
@@ -33,17 +31,16 @@ from plait.types import (
     Move,
     Published,
     Resolution,
-    Risk,
     SnapshotRef,
     Staging,
     Store,
 )
 
 from plait_s3 import space
-from plait_s3.blobs import OWN, Blob, Blobs
-from plait_s3.disk import FilesBlobs
+from plait_s3.blobs import Blob, Blobs
 from plait_s3.filesystem import AssetFileSystem
 from plait_s3.heads import publish_head
+from plait_s3.importing import import_prefix
 from plait_s3.manifest import (
     NOTHING,
     PACKS,
@@ -52,18 +49,16 @@ from plait_s3.manifest import (
     Packs,
     Root,
     encode_entry,
-    entry_of,
-    optional_entry,
-    same_content,
     write_manifest,
 )
 from plait_s3.objects import ObjectMerge, changed_entries, describe
-from plait_s3.overlay import EDITS, STAGING, Change, Overlay, Place, base_of, place_of, side_by_side
-from plait_s3.probe import probe, risks
-from plait_s3.s3_blobs import S3Blobs
+from plait_s3.overlay import EDITS, STAGING, Overlay, Place, base_of, place_of
+from plait_s3.parallel import side_by_side
+from plait_s3.probe import probe
+from plait_s3.voting import find_pack, vote
 
-_ASSETS: Final = uuid.UUID("6f0f7b1c-6f3f-5c0e-9b61-0f4bb2f4f3d1")
-"""The namespace of the ids of new assets: a repeated `stage` gives the same one."""
+_IMPORTS: Final = uuid.UUID("6f0f7b1c-6f3f-5c0e-9b61-0f4bb2f4f3d1")
+"""The namespace of imported assets' ids: a prefix that is imported again is the same asset."""
 
 
 class ObjectAdapter(Adapter):
@@ -81,6 +76,8 @@ class ObjectAdapter(Adapter):
     )
     options_known: ClassVar[frozenset[str]]
     option_needed: ClassVar[str]
+    copies: ClassVar[str]
+    """Whether imports copy, unless the option `copy` says otherwise."""
 
     def __init__(self, store: Store, context: Context) -> None:
         super().__init__(store, context)
@@ -120,38 +117,22 @@ class ObjectAdapter(Adapter):
         return probe(self.blobs)
 
     def snapshot(self, tx: str, assets: Mapping[Key, str]) -> Mapping[Key, SnapshotRef]:
-        """Commit what an existing prefix (or folder) holds now. In place where the bucket keeps versions; else its
-        objects must be copied, which the store's option `copy` allows.
+        """Commit what existing prefixes (or folders, of any place on the disk) hold now. In place where the bucket
+        keeps versions; else by copying, where the store's option `copy` allows it.
 
         Raises: NotFound for an empty prefix; Unsupported without versions and without `copy`.
         """
-        if not self.blobs.versioned and self.store.options.get("copy") != "true":
+        if not self.blobs.versioned and self.store.options.get("copy", self.copies) != "true":
             raise Unsupported(
                 f"store {self.store.name!r} keeps no versions, so later writes would alter what is imported in place",
                 remedy="set --option copy=true to import by copying, or enable versioning on the bucket",
             )
-        return {key: self._import(key, location) for key, location in assets.items()}
+        return {key: self._import(location) for key, location in assets.items()}
 
-    def _import(self, key: Key, location: str) -> SnapshotRef:
+    def _import(self, location: str) -> SnapshotRef:
         prefix = self.blobs.key_of(location)
-        folder = prefix + "/" if prefix else ""
-        if folder.startswith(OWN):
-            raise InvalidArgument(f"{location!r} is plait's own", remedy="import a prefix that others write")
-        listed = self.blobs.list(folder)
-        found = [blob for blob in listed if not blob.key.startswith(OWN) and not blob.key.endswith("/")]
-        if not found:
-            raise NotFound(f"nothing is below {self.blobs.uri(folder)}, to be imported as {format_key(key)}")
-        asset = str(uuid.uuid5(_ASSETS, f"import\0{self.store.name}\0{prefix}"))
-        entries = self._pin_all({blob.key[len(folder) :]: blob for blob in found})
-        manifest = Manifest(self.packs, NOTHING)
-        root = manifest.tree.build(
-            (name.encode(), encode_entry(entry))
-            for name, entry in sorted(entries.items(), key=lambda one: one[0].encode())
-            if entry is not None
-        )
-        # The name says nothing of the transaction: an equal prefix is an equal snapshot.
-        written = write_manifest(self.blobs, manifest, root, f"import/{asset}", self.context.failpoint)
-        return self._refer(asset, written)
+        asset = str(uuid.uuid5(_IMPORTS, f"{self.store.name}\0{prefix}"))
+        return self._refer(asset, import_prefix(self.blobs, self.packs, self.context, prefix, asset))
 
     def diff(self, before: Side, after: Side, *, items: Sequence[str] | None = None) -> Iterator[ItemChange]:
         """Objects, by their content: one that only moved inside the store is none. Cost: O(changes · log objects)."""
@@ -214,10 +195,10 @@ class ObjectAdapter(Adapter):
         """A prefix of the transaction's own for each; nothing is copied."""
         stagings = {}
         for key, intent in intents.items():
-            base = intent.base
-            place = Place(tx, intent.id if base is None else base.asset)
+            place, base = Place(tx, intent.id), intent.base
             self.blobs.make_folder(place.objects)
-            stagings[key] = Staging(tx, key, base, self.blobs.uri(place.objects), {"asset": place.asset})
+            attrs = {"intent": intent.id, "asset": intent.id if base is None else base.asset}
+            stagings[key] = Staging(tx, key, base, self.blobs.uri(place.objects), attrs)
         return stagings
 
     def open(self, target: SnapshotRef | Staging, port: StagingPort | None) -> AssetFileSystem:
@@ -242,61 +223,14 @@ class ObjectAdapter(Adapter):
         for done, (key, staging) in enumerate(stagings.items()):
             self.context.check_cancelled()
             self.context.progress("assets", done, len(stagings))
-            votes[key] = self._vote(tx, attempt, staging)
+            votes[key] = self._vote(attempt, staging)
         return votes
 
-    def _vote(self, tx: str, attempt: int, staging: Staging) -> SnapshotRef:
-        place, base = place_of(staging), base_of(staging)
-        stem = f"{tx}/{attempt}.{place.asset}"
-        known = self._find_pack(stem)
-        if known is not None:
-            return self._refer(place.asset, known)
-        overlay = Overlay(self.blobs, self.packs, place, base)
-        changes = overlay.changes()
-        if not changes:
-            return self._unchanged(staging, base)
-        pinned = self._pin_all(changes)
-        manifest = overlay.manifest
-        held = manifest.tree.get_many(base.node, (key.encode() for key in pinned))
-        edits: dict[bytes, bytes | None] = {}
-        for name, entry in pinned.items():
-            key = name.encode()
-            if not same_content(entry, optional_entry(held.get(key))):
-                edits[key] = None if entry is None else encode_entry(entry)
-        root = manifest.tree.apply(base.node, edits) if edits else base.node
-        if root == base.node:
-            return self._unchanged(staging, base)
-        self.context.failpoint("objects.prepare.before_pack")
-        written = write_manifest(self.blobs, manifest, root, stem, self.context.failpoint)
-        self.context.failpoint("objects.prepare.after_pack")
-        return self._refer(place.asset, written)
-
-    def _unchanged(self, staging: Staging, base: Root) -> SnapshotRef:
-        if staging.base is not None and base.node == staging.base.digest:
-            return staging.base
-        return self._refer(staging.attrs["asset"], base)
-
-    def _find_pack(self, stem: str) -> Root | None:
-        found = self.blobs.list(f"{PACKS}{stem}.")
-        if not found:
-            return None
-        name = found[0].key.removeprefix(PACKS)
-        return Root(name, self.packs.root(name))
-
-    def _pin_all(self, changes: Mapping[str, Change]) -> dict[str, Entry | None]:
-        """Every change with the bytes it has now, pinned side by side."""
-        pinned: dict[str, Entry | None] = {}
-
-        def pin(one: tuple[str, Change]) -> None:
-            key, change = one
-            self.context.check_cancelled()
-            pinned[key] = entry_of(self.blobs.pin(change)) if isinstance(change, Blob) else change
-            self.context.progress("objects", len(pinned), len(changes))
-
-        self.context.failpoint("objects.prepare.before_pins")
-        side_by_side(pin, changes.items())
-        self.context.failpoint("objects.prepare.after_pins")
-        return pinned
+    def _vote(self, attempt: int, staging: Staging) -> SnapshotRef:
+        base, voted = staging.base, vote(self.blobs, self.packs, self.context, staging, attempt)
+        if base is not None and voted.node == base.digest:
+            return base
+        return self._refer(staging.attrs["asset"], voted)
 
     def restore(self, tx: str, staging: Staging, snapshot: SnapshotRef, *, items: Sequence[str] | None) -> Staging:
         """As a whole: what was staged is dropped and the snapshot lies under the staging (open handles again).
@@ -346,7 +280,7 @@ class ObjectAdapter(Adapter):
         settled = sorted((one.item or "", one.item is None, one.choice.value, one.value) for one in resolutions)
         arguments = digest(b"s3-merge", pack([attempt, [root.node for root in roots], settled])).hex()[:32]
         stem = f"{tx}/merge-{arguments}.{ours.asset}"
-        known = self._find_pack(stem)
+        known = find_pack(self.blobs, self.packs, stem)
         if known is not None:
             return Merged(self._refer(ours.asset, known))
         joined = ObjectMerge(self.blobs, self.context, resolutions).run(
@@ -392,40 +326,3 @@ class ObjectAdapter(Adapter):
     def close(self) -> None:
         if "blobs" in self.__dict__:
             self.blobs.close()
-
-
-class FilesAdapter(ObjectAdapter):
-    """A directory on a local disk. Options: `path` (absolute), `copy` (imports copy)."""
-
-    kind: ClassVar[str] = "files"
-    options_known: ClassVar[frozenset[str]] = frozenset({"path", "copy"})
-    option_needed: ClassVar[str] = "path"
-
-    def __init__(self, store: Store, context: Context) -> None:
-        super().__init__(store, context)
-        if not os.path.isabs(store.options["path"]):
-            raise InvalidArgument(
-                f"path {store.options['path']!r} is relative, and each process would read it from its own folder",
-                remedy="give an absolute path",
-            )
-
-    def _connect(self) -> FilesBlobs:
-        return FilesBlobs(os.path.normpath(self.store.options["path"]), self.context.failpoint)
-
-
-class S3Adapter(ObjectAdapter):
-    """A prefix of a bucket. Options: `bucket`, `prefix`, `endpoint`, `region`, `access_key`, `secret_key`, `copy`."""
-
-    kind: ClassVar[str] = "s3"
-    options_known: ClassVar[frozenset[str]] = frozenset(
-        {"bucket", "prefix", "endpoint", "region", "access_key", "secret_key", "copy"}
-    )
-    option_needed: ClassVar[str] = "bucket"
-
-    def _connect(self) -> S3Blobs:
-        resolved = {name: self.context.credential(value) for name, value in self.store.options.items()}
-        return S3Blobs(resolved, self.context.failpoint)
-
-    def retention_risks(self) -> Iterator[Risk]:
-        assert isinstance(self.blobs, S3Blobs)
-        yield from risks(self.blobs)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Final, Protocol
+from pathlib import Path
+from typing import BinaryIO, Final, Protocol, TypeAlias
+from urllib.parse import quote
 
 from plait.errors import InvalidArgument
 
@@ -12,6 +14,9 @@ OWN: Final = "_plait/"
 """Everything of plait's own lies below this prefix of the store's root."""
 
 CHUNK_BYTES: Final = 1 << 20
+
+Content: TypeAlias = bytes | BinaryIO | Path
+"""What an object is to hold: bytes, what a stream still has, or a file of this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +74,20 @@ class Blobs(Protocol):
         """Every object whose key starts with the prefix, sorted by the bytes of their keys, whatever the store does."""
         ...
 
+    def list_current(self, prefix: str) -> Sequence[Blob]:
+        """As `list`, and with their versions where the store keeps these."""
+        ...
+
     def list_versions(self, prefix: str) -> Iterator[Blob]:
         """Every version of every object below the prefix; where there are none, every object."""
         ...
 
-    def put(self, key: str, content: bytes | BinaryIO) -> Blob:
+    def put(self, key: str, content: Content) -> Blob:
         """Write an object, whole or not at all, over whatever is there; durable when this returns."""
+        ...
+
+    def put_all(self, contents: Mapping[str, Content], report: Callable[[int], None]) -> None:
+        """`put` of many objects, which costs less than one by one. `report` hears how many are done, and may raise."""
         ...
 
     def read_etag(self, key: str) -> tuple[bytes, str] | None:
@@ -85,10 +98,11 @@ class Blobs(Protocol):
         """Write over exactly the object with this ETag (None: only where there is none); whether it did."""
         ...
 
-    def pin(self, blob: Blob) -> Pinned:
-        """Keep the bytes of an object as they are now, whatever is written under its key later.
+    def pin_all(self, blobs: Sequence[Blob], report: Callable[[int], None]) -> Sequence[Pinned]:
+        """Keep the bytes of these objects as they are now, whatever is written under their keys later; durable when
+        this returns. `report` hears how many are done, and may raise.
 
-        Repeat: the same answer for the same bytes. Raises: NotFound when it is gone meanwhile.
+        Repeat: the same answer for the same bytes. Raises: NotFound when one is gone meanwhile.
         """
         ...
 
@@ -135,3 +149,8 @@ def check_object_key(key: str) -> str:
     if size > 900:
         raise InvalidArgument(f"object name {key[:40]!r}… has {size} bytes, the limit is 900")
     return key
+
+
+def version_query(version: str) -> str:
+    """How a version is named after an object's URI."""
+    return f"?versionId={quote(version, safe='')}" if version else ""

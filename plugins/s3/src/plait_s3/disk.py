@@ -1,8 +1,8 @@
 """A directory as an object store: the embedded default. What is written is fsynced and appears whole.
 
-put             a temporary file beside the others, fsync, rename, fsync of the folders
+put             a temporary file, fsync, rename, fsync of the folders
 put_if_match    the same under an flock'd lock file, after comparing what is there
-pin             a reflink where the file system has them, else a copy; never a hard link, which later writes reach
+pin_all         reflinks where the file system has them, else copies, at content addresses
 """
 
 from __future__ import annotations
@@ -10,19 +10,18 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
 from plait.errors import InvalidArgument, NotFound, PermissionDenied, StoreUnavailable, Unsupported
 
-from plait_s3.blobs import CHUNK_BYTES, OWN, Blob, Pinned, address
+from plait_s3.blobs import CHUNK_BYTES, OWN, Blob, Content, Pinned, address
+from plait_s3.parallel import side_by_side
+from plait_s3.placing import Copied, Placing
 
-_FICLONE = 0x40049409
-_TEMPORARY = f"{OWN}tmp/"
 _LOCKS = f"{OWN}locks/"
 
 
@@ -53,7 +52,7 @@ class FilesBlobs:
 
     def __init__(self, root: str, failpoint: Callable[[str], None]) -> None:
         self._root = root
-        self._failpoint = failpoint
+        self._placing = Placing(root, failpoint)
 
     # -- names -------------------------------------------------------------------------------------------------------
 
@@ -61,14 +60,19 @@ class FilesBlobs:
         return self._path(key)
 
     def key_of(self, location: str) -> str:
+        """The key below the root; for an absolute path elsewhere that path, which all that reads takes too."""
         path = location.removeprefix("file://")
+        absolute = os.path.normpath(os.path.join(self._root, path))
+        if absolute == self._root:
+            return ""
+        if absolute.startswith(self._root + os.sep):
+            return os.path.relpath(absolute, self._root)
         if not os.path.isabs(path):
-            path = os.path.join(self._root, path)
-        normal = os.path.normpath(path)
-        if normal != self._root and not normal.startswith(self._root + os.sep):
-            raise InvalidArgument(f"{location!r} is not below {self._root!r}", remedy="name a folder inside the store")
-        key = os.path.relpath(normal, self._root)
-        return "" if key == "." else key
+            raise InvalidArgument(
+                f"{location!r} is not below {self._root!r}",
+                remedy="name a folder inside the store, or an absolute path",
+            )
+        return absolute
 
     def _path(self, key: str) -> str:
         return os.path.join(self._root, key)
@@ -109,10 +113,11 @@ class FilesBlobs:
 
     def list(self, prefix: str) -> list[Blob]:
         folder = prefix.rpartition("/")[0]
+        top = self._path(folder)
         found = []
         with _translated(prefix):
-            for path, folders, files in os.walk(self._path(folder), onerror=_raise_unless_gone):
-                below = "" if path == self._root else os.path.relpath(path, self._root) + "/"
+            for path, folders, files in os.walk(top, onerror=_raise_unless_gone):
+                below = os.path.join(folder, path[len(top) :].strip(os.sep), "")
                 links = [name for name in folders if os.path.islink(os.path.join(path, name))]
                 for name in [*files, *links]:
                     key = below + name
@@ -128,51 +133,41 @@ class FilesBlobs:
                         found.append(self._blob(key, os.lstat(os.path.join(path, name))))
         return sorted(found, key=lambda blob: blob.key.encode())
 
+    def list_current(self, prefix: str) -> Sequence[Blob]:
+        return self.list(prefix)
+
     def list_versions(self, prefix: str) -> Iterator[Blob]:
         return iter(self.list(prefix))
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
-    def put(self, key: str, content: bytes | BinaryIO) -> Blob:
+    def put(self, key: str, content: Content) -> Blob:
         with _translated(key):
-            self._place(self._write_temporary(content), key)
-        found = self.head(key)
-        return found or Blob(key, 0)
+            self._placing.place([(self._placing.write(content), key)])
+        return self.head(key) or Blob(key, 0)
 
-    def _write_temporary(self, content: bytes | BinaryIO) -> str:
-        temporary = self._temporary()
-        with open(temporary, "xb") as stream:
-            if isinstance(content, bytes):
-                stream.write(content)
-            else:
-                shutil.copyfileobj(content, stream, CHUNK_BYTES)
-            stream.flush()
-            os.fsync(stream.fileno())
-        return temporary
+    def put_all(self, contents: Mapping[str, Content], report: Callable[[int], None]) -> None:
+        written: list[str] = []
 
-    def _temporary(self) -> str:
-        folder = self._path(_TEMPORARY)
-        os.makedirs(folder, exist_ok=True)
-        return os.path.join(folder, secrets.token_hex(16))
+        def write(one: tuple[str, Content]) -> str:
+            with _translated(one[0]):
+                temporary = self._placing.write(one[1])
+            written.append(temporary)
+            return temporary
 
-    def _place(self, temporary: str, key: str) -> None:
-        """Give a finished temporary file its name, durably: the folders that lead to it are fsynced too."""
-        path = self._path(key)
-        self._failpoint("objects.place.before_rename")
+        with self._dropping(written):
+            temporaries = side_by_side(write, contents.items(), report)
+            with _translated(f"{len(contents)} objects"):
+                self._placing.place(zip(temporaries, contents, strict=True))
+
+    @contextmanager
+    def _dropping(self, temporaries: Sequence[str]) -> Iterator[None]:
+        """On an error, remove the files that got no name."""
         try:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            os.replace(temporary, path)
-        except OSError:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
+            yield
+        except BaseException:
+            self._placing.drop(temporaries)
             raise
-        self._failpoint("objects.place.before_fsync")
-        folder = os.path.dirname(path)
-        while True:
-            _fsync(folder)
-            if folder == self._root or len(folder) <= len(self._root):
-                return
-            folder = os.path.dirname(folder)
 
     def read_etag(self, key: str) -> tuple[bytes, str] | None:
         try:
@@ -186,7 +181,7 @@ class FilesBlobs:
             found = self.read_etag(key)
             if (None if found is None else found[1]) != etag:
                 return False
-            self._place(self._write_temporary(data), key)
+            self._placing.place([(self._placing.write(data), key)])
             return True
 
     @contextmanager
@@ -202,51 +197,25 @@ class FilesBlobs:
         finally:
             os.close(descriptor)
 
-    def pin(self, blob: Blob) -> Pinned:
-        with _translated(blob.key):
-            temporary = self._temporary()
-            try:
-                size, sha256 = self._copy(blob.key, temporary)
-                place = address(sha256)
-                path = self._path(place)
-                if os.path.exists(path) and os.path.getsize(path) == size:
-                    # Kept already. Its age is the grace that retention gives to what no commit names yet.
-                    os.utime(path)
-                    os.unlink(temporary)
-                    # Whoever wrote it may not have come to the fsync: this vote must not rest on that.
-                    _fsync(path)
-                    _fsync(os.path.dirname(path))
-                    _fsync(os.path.dirname(os.path.dirname(path)))
-                else:
-                    self._place(temporary, place)
-            except BaseException:
-                with suppress(FileNotFoundError):
-                    os.unlink(temporary)
-                raise
-        return Pinned(size, "", sha256)
+    def pin_all(self, blobs: Sequence[Blob], report: Callable[[int], None]) -> Sequence[Pinned]:
+        """Every file is read once; content that is kept already is not written again."""
+        written: list[str] = []
 
-    def _copy(self, key: str, temporary: str) -> tuple[int, bytes]:
-        """Copy into a new file, fsync it, and say what the *copy* holds: the original may change meanwhile."""
-        hashed = hashlib.sha256()
-        with self._open(key) as source, open(temporary, "x+b") as copy:
-            try:
-                fcntl.ioctl(copy.fileno(), _FICLONE, source.fileno())
-            except OSError:
-                while chunk := source.read(CHUNK_BYTES):
-                    hashed.update(chunk)
-                    copy.write(chunk)
-            else:
-                while chunk := copy.read(CHUNK_BYTES):
-                    hashed.update(chunk)
-            copy.flush()
-            os.fsync(copy.fileno())
-            return os.fstat(copy.fileno()).st_size, hashed.digest()
+        def copy(blob: Blob) -> Copied:
+            with _translated(blob.key), self._open(blob.key) as source:
+                copied = self._placing.copy(source, unless_kept=True)
+            written.append(copied.temporary)
+            return copied
+
+        with self._dropping(written):
+            copies = side_by_side(copy, blobs, report)
+            with _translated(f"{len(blobs)} objects"):
+                self._placing.place((copied.temporary, address(copied.sha256)) for copied in copies)
+        return [Pinned(copied.size_bytes, "", copied.sha256) for copied in copies]
 
     def copy(self, key: str, destination: str, version: str = "") -> None:
-        with _translated(key):
-            temporary = self._temporary()
-            self._copy(key, temporary)
-            self._place(temporary, destination)
+        with _translated(key), self._open(key) as source:
+            self._placing.place([(self._placing.copy(source).temporary, destination)])
 
     def delete(self, blobs: Iterable[Blob]) -> None:
         for blob in blobs:
@@ -286,11 +255,3 @@ class FilesBlobs:
 def _raise_unless_gone(error: OSError) -> None:
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
         raise error
-
-
-def _fsync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,7 +13,8 @@ from plait.errors import InvalidArgument, Unsupported
 
 from plait_s3.blobs import Blob, Blobs, check_object_key
 from plait_s3.manifest import Entry
-from plait_s3.overlay import Found, Overlay, side_by_side
+from plait_s3.overlay import Found, Overlay
+from plait_s3.parallel import side_by_side
 
 _SPOOLED_BYTES_MAX = 8 << 20
 

@@ -1,7 +1,7 @@
 """A working set's view of one asset: what was staged lies over the base manifest.
 
-    _plait/staging/<tx>/<asset>/<key>   plain objects, which any tool may put
-    _plait/edits/<tx>/<asset>/<hash>    what a plain object cannot say: a key is removed, or has another one's bytes
+    _plait/staging/<tx>/<intent>/<key>   plain objects, which any tool may put
+    _plait/edits/<tx>/<intent>/<hash>    what a plain object cannot say: a key is removed, or has another one's bytes
 
 A plain object wins over an edit, and an edit over the base: who removes or links a key deletes the plain object last.
 """
@@ -9,10 +9,9 @@ A plain object wins over an edit, and an edit over the base: who removes or link
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias
 
 from plait.codec import pack, unpack
 from plait.errors import Corrupt
@@ -20,10 +19,10 @@ from plait.types import Staging
 
 from plait_s3.blobs import OWN, Blob, Blobs, check_object_key
 from plait_s3.manifest import NOTHING, Entry, Manifest, Packs, Root, decode_entry, encode_entry
+from plait_s3.parallel import side_by_side
 
 STAGING: Final = f"{OWN}staging/"
 EDITS: Final = f"{OWN}edits/"
-PARALLEL_MAX: Final = 8
 
 Found: TypeAlias = Blob | Entry
 """An object of the view: staged, or kept."""
@@ -31,37 +30,21 @@ Found: TypeAlias = Blob | Entry
 Change: TypeAlias = Blob | Entry | None
 """A staged object, a kept one under this key now, or a removal."""
 
-T = TypeVar("T")
-U = TypeVar("U")
-
-
-def side_by_side(work: Callable[[T], U], items: Iterable[T]) -> list[U]:
-    """The answers, in the order of the items; the first error is raised once those that run have ended."""
-    todo = list(items)
-    if len(todo) < 2:
-        return [work(item) for item in todo]
-    with ThreadPoolExecutor(min(PARALLEL_MAX, len(todo)), thread_name_prefix="plait-s3") as pool:
-        try:
-            return list(pool.map(work, todo))
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where one transaction stages one asset."""
+    """Where one transaction stages one asset: named by the intent, since an asset may be staged twice in a row."""
 
     tx: str
-    asset: str
+    intent: str
 
     @property
     def objects(self) -> str:
-        return f"{STAGING}{self.tx}/{self.asset}/"
+        return f"{STAGING}{self.tx}/{self.intent}/"
 
     @property
     def edits(self) -> str:
-        return f"{EDITS}{self.tx}/{self.asset}/"
+        return f"{EDITS}{self.tx}/{self.intent}/"
 
     def edit(self, key: str) -> str:
         """Named by a hash, so that no edit is the folder of another."""
@@ -69,7 +52,7 @@ class Place:
 
 
 def place_of(staging: Staging) -> Place:
-    return Place(staging.tx, staging.attrs["asset"])
+    return Place(staging.tx, staging.attrs["intent"])
 
 
 def base_of(staging: Staging) -> Root:

@@ -1,4 +1,4 @@
-"""What a bucket really does, found out by doing it: names of products say nothing."""
+"""What a store really does, found out by doing it: names of products say nothing."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import secrets
 from collections.abc import Iterator, Sequence
 
 from plait.errors import PlaitError
-from plait.types import Risk
 
 from plait_s3.blobs import OWN, Blob, Blobs, address
-from plait_s3.s3_blobs import S3Blobs
 
 
 def probe(blobs: Blobs) -> Sequence[str]:
@@ -19,14 +17,16 @@ def probe(blobs: Blobs) -> Sequence[str]:
         found = list(_problems(blobs, folder))
         blobs.drop_folder(folder)
     except PlaitError as error:
-        return (f"{blobs.uri('')} cannot be used: {error}",)
+        return (unusable(blobs, error),)
     return found
+
+
+def unusable(blobs: Blobs, error: PlaitError) -> str:
+    return f"{blobs.uri('')} cannot be used: {error}"
 
 
 def _problems(blobs: Blobs, folder: str) -> Iterator[str]:
     where = blobs.uri("")
-    if isinstance(blobs, S3Blobs) and blobs.versioning() == "Suspended":
-        yield f"{where}: versioning is suspended: enable it, or use a bucket that never had it"
     key = folder + "head"
     if not blobs.put_if_match(key, b"1", None):
         yield f"{where}: a conditional PUT of a new object was refused: plait cannot publish here"
@@ -48,7 +48,7 @@ def _problems(blobs: Blobs, folder: str) -> Iterator[str]:
     listed = [blob.key for blob in blobs.list(folder) if blob.key != key]
     if sorted(listed) != sorted(names):
         yield f"{where}: {names} were put and {listed} are listed: plait would lose objects here"
-    pinned = blobs.pin(Blob(names[0], 0))
+    (pinned,) = blobs.pin_all([Blob(names[0], 0)], lambda done: None)
     blobs.put(names[0], b"overwritten")
     place = pinned.place or address(pinned.sha256)
     if blobs.get(place, version=pinned.version) != names[0].encode():
@@ -56,23 +56,3 @@ def _problems(blobs: Blobs, folder: str) -> Iterator[str]:
     if not pinned.place:
         # Its content holds the probe's random name, so nobody else keeps the same bytes there.
         blobs.delete([Blob(place, pinned.size_bytes)])
-
-
-def risks(blobs: S3Blobs) -> Iterator[Risk]:
-    """Rules of the bucket that delete objects, and versioning that was stopped."""
-    if blobs.versioning() == "Suspended":
-        yield Risk(
-            "versioning suspended", blobs.uri(""), "enable it: objects pinned by version can be overwritten for good"
-        )
-    own = blobs.uri("").removeprefix(f"s3://{blobs.bucket}/")
-    for rule in blobs.lifecycle():
-        deletes = [name for name in ("Expiration", "NoncurrentVersionExpiration") if name in rule]
-        moves = [name for name in ("Transitions", "NoncurrentVersionTransitions") if name in rule]
-        scope = rule.get("Filter", {}).get("Prefix") or rule.get("Filter", {}).get("And", {}).get("Prefix")
-        prefix = scope or rule.get("Prefix") or ""
-        if (deletes or moves) and (prefix.startswith(own) or own.startswith(prefix)):
-            yield Risk(
-                f"lifecycle rule {rule.get('ID', '')!r} ({', '.join(deletes + moves)})",
-                f"s3://{blobs.bucket}/{prefix}",
-                "limit it to other prefixes: plait's retention decides what is kept",
-            )

@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import Any, BinaryIO, Final
-from urllib.parse import quote
 
 import boto3
 from boto3.s3.transfer import TransferConfig
@@ -21,7 +21,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from plait.errors import InvalidArgument, NotFound, PermissionDenied, StoreUnavailable
 
-from plait_s3.blobs import CHUNK_BYTES, Blob, Pinned, address
+from plait_s3.blobs import CHUNK_BYTES, Blob, Content, Pinned, address
+from plait_s3.parallel import side_by_side
 
 _MD5: Final = re.compile(r"[0-9a-f]{32}\Z")
 _GONE: Final = {"404", "NoSuchKey", "NoSuchVersion", "NotFound", "405", "MethodNotAllowed"}
@@ -172,14 +173,23 @@ class S3Blobs:
         # SeaweedFS lists `a/b` before `a-b`: an order that only bytes give.
         return sorted(found, key=lambda blob: blob.key.encode())
 
+    def list_current(self, prefix: str) -> Sequence[Blob]:
+        if not self.versioned:
+            return self.list(prefix)
+        found = [self._listed(one) for one in self._versions(prefix) if one.get("IsLatest")]
+        return sorted(found, key=lambda blob: blob.key.encode())
+
     def list_versions(self, prefix: str) -> Iterator[Blob]:
         if not self.versioned:
             yield from self.list(prefix)
-            return
+        else:
+            yield from (self._listed(one) for one in self._versions(prefix))
+
+    def _versions(self, prefix: str) -> Iterator[Mapping[str, Any]]:
         with translated(f"versions below {self.uri(prefix)}"):
             pages = self.client.get_paginator("list_object_versions")
             for page in pages.paginate(Bucket=self.bucket, Prefix=self._full(prefix)):
-                yield from (self._listed(one) for one in page.get("Versions", ()))
+                yield from page.get("Versions", ())
 
     def _listed(self, one: Mapping[str, Any]) -> Blob:
         return Blob(
@@ -192,7 +202,10 @@ class S3Blobs:
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
-    def put(self, key: str, content: bytes | BinaryIO) -> Blob:
+    def put(self, key: str, content: Content) -> Blob:
+        if isinstance(content, Path):
+            with content.open("rb") as stream:
+                return self.put(key, stream)
         self._failpoint("objects.object.before_put")
         with translated(f"object {self.uri(key)}"):
             if isinstance(content, bytes):
@@ -201,6 +214,9 @@ class S3Blobs:
                 return Blob(key, len(content), etag, version)
             self.client.upload_fileobj(_Unclosed(content), self.bucket, self._full(key), Config=_TRANSFER)
         return self.head(key) or Blob(key, 0)
+
+    def put_all(self, contents: Mapping[str, Content], report: Callable[[int], None]) -> None:
+        side_by_side(lambda one: self.put(*one), contents.items(), report)
 
     def read_etag(self, key: str) -> tuple[bytes, str] | None:
         try:
@@ -221,8 +237,12 @@ class S3Blobs:
                 raise
         return True
 
-    def pin(self, blob: Blob) -> Pinned:
-        found = self.head(blob.key)
+    def pin_all(self, blobs: Sequence[Blob], report: Callable[[int], None]) -> Sequence[Pinned]:
+        return side_by_side(self._pin, blobs, report)
+
+    def _pin(self, blob: Blob) -> Pinned:
+        """Cost: with a version that the listing told, no request; else a HEAD; without versions, a copy too."""
+        found = blob if blob.version not in ("", "null") else self.head(blob.key)
         if found is None:
             raise NotFound(f"object {self.uri(blob.key)} was deleted while it was being pinned")
         if self.versioned and found.version not in ("", "null"):
@@ -340,8 +360,3 @@ class _Unclosed(io.RawIOBase):
 
     def tell(self) -> int:
         return self._stream.tell()
-
-
-def version_query(version: str) -> str:
-    """How a version is named after an object's URI."""
-    return f"?versionId={quote(version, safe='')}" if version else ""

@@ -11,10 +11,10 @@ from plait.adapter import Context
 from plait.errors import Corrupt, InvalidArgument, NotFound
 from plait.types import Depth, Health, Item, SnapshotRef
 
-from plait_s3.blobs import OWN, Blob, Blobs
+from plait_s3.blobs import OWN, Blob, Blobs, version_query
 from plait_s3.manifest import PACKS, Entry, Manifest, Packs, Root, decode_entry
-from plait_s3.overlay import EDITS, STAGING, side_by_side
-from plait_s3.s3_blobs import version_query
+from plait_s3.overlay import EDITS, STAGING
+from plait_s3.parallel import side_by_side
 
 _BATCH: Final = 256
 _KEPT: Final = (f"{OWN}objects/", PACKS, f"{OWN}tmp/")

@@ -9,8 +9,9 @@ from plait.adapter import Context, Merger, State
 from plait.clock import ManualClock
 from plait.types import Store
 
-from plait_s3.adapter import FilesAdapter, ObjectAdapter, S3Adapter
+from plait_s3.adapter import ObjectAdapter
 from plait_s3.content import BUILT_IN
+from plait_s3.kinds import FilesAdapter, S3Adapter
 
 
 @dataclass(frozen=True, slots=True)

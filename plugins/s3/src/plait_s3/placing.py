@@ -1,0 +1,161 @@
+"""New files on a disk: written and fsynced under a temporary name, then renamed, then their folders are fsynced.
+
+So a file that has its name is whole, whatever dies when; and many files cost one fsync each and one for each folder.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from io import BufferedRandom
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from plait_s3.blobs import CHUNK_BYTES, OWN, Content, address
+from plait_s3.parallel import side_by_side
+
+_FICLONE: Final = 0x40049409
+"""ioctl of Linux: share the blocks of another file until one of the two is written."""
+
+_TEMPORARY: Final = f"{OWN}tmp"
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What a copy holds; `temporary` "": that content is kept at its address already."""
+
+    temporary: str
+    size_bytes: int
+    sha256: bytes
+
+
+class Placing:
+    """Makes files below one root. Thread-safe. Raises: OSError."""
+
+    def __init__(self, root: str, failpoint: Callable[[str], None]) -> None:
+        self._root = root
+        self._failpoint = failpoint
+
+    def path(self, key: str) -> str:
+        return os.path.join(self._root, key)
+
+    def write(self, content: Content) -> str:
+        """A temporary file with this content, on the disk for good."""
+        with self._new() as (temporary, stream):
+            if isinstance(content, bytes):
+                stream.write(content)
+            elif isinstance(content, Path):
+                with content.open("rb") as source:
+                    shutil.copyfileobj(source, stream, CHUNK_BYTES)
+            else:
+                shutil.copyfileobj(content, stream, CHUNK_BYTES)
+            stream.flush()
+            os.fsync(stream.fileno())
+            return temporary
+
+    def copy(self, source: BinaryIO, *, unless_kept: bool = False) -> Copied:
+        """A temporary copy of a file, and what it holds: the original may change meanwhile. Blocks are shared where
+        the disk can; never a hard link, which later writes to the original would reach.
+
+        `unless_kept`: none where the content's address holds it.
+        """
+        data = source.read(CHUNK_BYTES + 1)
+        if len(data) <= CHUNK_BYTES:
+            sha256 = hashlib.sha256(data).digest()
+            if unless_kept and self._is_kept(sha256, len(data)):
+                return Copied("", len(data), sha256)
+            return Copied(self.write(data), len(data), sha256)
+        with self._new() as (temporary, copy):
+            try:
+                fcntl.ioctl(copy.fileno(), _FICLONE, source.fileno())
+            except OSError:
+                copy.write(data)
+                shutil.copyfileobj(source, copy, CHUNK_BYTES)
+            copy.flush()
+            copy.seek(0)
+            sha256 = hashlib.file_digest(copy, "sha256").digest()
+            os.fsync(copy.fileno())
+            size = os.fstat(copy.fileno()).st_size
+        if unless_kept and self._is_kept(sha256, size):
+            os.unlink(temporary)
+            return Copied("", size, sha256)
+        return Copied(temporary, size, sha256)
+
+    def _is_kept(self, sha256: bytes, size_bytes: int) -> bool:
+        """Also makes it look new: its age is the grace that retention gives to what no commit names yet."""
+        path = self.path(address(sha256))
+        try:
+            if os.stat(path).st_size != size_bytes:
+                return False
+            os.utime(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    @contextmanager
+    def _new(self) -> Iterator[tuple[str, BufferedRandom]]:
+        """A new temporary file, which an error removes."""
+        folder = self.path(_TEMPORARY)
+        os.makedirs(folder, exist_ok=True)
+        temporary = os.path.join(folder, secrets.token_hex(16))
+        try:
+            with open(temporary, "x+b") as stream:
+                yield temporary, stream
+        except BaseException:
+            self.drop([temporary])
+            raise
+
+    def place(self, temporaries: Iterable[tuple[str, str]]) -> None:
+        """Give finished temporary files their keys ((temporary, key) each), for good when this returns.
+
+        An empty temporary: the key's file is there already, but whoever made it may not have come to its folder.
+        """
+        waiting = list(temporaries)
+        folders: set[str] = set()
+        try:
+            while waiting:
+                temporary, key = waiting[-1]
+                path = self.path(key)
+                folder = os.path.dirname(path)
+                if temporary:
+                    self._failpoint("objects.place.before_rename")
+                    if folder not in folders:
+                        os.makedirs(folder, exist_ok=True)
+                    os.replace(temporary, path)
+                folders.add(folder)
+                waiting.pop()
+        except OSError:
+            self.drop(temporary for temporary, _ in waiting)
+            raise
+        self._failpoint("objects.place.before_fsync")
+        side_by_side(fsync, self._with_parents(folders))
+
+    def _with_parents(self, folders: set[str]) -> set[str]:
+        """These folders, and those that lead to them from the root."""
+        found: set[str] = set()
+        for folder in folders:
+            while folder not in found and folder.startswith(self._root):
+                found.add(folder)
+                folder = os.path.dirname(folder)
+        return found
+
+    def drop(self, temporaries: Iterable[str]) -> None:
+        """Remove temporary files that get no name after all."""
+        for temporary in temporaries:
+            if temporary:
+                with suppress(FileNotFoundError):
+                    os.unlink(temporary)
+
+
+def fsync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
