@@ -119,6 +119,7 @@ def use_pointers(catalog: Catalog) -> None:
     events = catalog.events(0)
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
     assert events[-1].kind is EventKind.REF_DELETED
+    assert list(catalog.watch(1, seconds_max=1.0)) == events
 
 
 def use_working_sets(catalog: Catalog) -> None:

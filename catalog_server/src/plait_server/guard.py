@@ -6,6 +6,7 @@ Handlers are made from the service's descriptor by `Guard.handlers` alone, so an
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -37,6 +38,10 @@ class Call:
 
     principal: str
     backend: LocalBackend
+    is_active: Callable[[], bool]
+    """Whether somebody waits for the answer still: not once it is cancelled, or past its deadline."""
+    is_stopping: Callable[[], bool]
+    """Whether the server stops."""
 
     def session(self, claimed: pb.Session) -> Session:
         """The client's claim, under the name that the server authenticated."""
@@ -57,6 +62,11 @@ class Guard:
         self._authentication = authentication
         self._metrics = metrics
         self._authorize = authorize
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """End calls that last until they are cancelled. Repeat: no-op."""
+        self._stopping.set()
 
     def handlers(self, service: object) -> grpc.GenericRpcHandler[Any, Any]:
         """Handlers of all RPCs: `CommitMany` is the service's method `commit_many`."""
@@ -80,7 +90,12 @@ class Guard:
         """Raises: Unauthenticated, PermissionDenied, and NotFound for the repository, in this order."""
         principal = self._authentication.of_call(request.repository, context)
         self._authorize(principal, rpc)
-        return Call(principal, self._repositories.get(request.repository))
+        return Call(
+            principal,
+            self._repositories.get(request.repository),
+            context.is_active,
+            self._stopping.is_set,
+        )
 
     def _unary(self, rpc: str, behaviour: Callable[[Any, Call], Any]) -> Callable[[Any, grpc.ServicerContext], Any]:
         seconds = self._metrics.seconds.labels(rpc)

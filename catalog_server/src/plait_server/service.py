@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from google.protobuf.message import Message
-from plait.errors import PlaitError
+from plait import limits
+from plait.errors import PlaitError, ResourceExhausted, StoreUnavailable
 from plait.rpc import plait_pb2 as pb
 from plait.rpc import wire, wire_writing
 from plait.rpc.wire_errors import to_error
@@ -21,6 +23,7 @@ M = TypeVar("M", bound=Message)
 
 _PAGE_VALUES_MAX = 512
 _PAGE_BYTES_MAX = 256 * 1024
+_WATCH_RETRY_US = 10_000_000
 
 
 def pages(values: Iterable[V], to_message: Callable[[V], M]) -> Iterator[list[M]]:
@@ -47,6 +50,7 @@ class CatalogService:
     def __init__(self, metrics: Metrics, tokens: Tokens) -> None:
         self._metrics = metrics
         self._tokens = tokens
+        self._watches = threading.BoundedSemaphore(limits.WATCHES_MAX)
 
     # -- history -----------------------------------------------------------------------------------------------------
 
@@ -91,8 +95,28 @@ class CatalogService:
         for page in pages(call.backend.history(request.spec, wire.from_key(request.key)), _committed_change):
             yield pb.HistoryResponse(changes=page)
 
-    def watch(self, request: pb.WatchRequest, call: Call) -> pb.WatchResponse:
-        return pb.WatchResponse(events=map(wire.to_event, call.backend.watch(request.after_seq, request.limit)))
+    def events(self, request: pb.EventsRequest, call: Call) -> pb.EventsResponse:
+        return pb.EventsResponse(events=map(wire.to_event, call.backend.events(request.after_seq, request.limit)))
+
+    def watch(self, request: pb.WatchRequest, call: Call) -> Iterator[pb.WatchResponse]:
+        """Raises: ResourceExhausted when too many watch already, StoreUnavailable as the server stops."""
+        if not self._watches.acquire(blocking=False):
+            raise ResourceExhausted(
+                f"{limits.WATCHES_MAX} clients watch this server already",
+                remedy="end one of them, or read the events now and then",
+                retry_after_us=_WATCH_RETRY_US,
+            )
+        try:
+            from_seq = request.from_seq if request.HasField("from_seq") else None
+            for found in call.backend.outbox.follow(from_seq, lambda: call.is_stopping() or not call.is_active()):
+                if not found:
+                    yield pb.WatchResponse()
+                for page in pages(found, wire.to_event):
+                    yield pb.WatchResponse(events=page)
+        finally:
+            self._watches.release()
+        if call.is_active():
+            raise StoreUnavailable("the server stops", remedy="watch again from the seq after the last one seen")
 
     def verify(self, request: pb.VerifyRequest, call: Call) -> Iterator[pb.VerifyResponse]:
         for page in pages(call.backend.verify(wire.DEPTHS.of(request.depth)), wire.to_problem):

@@ -24,8 +24,8 @@ from plait_server.metrics import Metrics
 from plait_server.repositories import Repositories, Scheduler
 from plait_server.service import CatalogService
 
-_WORKERS = 64
-"""Calls that run at once: they wait for the sequencer, so they are many more than processors."""
+_WORKERS = 64 + limits.WATCHES_MAX
+"""Calls that run at once: they wait for the sequencer, so they are many more than processors. Watches take the rest."""
 _RECOVER_SECONDS = 30.0
 _GRACE_SECONDS = 10.0
 
@@ -54,7 +54,7 @@ class Server:
             tokens = Tokens(self._repositories)
             self._metrics = Metrics(self._repositories.waiting)
             authentication = Authentication(config.auth, tokens)
-            guard = Guard(self._repositories, authentication, self._metrics, authorize)
+            self._guard = Guard(self._repositories, authentication, self._metrics, authorize)
             service = CatalogService(self._metrics, tokens)
             self._is_serving = True
             listening = None if config.http is None else _listen(config.http)
@@ -62,7 +62,7 @@ class Server:
             app = make_app(
                 self._repositories, config.repository, authentication, self._metrics, lambda: self._is_serving
             )
-            self._grpc, self.grpc_port = self._start_grpc(config, guard.handlers(service))
+            self._grpc, self.grpc_port = self._start_grpc(config, self._guard.handlers(service))
             self._http = None if listening is None else HttpServer(app, listening)
         except BaseException:
             self._repositories.close()
@@ -74,6 +74,7 @@ class Server:
         """Take no new calls, let those under way end for ten seconds, finish what is queued."""
         self._is_serving = False
         self._health.enter_graceful_shutdown()
+        self._guard.stop()
         self._grpc.stop(_GRACE_SECONDS).wait()
         self._workers.shutdown()
         if self._http is not None:

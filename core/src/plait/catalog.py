@@ -209,7 +209,15 @@ class Catalog:
 
     def events(self, after_seq: int = 0, limit: int = 1000) -> list[Event]:
         """Durable changes with seq > after_seq, in order and without gaps."""
-        return list(self.backend.watch(after_seq, limit))
+        return list(self.backend.events(after_seq, limit))
+
+    def watch(self, from_seq: int | None = None, *, seconds_max: float | None = None) -> Iterator[Event]:
+        """Events with seq >= `from_seq` (None: those after the first `next`), then each new one as it happens, for ever
+        or for so long. Leaving the iterator ends it.
+
+        Raises: StoreUnavailable when the server goes: watch again from the seq after the last one seen.
+        """
+        return self.backend.watch(from_seq, seconds_max)
 
     def verify(self, depth: Depth = Depth.METADATA) -> Iterator[Problem]:
         """What is wrong with the history's own bytes, then with what the stores hold; nothing when all is well."""

@@ -162,9 +162,14 @@ class RemoteBackend:
             for one in page.changes:
                 yield wire.from_commit(one.commit), wire.from_change(one.change)
 
-    def watch(self, after_seq: int, limit: int) -> Sequence[Event]:
-        request = pb.WatchRequest(repository=self._repository, after_seq=after_seq, limit=limit)
-        return [wire.from_event(event) for event in self._calls.ask(request, pb.WatchResponse).events]
+    def events(self, after_seq: int, limit: int) -> Sequence[Event]:
+        request = pb.EventsRequest(repository=self._repository, after_seq=after_seq, limit=limit)
+        return [wire.from_event(event) for event in self._calls.ask(request, pb.EventsResponse).events]
+
+    def watch(self, from_seq: int | None, seconds_max: float | None) -> Iterator[Event]:
+        request = pb.WatchRequest(repository=self._repository, from_seq=from_seq)
+        for page in self._calls.stream(request, pb.WatchResponse, seconds_max=seconds_max):
+            yield from map(wire.from_event, page.events)
 
     def verify(self, depth: Depth) -> Iterator[Problem]:
         request = pb.VerifyRequest(repository=self._repository, depth=wire.DEPTHS.to(depth))

@@ -1,13 +1,28 @@
-"""The log as subscribers see it: one event per record, in order, without gaps."""
+"""The log as subscribers see it: one event per record, in order, without gaps; read, followed, told to plugins."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from plait.codec import decode_key, unpack
 from plait.graph import load_snapshots
-from plait.persist import Rows
+from plait.persist import Repository, Rows
+from plait.plugins import Plugins
 from plait.types import Change, Entry, Event, EventKind, Json
+
+if TYPE_CHECKING:
+    from plait.catalog import Catalog
+
+_log = logging.getLogger("plait.events")
+_PAGE = 100
+"""Events read in one go: each may hold thousands of changes."""
+_POLL_SECONDS = 0.5
+"""How soon what other processes commit is seen. What this process commits is seen at once."""
+_RETRY_SECONDS = 5.0
+_CLOSE_SECONDS = 10.0
 
 
 def events(rows: Rows, after_seq: int, limit: int) -> Sequence[Event]:
@@ -36,6 +51,115 @@ def events(rows: Rows, after_seq: int, limit: int) -> Sequence[Event]:
             )
         )
     return made
+
+
+class Outbox:
+    """One repository's log, followed while it grows. Thread-safe; `close` it once."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self._grown = threading.Condition()
+        self._growth = 0
+        self._closed = False
+
+    def wake(self) -> None:
+        """Something became durable: whoever follows looks again."""
+        with self._grown:
+            self._growth += 1
+            self._grown.notify_all()
+
+    def close(self) -> None:
+        """Whoever follows comes to the log's end and stops. Repeat: no-op."""
+        with self._grown:
+            self._closed = True
+            self._grown.notify_all()
+
+    def wait_closed(self, seconds: float) -> bool:
+        """Whether it is closed, now or within some time."""
+        with self._grown:
+            return self._grown.wait_for(lambda: self._closed, seconds)
+
+    def last_seq(self) -> int:
+        with self._repository.read() as rows:
+            return rows.serial().seq
+
+    def read(self, after_seq: int, limit: int) -> Sequence[Event]:
+        with self._repository.read() as rows:
+            return events(rows, after_seq, limit)
+
+    def follow(self, from_seq: int | None, is_over: Callable[[], bool]) -> Iterator[Sequence[Event]]:
+        """Events with seq >= `from_seq` (None: those to come) in pages, then each new one, until `is_over` or closed.
+
+        The first page comes at once; it is empty when there is nothing yet. `is_over` is asked twice a second.
+        Cost: while nothing happens, one read of one row at that pace.
+        """
+        after = self.last_seq() if from_seq is None else max(0, from_seq - 1)
+        is_first = True
+        while not is_over():
+            growth, closed = self._growth, self._closed
+            page = self.read(after, _PAGE) if self.last_seq() > after else ()
+            if page or is_first:
+                yield page
+                after, is_first = page[-1].seq if page else after, False
+            elif closed:
+                return
+            else:
+                self._wait(growth)
+
+    def _wait(self, seen: int) -> None:
+        with self._grown:
+            self._grown.wait_for(lambda: self._growth != seen or self._closed, _POLL_SECONDS)
+
+
+class EventHooks:
+    """Calls every plugin's `plait_on_event`, in a thread of its own: commits never wait for it. `close` it once."""
+
+    def __init__(self, plugins: Plugins, outbox: Outbox, catalog: Callable[[], Catalog]) -> None:
+        """Events from now on are told. Without such a plugin there is no thread."""
+        self._hooks = plugins.manager.hook.plait_on_event.get_hookimpls()
+        self._outbox = outbox
+        self._catalog = catalog
+        self._told = outbox.last_seq() if self._hooks else 0
+        self._thread = threading.Thread(target=self._run, name="plait-events", daemon=True)
+        if self._hooks:
+            self._thread.start()
+
+    def close(self) -> None:
+        """Tell what is left, ten seconds at most. The outbox must be closed. Repeat: no-op."""
+        if not self._hooks:
+            return
+        self._thread.join(_CLOSE_SECONDS)
+        if self._thread.is_alive():
+            _log.error("a plugin is still busy with event %d: later ones are not told", self._told + 1)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                for page in self._outbox.follow(self._told + 1, lambda: False):
+                    for event in page:
+                        self._tell(event)
+                        self._told = event.seq
+                return
+            except Exception as error:
+                _log.error("events after %d cannot be read now: %s", self._told, error)
+                if self._outbox.wait_closed(_RETRY_SECONDS):
+                    return
+
+    def _tell(self, event: Event) -> None:
+        for hook in self._hooks:
+            given = {"event": event, "catalog": self._catalog()}
+            try:
+                hook.function(**{name: given[name] for name in hook.argnames})
+            except Exception as error:
+                _log.error(
+                    "plugin %r failed at event %d (%s): %s",
+                    hook.plugin_name,
+                    event.seq,
+                    event.kind.value,
+                    error,
+                    exc_info=error if _log.isEnabledFor(logging.DEBUG) else None,
+                    extra={"seq": event.seq, "plugin": hook.plugin_name},
+                )
 
 
 def _plain(value: object) -> Json:

@@ -67,7 +67,12 @@ def plait_check_proposal(proposal: Proposal, changes: Sequence[Change], catalog:
 
 @hookspec
 def plait_on_event(event: Event, catalog: Catalog) -> None:
-    """See one durable change after it happened, in order of `seq`, at least once."""
+    """See one durable change after it happened: in order of `seq`, once in each process that has the catalog open.
+
+    Called in a thread of its own, so commits never wait for it; what it raises is logged with the event's seq. Closing
+    the catalog waits ten seconds for the events that are left. What happens while no process has the catalog open, or
+    as a process dies, is not told: what must not be missed is read with `Catalog.watch(from_seq)`.
+    """
 
 
 @hookspec

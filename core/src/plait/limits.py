@@ -18,6 +18,8 @@ IDEMPOTENCY_KEY_BYTES_MAX: Final = 255
 LEASE_US: Final = 15 * 60 * 1_000_000
 GATE_US_MAX: Final = 60 * 1_000_000
 
+WATCHES_MAX: Final = 64
+"""Watches of events that one server keeps open at once: each holds a thread."""
 QUEUE_PROPOSALS_MAX: Final = 4_096
 BATCH_PROPOSALS_MAX: Final = 256
 MERGE_ROUNDS_MAX: Final = 64

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -37,7 +38,7 @@ from plait.errors import (
     PlaitError,
     SnapshotExpired,
 )
-from plait.events import events
+from plait.events import EventHooks, Outbox
 from plait.failpoint import failpoint
 from plait.gates import Gates
 from plait.graph import LogFilter, RowNodes, history, load_snapshots, log, merge_base, resolve
@@ -129,7 +130,8 @@ class LocalBackend:
         self.plugins = plugins or Plugins()
         self._repository: Repository = find_repository(database, repository)
         self._cache = NodeCache()
-        self._sequencer = Sequencer(self._repository, self.clock)
+        self.outbox = Outbox(self._repository)
+        self._sequencer = Sequencer(self._repository, self.clock, on_durable=self.outbox.wake)
         self._executor = ThreadPoolExecutor(_EXECUTOR_THREADS, thread_name_prefix="plait-prepare")
         context = row_context(self._repository, self.plugins, self.clock, progress)
         self.adapters = Adapters(self.plugins, self._store, context)
@@ -145,6 +147,7 @@ class LocalBackend:
             lambda: self.catalog,
             self._publisher.native_ref,
         )
+        self._event_hooks = EventHooks(self.plugins, self.outbox, lambda: self.catalog)
 
     @property
     def repository(self) -> str:
@@ -156,8 +159,10 @@ class LocalBackend:
         return self._sequencer.waiting
 
     def close(self) -> None:
-        """Finish what is queued. Repeat: no-op."""
+        """Finish what is queued, and tell plugins of it. Repeat: no-op."""
         self._sequencer.close()
+        self.outbox.close()
+        self._event_hooks.close()
         self._executor.shutdown()
         self.adapters.close()
 
@@ -258,9 +263,13 @@ class LocalBackend:
                 )
                 yield commit, Change(key, before, after)
 
-    def watch(self, after_seq: int, limit: int) -> Sequence[Event]:
-        with self._repository.read() as rows:
-            return events(rows, after_seq, limit)
+    def events(self, after_seq: int, limit: int) -> Sequence[Event]:
+        return self.outbox.read(after_seq, limit)
+
+    def watch(self, from_seq: int | None, seconds_max: float | None) -> Iterator[Event]:
+        until = float("inf") if seconds_max is None else time.monotonic() + seconds_max
+        for page in self.outbox.follow(from_seq, lambda: time.monotonic() >= until):
+            yield from page
 
     def verify(self, depth: Depth) -> Iterator[Problem]:
         yield from audit.verify_metadata(self._repository)

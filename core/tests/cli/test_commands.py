@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,6 +65,7 @@ READING = [
     (("cat", "raw.landing::1.json"), '"item": "tea"'),
     (("open", "lake.sales.orders"), "metadata.json"),
     (("branch",), "more-orders"),
+    (("events",), "ref-created"),
     (("tag",), "no tag yet"),
     (("reflog", "main"), "seq"),
     (("reflog",), "seq"),
@@ -300,3 +303,28 @@ def test_json_is_valid_whatever_a_row_holds(run_plait: Any, example: Path) -> No
     assert "[/nope]" in text
     assert "\x1b" not in text
     assert "[red]odd[/red]" in run_plait("log", "--oneline").out
+
+
+def test_events_go_on_where_they_were_left(run_plait: Any, unchanging: Path) -> None:
+    first = run_plait("events", "--limit", "2", "--json")
+    assert [row["seq"] for row in first.value] == [1, 2]
+    assert "plait events --from 3" in first.err
+    rest = run_plait("events", "--from", "3", "--json").value
+    assert [row["seq"] for row in rest] == list(range(3, 3 + len(rest)))
+    assert {row["what"] for row in rest if row["kind"] == "commit"} >= {"Three orders", "A late order"}
+
+
+def test_events_are_followed_as_they_happen(example: Path) -> None:
+    command = [sys.executable, "-m", "plait.cli", "events", "--follow", "--from", "1", "--json"]
+    follower = subprocess.Popen(command, cwd=example, stdout=subprocess.PIPE, text=True)
+    try:
+        assert follower.stdout is not None
+        with plait.open(example) as catalog:
+            for event in catalog.events():
+                assert json.loads(follower.stdout.readline())["seq"] == event.seq
+            catalog.create_branch("fresh")
+            assert "fresh" in json.loads(follower.stdout.readline())["what"]
+    finally:
+        follower.send_signal(signal.SIGINT)
+        assert follower.wait(60) == 130
+        follower.stdout and follower.stdout.close()

@@ -153,14 +153,16 @@ class Calls:
             time.sleep(pause * random.uniform(0.8, 1.0))
         raise AssertionError("the last attempt returns or raises")
 
-    def stream(self, request: Message, answer: type[M]) -> Iterator[M]:
-        """The pages of a streamed answer, lazily; leaving the iterator cancels the call."""
+    def stream(self, request: Message, answer: type[M], *, seconds_max: float | None = UNLIMITED) -> Iterator[M]:
+        """The pages of a streamed answer, lazily; leaving the iterator cancels the call, `seconds_max` ends it."""
         method = METHODS[request.DESCRIPTOR.full_name]
         make: Any = self._channel.unary_stream(
             _path(method), request_serializer=_serialize, response_deserializer=answer.FromString
         )
+        until = None if seconds_max is None else time.monotonic() + seconds_max
         for pause in (*_PAUSES_SECONDS[:_UNREACHED_MAX], None):
-            call = make(request, metadata=self._metadata)
+            left = None if until is None else max(0.0, until - time.monotonic())
+            call = make(request, timeout=left, metadata=self._metadata)
             started = False
             try:
                 for page in call:
@@ -168,6 +170,8 @@ class Calls:
                     yield page
                 return
             except grpc.RpcError as error:
+                if until is not None and call.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                    return
                 found = _answered(error)
                 if found is not None:
                     raise found from error

@@ -822,7 +822,7 @@ class HistoryResponse(_message.Message):
     changes: _containers.RepeatedCompositeFieldContainer[CommittedChange]
     def __init__(self, changes: _Optional[_Iterable[_Union[CommittedChange, _Mapping]]] = ...) -> None: ...
 
-class WatchRequest(_message.Message):
+class EventsRequest(_message.Message):
     __slots__ = ("repository", "after_seq", "limit")
     REPOSITORY_FIELD_NUMBER: _ClassVar[int]
     AFTER_SEQ_FIELD_NUMBER: _ClassVar[int]
@@ -831,6 +831,20 @@ class WatchRequest(_message.Message):
     after_seq: int
     limit: int
     def __init__(self, repository: _Optional[str] = ..., after_seq: _Optional[int] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class EventsResponse(_message.Message):
+    __slots__ = ("events",)
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    events: _containers.RepeatedCompositeFieldContainer[Event]
+    def __init__(self, events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ...) -> None: ...
+
+class WatchRequest(_message.Message):
+    __slots__ = ("repository", "from_seq")
+    REPOSITORY_FIELD_NUMBER: _ClassVar[int]
+    FROM_SEQ_FIELD_NUMBER: _ClassVar[int]
+    repository: str
+    from_seq: int
+    def __init__(self, repository: _Optional[str] = ..., from_seq: _Optional[int] = ...) -> None: ...
 
 class WatchResponse(_message.Message):
     __slots__ = ("events",)

@@ -1,0 +1,158 @@
+"""Watching a server: events come as they happen, and a watch ends when either side wants it to."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+import grpc
+import plait
+import pytest
+from plait.catalog import Catalog
+from plait.errors import ResourceExhausted, StoreUnavailable
+from plait.hookspecs import hookimpl
+from plait.plugins import Plugins
+from plait.rpc import plait_pb2 as pb
+from plait.rpc.calls import SERVICE
+from plait.types import Event, Mode, Proposal, Put, SnapshotRef
+from plait_server.config import Auth, Config, Endpoint
+from plait_server.serving import Server
+
+SECONDS = 60.0
+"""How long a test waits for another thread before it fails."""
+
+
+@contextmanager
+def served(folder: Path, *plugins: object) -> Iterator[tuple[Server, Catalog]]:
+    config = Config(
+        grpc=Endpoint("127.0.0.1", 0),
+        http=None,
+        auth=Auth.NONE,
+        repository="default",
+        database_url=f"sqlite:///{folder / 'catalog.db'}",
+        tls=None,
+    )
+    server = Server(config, init=True, plugins=Plugins(plugins, installed=False))
+    try:
+        with plait.connect(f"plait://127.0.0.1:{server.grpc_port}/default") as catalog:
+            catalog.add_store("p", "pointer", mode=Mode.POINTER)
+            yield server, catalog
+    finally:
+        server.stop()
+
+
+def commit(catalog: Catalog, name: str) -> int:
+    return catalog.commit(Proposal("main", (Put(("p", name), SnapshotRef("p", "table", name, "v1", b"1" * 32)),))).seq
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """What happens in another thread has happened, or the test fails."""
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_a_watch_tells_what_was_and_then_what_happens(tmp_path: Path) -> None:
+    with served(tmp_path) as (_, catalog):
+        first = commit(catalog, "a")
+        watched = catalog.watch(first)
+        assert next(watched).seq == first
+        second = commit(catalog, "b")
+        event = next(watched)
+        assert event == catalog.events(first)[0]
+        assert (event.seq, [change.key for change in event.changes]) == (second, [("p", "b")])
+
+
+def test_a_watch_of_what_is_to_come_skips_what_was(tmp_path: Path) -> None:
+    with served(tmp_path) as (_, catalog):
+        commit(catalog, "a")
+        seen: list[int] = []
+        watching = threading.Event()
+
+        def watch() -> None:
+            for event in catalog.watch():
+                seen.append(event.seq)
+                watching.set()
+                if event.commit is not None and event.commit.message == "the last":
+                    return
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        made = []
+        while not watching.is_set():
+            made.append(commit(catalog, f"b{len(made)}"))
+        put = Put(("p", "last"), SnapshotRef("p", "table", "last", "v1", b"1" * 32))
+        made.append(catalog.commit(Proposal("main", (put,), message="the last")).seq)
+        watcher.join(SECONDS)
+        assert seen == made[-len(seen) :]
+
+
+def test_a_watch_that_is_left_is_cancelled_and_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plait.limits.WATCHES_MAX", 2)
+    with served(tmp_path) as (_, catalog):
+        one, other = catalog.watch(1), catalog.watch(1)
+        assert (next(one).seq, next(other).seq) == (1, 1)
+        with pytest.raises(ResourceExhausted, match="2 clients watch"):
+            next(catalog.watch(1))
+        cast("Generator[Event, None, None]", one).close()
+
+        def there_is_room() -> bool:
+            try:
+                return next(catalog.watch(1)).seq == 1
+            except ResourceExhausted:
+                return False
+
+        until(there_is_room)
+
+
+def test_a_watch_ends_at_the_clients_deadline(tmp_path: Path) -> None:
+    with served(tmp_path) as (_, catalog):
+        assert list(catalog.watch(1, seconds_max=1.0)) == catalog.events()
+
+
+def test_a_bare_grpc_client_sees_its_deadline(tmp_path: Path) -> None:
+    with served(tmp_path) as (server, _), grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        watch = channel.unary_stream(
+            f"/{SERVICE.full_name}/Watch",
+            request_serializer=pb.WatchRequest.SerializeToString,
+            response_deserializer=pb.WatchResponse.FromString,
+        )
+        call = watch(pb.WatchRequest(repository="default"), timeout=1.0)
+        assert list(next(call).events) == []
+        with pytest.raises(grpc.RpcError):
+            next(call)
+        assert call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def test_a_server_that_stops_ends_its_watches_at_once(tmp_path: Path) -> None:
+    with served(tmp_path) as (server, catalog):
+        watched = catalog.watch(1)
+        last = [next(watched).seq for _ in catalog.events()][-1]
+        began = time.monotonic()
+        server.stop()
+        assert time.monotonic() - began < 8.0, "it waited for the watch"
+        with pytest.raises(StoreUnavailable, match="stops"):
+            next(watched)
+    with served(tmp_path) as (_, catalog):
+        assert next(catalog.watch(last + 1)).seq == last + 1
+
+
+def test_a_servers_plugins_see_what_clients_change(tmp_path: Path) -> None:
+    class Recorder:
+        @hookimpl
+        def plait_on_event(self, event: Event, catalog: Catalog) -> None:
+            seen.append(event.seq)
+            assert catalog.session.principal == "plait-server"
+
+    seen: list[int] = []
+    with served(tmp_path, Recorder()) as (_, catalog):
+        commit(catalog, "a")
+        catalog.create_branch("dev")
+        expected = [event.seq for event in catalog.events(after_seq=1)]
+        until(lambda: len(seen) == len(expected))
+    assert seen == expected
