@@ -8,15 +8,19 @@ import re
 import socket
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from plait.adapter import Progress
 from plait.catalog import Catalog
 from plait.clock import Clock, SystemClock
-from plait.errors import AlreadyExists, InvalidArgument, NotFound
+from plait.errors import AlreadyExists, InvalidArgument, NotFound, Unsupported
 from plait.local import DEFAULT_REPOSITORY, LocalBackend, create
 from plait.persist import Database
 from plait.plugins import Plugins
 from plait.types import Session
+
+if TYPE_CHECKING:
+    from plait.persist.migrations import Migrated
 
 FOLDER = ".plait"
 DATABASE = "catalog.db"
@@ -57,10 +61,7 @@ def open(  # the name that users of tables and files expect: plait.open(path)
 
     What died half-way before is put right first, unless told not to. Raises: NotFound, InvalidArgument.
     """
-    url = _database_url(path)
-    if not is_url(path) and not Path(url.removeprefix(_SQLITE)).exists():
-        raise NotFound(f"{Path(path).resolve()} holds no catalog", remedy="make one with 'plait init'")
-    database = Database(url)
+    database = Database(_existing_database_url(path))
     try:
         catalog = open_database(
             database, repository, plugins=plugins, session=session, clock=clock, progress=progress, owns=[database]
@@ -160,6 +161,27 @@ def default_session() -> Session:
     return Session(principal=user, author=os.environ.get("PLAIT_AUTHOR", user), client=f"python/{socket.gethostname()}")
 
 
+def migrate(where: str | os.PathLike[str] = ".", *, copy: bool = True) -> Migrated:
+    """Bring a folder's catalog, or a database URL's, to this release's schema; a copy is made first.
+
+    Nobody else may use it meanwhile: stop its servers. Repeat: goes on where it died.
+    Raises: NotFound, Unsupported for a served catalog, InvalidArgument for one of a newer release.
+    """
+    # Alembic takes a while to import, and only this needs it.
+    from plait.persist.migrations import migrate as migrate_database
+
+    if os.fspath(where).startswith(("plait://", "plaits://")):
+        raise Unsupported(
+            "a served catalog is migrated where its database is",
+            remedy="stop the server, and run 'plait --catalog DATABASE_URL migrate' there",
+        )
+    database = Database(_existing_database_url(where))
+    try:
+        return migrate_database(database, copy=copy)
+    finally:
+        database.close()
+
+
 def is_url(where: str | os.PathLike[str]) -> bool:
     """Whether it names a database or a server, and no folder."""
     return "://" in os.fspath(where)
@@ -179,3 +201,11 @@ def _database_url(where: str | os.PathLike[str]) -> str:
         return text
     folder = Path(text).resolve()
     return f"{_SQLITE}{(folder if folder.name == FOLDER else folder / FOLDER) / DATABASE}"
+
+
+def _existing_database_url(where: str | os.PathLike[str]) -> str:
+    """Raises: NotFound for a folder without a catalog."""
+    url = _database_url(where)
+    if not is_url(where) and not Path(url.removeprefix(_SQLITE)).exists():
+        raise NotFound(f"{Path(where).resolve()} holds no catalog", remedy="make one with 'plait init'")
+    return url

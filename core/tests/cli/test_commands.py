@@ -266,7 +266,8 @@ def test_import_assets_takes_tables_in_place(run_plait: Any, example: Path) -> N
 
 
 def test_migrate_names_the_revision(run_plait: Any, unchanging: Path) -> None:
-    assert run_plait("migrate", "--json").value == {"revision": schema.REVISION, "migrated": False}
+    now = schema.REVISION
+    assert run_plait("migrate", "--json").value == {"before": now, "revision": now, "copy": None}
 
 
 def test_serve_says_how_to_install_the_server(

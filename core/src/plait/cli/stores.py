@@ -212,17 +212,21 @@ def token_delete(session: Session, name: str) -> None:
 
 
 @click.command("migrate")
+@click.option("--no-copy", is_flag=True, help="Make no copy first: you have a backup.")
 @json_option
 @pass_session
-def migrate(session: Session) -> None:
-    """Bring the catalog's database to this release's schema. (There is only one so far.)"""
-    from plait.persist import schema
+def migrate(session: Session, no_copy: bool) -> None:
+    """Bring the catalog's database to this release's schema, a copy first. Stop its servers before."""
+    from plait.connecting import find
+    from plait.connecting import migrate as migrate_catalog
 
-    _ = session.catalog  # Opening it has checked that the database holds just this revision.
-    session.emit(
-        {"revision": schema.REVISION, "migrated": False},
-        f"up to date: the catalog has schema {schema.REVISION}, as this plait writes it",
-    )
+    session.where = find(session.where)
+    done = migrate_catalog(session.where, copy=not no_copy)
+    told = f"up to date: the catalog has schema {done.after}, as this plait writes it"
+    if done.before != done.after:
+        told = f"migrated from schema {done.before} to {done.after}"
+        told += f"\nas it was: {done.copy}" if done.copy else ""
+    session.emit({"before": done.before, "revision": done.after, "copy": done.copy}, told)
 
 
 COMMANDS = (init, serve, store, import_, export, token, migrate)

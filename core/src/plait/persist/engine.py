@@ -43,6 +43,7 @@ class Database:
             raise InvalidArgument(
                 "this is no database URL", remedy="write sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE"
             ) from error
+        self.url = parsed
         self.dialect = parsed.get_backend_name()
         self._write_lock = threading.RLock()
         if self.dialect == "sqlite":
@@ -92,35 +93,60 @@ class Database:
                 ) from error
         failpoint("persist.after_commit")
 
+    @contextmanager
+    def unmanaged(self) -> Iterator[Connection]:
+        """A connection outside of any transaction, for statements that have none."""
+        with _translated(), self._engine.connect().execution_options(plait_unmanaged=True) as connection:
+            yield connection
+
     def create_schema(self) -> None:
         """Make the tables in an empty database; no-op in one that has them at this revision.
 
         Raises: InvalidArgument for one at another revision, which is left as it is.
         """
         with self.write() as connection:
-            if self.dialect == "postgresql":
-                # Two servers may start at once on an empty database: the second waits here, then finds the tables.
-                connection.execute(sa.text("SELECT pg_advisory_xact_lock(7450)"))
+            # Two servers may start at once on an empty database: the second waits here, then finds the tables.
+            self.lock_schema(connection)
             if not sa.inspect(connection).has_table("schema_version"):
                 schema.metadata.create_all(connection)
                 connection.execute(sa.insert(schema.schema_version).values(id=1, revision=schema.REVISION))
             _check_revision(connection)
 
+    def lock_schema(self, connection: Connection) -> None:
+        """Until the write transaction ends, nobody else makes or migrates tables."""
+        if self.dialect == "postgresql":
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(7450)"))
+
+    def revision(self) -> int:
+        """The schema's revision. Raises: InvalidArgument when there is no catalog."""
+        with self.read() as connection:
+            _check_tables(connection)
+            return _revision(connection)
+
     def check_schema(self) -> None:
         """Raises InvalidArgument unless the tables are at exactly this release's revision."""
         with self.read() as connection:
-            if not sa.inspect(connection).has_table("schema_version"):
-                raise InvalidArgument("the database holds no catalog", remedy="make one with 'plait init'")
+            _check_tables(connection)
             _check_revision(connection)
 
     def close(self) -> None:
         self._engine.dispose()
 
 
-def _check_revision(connection: Connection) -> None:
-    found = connection.execute(sa.select(schema.schema_version.c.revision)).scalar()
+def _check_tables(connection: Connection) -> None:
+    if not sa.inspect(connection).has_table("schema_version"):
+        raise InvalidArgument("the database holds no catalog", remedy="make one with 'plait init'")
+
+
+def _revision(connection: Connection) -> int:
+    found: int | None = connection.execute(sa.select(schema.schema_version.c.revision)).scalar()
     if found is None:
         raise Corrupt("the database's schema_version table is empty")
+    return found
+
+
+def _check_revision(connection: Connection) -> None:
+    found = _revision(connection)
     if found < schema.REVISION:
         raise InvalidArgument(
             f"the catalog has schema {found}, this plait needs {schema.REVISION}", remedy="run 'plait migrate'"
@@ -155,8 +181,9 @@ def _sqlite_engine(url: URL, module: ModuleType) -> Engine:
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        write = connection.get_execution_options().get("plait_write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+        options = connection.get_execution_options()
+        if not options.get("plait_unmanaged", False):
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("plait_write", False) else "BEGIN")
 
     return engine
 
