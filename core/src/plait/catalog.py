@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from types import TracebackType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from plait import tables
 from plait.adapter import Capability
 from plait.backend import Backend, BeginRequest, Problem, Side
 from plait.blame import Blamed, blame
@@ -27,6 +28,7 @@ from plait.persist.store_rows import Publication
 from plait.point import Point
 from plait.refspec import as_key, check_ref_name, format_key, parse_spec
 from plait.stores import Adapters
+from plait.tables import Listing, Stream
 from plait.types import (
     Change,
     Commit,
@@ -50,6 +52,9 @@ from plait.types import (
     Tx,
 )
 from plait.working_set import WorkingSet
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 KeyText = str | Key
 """A key, as its text or as its parts."""
@@ -89,6 +94,14 @@ class Catalog:
     def __repr__(self) -> str:
         return f"<plait.Catalog {self.backend.repository!r}>"
 
+    def _repr_html_(self) -> str:
+        stores = ", ".join(store.name for store in self.stores()) or "no store yet"
+        return tables.REFS.html(self.refs(), f"{self.backend.repository} · {stores}")
+
+    def to_arrow(self) -> pa.Table:
+        """Its branches and tags as an Arrow table. Raises: Unsupported without pyarrow."""
+        return self.refs().to_arrow()
+
     def close(self) -> None:
         self.backend.close()
         for owned in self._owns:
@@ -100,9 +113,9 @@ class Catalog:
 
     # -- refs --------------------------------------------------------------------------------------------------------
 
-    def refs(self, kind: RefKind | None = None) -> list[Ref]:
+    def refs(self, kind: RefKind | None = None) -> Listing[Ref]:
         """All refs by name, or those of one kind."""
-        return [ref for ref in self.backend.refs() if kind is None or ref.kind is kind]
+        return Listing(tables.REFS, [ref for ref in self.backend.refs() if kind is None or ref.kind is kind])
 
     def ref(self, name: str) -> Ref:
         """Raises: NotFound."""
@@ -153,9 +166,9 @@ class Catalog:
         ref = self.ref(name)
         return self._set_ref(name, ref.kind, ref.head, ref.head, protect)
 
-    def reflog(self, name: str) -> list[RefMove]:
+    def reflog(self, name: str) -> Listing[RefMove]:
         """Where a ref stood, over all of its lives, newest first."""
-        return list(self.backend.reflog(name))
+        return Listing(tables.MOVES, self.backend.reflog(name))
 
     def _set_ref(self, name: str, kind: RefKind, expected: str | None, after: str | None, protect: bool | None) -> Ref:
         return self.backend.set_ref(
@@ -178,38 +191,39 @@ class Catalog:
         """The stores as they were at one commit, read-only: resolved once, so that all reads agree."""
         return Point(self.backend, self._adapters, self.resolve(spec))
 
-    def log(self, spec: str = "main", wanted: LogFilter | None = None) -> Iterator[Commit]:
+    def log(self, spec: str = "main", wanted: LogFilter | None = None) -> Stream[Commit]:
         """Commits that are reachable from a point, newest first, lazily."""
-        return self.backend.log(spec, wanted or LogFilter())
+        return Stream(tables.COMMITS, lambda: self.backend.log(spec, wanted or LogFilter()))
 
-    def diff(self, before: str, after: str, *, prefix: KeyText = ()) -> Iterator[Change]:
+    def diff(self, before: str, after: str, *, prefix: KeyText = ()) -> Stream[Change]:
         """The keys that differ, in key order, lazily. Cost: O(changes)."""
-        return self.backend.diff(before, after, as_key(prefix))
+        return Stream(tables.CHANGES, lambda: self.backend.diff(before, after, as_key(prefix)))
 
     def diff_items(
         self, key: KeyText, before: str | None, after: str | None, *, items: Sequence[str] | None = None
-    ) -> Iterator[ItemChange]:
+    ) -> Stream[ItemChange]:
         """What differs inside one asset between two points; None is nothing."""
-        return self.backend.diff_items(as_key(key), Side(spec=before), Side(spec=after), items)
+        parts, sides = as_key(key), (Side(spec=before), Side(spec=after))
+        return Stream(tables.ITEMS, lambda: self.backend.diff_items(parts, *sides, items))
 
-    def history(self, key: KeyText, spec: str = "main") -> Iterator[tuple[Commit, Change]]:
+    def history(self, key: KeyText, spec: str = "main") -> Stream[tuple[Commit, Change]]:
         """The commits that changed this very key, newest first."""
-        return self.backend.history(spec, as_key(key))
+        return Stream(tables.HISTORY, lambda: self.backend.history(spec, as_key(key)))
 
-    def blame(self, key: KeyText, spec: str = "main", *, items: Sequence[str] | None = None) -> Iterator[Blamed]:
+    def blame(self, key: KeyText, spec: str = "main", *, items: Sequence[str] | None = None) -> Stream[Blamed]:
         """For each item that the asset holds there: the commit that last changed it.
 
         Cost: the differences between the snapshots that touched the key, newest first, until all items are settled.
         """
-        return blame(self.backend, spec, as_key(key), items)
+        return Stream(tables.BLAMES, lambda: blame(self.backend, spec, as_key(key), items))
 
     def merge_base(self, ours: str, theirs: str) -> Commit | None:
         """The newest commit that both reach, or None for unrelated histories."""
         return self.backend.merge_base(ours, theirs)
 
-    def events(self, after_seq: int = 0, limit: int = 1000) -> list[Event]:
+    def events(self, after_seq: int = 0, limit: int = 1000) -> Listing[Event]:
         """Durable changes with seq > after_seq, in order and without gaps."""
-        return list(self.backend.events(after_seq, limit))
+        return Listing(tables.EVENTS, self.backend.events(after_seq, limit))
 
     def watch(self, from_seq: int | None = None, *, seconds_max: float | None = None) -> Iterator[Event]:
         """Events with seq >= `from_seq` (None: those after the first `next`), then each new one as it happens, for ever
@@ -249,9 +263,9 @@ class Catalog:
         """A working set by its name, its id, or an unambiguous part of that. Raises: NotFound."""
         return WorkingSet(self.backend, self._adapters, self.backend.tx(text))
 
-    def working_sets(self) -> list[Tx]:
+    def working_sets(self) -> Listing[Tx]:
         """Those that are open, oldest first."""
-        return list(self.backend.txs())
+        return Listing(tables.TXS, self.backend.txs())
 
     @contextmanager
     def transaction(
@@ -442,9 +456,9 @@ class Catalog:
 
     # -- stores ------------------------------------------------------------------------------------------------------
 
-    def stores(self) -> list[Store]:
+    def stores(self) -> Listing[Store]:
         """By name."""
-        return list(self.backend.stores())
+        return Listing(tables.STORES, self.backend.stores())
 
     def add_store(
         self,

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
+from plait import tables
 from plait.backend import Backend
 from plait.errors import NotFound
 from plait.refspec import as_key, format_key
 from plait.stores import Adapters
+from plait.tables import Stream
 from plait.types import Commit, Entry, Key, Location
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Point:
@@ -23,9 +28,17 @@ class Point:
     def __repr__(self) -> str:
         return f"<plait.Point {self.commit.id[:12]} {self.commit.message.splitlines()[:1]}>"
 
-    def entries(self, prefix: str | Key = ()) -> Iterator[Entry]:
+    def entries(self, prefix: str | Key = ()) -> Stream[Entry]:
         """What is under a prefix, in key order, lazily."""
-        return self._backend.scan(self._spec, as_key(prefix))
+        parts = as_key(prefix)
+        return Stream(tables.ENTRIES, lambda: self._backend.scan(self._spec, parts))
+
+    def _repr_html_(self) -> str:
+        return tables.ENTRIES.html(self.entries(), repr(self))
+
+    def to_arrow(self) -> pa.Table:
+        """Its entries as an Arrow table. Raises: Unsupported without pyarrow."""
+        return self.entries().to_arrow()
 
     def entry(self, key: str | Key) -> Entry:
         """Raises: NotFound."""

@@ -308,6 +308,17 @@ class Participant:
     prepared: SnapshotRef | None = None
     intent: str = ""
 
+    @property
+    def phase(self) -> str:
+        """How far it is: intended, new or staged, prepared, dropped."""
+        if self.dropped:
+            return "dropped"
+        if self.prepared is not None:
+            return "prepared"
+        if self.staging is None:
+            return "intended"
+        return "new" if self.base is None else "staged"
+
 
 @dataclass(frozen=True, slots=True)
 class Tx:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from plait import limits
+from plait import limits, tables
 from plait.backend import Backend, Preview, Side
 from plait.errors import AlreadyExists, NotFound, PlaitError
 from plait.refspec import as_key
 from plait.stores import Adapters
+from plait.tables import Listing, Stream
 from plait.types import (
     Choice,
     Commit,
@@ -25,6 +27,9 @@ from plait.types import (
     Tx,
     TxState,
 )
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Port:
@@ -77,6 +82,13 @@ class WorkingSet:
 
     def __repr__(self) -> str:
         return f"<plait.WorkingSet {self.tx.name or self.tx.id} on {self.tx.ref!r}>"
+
+    def _repr_html_(self) -> str:
+        return tables.PARTICIPANTS.html(self.participants(), f"{self.tx.name or self.tx.id} on {self.tx.ref}")
+
+    def to_arrow(self) -> pa.Table:
+        """What it stages, drops and merged as an Arrow table. Raises: Unsupported without pyarrow."""
+        return self.participants().to_arrow()
 
     @property
     def id(self) -> str:
@@ -135,13 +147,14 @@ class WorkingSet:
         """What it sees under a prefix, in key order."""
         return list(self._backend.keys(self.id, as_key(prefix)))
 
-    def participants(self) -> list[Participant]:
+    def participants(self) -> Listing[Participant]:
         """The assets that it stages, drops or merged, in key order."""
-        return list(self._backend.participants(self.id))
+        return Listing(tables.PARTICIPANTS, self._backend.participants(self.id))
 
-    def diff_items(self, key: str | Key, *, items: Sequence[str] | None = None) -> Iterator[ItemChange]:
+    def diff_items(self, key: str | Key, *, items: Sequence[str] | None = None) -> Stream[ItemChange]:
         """What this working set changed inside one asset since its base."""
-        return self._backend.diff_items(as_key(key), Side(spec=f"@{self.tx.base}"), Side(tx=self.id), items)
+        parts, base = as_key(key), Side(spec=f"@{self.tx.base}")
+        return Stream(tables.ITEMS, lambda: self._backend.diff_items(parts, base, Side(tx=self.id), items))
 
     def preview(self) -> Preview:
         """What it would commit now, and what conflicts."""
@@ -149,9 +162,9 @@ class WorkingSet:
 
     # -- conflicts ---------------------------------------------------------------------------------------------------
 
-    def conflicts(self) -> Iterator[tuple[Conflict, Resolution | None]]:
+    def conflicts(self) -> Stream[tuple[Conflict, Resolution | None]]:
         """Every conflict that its last commit met, and how it is settled, if it is."""
-        return self._backend.conflicts(self.id)
+        return Stream(tables.CONFLICTS, lambda: self._backend.conflicts(self.id))
 
     def resolve(self, key: str | Key, choice: Choice, *, item: str | None = None, value: Json = None) -> None:
         """Settle one listed conflict. Raises: NotFound when it is not listed."""

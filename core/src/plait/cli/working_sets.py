@@ -12,7 +12,7 @@ from plait.cli.session import Session, json_option, pairs, pass_session
 from plait.errors import PlaitError
 
 if TYPE_CHECKING:
-    from plait.types import Commit, Participant, Tx
+    from plait.types import Commit, Tx
 
 _WAITS_FOR = {"open": "its user", "sealed": "its commit", "aborting": "its stores"}
 
@@ -24,17 +24,6 @@ def committed(session: Session, commit: Commit) -> None:
 
 def _tx_row(tx: Tx) -> dict[str, Any]:
     return {"id": tx.id, "name": tx.name, "ref": tx.ref, "state": tx.state.value, "base": tx.base}
-
-
-def phase(participant: Participant) -> str:
-    """How far one asset of a working set is."""
-    if participant.dropped:
-        return "dropped"
-    if participant.prepared is not None:
-        return "prepared"
-    if participant.staging is None:
-        return "intended"
-    return "new" if participant.base is None else "staged"
 
 
 @click.command("begin")
@@ -68,7 +57,7 @@ def status(session: Session, name: str | None) -> None:
     tx = session.working_set(name)
     rows = [
         {
-            "state": phase(participant),
+            "state": participant.phase,
             "key": format_key(participant.key),
             "location": participant.staging.location if participant.staging else None,
         }
@@ -177,7 +166,7 @@ def _progress(session: Session, tx: Tx) -> dict[str, Any]:
         opened = session.catalog.working_set(tx.id)
         for participant in opened.participants():
             of_store = counts.setdefault(participant.key[0], {})
-            of_store[phase(participant)] = of_store.get(phase(participant), 0) + 1
+            of_store[participant.phase] = of_store.get(participant.phase, 0) + 1
         unsettled = sum(settled is None for _, settled in opened.conflicts())
     except PlaitError:
         counts = {}
