@@ -51,6 +51,7 @@ lint: $(READY) ## Style, strict types, import contracts
 	@$(BIN)/mypy $(SOURCES)
 	@$(BIN)/lint-imports
 	@$(BIN)/python scripts/reference.py --check
+	@$(BIN)/python scripts/notebook.py --check
 	@made=$$(mktemp -d) && $(BIN)/python -m grpc_tools.protoc -I core/src --python_out=$$made core/src/plait/rpc/plait.proto \
 	  && cmp -s $$made/plait/rpc/plait_pb2.py core/src/plait/rpc/plait_pb2.py \
 	  || { echo "core/src/plait/rpc is not what plait.proto says: run 'make proto'" >&2; exit 1; }
@@ -60,6 +61,7 @@ proto: $(READY) ## Make the gRPC code anew from core/src/plait/rpc/plait.proto
 
 docs: $(READY) ## The documentation as a site, in site/
 	@$(BIN)/python scripts/reference.py
+	@$(BIN)/python scripts/notebook.py
 	@$(BIN)/mkdocs build --strict -q
 
 dist: $(READY) ## Wheels of every package, in dist/

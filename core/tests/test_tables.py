@@ -13,7 +13,6 @@ import pyarrow as pa
 import pytest
 from plait import tables
 from plait.catalog import Catalog
-from plait.cli.example import make_example
 from plait.errors import CommitConflict, Unsupported
 from plait.tables import Columns, Listing, Stream
 
@@ -48,8 +47,7 @@ class Reader(HTMLParser):
 def catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
     """The example, with a conflict in a working set."""
     folder = tmp_path_factory.mktemp("example")
-    with plait.init(folder) as made:
-        make_example(made, folder)
+    with plait.init(folder, example=True) as made:
         for branch in ("main", "more-orders"):
             with made.transaction(branch, message=f"On {branch}") as tx:
                 objects: Any = tx.open("raw.landing")

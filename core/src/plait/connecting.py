@@ -14,6 +14,7 @@ from plait.adapter import Progress
 from plait.catalog import Catalog
 from plait.clock import Clock, SystemClock
 from plait.errors import AlreadyExists, InvalidArgument, NotFound, Unsupported
+from plait.example import example_stores, make_example
 from plait.local import DEFAULT_REPOSITORY, LocalBackend, create
 from plait.persist import Database
 from plait.plugins import Plugins
@@ -31,11 +32,20 @@ def _silent(what: str, done: int, total: int | None) -> None:
     """The progress of a library: none."""
 
 
-def init(where: str | os.PathLike[str] = ".", *, repository: str = DEFAULT_REPOSITORY) -> Catalog:
+def init(
+    where: str | os.PathLike[str] = ".", *, repository: str = DEFAULT_REPOSITORY, example: bool = False
+) -> Catalog:
     """Make an embedded catalog and open it: in the folder `where/.plait`, or in the database of a URL.
 
-    Repeat: what died before its first commit is made whole. Raises: AlreadyExists, InvalidArgument, StoreUnavailable.
+    `example`: with a small table and some objects, in the folder.
+
+    Repeat: what died before its first commit is made whole.
+    Raises: AlreadyExists, InvalidArgument, StoreUnavailable, Unsupported when there is no adapter for an example.
     """
+    if example:
+        if is_url(where):
+            raise InvalidArgument("an example is made in a folder", remedy="name a folder, or leave the example out")
+        example_stores()
     database = Database(_database_url(where))
     try:
         create(database, repository, author=default_session().author)
@@ -44,7 +54,14 @@ def init(where: str | os.PathLike[str] = ".", *, repository: str = DEFAULT_REPOS
         raise AlreadyExists(f"{shown(where)} {held} already", remedy="open it, or choose another place") from error
     finally:
         database.close()
-    return open(where, repository=repository)
+    catalog = open(where, repository=repository)
+    if example:
+        try:
+            make_example(catalog, Path(where).resolve())
+        except BaseException:
+            catalog.close()
+            raise
+    return catalog
 
 
 def open(  # the name that users of tables and files expect: plait.open(path)

@@ -12,7 +12,6 @@ import plait
 import pyarrow as pa
 import pytest
 from plait.cli import run
-from plait.cli.example import make_example
 
 SCHEMA = pa.schema([pa.field("id", pa.int64(), nullable=False), ("item", pa.string()), ("price", pa.int64())])
 
@@ -71,16 +70,14 @@ def run_plait(capfd: pytest.CaptureFixture[str]) -> Plait:
 @pytest.fixture
 def example(here: Path) -> Path:
     """The example catalog: a table and objects, `main` and `more-orders` apart."""
-    with plait.init(here) as catalog:
-        make_example(catalog, here)
+    plait.init(here, example=True).close()
     return here
 
 
 @pytest.fixture(scope="session")
 def _read_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("example")
-    with plait.init(folder) as catalog:
-        make_example(catalog, folder)
+    plait.init(folder, example=True).close()
     return folder
 
 

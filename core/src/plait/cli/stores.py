@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
 import click
 
-from plait.cli.example import make_example
 from plait.cli.plugin_commands import OpenGroup
 from plait.cli.session import Session, json_option, pairs, pass_session
 from plait.cli.working_sets import committed
-from plait.errors import InvalidArgument, Unsupported
+from plait.errors import Unsupported
 
 
 @click.command("init")
@@ -25,10 +23,8 @@ def init(session: Session, where: str, example: bool) -> None:
     import plait
     from plait.connecting import is_url, shown
 
-    if example and is_url(where):
-        raise InvalidArgument("an example is made in a folder", remedy="name a folder, or leave out --example")
-    with plait.init(where) as catalog:
-        steps = make_example(catalog, Path(where).resolve()) if example else [_FIRST_STORE]
+    with plait.init(where, example=example) as catalog:
+        steps = _AFTER_EXAMPLE if example else [_FIRST_STORE]
         stores = [one.name for one in catalog.stores()]
     if is_url(where):
         steps = [f"export PLAIT_CATALOG={shown(where)}", *steps]
@@ -37,6 +33,12 @@ def init(session: Session, where: str, example: bool) -> None:
     session.emit({"catalog": shown(where), "stores": stores, "next": steps}, "\n".join(lines))
 
 
+_AFTER_EXAMPLE = [
+    "plait log --graph --all",
+    "plait ls",
+    "plait diff main more-orders --items",
+    "plait merge more-orders",
+]
 _FIRST_STORE = "plait store add lake --kind iceberg --option warehouse=$PWD/warehouse"
 
 

@@ -1,27 +1,34 @@
-"""`plait init --example`: a table and some objects, with a branch that is worth merging."""
+"""The example catalog: a table and some objects, with a branch that is worth merging."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plait.errors import Unsupported
+from plait.plugins import Plugins
 
 if TYPE_CHECKING:
     from plait.catalog import Catalog
 
+_STORES = {"lake": ("iceberg", "warehouse"), "raw": ("files", "path")}
 
-def make_example(catalog: Catalog, folder: Path) -> list[str]:
-    """Fill a new catalog; what to try next. Raises: Unsupported when no adapter is installed."""
-    from plait.plugins import Plugins
 
-    installed, stores = Plugins().kinds, []
-    for name, kind, option in (("lake", "iceberg", "warehouse"), ("raw", "files", "path")):
-        if kind in installed:
-            catalog.add_store(name, kind, {option: str(folder / name)})
-            stores.append(name)
-    if not stores:
+def example_stores() -> Mapping[str, tuple[str, str]]:
+    """The stores that it can have here: name → kind and option. Raises: Unsupported when no adapter is installed."""
+    installed = Plugins().kinds
+    found = {name: store for name, store in _STORES.items() if store[0] in installed}
+    if not found:
         raise Unsupported("no adapter is installed to fill an example", remedy="pip install plait-iceberg plait-s3")
+    return found
+
+
+def make_example(catalog: Catalog, folder: Path) -> None:
+    """Fill a new catalog; the stores are folders in `folder`. Raises: Unsupported."""
+    stores = example_stores()
+    for name, (kind, option) in stores.items():
+        catalog.add_store(name, kind, {option: str(folder / name)})
     with catalog.transaction(message="Three orders") as tx:
         _write(tx, stores, [(1, "tea", 4), (2, "salt", 1), (3, "rice", 7)], create=True)
     catalog.create_branch("more-orders")
@@ -29,15 +36,9 @@ def make_example(catalog: Catalog, folder: Path) -> list[str]:
         _write(tx, stores, [(4, "oil", 9), (5, "honey", 6)], create=False)
     with catalog.transaction(message="A late order") as tx:
         _write(tx, stores, [(6, "pepper", 3)], create=False)
-    return [
-        "plait log --graph --all",
-        "plait ls",
-        "plait diff main more-orders --items",
-        "plait merge more-orders",
-    ]
 
 
-def _write(tx: Any, stores: list[str], orders: list[tuple[int, str, int]], *, create: bool) -> None:
+def _write(tx: Any, stores: Mapping[str, object], orders: list[tuple[int, str, int]], *, create: bool) -> None:
     if "raw" in stores:
         objects = tx.open("raw.landing", create=create)
         for number, item, price in orders:
