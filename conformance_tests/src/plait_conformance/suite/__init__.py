@@ -1,0 +1,23 @@
+"""The conformance suite for adapters: what the contract promises, one test for each sentence.
+
+    pytest --pyargs plait_conformance.suite --harness my_adapter.testing:Harness
+
+or, in a module of your own tests, with the fixture `make_harness` overridden: `from plait_conformance.suite import *`
+"""
+
+from plait_conformance.suite.test_diff import TestDiff
+from plait_conformance.suite.test_harness import TestHarness
+from plait_conformance.suite.test_snapshot import TestLocate, TestSnapshot, TestVerify
+from plait_conformance.suite.test_two_phases import TestAbort, TestPrepare, TestRestore, TestStage
+
+__all__ = [
+    "TestAbort",
+    "TestDiff",
+    "TestHarness",
+    "TestLocate",
+    "TestPrepare",
+    "TestRestore",
+    "TestSnapshot",
+    "TestStage",
+    "TestVerify",
+]

@@ -1,0 +1,1 @@
+"""The adapter under test in a whole embedded catalog, beside the strict fake store."""

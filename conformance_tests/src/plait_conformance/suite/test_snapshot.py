@@ -1,0 +1,106 @@
+"""`snapshot`, `locate` and `verify`: what is there is described, pinned, read back and proved."""
+
+from __future__ import annotations
+
+import pytest
+from plait.errors import NotFound
+from plait.types import Depth, SnapshotRef
+
+from plait_conformance.harness import NotOffered
+from plait_conformance.suite.trial import Trial
+
+ROWS = {"r0": "one", "r1": "two", "r2": "three"}
+
+
+def taken(trial: Trial, name: str, tx: str | None = None) -> SnapshotRef:
+    """The snapshot of a native asset."""
+    found = trial.adapter.snapshot(tx or trial.new_tx(), {trial.key(): name})
+    assert set(found) == {trial.key()}
+    return found[trial.key()]
+
+
+class TestSnapshot:
+    pytestmark = pytest.mark.assertion(1)
+
+    def test_describe_and_pin_native_heads(self, trial: Trial) -> None:
+        snapshot = taken(trial, trial.harness.write_behind(None, ROWS))
+        assert (snapshot.store, snapshot.kind) == (trial.adapter.store.name, trial.adapter.kind)
+        assert trial.held(snapshot) == ROWS
+        trial.harness.write_behind(snapshot, {"r0": "later"})
+        assert trial.held(snapshot) == ROWS, "a later native write altered a pinned snapshot"
+
+    def test_an_equal_head_gives_an_equal_answer(self, trial: Trial) -> None:
+        name = trial.harness.write_behind(None, ROWS)
+        tx = trial.new_tx()
+        first = taken(trial, name, tx)
+        assert taken(trial, name, tx) == first
+        trial.reopen()
+        assert taken(trial, name, tx) == first
+        assert taken(trial, name).digest == first.digest, "another transaction sees an equal head as another content"
+
+    def test_a_changed_head_gives_another_answer(self, trial: Trial) -> None:
+        first = taken(trial, trial.harness.write_behind(None, ROWS))
+        second = taken(trial, trial.harness.write_behind(first, {"r0": "later"}))
+        assert second.digest != first.digest
+        assert trial.held(second) == {**ROWS, "r0": "later"}
+
+    def test_not_found_for_an_asset_that_is_not_there(self, trial: Trial) -> None:
+        name = trial.harness.write_behind(None, ROWS)
+        with pytest.raises(NotFound):
+            taken(trial, f"{name}-not-there")
+
+    def test_aborting_one_import_does_not_unpin_another(self, trial: Trial) -> None:
+        name = trial.harness.write_behind(None, ROWS)
+        kept = taken(trial, name)
+        tx = trial.new_tx()
+        taken(trial, name, tx)
+        trial.adapter.abort(tx)
+        assert trial.held(kept) == ROWS
+        assert trial.adapter.verify(kept, Depth.BYTES).problems == ()
+
+
+class TestLocate:
+    pytestmark = pytest.mark.assertion(2)
+
+    def test_how_an_engine_reads_exactly_this_version(self, trial: Trial) -> None:
+        versions = [trial.create(ROWS)]
+        expected = [dict(ROWS)]
+        for number in range(4):
+            versions.append(trial.change(versions[-1], {"r0": f"change {number}", f"r{10 + number}": "new"}))
+            expected.append({**expected[-1], "r0": f"change {number}", f"r{10 + number}": "new"})
+        trial.reopen()
+        assert [trial.held(version) for version in versions] == expected
+
+    def test_a_location_is_the_same_whoever_asks(self, trial: Trial) -> None:
+        snapshot = trial.create(ROWS)
+        first = trial.adapter.locate(snapshot)
+        assert first.uri
+        trial.reopen()
+        assert trial.adapter.locate(snapshot) == first
+
+    def test_a_location_shows_no_secret(self, trial: Trial) -> None:
+        location = trial.adapter.locate(trial.create(ROWS))
+        for name, value in location.options.items():
+            if any(word in name.lower() for word in ("secret", "password", "token")):
+                assert value.startswith(("env:", "file:")), f"option {name} of a location holds a secret in clear"
+
+
+class TestVerify:
+    pytestmark = pytest.mark.assertion(9)
+
+    @pytest.mark.parametrize("depth", list(Depth))
+    def test_nothing_wrong_when_problems_is_empty(self, trial: Trial, depth: Depth) -> None:
+        base = trial.create(ROWS)
+        for snapshot in (base, trial.change(base, {"r0": "changed", "r2": None})):
+            health = trial.adapter.verify(snapshot, depth)
+            assert health.problems == ()
+            assert health.checked >= 1, "verify says that it has looked at nothing"
+
+    def test_verify_finds_a_corrupted_payload(self, trial: Trial) -> None:
+        snapshot = trial.create(ROWS)
+        try:
+            trial.harness.corrupt(snapshot)
+        except NotOffered:
+            pytest.fail("the harness has no corrupt(snapshot), without which nobody knows that verify sees anything")
+        trial.reopen()
+        assert trial.adapter.verify(snapshot, Depth.BYTES).problems, "a payload was changed, and verify finds all well"
