@@ -2,8 +2,8 @@
 
     pytest --pyargs plait_conformance.suite --harness my_adapter.testing:Harness
 
-The suite speaks of *rows*: an asset holds row → text. A harness says what that is in its store: a table's rows, objects,
-files in a file system, blocks of a volume. Promised to a harness:
+The suite speaks of *rows*: an asset holds row → text. A harness says what that is in its store: a table's rows,
+objects, files in a file system, blocks of a volume. Promised to a harness:
 
     a row is named "r" and a number: r0, r17, r1200; an asset "a", "b" … (`name` makes a key of it)
     a text has 1 to 60 printable characters, without line breaks; not only ASCII

@@ -152,6 +152,13 @@ def _options(server: Server, bucket: str) -> dict[str, str]:
     return {"bucket": bucket, "endpoint": server.endpoint, "access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
 
 
+@pytest.fixture
+def bucket_options(request: pytest.FixtureRequest, bucket: Callable[[Server, bool], str]) -> Callable[[bool], dict[str, str]]:
+    """The options of a bucket on SeaweedFS that keeps versions, or none."""
+    server = cast(Server, request.getfixturevalue("seaweedfs"))
+    return lambda versioned: _options(server, bucket(server, versioned))
+
+
 _SERVERS = [
     pytest.param((name, versioned), id=name + ("-versioned" if versioned else ""), marks=pytest.mark.s3server)
     for name in ("seaweedfs", "versitygw")

@@ -7,7 +7,10 @@ or, in a module of your own tests, with the fixture `make_harness` overridden: `
 
 from plait_conformance.suite.test_diff import TestDiff
 from plait_conformance.suite.test_harness import TestHarness
+from plait_conformance.suite.test_merge import TestMerge, TestSucceed
+from plait_conformance.suite.test_publish import TestPublish
 from plait_conformance.suite.test_snapshot import TestLocate, TestSnapshot, TestVerify
+from plait_conformance.suite.test_space import TestSpace
 from plait_conformance.suite.test_two_phases import TestAbort, TestPrepare, TestRestore, TestStage
 
 __all__ = [
@@ -15,9 +18,13 @@ __all__ = [
     "TestDiff",
     "TestHarness",
     "TestLocate",
+    "TestMerge",
     "TestPrepare",
+    "TestPublish",
     "TestRestore",
     "TestSnapshot",
+    "TestSpace",
     "TestStage",
+    "TestSucceed",
     "TestVerify",
 ]

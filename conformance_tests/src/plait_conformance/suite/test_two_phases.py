@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from plait.adapter import Capability
-from plait.types import Depth, Key, SnapshotRef, Staging
+from plait.types import Depth, SnapshotRef, Staging
 
 from plait_conformance.suite.trial import DONE, Trial
 
@@ -84,14 +84,13 @@ class TestPrepare:
 
     def test_a_write_after_prepare_never_alters_the_prepared_snapshot(self, trial: Trial) -> None:
         port = trial.changed(trial.create(ROWS), {"r0": "voted"})
+        key, sealed = trial.key(), trial.staged(port)
         vote = trial.vote(port)
         port.closed = False  # A failed gate opens the transaction again.
         if not trial.can(Capability.SEALS_WRITES):
             trial.harness.write(trial.adapter, port, trial.key(), {"r0": "too late", "r1": None})
         assert trial.held(vote) == {**ROWS, "r0": "voted"}
-        port.closed = True
-        key: Key = trial.key()
-        assert trial.prepare(port.tx, {key: trial.staged(port)})[key] == vote
+        assert trial.prepare(port.tx, {key: sealed})[key] == vote
 
     @pytest.mark.needs(Capability.SEALS_WRITES)
     def test_after_prepare_the_store_itself_refuses_writes_of_native_clients(self, trial: Trial) -> None:

@@ -184,7 +184,7 @@ class Trial:
         self.adapter.close()
 
 
-# -- the harness's answers, checked --------------------------------------------------------------------------------------
+# -- the harness's answers, checked ------------------------------------------------------------------------------------
 
 
 def check_adapter(harness: Harness, adapter: object) -> Adapter:
@@ -204,8 +204,8 @@ def create(harness: Harness, adapter: Adapter, port: MemoryPort, key: Key, rows:
     harness.create(adapter, port, key, rows)
     if port.get(key) is None:
         raise HarnessError(
-            f"{_name(harness)}.create staged nothing under {key} · call port.add(key, new=True), or the namespace handle"
-            " of adapter.open_store(port)"
+            f"{_name(harness)}.create staged nothing under {key} · call port.add(key, new=True), or the namespace"
+            " handle of adapter.open_store(port)"
         )
 
 

@@ -1,17 +1,29 @@
-"""A root in a real store, and adapters over it as restarted processes would make them: for tests of this plugin."""
+"""For tests of this plugin: a root in a real store with adapters over it, and the harnesses of the conformance suite."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
 
-from plait.adapter import Context, Merger, State
-from plait.clock import ManualClock
-from plait.types import Store
+from plait.adapter import Adapter, Context, Merger, StagingPort, State
+from plait.clock import ManualClock, SystemClock
+from plait.stores import resolve_credential
+from plait.types import Key, Location, Move, SnapshotRef, Store
+from plait_conformance.harness import Edits, Harness, Rows
+from plait_conformance.testing import MemoryPort, MemoryState
 
 from plait_s3.adapter import ObjectAdapter
+from plait_s3.blobs import Blob, address
 from plait_s3.content import BUILT_IN
+from plait_s3.heads import read_head
 from plait_s3.kinds import FilesAdapter, S3Adapter
+from plait_s3.manifest import PACKS
+
+_LANDING = "landing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +40,134 @@ class Place:
         context = Context(state=self.state, clock=ManualClock(), mergers=lambda: [*mergers, *BUILT_IN])
         adapter: type[ObjectAdapter] = FilesAdapter if self.kind == "files" else S3Adapter
         return adapter(Store("raw", self.kind, options={**self.options, **options}), context)
+
+
+class ObjectHarness(Harness):
+    """Rows are objects. Subclasses say in which store."""
+
+    adapter: ClassVar[type[ObjectAdapter]]
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        raise NotImplementedError
+
+    def open(self, context: Context) -> ObjectAdapter:
+        return self.adapter(Store("raw", self.adapter.kind, options=dict(self.options)), context)
+
+    def _own(self) -> ObjectAdapter:
+        """An instance of the harness's own."""
+        return self.open(Context(MemoryState(), credential=resolve_credential))
+
+    def create(self, adapter: Adapter, port: StagingPort, key: Key, rows: Rows) -> None:
+        port.add(key, new=True)
+        self.write(adapter, port, key, dict(rows))
+
+    def write(self, adapter: Adapter, port: StagingPort, key: Key, edits: Edits) -> None:
+        objects: Any = adapter.open(port.add(key), port)
+        for row, text in edits.items():
+            if text is not None:
+                objects.pipe_file(row, text.encode())
+            elif objects.exists(row):
+                objects.rm(row)
+
+    def read(self, location: Location) -> Rows:
+        """As the snippet of the location does it: with the store's credentials alone."""
+        from plait_s3 import open_snapshot
+
+        pack, _, root = location.uri.partition(PACKS)[2].partition("#")
+        objects = open_snapshot(self.adapter.kind, pack, root, **self.options)
+        return {row: objects.cat_file(row).decode() for row in objects.find("")}
+
+    def write_behind(self, snapshot: SnapshotRef | None, edits: Edits) -> str:
+        """Plain objects below a prefix; and where a snapshot's asset has a head, another catalog moves that."""
+        adapter = self._own()
+        rows: dict[str, str | None] = {}
+        if snapshot is not None:
+            head = read_head(adapter.blobs, snapshot.asset)
+            rows.update(self.read(adapter.locate(head.snapshot or snapshot)))
+            if head.snapshot is not None:
+                key = ("raw", "elsewhere")
+                port = MemoryPort(adapter, SystemClock().new_id(), {key: head.snapshot})
+                self.write(adapter, port, key, edits)
+                adapter.publish({key: Move(head.snapshot, adapter.prepare(port.tx, 1, port.stagings)[key], head.seq)})
+        for row, text in {**rows, **edits}.items():
+            if text is not None:
+                adapter.blobs.put(f"{_LANDING}/{row}", text.encode())
+            else:
+                adapter.blobs.delete(adapter.blobs.list(f"{_LANDING}/{row}"))
+        adapter.close()
+        return _LANDING
+
+    def cost(self, adapter: Adapter) -> Mapping[str, int]:
+        assert isinstance(adapter, ObjectAdapter)
+        if not isinstance(adapter.blobs, _CountedBlobs):
+            adapter.__dict__["blobs"] = _CountedBlobs(adapter.blobs)
+            adapter.packs._blobs = adapter.blobs
+        adapter.packs.forget()
+        return dict(adapter.blobs.counts)
+
+
+class FilesHarness(ObjectHarness):
+    """A directory on a local disk."""
+
+    adapter = FilesAdapter
+    keeps_all_in_folder: ClassVar[bool] = True
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        return {"path": str(self.folder), "copy": "true"}
+
+    def corrupt(self, snapshot: SnapshotRef) -> None:
+        adapter = self._own()
+        text = next(iter(self.read(adapter.locate(snapshot)).values())).encode()
+        path = self.folder / address(hashlib.sha256(text).digest())
+        path.chmod(0o644)
+        path.write_bytes(bytes([text[0] ^ 1]) + text[1:])
+
+
+class _CountedBlobs:
+    """An object store that counts what it is asked for."""
+
+    def __init__(self, blobs: Any) -> None:
+        self._blobs = blobs
+        self.counts = Counter({"requests": 0, "bytes": 0})
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._blobs, name)
+        if not callable(found) or name in ("uri", "key_of"):
+            return found
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            answer = found(*args, **kwargs)
+            self.counts["requests"] += 1
+            parts = [*args, answer, *(answer if isinstance(answer, tuple) else ())]
+            self.counts["bytes"] += sum(len(part) for part in parts if isinstance(part, bytes))
+            return answer
+
+        return counted
+
+
+class S3Harness(ObjectHarness):
+    """A prefix of a bucket on a real server."""
+
+    adapter = S3Adapter
+
+    def __init__(self, folder: Path, options: Mapping[str, str]) -> None:
+        super().__init__(folder)
+        self._options = options
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        return self._options
+
+    def corrupt(self, snapshot: SnapshotRef) -> None:
+        """Past a server nothing can be changed: other bytes are put there, or, where versions are kept, it is lost."""
+        adapter = self._own()
+        row, text = next(iter(self.read(adapter.locate(snapshot)).items()))
+        entry = adapter._view(snapshot).kept(row)
+        assert entry is not None
+        if entry.version:
+            adapter.blobs.delete([Blob(entry.key, entry.size_bytes, entry.etag, entry.version)])
+        else:
+            adapter.blobs.put(entry.key, text.upper().encode())
+        adapter.close()

@@ -1,0 +1,105 @@
+"""The harness of the conformance suite: rows of an Iceberg table, read and written behind plait by plain pyiceberg."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any, ClassVar, cast
+from urllib.parse import unquote, urlparse
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from plait.adapter import Adapter, Context, StagingPort
+from plait.types import Json, Key, Location, SnapshotRef, Store
+from plait_conformance.harness import Edits, Harness, Rows
+from pyiceberg.catalog.memory import InMemoryCatalog
+from pyiceberg.expressions import In
+from pyiceberg.io import InputFile
+from pyiceberg.io.pyarrow import PyArrowFileIO
+from pyiceberg.schema import Schema
+from pyiceberg.table import StaticTable, Table
+from pyiceberg.types import NestedField, StringType
+
+from plait_iceberg.adapter import IcebergAdapter
+
+_SCHEMA = Schema(
+    NestedField(1, "id", StringType(), required=True),
+    NestedField(2, "text", StringType(), required=False),
+    identifier_field_ids=[1],
+)
+
+_ZSTD = b"\x28\xb5\x2f\xfd"
+"""How a frame of Zstandard begins."""
+
+
+class IcebergHarness(Harness):
+    """A warehouse in a folder. A row is a row, told apart by its identifier field."""
+
+    keeps_all_in_folder: ClassVar[bool] = True
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._names = count()
+
+    def open(self, context: Context) -> IcebergAdapter:
+        return IcebergAdapter(Store("lake", "iceberg", options={"warehouse": str(self.folder / "warehouse")}), context)
+
+    def name(self, asset: str) -> tuple[str, ...]:
+        return ("sales", asset)
+
+    def item(self, row: str) -> str:
+        return f"id={row}"
+
+    def value(self, row: str, text: str) -> Json:
+        return {"id": row, "text": text}
+
+    def create(self, adapter: Adapter, port: StagingPort, key: Key, rows: Rows) -> None:
+        catalog = cast(Any, adapter.open_store(port))
+        _edit(catalog.create_table(key[1:], _SCHEMA), dict(rows))
+
+    def write(self, adapter: Adapter, port: StagingPort, key: Key, edits: Edits) -> None:
+        _edit(cast(Table, adapter.open(port.add(key), port)), edits)
+
+    def read(self, location: Location) -> Rows:
+        found = StaticTable.from_metadata(location.uri).scan().to_arrow().to_pylist()
+        rows = {row["id"]: row["text"] for row in found}
+        assert len(rows) == len(found), f"an identifier is there twice: {found}"
+        return rows
+
+    def write_behind(self, snapshot: SnapshotRef | None, edits: Edits) -> str:
+        """By a catalog of its own, which has never heard of plait."""
+        catalog = InMemoryCatalog("elsewhere", warehouse=(self.folder / "warehouse").as_uri())
+        catalog.create_namespace("elsewhere")
+        name = f"elsewhere.t{next(self._names)}"
+        table = (
+            catalog.create_table(name, _SCHEMA) if snapshot is None else catalog.register_table(name, snapshot.version)
+        )
+        _edit(table, edits)
+        found = catalog.load_table(name).metadata_location
+        catalog.close()
+        return found
+
+    def corrupt(self, snapshot: SnapshotRef) -> None:
+        """In the frame of a compressed page: pyiceberg writes no checksums, so only what does not decode is found."""
+        task = next(iter(StaticTable.from_metadata(snapshot.version).scan().plan_files()))
+        path = Path(unquote(urlparse(task.file.file_path).path))
+        column = pq.read_metadata(path).row_group(0).column(1)
+        stored = bytearray(path.read_bytes())
+        stored[stored.index(_ZSTD, column.data_page_offset)] ^= 1
+        path.write_bytes(stored)
+
+
+def _edit(table: Table, edits: Edits) -> None:
+    held = {row["id"]: row["text"] for row in table.scan().to_arrow().to_pylist()}
+    leaving = sorted(row for row, text in edits.items() if row in held and held[row] != text)
+    coming = [{"id": row, "text": text} for row, text in edits.items() if text is not None and held.get(row) != text]
+    rows = pa.Table.from_pylist(coming, schema=table.schema().as_arrow())
+    if leaving and coming:
+        table.overwrite(rows, In("id", leaving))
+    elif leaving:
+        table.delete(In("id", leaving))
+    elif coming:
+        table.append(rows)
