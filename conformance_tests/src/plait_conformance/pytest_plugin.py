@@ -23,7 +23,7 @@ pytest.register_assert_rewrite("plait_conformance.suite", "plait_conformance.har
 
 if TYPE_CHECKING:
     from plait_conformance.harness import Harness
-    from plait_conformance.suite.repository import History
+    from plait_conformance.suite.history import History
     from plait_conformance.suite.trial import Trial
 
 MakeHarness: TypeAlias = "Callable[[Path], Harness]"
@@ -131,7 +131,7 @@ def trial(request: pytest.FixtureRequest, harness: Harness) -> Iterator[Trial]:
 @pytest.fixture
 def history(request: pytest.FixtureRequest, harness: Harness, tmp_path: Path) -> Iterator[History]:
     """The adapter in a whole embedded catalog, beside the strict fake store."""
-    from plait_conformance.suite.repository import History
+    from plait_conformance.suite.history import History
 
     made = History(harness, tmp_path / "catalog")
     _skip_unclaimed(request, made.capabilities)

@@ -153,7 +153,9 @@ def _options(server: Server, bucket: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def bucket_options(request: pytest.FixtureRequest, bucket: Callable[[Server, bool], str]) -> Callable[[bool], dict[str, str]]:
+def bucket_options(
+    request: pytest.FixtureRequest, bucket: Callable[[Server, bool], str]
+) -> Callable[[bool], dict[str, str]]:
     """The options of a bucket on SeaweedFS that keeps versions, or none."""
     server = cast(Server, request.getfixturevalue("seaweedfs"))
     return lambda versioned: _options(server, bucket(server, versioned))

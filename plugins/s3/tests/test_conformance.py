@@ -12,9 +12,7 @@ from plait_conformance.pytest_plugin import MakeHarness
 from plait_conformance.suite import *  # noqa: F403
 from plait_s3.testing import FilesHarness, S3Harness
 
-_SERVER = [
-    pytest.param(name, id=name, marks=pytest.mark.s3server) for name in ("seaweedfs", "seaweedfs-versioned")
-]
+_SERVER = [pytest.param(name, id=name, marks=pytest.mark.s3server) for name in ("seaweedfs", "seaweedfs-versioned")]
 
 
 @pytest.fixture(params=["files", *_SERVER])

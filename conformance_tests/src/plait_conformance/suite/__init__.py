@@ -7,7 +7,16 @@ or, in a module of your own tests, with the fixture `make_harness` overridden: `
 
 from plait_conformance.suite.test_diff import TestDiff
 from plait_conformance.suite.test_harness import TestHarness
+from plait_conformance.suite.test_history import (
+    TestBlame,
+    TestDiffOfCommits,
+    TestReadingBack,
+    TestRevertAndRestore,
+    TestVerifyOfAHistory,
+)
+from plait_conformance.suite.test_joins import TestJoins
 from plait_conformance.suite.test_merge import TestMerge, TestSucceed
+from plait_conformance.suite.test_out_of_band import TestOutOfBand
 from plait_conformance.suite.test_publish import TestPublish
 from plait_conformance.suite.test_snapshot import TestLocate, TestSnapshot, TestVerify
 from plait_conformance.suite.test_space import TestSpace
@@ -15,16 +24,23 @@ from plait_conformance.suite.test_two_phases import TestAbort, TestPrepare, Test
 
 __all__ = [
     "TestAbort",
+    "TestBlame",
     "TestDiff",
+    "TestDiffOfCommits",
     "TestHarness",
+    "TestJoins",
     "TestLocate",
     "TestMerge",
+    "TestOutOfBand",
     "TestPrepare",
     "TestPublish",
+    "TestReadingBack",
     "TestRestore",
+    "TestRevertAndRestore",
     "TestSnapshot",
     "TestSpace",
     "TestStage",
     "TestSucceed",
     "TestVerify",
+    "TestVerifyOfAHistory",
 ]

@@ -1,1 +1,0 @@
-"""The adapter under test in a whole embedded catalog, beside the strict fake store."""

@@ -1,0 +1,128 @@
+"""Merges in a history: clean ones, conflicts, strategies, resolutions; and writers who meet on one branch."""
+
+from __future__ import annotations
+
+import plait
+import pytest
+from plait.adapter import Capability
+from plait.errors import CommitConflict
+from plait.types import Choice, Conflict, Strategy
+
+from plait_conformance.suite.history import History
+
+ROWS = {"r0": "base", "r1": "base", "r2": "base"}
+OURS = {"r0": "ours", "r1": "ours", "r7": "same"}
+THEIRS = {"r1": "theirs", "r2": "theirs", "r7": "same"}
+
+merges = pytest.mark.needs(Capability.MERGE)
+
+
+def diverge(history: History, ours: dict[str, str | None], theirs: dict[str, str | None]) -> None:
+    """A base, and a commit on each of main and dev."""
+    history.write(ROWS)
+    history.catalog.create_branch("dev")
+    history.write(theirs, "dev")
+    history.write(ours)
+
+
+def refused(history: History, branch: str = "dev") -> tuple[plait.WorkingSet, list[Conflict]]:
+    """The working set that a conflicting merge leaves, and its conflicts."""
+    before = history.catalog.resolve("main")
+    with pytest.raises(CommitConflict) as caught:
+        history.catalog.merge(branch)
+    assert history.catalog.resolve("main") == before, "a merge that conflicts moved the branch"
+    return history.catalog.working_set(caught.value.details["tx"]), list(caught.value.conflicts)
+
+
+@pytest.mark.assertion(4)
+class TestJoins:
+    def test_what_only_one_side_changed_is_taken_whole(self, history: History) -> None:
+        history.write(ROWS)
+        history.catalog.create_branch("dev")
+        history.write({"r1": "dev", "r2": None}, "dev")
+        history.catalog.merge("dev")
+        assert history.held() == {"r0": "base", "r1": "dev"}
+        assert history.catalog.publish() == []
+
+    def test_both_sides_changed_the_asset(self, history: History) -> None:
+        diverge(history, {"r0": "ours"}, {"r2": "theirs", "r1": None})
+        if history.can(Capability.MERGE):
+            history.catalog.merge("dev")
+            assert history.held() == {"r0": "ours", "r2": "theirs"}
+        else:
+            tx, conflicts = refused(history)
+            assert [(conflict.key, conflict.item) for conflict in conflicts] == [(history.key, None)]
+            tx.resolve(history.key, Choice.THEIRS)
+            tx.commit()
+            assert history.held() == {"r0": "base", "r2": "theirs"}
+        assert history.catalog.publish() == []
+
+    @merges
+    def test_both_sides_made_the_same_change(self, history: History) -> None:
+        diverge(history, {"r0": "same", "r1": "ours"}, {"r0": "same", "r2": "theirs"})
+        history.catalog.merge("dev")
+        assert history.held() == {"r0": "same", "r1": "ours", "r2": "theirs"}
+
+    @merges
+    def test_a_conflict_is_listed_and_resolved_per_item(self, history: History) -> None:
+        diverge(history, {**OURS, "r2": None}, THEIRS)
+        tx, conflicts = refused(history)
+        items = [history.harness.item("r1"), history.harness.item("r2")]
+        if not history.can(Capability.ITEM_RESOLUTION):
+            tx.resolve_all(Choice.OURS)
+            tx.commit()
+            assert history.held() == {"r0": "ours", "r1": "ours", "r7": "same"}
+            return
+        assert {(conflict.key, conflict.item) for conflict in conflicts} == {(history.key, item) for item in items}
+        tx.resolve(history.key, Choice.THEIRS, item=items[0])
+        tx.resolve(history.key, Choice.VALUE, item=items[1], value=history.value("r2", "agreed"))
+        tx.commit()
+        assert history.held() == {"r0": "ours", "r1": "theirs", "r2": "agreed", "r7": "same"}
+        assert history.catalog.publish() == []
+
+    @merges
+    @pytest.mark.parametrize("strategy", [Strategy.OURS, Strategy.THEIRS, Strategy.DROP])
+    def test_each_strategy(self, history: History, strategy: Strategy) -> None:
+        diverge(history, OURS, THEIRS)
+        history.catalog.merge("dev", default=strategy)
+        joined = {"r0": "ours", "r2": "theirs", "r7": "same"}
+        expected = {
+            Strategy.OURS: {**joined, "r1": "ours"},
+            Strategy.THEIRS: {**joined, "r1": "theirs"},
+            Strategy.DROP: {**ROWS, **OURS},
+        }
+        assert history.held() == expected[strategy]
+
+    @merges
+    def test_cherry_pick_takes_what_one_commit_changed(self, history: History) -> None:
+        history.write(ROWS)
+        history.catalog.create_branch("dev")
+        history.write({"r0": "not this"}, "dev")
+        history.write({"r2": "this"}, "dev")
+        history.write({"r1": "ours"})
+        history.catalog.cherry_pick("dev")
+        assert history.held() == {"r0": "base", "r1": "ours", "r2": "this"}
+
+    @merges
+    def test_writers_who_meet_on_one_branch_both_land(self, history: History) -> None:
+        history.write(ROWS)
+        sets = [history.catalog.begin("main", message=f"writer {number}") for number in range(3)]
+        for number, tx in enumerate(sets):
+            history.edit(tx, {f"r{number}": f"writer {number}", f"r{number + 10}": "new"})
+        for tx in sets:
+            tx.commit()
+        expected = {f"r{number}": f"writer {number}" for number in range(3)}
+        assert history.held() == {**expected, "r10": "new", "r11": "new", "r12": "new"}
+        assert history.catalog.publish() == []
+
+    @merges
+    def test_merging_back_and_forth(self, history: History) -> None:
+        history.write(ROWS)
+        history.catalog.create_branch("dev")
+        for turn in range(3):
+            history.write({"r0": f"dev {turn}"}, "dev")
+            history.write({"r1": f"main {turn}"})
+            history.catalog.merge("main", "dev")
+            history.catalog.merge("dev", "main")
+        expected = {"r0": "dev 2", "r1": "main 2", "r2": "base"}
+        assert (history.held(), history.held("dev")) == (expected, expected)
