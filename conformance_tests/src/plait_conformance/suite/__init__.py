@@ -6,6 +6,7 @@ or, in a module of your own tests, with the fixture `make_harness` overridden: `
 """
 
 from plait_conformance.suite.test_diff import TestDiff
+from plait_conformance.suite.test_faults import TestEveryCallMayBeRepeatedAfterACrash, TestFaults
 from plait_conformance.suite.test_harness import TestHarness
 from plait_conformance.suite.test_history import (
     TestBlame,
@@ -27,6 +28,8 @@ __all__ = [
     "TestBlame",
     "TestDiff",
     "TestDiffOfCommits",
+    "TestEveryCallMayBeRepeatedAfterACrash",
+    "TestFaults",
     "TestHarness",
     "TestJoins",
     "TestLocate",

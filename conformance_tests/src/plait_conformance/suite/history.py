@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -152,7 +152,6 @@ class _Kinds:
 
 def _marked(adapter: type[Adapter]) -> type[Adapter]:
     def initialise(self: Adapter, store: Store, context: Context) -> None:
-        marked: Callable[[str], None] = lambda name: failpoint(ADAPTER + name)
-        adapter.__init__(self, store, replace(context, failpoint=marked))
+        adapter.__init__(self, store, replace(context, failpoint=lambda name: failpoint(ADAPTER + name)))
 
     return type(adapter.__name__, (adapter,), {"__init__": initialise})

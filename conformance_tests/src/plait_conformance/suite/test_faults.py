@@ -1,0 +1,243 @@
+"""Death at every step: what was acknowledged stands, all else happened in both stores or in neither."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+import pytest
+from plait.adapter import Capability
+from plait.types import Depth, Merged, SnapshotRef
+
+from plait_conformance.killing import Place, sample
+from plait_conformance.suite.history import ADAPTER, History
+from plait_conformance.suite.life import Ended, Life
+from plait_conformance.suite.trial import DONE, Trial
+
+ROWS = {"r0": "one", "r1": "two", "r2": "three"}
+SOAK = os.environ.get("PLAIT_SOAK") == "1"
+
+_PER_NAME = 1_000 if SOAK else 2
+_CORE = ("coordinator.", "publisher.", "transaction.")
+"""The core's own places that lie between calls of adapters; the others are proved without any real store."""
+
+
+def deaths(places: Sequence[Place]) -> list[Place]:
+    """Where to die: at the adapter's places, and at one of each of the core's."""
+    own = [place for place in places if place.name.startswith(ADAPTER)]
+    core = [place for place in places if place.name.startswith(_CORE)]
+    return [*sample(own, _PER_NAME), *(sample(core, _PER_NAME) if SOAK else _last(core))]
+
+
+def _last(places: Sequence[Place]) -> list[Place]:
+    return list({place.name: place for place in places}.values())
+
+
+@pytest.mark.assertion(6)
+class TestFaults:
+    @pytest.mark.timeout(0 if SOAK else 900)
+    def test_killed_at_any_step_both_stores_have_moved_or_neither(self, history: History) -> None:
+        life = Life(history)
+        whole = life.run()
+        assert not whole.killed
+        life.check(whole)
+        known = {place.name for place in whole.places}
+        assert any(name.startswith(ADAPTER) for name in known), (
+            "the adapter has no failpoints, so nobody knows what its death leaves behind"
+            " · call self.context.failpoint('kind.step') between any two writes"
+        )
+        waiting, died = deaths(whole.places), set()
+        while waiting:
+            place = waiting.pop(0)
+            ended = life.run(place)
+            if ended.killed:
+                died.add(place.name)
+            for name in sorted({name for name in life.check(ended) if name.startswith(ADAPTER)} - known):
+                # Only the recovery comes by here: die in it as well, then recover from that.
+                known.add(name)
+                life.run(place)
+                life.recover(Place(name, 1))
+                life.check(Ended((), (), killed=True))
+            fresh = [one for one in ended.places if one.name not in known]
+            known.update(one.name for one in fresh)
+            waiting.extend(deaths(fresh))
+        missed = {name for name in known if name.startswith(ADAPTER)} - died
+        assert not missed, f"reached once, and never again to die at: {sorted(missed)}"
+        assert list(history.catalog.verify(Depth.BYTES)) == []
+
+
+class Died(BaseException):
+    """What a failpoint raises here: no adapter catches it."""
+
+
+Attempt = tuple[Callable[[], object], Callable[[object], None]]
+"""One attempt: the call that may die, and what must hold of its answer."""
+
+
+def survive(trial: Trial, attempt: Callable[[], Attempt]) -> None:
+    """Let a call die at each of its places; then a new instance, asked the same, gives the whole answer, twice."""
+    reached: list[str] = []
+    call, check = attempt()
+    trial.on_failpoint = reached.append
+    check(call())
+    numbers = range(len(reached))
+    for number in numbers if SOAK else sorted({*numbers[:6], *numbers[-6:]}):
+        trial.on_failpoint = lambda name: None
+        call, check = attempt()
+        _die(trial, call, number)
+        trial.reopen()
+        first = call()
+        check(first)
+        assert call() == first, f"after a death at {reached[number]}, the answer changes"
+
+
+def _die(trial: Trial, call: Callable[[], object], number: int) -> None:
+    count = 0
+
+    def reach(name: str) -> None:
+        nonlocal count
+        count += 1
+        if count > number:
+            raise Died(name)
+
+    trial.on_failpoint = reach
+    try:
+        call()
+    except Died:
+        pass
+    finally:
+        trial.on_failpoint = lambda name: None
+
+
+@pytest.mark.assertion(6)
+class TestEveryCallMayBeRepeatedAfterACrash:
+    def test_snapshot(self, trial: Trial) -> None:
+        name = trial.harness.write_behind(None, ROWS)
+
+        def attempt() -> Attempt:
+            tx, key = trial.new_tx(), trial.key()
+            return (lambda: trial.adapter.snapshot(tx, {key: name})[key]), _holds(trial, ROWS)
+
+        survive(trial, attempt)
+
+    def test_stage_and_prepare(self, trial: Trial) -> None:
+        base = trial.create(ROWS)
+
+        def attempt() -> Attempt:
+            port = trial.changed(base, {"r0": "changed", "r7": "new", "r2": None})
+            return (lambda: trial.vote(port)), _holds(trial, {"r0": "changed", "r1": "two", "r7": "new"})
+
+        survive(trial, attempt)
+
+    def test_stage_of_a_new_asset(self, trial: Trial) -> None:
+        def attempt() -> Attempt:
+            port = trial.begun(ROWS)
+
+            def call() -> object:
+                trial.adapter.stage(port.tx, port.intents)
+                return trial.vote(port)
+
+            return call, _holds(trial, ROWS)
+
+        survive(trial, attempt)
+
+    def test_restore(self, trial: Trial) -> None:
+        then = trial.create(ROWS)
+        now = trial.change(then, {"r0": "now", "r1": None})
+
+        def attempt() -> Attempt:
+            port = trial.changed(now, {"r5": "staged"})
+
+            def call() -> object:
+                staging = trial.adapter.restore(port.tx, trial.staged(port), then, items=None)
+                return trial.prepare(port.tx, {trial.key(): staging})[trial.key()]
+
+            return call, _holds(trial, ROWS)
+
+        survive(trial, attempt)
+
+    @pytest.mark.needs(Capability.ITEM_RESTORE)
+    def test_restore_of_items(self, trial: Trial) -> None:
+        then = trial.create(ROWS)
+        now = trial.change(then, {"r0": "now", "r1": None, "r2": "now"})
+        items = [trial.harness.item(row) for row in ("r0", "r1")]
+
+        def attempt() -> Attempt:
+            port = trial.changed(now, {"r5": "staged"})
+
+            def call() -> object:
+                staging = trial.adapter.restore(port.tx, trial.staged(port), then, items=items)
+                return trial.prepare(port.tx, {trial.key(): staging})[trial.key()]
+
+            return call, _holds(trial, {"r0": "one", "r1": "two", "r2": "now", "r5": "staged"})
+
+        survive(trial, attempt)
+
+    @pytest.mark.needs(Capability.MERGE)
+    def test_merge(self, trial: Trial) -> None:
+        base = trial.create(ROWS)
+        ours, theirs = trial.change(base, {"r0": "ours"}), trial.change(base, {"r1": "theirs"})
+
+        def attempt() -> Attempt:
+            tx = trial.new_tx()
+
+            def call() -> object:
+                answer = trial.merge(base, ours, theirs, tx=tx)
+                assert isinstance(answer, Merged), answer
+                return answer.snapshot
+
+            return call, _holds(trial, {"r0": "ours", "r1": "theirs", "r2": "three"})
+
+        survive(trial, attempt)
+
+    def test_succeed(self, trial: Trial) -> None:
+        old = trial.create(ROWS)
+        new = trial.change(old, {"r0": "new"})
+
+        def attempt() -> Attempt:
+            tx = trial.new_tx()
+            return (lambda: trial.adapter.succeed(tx, 1, onto=new, content=old)), _holds(trial, ROWS)
+
+        survive(trial, attempt)
+
+    @pytest.mark.needs(Capability.NATIVE_HEAD)
+    def test_publish(self, trial: Trial) -> None:
+        head = trial.create(ROWS)
+        seq = 1
+        assert trial.publish(None, head, seq) == DONE
+
+        def attempt() -> Attempt:
+            nonlocal head, seq
+            before, seq = head, seq + 1
+            head, number = trial.change(before, {"r0": f"seq {seq}"}), seq
+
+            def check(answer: object) -> None:
+                assert answer == DONE
+
+            return (lambda: trial.publish(before, head, number)), check
+
+        survive(trial, attempt)
+
+    def test_abort(self, trial: Trial) -> None:
+        base = trial.create(ROWS)
+
+        def attempt() -> Attempt:
+            port = trial.changed(base, {"r0": "dropped"})
+            trial.vote(port)
+
+            def check(answer: object) -> None:
+                assert trial.held(base) == ROWS
+                assert trial.adapter.verify(base, Depth.BYTES).problems == ()
+
+            return (lambda: trial.adapter.abort(port.tx)), check
+
+        survive(trial, attempt)
+
+
+def _holds(trial: Trial, rows: dict[str, str]) -> Callable[[object], None]:
+    def check(answer: object) -> None:
+        assert isinstance(answer, SnapshotRef)
+        assert trial.held(answer) == rows
+        assert trial.adapter.verify(answer, Depth.BYTES).problems == ()
+
+    return check
