@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Bring the servers that tests start: PostgreSQL from the system's packages, versitygw built by Go into the cache.
-# (SeaweedFS is a wheel among the requirements.) Under CI=true a missing one is a failure, else tests print NOT RUN.
+# Bring the servers that tests start: PostgreSQL from the system's packages, versitygw and Dolt built by Go into the
+# cache. (SeaweedFS and doltlite are wheels among the requirements.) Under CI=true a missing one is a failure, else tests print NOT RUN.
 set -euo pipefail
 cache=${PLAIT_CACHE:-$HOME/.cache/plait}
-pin() { sed -n "/^\[$1\]/,/^\[/s/^$2 = \"\(.*\)\"/\1/p" engines.toml; }
+pin() { sed -n "/^\[$1\]/,/^\[/s/^$2 = \"\([^\"]*\)\".*/\1/p" engines.toml; }
 
 if ! compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null && ! command -v postgres >/dev/null; then
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
@@ -20,5 +20,15 @@ if [ ! -x "$cache/bin/versitygw" ]; then
     GOBIN="$cache/bin" go install "$(pin versitygw module)@$(pin versitygw version)" 2>/dev/null
   else
     echo "NOT RUN without Go, which builds versitygw:   install Go 1.24 or later" >&2
+  fi
+fi
+if [ ! -x "$cache/bin/dolt" ]; then
+  if command -v go >/dev/null; then
+    echo "Building Dolt into $cache/bin (once, some minutes)"
+    mkdir -p "$cache/bin"
+    # shellcheck disable=SC2046
+    GOBIN="$cache/bin" go install $(pin dolt flags) -ldflags='-s -w' "$(pin dolt module)@$(pin dolt version)" 2>/dev/null
+  else
+    echo "NOT RUN without Go, which builds Dolt:   install Go 1.25 or later" >&2
   fi
 fi

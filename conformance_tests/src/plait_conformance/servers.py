@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 POSTGRESQL_REMEDY = "apt-get install postgresql"
+DOLT_REMEDY = "bash scripts/engines.sh, which builds it with Go"
 _START_SECONDS = 60
 _STARTS_MAX = 3
 """Another process may take the free port before the server does: then another one is tried."""
@@ -70,6 +71,106 @@ def postgresql_server(folder: Path) -> Iterator[str]:
             process.wait()
 
 
+def dolt_program() -> Path | None:
+    """Where Dolt's program is: in plait's cache, else on the path."""
+    cache = Path(os.environ.get("PLAIT_CACHE") or Path.home() / ".cache/plait")
+    found = shutil.which("dolt", path=os.pathsep.join([str(cache / "bin"), os.environ.get("PATH", "")]))
+    return None if found is None else Path(found)
+
+
+class DoltServer:
+    """A Dolt SQL server of its own over an empty folder; `kill` and `start` again to see what survives."""
+
+    def __init__(self, folder: Path) -> None:
+        program = dolt_program()
+        if program is None:
+            raise FileNotFoundError(f"no Dolt is installed: {DOLT_REMEDY}")
+        self._program = program
+        self._folder = folder
+        self._environment = {**os.environ, "HOME": str(folder), "DOLT_ROOT_PATH": str(folder)}
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = 0
+        (folder / "databases").mkdir(exist_ok=True)
+        for name, value in _DOLT_SETTINGS.items():
+            command = [str(program), "config", "--global", "--add", name, value]
+            subprocess.run(command, check=True, capture_output=True, cwd=folder, env=self._environment)
+
+    @property
+    def url(self) -> str:
+        return f"mysql://root@127.0.0.1:{self.port}"
+
+    @property
+    def databases(self) -> Path:
+        return self._folder / "databases"
+
+    def start(self) -> None:
+        """Raises: RuntimeError with its log when it does not start."""
+        for _ in range(_STARTS_MAX):
+            self.port = self.port or free_port()
+            configuration = self._folder / "server.yaml"
+            configuration.write_text(_DOLT_CONFIGURATION.format(port=self.port, folder=self.databases))
+            with (self._folder / "log").open("ab") as output:
+                self._process = subprocess.Popen(
+                    _dying_with_parent([str(self._program), "sql-server", "--config", str(configuration)]),
+                    cwd=self._folder, env=self._environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                )  # fmt: skip
+            if self._listens():
+                return
+            self.kill()
+            self.port = 0
+        log = (self._folder / "log").read_text(encoding="utf-8", errors="replace")
+        raise RuntimeError(f"Dolt does not start: {log[-2000:]}")
+
+    def kill(self) -> None:
+        """Kill it with signal 9, as a power cut would. Repeat: no-op."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _listens(self) -> bool:
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline and self._process is not None and self._process.poll() is None:
+            with socket.socket() as probe:
+                probe.settimeout(1)
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return True
+            time.sleep(0.02)
+        return False
+
+
+_DOLT_SETTINGS = {
+    # First, or every command below calls home.
+    "metrics.disabled": "true",
+    "versioncheck.disabled": "true",
+    "user.name": "plait",
+    "user.email": "plait@localhost",
+}
+_DOLT_CONFIGURATION = """\
+log_level: warning
+behavior:
+  autocommit: true
+  dolt_transaction_commit: false
+  auto_gc_behavior:
+    enable: false
+listener:
+  host: 127.0.0.1
+  port: {port}
+data_dir: {folder}
+"""
+
+
+@contextmanager
+def dolt_server(folder: Path) -> Iterator[DoltServer]:
+    """A running Dolt SQL server. Raises: FileNotFoundError when there is no program, RuntimeError with its log."""
+    server = DoltServer(folder)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
 def free_port() -> int:
     """A port of 127.0.0.1 that nobody listened on a moment ago."""
     with socket.socket() as probe:
@@ -109,6 +210,11 @@ def _becomes_ready(process: subprocess.Popen[bytes], status: Path) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+def _dying_with_parent(command: Sequence[str]) -> list[str]:
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL", *command] if setpriv else list(command)
 
 
 def _unprivileged(command: Sequence[str | Path]) -> list[str]:

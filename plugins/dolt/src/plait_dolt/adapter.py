@@ -1,0 +1,318 @@
+"""The Dolt adapter: an asset is a database, a snapshot one of its commits, pinned by a tag of plait's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import ClassVar
+
+import sqlalchemy as sa
+from plait.adapter import Adapter, Capability, Context, Side, StagingPort
+from plait.errors import InvalidArgument, NotFound, PlaitError
+from plait.refspec import check_ref_name, format_key
+from plait.types import (
+    Conflicted,
+    Depth,
+    Health,
+    Intent,
+    Item,
+    ItemChange,
+    Key,
+    Location,
+    Merged,
+    Move,
+    Published,
+    Resolution,
+    Risk,
+    SnapshotRef,
+    Staging,
+    Store,
+)
+
+from plait_dolt import names, space
+from plait_dolt.diff import diff
+from plait_dolt.engine import Engine, Refused, Session
+from plait_dolt.join import Joining
+from plait_dolt.publish import publish_one
+from plait_dolt.restore import restore_items, restore_whole
+from plait_dolt.server import ServerEngine, read_url
+
+_OPTIONS = frozenset({"url", "password", "tls_ca", "branch"})
+
+
+class DoltAdapter(Adapter):
+    """Databases of a Dolt SQL server (option `url`).
+
+    A staging is a branch, a snapshot a commit with a tag of plait's, and the native head a branch that native readers
+    and writers know (option `branch`, `main` by default): it is moved by fast-forward only.
+    """
+
+    kind: ClassVar[str] = "dolt"
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(
+        {
+            Capability.ITEM_DIFF,
+            Capability.CHEAP_DIFF,
+            Capability.MERGE,
+            Capability.ITEM_RESOLUTION,
+            Capability.ITEM_RESTORE,
+            Capability.NATIVE_HEAD,
+        }
+    )
+
+    def __init__(self, store: Store, context: Context) -> None:
+        super().__init__(store, context)
+        for name in store.options:
+            if name not in _OPTIONS:
+                raise InvalidArgument(
+                    f"stores of kind 'dolt' have no option {name!r}", remedy=f"known are {', '.join(sorted(_OPTIONS))}"
+                )
+        if "url" not in store.options:
+            raise InvalidArgument(
+                f"store {store.name!r} needs the option 'url'", remedy="write --option url=mysql://user@127.0.0.1:3306"
+            )
+        read_url(store.options["url"], store.name)
+        self._branch = check_ref_name(store.options.get("branch", "main"))
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The server. Connects on first use."""
+        options = self.store.options
+        return ServerEngine(
+            read_url(options["url"], self.store.name),
+            lambda: self.context.credential(options.get("password", "")),
+            tls_ca=options.get("tls_ca", ""),
+        )
+
+    # -- looking -----------------------------------------------------------------------------------------------------
+
+    def check(self) -> Sequence[str]:
+        try:
+            return self.engine.check()
+        except PlaitError as error:
+            return (str(error),)
+
+    def snapshot(self, tx: str, assets: Mapping[Key, str]) -> Mapping[Key, SnapshotRef]:
+        """Name databases by their public branch's commit; ``database/<revision>`` names an older one.
+
+        Rows that nobody committed are in no snapshot.
+        """
+        found = {}
+        for key, name in assets.items():
+            self.context.check_cancelled()
+            database, _, revision = name.partition("/")
+            with self.engine.session(database, revision or self._branch) as session:
+                commit = session.head()[0]
+                self.context.failpoint("dolt.snapshot.before_tag")
+                session.pin(names.head_tag(tx, commit), commit)
+                found[key] = self._describe(session, commit)
+        return found
+
+    def diff(self, before: Side, after: Side, *, items: Sequence[str] | None = None) -> Iterator[ItemChange]:
+        """Tables' schemas (aspect "schema"), their rows, or, where an item names one, a cell (aspect "item")."""
+        return diff(self.engine, before, after, items, self.context.check_cancelled)
+
+    def locate(self, snapshot: SnapshotRef) -> Location:
+        return self.engine.locate(snapshot.asset, snapshot.version)
+
+    def verify(self, snapshot: SnapshotRef, depth: Depth) -> Health:
+        return space.verify(self.engine, snapshot, depth, self.context)
+
+    # -- writing inside a transaction --------------------------------------------------------------------------------
+
+    def stage(self, tx: str, intents: Mapping[Key, Intent]) -> Mapping[Key, Staging]:
+        """A branch of its own for each, at its base; for a new asset, a new database with one."""
+        return {key: self._stage(tx, key, intent) for key, intent in intents.items()}
+
+    def _stage(self, tx: str, key: Key, intent: Intent) -> Staging:
+        branch = names.staging_branch(tx, intent.id)
+        base = intent.base
+        database = self._new_database(tx, key, intent.id) if base is None else base.asset
+        with self.engine.session(database, "") as session:
+            self.context.failpoint("dolt.stage.before_branch")
+            try:
+                session.call("dolt_branch", branch, base.version if base else self._branch)
+            except Refused as error:
+                if branch not in session.branches(branch):
+                    raise NotFound(
+                        f"{format_key(key)} cannot be staged: {error.text}", remedy="see 'plait verify'"
+                    ) from error
+            self.context.failpoint("dolt.stage.after_branch")
+        return Staging(tx, key, base, names.place(database, branch))
+
+    def _new_database(self, tx: str, key: Key, intent: str) -> str:
+        """A database for a new asset: named after the key where that name is free, else with the intent's end too.
+
+        Who may create (and, aborting, drop) a name is said in the state before it is created.
+        """
+        wanted = names.wanted_database(key)
+        claim = names.claim(tx, intent)
+        there = set(self.engine.databases())
+        for name in (wanted, f"{wanted}_{intent.replace('-', '')[-12:]}"):
+            state = f"database/{name}"
+            mine = self.context.state.get(state) == claim
+            if not mine:
+                mine = name not in there and self.context.state.compare_and_set(state, None, claim)
+            if not mine:
+                continue
+            self.context.failpoint("dolt.stage.claimed")
+            if name not in there:
+                self.engine.create_database(name, self._branch)
+                self.context.failpoint("dolt.stage.created")
+            return name
+        raise InvalidArgument(f"database {wanted!r} exists already", remedy="choose another key")
+
+    def open(self, target: SnapshotRef | Staging, port: StagingPort | None) -> sa.Engine:
+        """An SQLAlchemy engine: on the working set's branch, or read-only at a snapshot's commit.
+
+        Without a port a staging is shown read-only, as it was last committed.
+        """
+        if isinstance(target, SnapshotRef):
+            return self.engine.client(target.asset, target.version)
+        database, branch = names.database_of(target), names.branch_of(target)
+        if port is None:
+            with self.engine.session(database, branch) as session:
+                return self.engine.client(database, session.head()[0])
+        return self.engine.client(database, branch)
+
+    def prepare(self, tx: str, attempt: int, stagings: Mapping[Key, Staging]) -> Mapping[Key, SnapshotRef | None]:
+        """Commit what each branch holds, and tag that: the tag is the vote. Cost: four statements each."""
+        votes: dict[Key, SnapshotRef | None] = {}
+        for done, (key, staging) in enumerate(stagings.items()):
+            self.context.check_cancelled()
+            self.context.progress("databases", done, len(stagings))
+            votes[key] = self._vote(tx, attempt, staging)
+        return votes
+
+    def _vote(self, tx: str, attempt: int, staging: Staging) -> SnapshotRef:
+        database = names.database_of(staging)
+        tag = names.attempt_tag(tx, attempt, names.intent_of(staging))
+        base = staging.base
+        with self.engine.session(database, names.branch_of(staging)) as session:
+            voted = session.tag(tag)
+            if voted is None:
+                try:
+                    session.commit(f"plait: {format_key(staging.key)}\n\nplait-txn: {tx}")
+                except Refused as error:
+                    raise InvalidArgument(
+                        f"{format_key(staging.key)} cannot be committed: {error.text}",
+                        remedy="settle it in the working set, then commit again",
+                    ) from error
+                self.context.failpoint("dolt.prepare.committed")
+                voted, root = session.head()
+                if base is not None and (base.asset, base.digest) == (database, root.encode()):
+                    voted = base.version
+                voted = session.pin(tag, voted)
+                self.context.failpoint("dolt.prepare.tagged")
+            if base is not None and voted == base.version:
+                return base
+            return self._describe(session, voted)
+
+    def restore(self, tx: str, staging: Staging, snapshot: SnapshotRef, *, items: Sequence[str] | None) -> Staging:
+        """The whole database, tables (``city``) or rows (``city::id=7``). Repeat: no-op.
+
+        Another database's snapshot: a branch of that one takes the staging's place.
+        """
+        if items is not None:
+            restore_items(self.engine, self.context, staging, snapshot, items)
+            return staging
+        if snapshot.asset != names.database_of(staging):
+            intent = Intent(names.intent_of(staging), snapshot)
+            moved = replace(self._stage(tx, staging.key, intent), base=staging.base)
+            if staging.base is None:
+                self._drop_new(tx, names.database_of(staging))
+            restore_whole(self.engine, self.context, moved, snapshot, onto=snapshot.version)
+            return moved
+        onto = None if staging.base is None else staging.base.version
+        restore_whole(self.engine, self.context, staging, snapshot, onto=onto)
+        return staging
+
+    def abort(self, tx: str) -> None:
+        """Drop its branches, its tags and the databases that it began. Cost: two statements for each database."""
+        names.checked_id(tx)
+        for database in self.engine.databases():
+            if self._drop_new(tx, database):
+                continue
+            with self.engine.session(database, "") as session:
+                for name in session.branches(names.OWN):
+                    if name.startswith(names.branches_of(tx)):
+                        session.call("dolt_branch", "-D", name)
+                        self.context.failpoint("dolt.abort.branch_dropped")
+                for name in session.tags(names.tags_of(tx)):
+                    session.call("dolt_tag", "-d", name)
+                    self.context.failpoint("dolt.abort.tag_dropped")
+
+    def _drop_new(self, tx: str, database: str) -> bool:
+        """Drop a database that this transaction began, unless somebody else works there by now."""
+        claimed = self.context.state.get(f"database/{database}")
+        if claimed is None or not claimed.startswith(names.claim(tx, "")):
+            return False
+        with self.engine.session(database, self._branch) as session:
+            others = [name for name in session.branches("") if not name.startswith((*names.branches_of(tx),))]
+            is_used = others != [self._branch] or session.tables() or len(session.rows(names.TWO_COMMITS)) > 1
+        if is_used:
+            return False
+        self.engine.drop_database(database)
+        self.context.failpoint("dolt.abort.database_dropped")
+        self.context.state.compare_and_set(f"database/{database}", claimed, None)
+        return True
+
+    # -- joining -----------------------------------------------------------------------------------------------------
+
+    def merge(
+        self,
+        tx: str,
+        attempt: int,
+        *,
+        base: SnapshotRef | None,
+        ours: SnapshotRef,
+        theirs: SnapshotRef,
+        resolutions: Sequence[Resolution] = (),
+    ) -> Merged | Conflicted:
+        """Dolt's own merge, cell by cell, on a scratch branch; the tag is found again by all arguments."""
+        return self._joining(tx, attempt, ours.asset).merge(base, ours, theirs, resolutions)
+
+    def succeed(self, tx: str, attempt: int, *, onto: SnapshotRef, content: SnapshotRef) -> SnapshotRef:
+        """Content itself where it descends from `onto`, else a new commit with content's tables that descends from
+        both."""
+        return self._joining(tx, attempt, onto.asset).succeed(onto, content)
+
+    def _joining(self, tx: str, attempt: int, database: str) -> Joining:
+        return Joining(self.engine, self.context, self._describe, tx, attempt, database)
+
+    # -- native heads ------------------------------------------------------------------------------------------------
+
+    def publish(self, moves: Mapping[Key, Move]) -> Mapping[Key, Published]:
+        published = {}
+        for key, move in moves.items():
+            self.context.check_cancelled()
+            published[key] = publish_one(self.engine, self._branch, move, self._refer, self.context)
+        return published
+
+    # -- space -------------------------------------------------------------------------------------------------------
+
+    def reachable(self, snapshot: SnapshotRef) -> Iterator[Item]:
+        return space.reachable(self.engine, snapshot)
+
+    def inventory(self, prefix: str = "") -> Iterator[Item]:
+        return space.inventory(self.engine, prefix)
+
+    def delete(self, items: Iterable[Item]) -> None:
+        space.delete(self.engine, items, self.context)
+
+    def retention_risks(self) -> Iterator[Risk]:
+        return iter(())
+
+    def close(self) -> None:
+        if "engine" in self.__dict__:
+            self.engine.close()
+
+    # -- parts -------------------------------------------------------------------------------------------------------
+
+    def _describe(self, session: Session, commit: str) -> SnapshotRef:
+        """A commit of the session's database; the session stands there afterwards."""
+        session.use(commit)
+        return self._refer(session, commit, str(session.value("SELECT dolt_hashof_db()")))
+
+    def _refer(self, session: Session, commit: str, root: str) -> SnapshotRef:
+        return SnapshotRef(self.store.name, self.kind, session.database, commit, root.encode())

@@ -1,0 +1,232 @@
+"""What a native merge could not decide: read from Dolt's tables as conflicts, settled there by plait's resolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from plait.errors import InvalidArgument
+from plait.types import Choice, Conflict, ConflictKind, Json, Resolution
+
+from plait_dolt.engine import Row, Session, Table
+from plait_dolt.items import from_json, row_item, table_item, to_json
+from plait_dolt.names import quote
+
+_PREFIXES = ("base_", "our_", "their_")
+_RESOLVE = {Choice.OURS: "--ours", Choice.THEIRS: "--theirs"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The three commits of a merge."""
+
+    base: str
+    ours: str
+    theirs: str
+
+    def commit(self, choice: Choice) -> str:
+        return {Choice.BASE: self.base, Choice.OURS: self.ours, Choice.THEIRS: self.theirs}[choice]
+
+
+def settle(session: Session, sides: Sides, resolutions: Sequence[Resolution]) -> list[Conflict]:
+    """Apply what the resolutions say; what is left, in order of table and key. Nothing left: it can be committed.
+
+    A resolution of a table settles all of it: its schema, and every row that has no resolution of its own.
+    Raises: InvalidArgument for a resolution that does not fit its conflict.
+    """
+    chosen = {one.item: one for one in resolutions if one.item is not None}
+    session.relax()
+    left = [*_schemas(session, chosen), *_rows(session, chosen)]
+    if not left:
+        left = list(_violations(session, sides, chosen))
+    return sorted(left, key=lambda conflict: conflict.item or "")
+
+
+def _schemas(session: Session, chosen: Mapping[str, Resolution]) -> Iterator[Conflict]:
+    for row in session.rows("SELECT * FROM dolt_schema_conflicts"):
+        item = table_item(row["table_name"])
+        resolution = chosen.get(item)
+        if resolution is None:
+            yield Conflict(
+                (),
+                ConflictKind.SCHEMA_CHANGED,
+                item,
+                base=to_json(row["base_schema"]),
+                ours=to_json(row["our_schema"]),
+                theirs=to_json(row["their_schema"]),
+                detail=str(row["description"]),
+            )
+            continue
+        session.call("dolt_conflicts_resolve", _side_option(resolution), row["table_name"])
+
+
+def _side_option(resolution: Resolution) -> str:
+    if resolution.choice not in _RESOLVE:
+        raise InvalidArgument(
+            f"the conflict on table {resolution.item} is settled by a side, not by {resolution.choice.value}",
+            remedy="choose ours or theirs, or write the table as it shall be into the merge's working set",
+        )
+    return _RESOLVE[resolution.choice]
+
+
+def _rows(session: Session, chosen: Mapping[str, Resolution]) -> Iterator[Conflict]:
+    for found in session.rows("SELECT * FROM dolt_conflicts"):
+        if not found["num_conflicts"]:
+            continue
+        table = session.table(found["table"])
+        whole = chosen.get(table_item(table.name))
+        if not table.key:
+            if whole is None:
+                detail = f"{found['num_conflicts']} rows without a primary key changed on both sides"
+                yield Conflict((), ConflictKind.ITEM_CHANGED, table_item(table.name), detail=detail)
+            else:
+                session.call("dolt_conflicts_resolve", _side_option(whole), table.name)
+            continue
+        for row in session.rows(f"SELECT * FROM {quote('dolt_conflicts_' + table.name)}"):
+            one = _RowConflict.of(table, row)
+            resolution = chosen.get(one.item, whole)
+            if resolution is None:
+                yield one.conflict()
+            else:
+                one.settle(session, resolution)
+
+
+@dataclass(frozen=True, slots=True)
+class _RowConflict:
+    """One row that both sides changed: as the driver reads it, None where it is absent."""
+
+    table: Table
+    item: str
+    key: tuple[object, ...]
+    base: Row | None
+    ours: Row | None
+    theirs: Row | None
+
+    @classmethod
+    def of(cls, table: Table, row: Row) -> _RowConflict:
+        sides = []
+        for prefix in _PREFIXES:
+            values = {name: row[prefix + name] for name in table.columns if prefix + name in row}
+            absent = all(values.get(name) is None for name in table.key)
+            sides.append(None if absent else values)
+        held = next(side for side in sides if side is not None)
+        item = row_item(table, {name: to_json(held[name]) for name in table.key})
+        return cls(table, item, tuple(held[name] for name in table.key), *sides)
+
+    @property
+    def both_changed(self) -> list[str]:
+        """The columns that each side changed, and not alike."""
+        base, ours, theirs = (side or {} for side in (self.base, self.ours, self.theirs))
+        return [
+            name
+            for name in self.table.columns
+            if base.get(name) != ours.get(name) != theirs.get(name) != base.get(name)
+        ]
+
+    def conflict(self) -> Conflict:
+        base, ours, theirs = (_shown(side) for side in (self.base, self.ours, self.theirs))
+        if self.ours is None or self.theirs is None:
+            detail = f"{'ours' if self.ours is None else 'theirs'} deleted the row, the other side changed it"
+        else:
+            detail = f"both sides changed {', '.join(self.both_changed)}"
+        return Conflict((), ConflictKind.ITEM_CHANGED, self.item, base, ours, theirs, detail)
+
+    def settle(self, session: Session, resolution: Resolution) -> None:
+        """Put the chosen row, and take the conflict off Dolt's list."""
+        sides = {Choice.BASE: self.base, Choice.OURS: self.ours, Choice.THEIRS: self.theirs}
+        if resolution.choice is Choice.VALUE:
+            row = None if resolution.value is None else self._given(resolution.value)
+        else:
+            row = sides[resolution.choice]
+        put_row(session, self.table, self.key, row)
+        where = " OR ".join(
+            "(" + " AND ".join(f"{quote(prefix + name)} = %s" for name in self.table.key) + ")" for prefix in _PREFIXES
+        )
+        session.rows(
+            f"DELETE FROM {quote('dolt_conflicts_' + self.table.name)} WHERE {where}", *(self.key * len(_PREFIXES))
+        )
+
+    def _given(self, value: Json) -> Row:
+        """The row that a user gave: columns left out are as the two sides merge, which must be possible."""
+        given = given_row(self.table, self.item, value)
+        base, ours, theirs = (side or {} for side in (self.base, self.ours, self.theirs))
+        undecided = [name for name in self.both_changed if name not in given]
+        if undecided:
+            raise InvalidArgument(
+                f"{self.item}: both sides changed {', '.join(undecided)}, and the value leaves it out",
+                remedy="give every column that the conflict names",
+            )
+        merged = {
+            name: theirs.get(name) if ours.get(name) == base.get(name) else ours.get(name)
+            for name in self.table.columns
+        }
+        return {**merged, **dict(zip(self.table.key, self.key, strict=True)), **given}
+
+
+def _shown(side: Row | None) -> Json:
+    return None if side is None else {name: to_json(value) for name, value in side.items()}
+
+
+def given_row(table: Table, item: str, value: Json) -> Row:
+    """A row as a person wrote it, in the driver's values. Raises: InvalidArgument naming a column that is not there."""
+    if not isinstance(value, dict):
+        raise InvalidArgument(f"{item} is settled by a row, not by {value!r}", remedy='give {"column": value, …}')
+    unknown = sorted(set(value) - set(table.columns))
+    if unknown:
+        raise InvalidArgument(f"table {table.name!r} has no column {unknown[0]!r}")
+    return {name: from_json(one, table.types[name], name) for name, one in value.items()}
+
+
+def put_row(session: Session, table: Table, key: Sequence[object], row: Row | None) -> None:
+    """Make this row, or none, be what is under a key."""
+    where = " AND ".join(f"{quote(name)} = %s" for name in table.key)
+    session.rows(f"DELETE FROM {quote(table.name)} WHERE {where}", *key)
+    if row is not None:
+        columns = ", ".join(quote(name) for name in row)
+        places = ", ".join(["%s"] * len(row))
+        session.rows(f"INSERT INTO {quote(table.name)} ({columns}) VALUES ({places})", *row.values())
+
+
+def _violations(session: Session, sides: Sides, chosen: Mapping[str, Resolution]) -> Iterator[Conflict]:
+    """Rows that the merge made break a foreign key, a unique index or a check; each settled by its own item."""
+    for found in session.rows("SELECT * FROM dolt_constraint_violations"):
+        table = session.table(found["table"])
+        whole = chosen.get(table_item(table.name))
+        listed = quote("dolt_constraint_violations_" + table.name)
+        for row in session.rows(f"SELECT * FROM {listed}"):
+            values = {name: row[name] for name in table.columns if name in row}
+            item = row_item(table, {name: to_json(value) for name, value in values.items()})
+            resolution = chosen.get(item, whole)
+            if resolution is None or not table.key:
+                detail = f"{row['violation_type']}: {row['violation_info']}"
+                yield Conflict((), ConflictKind.CONSTRAINT, item, ours=_shown(values), detail=detail)
+                continue
+            key = [values[name] for name in table.key]
+            _settle_violation(session, table, key, item, sides, resolution)
+            where = " AND ".join(f"{quote(name)} = %s" for name in table.key)
+            session.rows(f"DELETE FROM {listed} WHERE {where}", *key)
+    yield from _still_violating(session)
+
+
+def _settle_violation(
+    session: Session, table: Table, key: Sequence[object], item: str, sides: Sides, resolution: Resolution
+) -> None:
+    if resolution.choice is Choice.VALUE:
+        value = resolution.value
+        put_row(session, table, key, None if value is None else given_row(table, item, value))
+        return
+    put_row(session, table, key, None)
+    where = " AND ".join(f"{quote(name)} = %s" for name in table.key)
+    session.copy_row(table, table.columns, sides.commit(resolution.choice), where, key)
+
+
+def _still_violating(session: Session) -> Iterator[Conflict]:
+    """Whether the settled rows keep every constraint."""
+    session.call("dolt_verify_constraints", "--all")
+    for found in session.rows("SELECT * FROM dolt_constraint_violations"):
+        table = session.table(found["table"])
+        for row in session.rows(f"SELECT * FROM {quote('dolt_constraint_violations_' + table.name)}"):
+            values = {name: row[name] for name in table.columns if name in row}
+            item = row_item(table, {name: to_json(value) for name, value in values.items()})
+            detail = f"{row['violation_type']}: {row['violation_info']}"
+            yield Conflict((), ConflictKind.CONSTRAINT, item, ours=_shown(values), detail=detail)

@@ -1,0 +1,228 @@
+"""What differs between two sides of a database: views and procedures, then table by table its schema and its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Final
+
+from plait.adapter import Side
+from plait.errors import Unsupported
+from plait.types import ItemChange, ItemChangeKind, Json, SnapshotRef
+
+from plait_dolt.engine import Engine, Session, Table
+from plait_dolt.items import ItemName, cell_item, condition, parse_item, row_item, table_item, to_json
+from plait_dolt.names import branch_of, database_of, quote
+
+WORKING: Final = "WORKING"
+_HASHES_AT_ONCE = 100
+_ROWS_AT_ONCE = 100
+_CHANGES = {"added": ItemChangeKind.ADDED, "removed": ItemChangeKind.REMOVED, "modified": ItemChangeKind.CHANGED}
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Where a side is read: a commit, or a branch with what is uncommitted on it."""
+
+    database: str
+    revision: str
+    is_branch: bool
+
+    @property
+    def name(self) -> str:
+        return WORKING if self.is_branch else self.revision
+
+
+def view_of(side: Side) -> View | None:
+    if side is None:
+        return None
+    if isinstance(side, SnapshotRef):
+        return View(side.asset, side.version, False)
+    return View(database_of(side), branch_of(side), True)
+
+
+class Wanted:
+    """Which items a caller asked for; None: all."""
+
+    def __init__(self, items: Sequence[str] | None) -> None:
+        self._all = items is None
+        self._rows: dict[str, list[ItemName]] = {}
+        self._exact = frozenset(items or ())
+        for item in self._exact:
+            if "::row:" not in item:
+                name = parse_item(item)
+                self._rows.setdefault(name.table, []).append(name)
+        self._hashed = {item.rpartition("::row:")[0] for item in self._exact if "::row:" in item}
+
+    def has_table(self, table: str) -> bool:
+        return self._all or table in self._rows or table_item(table) in self._hashed
+
+    def is_whole(self, table: str) -> bool:
+        return self._all or any(name.row is None for name in self._rows.get(table, ()))
+
+    def conditions(self, table: Table, prefixes: Sequence[str]) -> Iterator[tuple[str, list[object]]]:
+        """SQL that limits rows of a table to what is wanted, a hundred rows at once; one empty one for no limit."""
+        if self.is_whole(table.name) or not table.key:
+            yield "", []
+            return
+        named = [name.row for name in self._rows.get(table.name, ()) if name.row is not None]
+        # An item that names other columns than the key names nothing here.
+        fitting = [condition(table, row, prefixes) for row in named if set(row) == set(table.key)]
+        for start in range(0, len(fitting), _ROWS_AT_ONCE):
+            some = fitting[start : start + _ROWS_AT_ONCE]
+            yield " OR ".join(sql for sql, _ in some), [value for _, values in some for value in values]
+
+    def narrow(self, change: ItemChange, table: Table) -> Iterator[ItemChange]:
+        """The change of a row as it was asked for: the row, or cells of it."""
+        if self.is_whole(table.name) or change.item in self._exact:
+            yield change
+        for column in table.columns:
+            cell = cell_item(change.item, column)
+            if cell in self._exact:
+                before = change.before.get(column) if isinstance(change.before, dict) else None
+                after = change.after.get(column) if isinstance(change.after, dict) else None
+                if before != after or change.before is None or change.after is None:
+                    yield ItemChange(cell, change.kind, "item", before, after)
+
+
+def diff(
+    engine: Engine, before: Side, after: Side, items: Sequence[str] | None, check_cancelled: Callable[[], None]
+) -> Iterator[ItemChange]:
+    """All changes, lazily, in order of table and primary key. Cost: O(tables) hashes, and O(changed rows)."""
+    old, new = view_of(before), view_of(after)
+    if old == new or (isinstance(before, SnapshotRef) and isinstance(after, SnapshotRef) and _equal(before, after)):
+        return
+    if old and new and old.database != new.database:
+        yield from diff(engine, before, None, items, check_cancelled)
+        yield from diff(engine, None, after, items, check_cancelled)
+        return
+    if old and new and old.is_branch and new.is_branch:
+        raise Unsupported("two working sets of one database cannot be compared", remedy="compare each with a commit")
+    wanted = Wanted(items)
+    with ExitStack() as stack:
+        sessions = [
+            stack.enter_context(engine.session(view.database, view.revision)) if view else None for view in (old, new)
+        ]
+        states = [_State.of(session) for session in sessions]
+        if items is None:
+            yield from _named(states[0].programs, states[1].programs)
+        for name in sorted({*states[0].hashes, *states[1].hashes}):
+            check_cancelled()
+            if wanted.has_table(name) and states[0].hashes.get(name) != states[1].hashes.get(name):
+                yield from _table(engine, (old, new), sessions, states, name, wanted)
+
+
+def _equal(one: SnapshotRef, other: SnapshotRef) -> bool:
+    return (one.asset, one.digest) == (other.asset, other.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What one side holds: a hash of every table, the text of every view and procedure."""
+
+    hashes: Mapping[str, str]
+    programs: Mapping[str, str]
+
+    @classmethod
+    def of(cls, session: Session | None) -> _State:
+        if session is None:
+            return cls({}, {})
+        names = session.tables()
+        hashes: dict[str, str] = {}
+        for start in range(0, len(names), _HASHES_AT_ONCE):
+            some = names[start : start + _HASHES_AT_ONCE]
+            asked = ", ".join(f"dolt_hashof_table(%s) AS t{place}" for place in range(len(some)))
+            (row,) = session.rows(f"SELECT {asked}", *some)
+            hashes.update(zip(some, row.values(), strict=True))
+        return cls(hashes, session.programs())
+
+
+def _named(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[ItemChange]:
+    for name in sorted({*old, *new}):
+        before, after = old.get(name), new.get(name)
+        if before != after:
+            yield ItemChange(table_item(name), _kind(before, after), "schema", before, after)
+
+
+def _kind(before: Json, after: Json) -> ItemChangeKind:
+    if before is None:
+        return ItemChangeKind.ADDED
+    return ItemChangeKind.REMOVED if after is None else ItemChangeKind.CHANGED
+
+
+def _table(
+    engine: Engine,
+    views: tuple[View | None, View | None],
+    sessions: Sequence[Session | None],
+    states: Sequence[_State],
+    name: str,
+    wanted: Wanted,
+) -> Iterator[ItemChange]:
+    old, new = (
+        session.table(name) if session and name in state.hashes else None
+        for session, state in zip(sessions, states, strict=True)
+    )
+    if wanted.is_whole(name):
+        texts = [
+            session.create_statement(name) if session and table else None
+            for session, table in zip(sessions, (old, new), strict=True)
+        ]
+        if texts[0] != texts[1]:
+            yield ItemChange(table_item(name), _kind(*texts), "schema", *texts)
+    if old and new and old.key == new.key:
+        before, after = views
+        assert before is not None
+        assert after is not None
+        branch = before if before.is_branch else after
+        with engine.session(branch.database, branch.revision) as session:
+            changed = _changed if new.key else _changed_keyless
+            yield from changed(session, (before.name, after.name), old, new, wanted)
+        return
+    for view, table, kind in ((views[0], old, ItemChangeKind.REMOVED), (views[1], new, ItemChangeKind.ADDED)):
+        if view is not None and table is not None:
+            with engine.session(view.database, view.revision) as session:
+                yield from _all_rows(session, table, kind, wanted)
+
+
+def _changed(session: Session, ends: tuple[str, str], old: Table, new: Table, wanted: Wanted) -> Iterator[ItemChange]:
+    for where, args in wanted.conditions(new, ("from_", "to_")):
+        for row in session.diff_rows(new.name, *ends, where, args):
+            kind = _CHANGES[row["diff_type"]]
+            before = None if kind is ItemChangeKind.ADDED else _side(row, "from_", old)
+            after = None if kind is ItemChangeKind.REMOVED else _side(row, "to_", new)
+            if before != after:  # A column that came or went touches rows that read alike.
+                item = row_item(new, after or before or {})
+                yield from wanted.narrow(ItemChange(item, kind, "row", before, after), new)
+
+
+def _side(row: Mapping[str, object], prefix: str, table: Table) -> dict[str, Json]:
+    return {name: to_json(row.get(prefix + name)) for name in table.columns}
+
+
+def _changed_keyless(
+    session: Session, ends: tuple[str, str], old: Table, new: Table, wanted: Wanted
+) -> Iterator[ItemChange]:
+    """Rows without a name: each distinct one once, as added or removed. Materialised, in order of their hashes."""
+    found: dict[str, tuple[int, dict[str, Json]]] = {}
+    for row in session.diff_rows(new.name, *ends):
+        added = row["diff_type"] == "added"
+        values = _side(row, "to_", new) if added else _side(row, "from_", old)
+        item = row_item(new, values)
+        count = found[item][0] if item in found else 0
+        found[item] = (count + (1 if added else -1), values)
+    for item, (count, values) in sorted(found.items()):
+        if count > 0:
+            yield from wanted.narrow(ItemChange(item, ItemChangeKind.ADDED, "row", None, values), new)
+        elif count < 0:
+            yield from wanted.narrow(ItemChange(item, ItemChangeKind.REMOVED, "row", values, None), new)
+
+
+def _all_rows(session: Session, table: Table, kind: ItemChangeKind, wanted: Wanted) -> Iterator[ItemChange]:
+    order = f" ORDER BY {', '.join(quote(name) for name in table.key)}" if table.key else ""
+    for where, args in wanted.conditions(table, ("",)):
+        limit = f" WHERE {where}" if where else ""
+        for row in session.stream(f"SELECT * FROM {quote(table.name)}{limit}{order}", *args):
+            values = _side(row, "", table)
+            sides = (None, values) if kind is ItemChangeKind.ADDED else (values, None)
+            yield from wanted.narrow(ItemChange(row_item(table, values), kind, "row", *sides), table)

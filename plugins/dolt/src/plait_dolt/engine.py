@@ -1,0 +1,198 @@
+"""What the adapter needs of an engine: sessions that stand at a revision, and what each engine says its own way."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import sqlalchemy as sa
+from plait.errors import InvalidArgument
+from plait.types import Location
+
+Row: TypeAlias = dict[str, Any]
+
+
+class Refused(InvalidArgument):
+    """The engine answered, and said no to a statement. `text` is what it said."""
+
+    def __init__(self, text: str, *, what: str = "the database refused a statement") -> None:
+        super().__init__(f"{what}: {text}")
+        self.text = text
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table's shape at one revision. `key` is its primary key's columns in the key's order; empty: keyless."""
+
+    name: str
+    columns: tuple[str, ...]
+    types: Mapping[str, str]
+    key: tuple[str, ...]
+
+
+class Session(ABC):
+    """One connection to one database, standing at a branch (writable) or a commit (read-only). One thread's.
+
+    Raises everywhere: Refused, StoreUnavailable, PermissionDenied. Parameters are written ``%s``.
+    """
+
+    database: str
+    revision: str
+
+    @abstractmethod
+    def use(self, revision: str) -> None:
+        """Stand at a branch or commit of the same database. Raises: NotFound."""
+
+    @abstractmethod
+    def rows(self, sql: str, *args: object) -> list[Row]: ...
+
+    @abstractmethod
+    def stream(self, sql: str, *args: object) -> Iterator[Row]:
+        """Rows as they come; nothing else may be asked of this session before the last."""
+
+    @abstractmethod
+    def call(self, procedure: str, *args: object) -> Row:
+        """Call one of Dolt's procedures; the first row of its answer."""
+
+    # -- what each engine says its own way ---------------------------------------------------------------------------
+
+    @abstractmethod
+    def has_ancestor(self, commit: str, ancestor: str) -> bool:
+        """Whether `ancestor` is `commit` or one of its ancestors."""
+
+    @abstractmethod
+    def tables(self) -> list[str]:
+        """The tables here, by name; views and Dolt's own are none."""
+
+    @abstractmethod
+    def table(self, name: str) -> Table: ...
+
+    @abstractmethod
+    def create_statement(self, table: str) -> str: ...
+
+    @abstractmethod
+    def programs(self) -> Mapping[str, str]:
+        """Views, triggers and procedures by name, with their text."""
+
+    @abstractmethod
+    def diff_rows(
+        self, table: str, before: str, after: str, where: str = "", args: Sequence[object] = ()
+    ) -> Iterator[Row]:
+        """Changed rows of a table with the same primary key at both, in its order: columns ``from_…`` and ``to_…``,
+        and `diff_type`. ``WORKING`` is the branch that the session stands at."""
+
+    @abstractmethod
+    def fast_forward(self, before: str, after: str) -> bool:
+        """Move the branch here from `before` to its descendant `after`; False when it was not at `before`."""
+
+    @abstractmethod
+    def merge(self, theirs: str, message: str) -> bool:
+        """Merge a commit into the branch here, keeping what conflicts in Dolt's tables; whether it is done cleanly.
+
+        After a merge that is not clean, `commit` or `abandon` ends it.
+        """
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Give up a merge. Repeat: no-op."""
+
+    @abstractmethod
+    def relax(self) -> None:
+        """Let rows break foreign keys while conflicts are settled; whoever settles verifies the constraints after."""
+
+    @abstractmethod
+    def copy_row(self, table: Table, columns: Sequence[str], commit: str, where: str, args: Sequence[object]) -> None:
+        """Bring rows of a table to what they are at a commit: insert or update these columns."""
+
+    # -- the same for all --------------------------------------------------------------------------------------------
+
+    def value(self, sql: str, *args: object) -> Any:
+        """The one value of a one-row answer."""
+        (row,) = self.rows(sql, *args)
+        (value,) = row.values()
+        return value
+
+    def head(self) -> tuple[str, str]:
+        """The commit here, and the root of its tables."""
+        (row,) = self.rows("SELECT dolt_hashof('HEAD') AS h, dolt_hashof_db('HEAD') AS r")
+        return row["h"], row["r"]
+
+    def merge_base(self, ours: str, theirs: str) -> str:
+        """The native common ancestor of two commits."""
+        return str(self.value("SELECT dolt_merge_base(%s, %s)", ours, theirs))
+
+    def branches(self, prefix: str) -> list[str]:
+        return [row["name"] for row in self.rows("SELECT name FROM dolt_branches") if row["name"].startswith(prefix)]
+
+    def tags(self, prefix: str) -> dict[str, str]:
+        """Tags by name, with the commit each names."""
+        found = self.rows("SELECT tag_name, tag_hash FROM dolt_tags")
+        return {row["tag_name"]: row["tag_hash"] for row in found if row["tag_name"].startswith(prefix)}
+
+    def tag(self, name: str) -> str | None:
+        """The commit that a tag names, or None. Cost: O(1)."""
+        try:
+            return str(self.value("SELECT dolt_hashof(%s)", name))
+        except Refused:
+            return None
+
+    def pin(self, name: str, commit: str) -> str:
+        """Put a tag if absent; the commit that it names now."""
+        try:
+            self.call("dolt_tag", name, commit)
+        except Refused as error:
+            if "already exists" not in error.text:
+                raise
+            kept = self.tags(name).get(name)
+            assert kept is not None
+            return kept
+        return commit
+
+    def commit(self, message: str, *options: str) -> bool:
+        """Commit all that is uncommitted here; whether there was anything."""
+        try:
+            self.call("dolt_commit", "-A", "-m", message, *options)
+        except Refused as error:
+            if "nothing to commit" in error.text:
+                return False
+            raise
+        return True
+
+
+class Engine(ABC):
+    """One server, or one folder of embedded databases. Thread-safe."""
+
+    @abstractmethod
+    def session(self, database: str, revision: str) -> AbstractContextManager[Session]:
+        """Raises: NotFound when there is no such database, branch or commit."""
+
+    @abstractmethod
+    def databases(self) -> list[str]: ...
+
+    @abstractmethod
+    def create_database(self, name: str, branch: str) -> None:
+        """An empty one, whose public branch is `branch`. Raises: Refused when it exists."""
+
+    @abstractmethod
+    def drop_database(self, name: str) -> None: ...
+
+    @abstractmethod
+    def check(self) -> list[str]:
+        """What is missing to be plait's store, as sentences."""
+
+    @abstractmethod
+    def client(self, database: str, revision: str) -> sa.Engine:
+        """What a user works with: an SQLAlchemy engine standing at a branch or, read-only, at a commit."""
+
+    @abstractmethod
+    def locate(self, database: str, commit: str) -> Location: ...
+
+    @abstractmethod
+    def collect(self, database: str) -> None:
+        """Let go of what nothing refers to (`dolt_gc`). Cuts connections."""
+
+    @abstractmethod
+    def close(self) -> None: ...

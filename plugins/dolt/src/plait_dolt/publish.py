@@ -1,0 +1,118 @@
+"""Native heads: one branch of each database, moved by fast-forward only, and put right after a torn move.
+
+Dolt's fast-forward is a compare-and-swap of the branch, but not one write: a server that dies in it may leave the
+branch at the new commit and its working set at the old tables, which the next plain commit there would bring back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from plait.adapter import Context
+from plait.errors import NotFound, PlaitError
+from plait.types import Move, Published, PublishState, SnapshotRef
+
+from plait_dolt.engine import Engine, Session
+from plait_dolt.names import FOUND, OWN
+
+Describe = Callable[[Session, str, str], SnapshotRef]
+"""(session, commit, root of its tables) → the snapshot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a branch stands: its commit, and the roots of its head, its staged and its working tables."""
+
+    commit: str
+    head: str
+    staged: str
+    working: str
+
+    @classmethod
+    def of(cls, session: Session) -> Standing:
+        (row,) = session.rows(
+            "SELECT dolt_hashof('HEAD') AS c, dolt_hashof_db('HEAD') AS h, "
+            "dolt_hashof_db('STAGED') AS s, dolt_hashof_db('WORKING') AS w"
+        )
+        return cls(row["c"], row["h"], row["s"], row["w"])
+
+    @property
+    def is_clean(self) -> bool:
+        return self.head == self.staged == self.working
+
+    def is_torn(self, move: Move) -> bool:
+        """Whether the working set is whole, but on the other side of this move than the branch."""
+        if self.is_clean or self.staged != self.working:
+            return False
+        sides = {side.version: side for side in (move.before, move.after) if side is not None}
+        other = [side.digest.decode() for version, side in sides.items() if version != self.commit]
+        return self.commit in sides and self.working in other
+
+
+def publish_one(engine: Engine, branch: str, move: Move, describe: Describe, context: Context) -> Published:
+    """Move one head. Repeat: DONE, without a write. Cost: three statements, and two to tidy up.
+
+    DIVERGED: the head is at neither side. BUSY: somebody has uncommitted rows on the public branch. A head is never
+    taken away: where `after` is None, it stays where it is.
+    """
+    one = move.after or move.before
+    if one is None:
+        return Published(PublishState.DONE)
+    try:
+        with engine.session(one.asset, branch) as session:
+            return _publish(session, one, move, describe, context)
+    except NotFound:
+        return Published(PublishState.DONE if move.after is None else PublishState.DIVERGED)
+
+
+def _publish(session: Session, one: SnapshotRef, move: Move, describe: Describe, context: Context) -> Published:
+    standing = Standing.of(session)
+    if standing.is_torn(move):
+        context.log.warning("database %s: a torn publication is put right", one.asset)
+        session.call("dolt_reset", "--hard")
+        context.failpoint("dolt.publish.repaired")
+        standing = Standing.of(session)
+    after = move.after
+    if after is None:
+        if move.before is not None and standing.commit == move.before.version:
+            return Published(PublishState.DONE)
+        return _diverged(session, standing, describe)
+    if standing.commit == after.version:
+        tidy(session, after.version, context)
+        return Published(PublishState.DONE)
+    if move.before is None:
+        if not session.has_ancestor(after.version, standing.commit):
+            return _diverged(session, standing, describe)
+    elif standing.commit != move.before.version:
+        return _diverged(session, standing, describe)
+    if not standing.is_clean:
+        context.log.warning("database %s: uncommitted rows on %s hold its publication up", one.asset, session.revision)
+        return Published(PublishState.BUSY)
+    context.failpoint("dolt.publish.before_move")
+    moved = session.fast_forward(standing.commit, after.version)
+    context.failpoint("dolt.publish.after_move")
+    if not moved:
+        found = Standing.of(session)
+        return Published(PublishState.BUSY) if found.commit == standing.commit else _diverged(session, found, describe)
+    tidy(session, after.version, context)
+    return Published(PublishState.DONE)
+
+
+def _diverged(session: Session, standing: Standing, describe: Describe) -> Published:
+    """What was found is pinned: its writer may let go of it before it is adopted."""
+    session.pin(FOUND + standing.commit, standing.commit)
+    return Published(PublishState.DIVERGED, describe(session, standing.commit, standing.head))
+
+
+def tidy(session: Session, commit: str, context: Context) -> None:
+    """Drop the branches of the transaction that made a published commit: it has ended, its tags remain."""
+    try:
+        message = str(session.value("SELECT message FROM dolt_log LIMIT 1"))
+        tx = message.rpartition("plait-txn: ")[2].strip() if "plait-txn: " in message else ""
+        for name in session.branches(OWN) if tx else ():
+            if name.startswith((f"{OWN}w/{tx}/", f"{OWN}m/{tx}/")):
+                session.call("dolt_branch", "-D", name)
+                context.failpoint("dolt.publish.tidied")
+    except PlaitError as error:
+        context.log.info("database %s: branches of %s are left: %s", session.database, commit, error)

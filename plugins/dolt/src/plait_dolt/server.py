@@ -1,0 +1,311 @@
+"""The Dolt SQL server, over the MySQL protocol: PyMySQL in SQLAlchemy's pool."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any, Final
+
+import pymysql
+import sqlalchemy as sa
+from plait.errors import InvalidArgument, NotFound, PermissionDenied, PlaitError, StoreUnavailable
+from plait.types import Location
+from pymysql.cursors import SSCursor
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import PoolProxiedConnection, QueuePool
+
+from plait_dolt.engine import Engine, Refused, Row, Session, Table
+from plait_dolt.names import quote
+from plait_dolt.rights import missing
+
+_LOST: Final = frozenset({2003, 2006, 2013, 2014, 2055, 1053, 4031})
+"""MySQL's codes for a connection that is gone, or never came to be."""
+_DENIED: Final = frozenset({1044, 1045, 1142, 1227, 1370})
+_NO_DATABASE: Final = 1049
+_CONNECT_SECONDS: Final = 10
+_CLIENTS_MAX: Final = 64
+_OWN_DATABASES: Final = frozenset({"information_schema", "mysql", "performance_schema", "sys", "dolt_cluster"})
+
+
+def read_url(text: str, store: str) -> URL:
+    """Check the option `url`. Raises: InvalidArgument, without showing a password."""
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError) as error:
+        raise InvalidArgument(
+            f"option 'url' of store {store!r} is no address", remedy="write url=mysql://user@127.0.0.1:3306"
+        ) from error
+    if url.drivername not in ("mysql", "mysql+pymysql") or not url.host:
+        raise InvalidArgument(
+            f"option 'url' of store {store!r} is for {url.drivername}, a Dolt server speaks MySQL's protocol",
+            remedy="write url=mysql://user@127.0.0.1:3306",
+        )
+    if url.password is not None:
+        raise InvalidArgument(
+            f"option 'url' of store {store!r} holds a password in clear",
+            remedy="leave it out, and write password=env:NAME or password=file:PATH",
+        )
+    if url.database or url.query:
+        raise InvalidArgument(
+            f"option 'url' of store {store!r} names more than a server: keys name its databases",
+            remedy="write url=mysql://user@127.0.0.1:3306",
+        )
+    return url
+
+
+class ServerEngine(Engine):
+    """Pools its connections: each is pointed at a database and revision when it is taken."""
+
+    def __init__(self, url: URL, password: Callable[[], str], *, tls_ca: str = "") -> None:
+        self._url = url.set(drivername="mysql+pymysql")
+        self._password = password
+        self._tls = {"ssl_ca": tls_ca} if tls_ca else {}
+        self._pool = QueuePool(self._connect, pool_size=8, max_overflow=24, timeout=30, reset_on_return=None)
+        self._clients: OrderedDict[str, sa.Engine] = OrderedDict()
+        self._lock = Lock()
+
+    @property
+    def address(self) -> str:
+        return f"{self._url.host}:{self._url.port or 3306}"
+
+    def _connect(self, **options: Any) -> Any:
+        return pymysql.connect(
+            host=str(self._url.host),
+            port=self._url.port or 3306,
+            user=self._url.username or "root",
+            password=self._password(),
+            autocommit=True,
+            connect_timeout=_CONNECT_SECONDS,
+            charset="utf8mb4",
+            **self._tls,
+            **options,
+        )
+
+    @contextmanager
+    def session(self, database: str, revision: str = "") -> Iterator[ServerSession]:
+        taken = self._take(database, revision)
+        try:
+            yield taken
+        except BaseException as error:
+            if not isinstance(error, PlaitError) or isinstance(error, StoreUnavailable):
+                taken.connection.invalidate()  # Nobody knows in which state it is.
+            raise
+        finally:
+            if taken.is_spoiled:
+                taken.connection.invalidate()
+            taken.connection.close()
+
+    def _take(self, database: str, revision: str) -> ServerSession:
+        """A pooled connection may have died since (a restart, `dolt_gc`): then the next one is a new one."""
+        for attempt in (1, 2):
+            session = ServerSession(self._checkout(), database, self.translate)
+            try:
+                session.use(revision)
+                return session
+            except StoreUnavailable:
+                session.connection.invalidate()
+                if attempt == 2:
+                    raise
+                self._pool = self._pool.recreate()
+            except BaseException:
+                session.connection.close()
+                raise
+        raise AssertionError("unreachable")
+
+    def _checkout(self) -> PoolProxiedConnection:
+        try:
+            return self._pool.connect()
+        except PoolTimeoutError as error:
+            raise StoreUnavailable(f"all connections to Dolt at {self.address} are busy", remedy="retry") from error
+        except pymysql.MySQLError as error:
+            raise self.translate(error) from error
+
+    def translate(self, error: Exception) -> PlaitError:
+        """A driver's error in plait's words; passwords are in none of them."""
+        code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+        text = str(error.args[1]) if len(error.args) > 1 else str(error)
+        if code in _DENIED or "access denied" in text.lower() or "does not have the correct permissions" in text:
+            return PermissionDenied(
+                f"Dolt at {self.address} denies it: {text}",
+                remedy="check user and password of the store's options, and its rights with 'plait store check'",
+            )
+        if code == _NO_DATABASE or text.startswith("database not found"):
+            return NotFound(f"Dolt at {self.address} has no {text.partition(': ')[2] or text!r}")
+        if code in _LOST or isinstance(error, pymysql.err.InterfaceError) or "connection was killed" in text:
+            return StoreUnavailable(
+                f"Dolt at {self.address} does not answer: {text}", remedy="start its sql-server, then retry"
+            )
+        return Refused(text, what=f"Dolt at {self.address} refused a statement")
+
+    def databases(self) -> list[str]:
+        with self.session("") as session:
+            found = [row["Database"] for row in session.rows("SHOW DATABASES")]
+        return [name for name in found if name not in _OWN_DATABASES and "/" not in name]
+
+    def create_database(self, name: str, branch: str) -> None:
+        with self.session("") as session:
+            session.rows(f"CREATE DATABASE {quote(name)}")
+        with self.session(name) as session:
+            if branch not in session.branches(branch):
+                session.call("dolt_branch", branch)
+
+    def drop_database(self, name: str) -> None:
+        with self.session("") as session:
+            session.rows(f"DROP DATABASE IF EXISTS {quote(name)}")
+
+    def check(self) -> list[str]:
+        with self.session("") as session:
+            return missing(session)
+
+    def client(self, database: str, revision: str) -> sa.Engine:
+        name = f"{database}/{revision}"
+        with self._lock:
+            if name not in self._clients:
+                url = self._url.set(database=name, username=self._url.username or "root")
+                self._clients[name] = sa.create_engine(
+                    url,
+                    connect_args={**self._tls, "connect_timeout": _CONNECT_SECONDS, "password": self._password()},
+                    pool_pre_ping=True,
+                )
+            self._clients.move_to_end(name)
+            while len(self._clients) > _CLIENTS_MAX:
+                self._clients.popitem(last=False)[1].dispose()
+            return self._clients[name]
+
+    def locate(self, database: str, commit: str) -> Location:
+        user = self._url.username or "root"
+        uri = f"mysql://{self.address}/{database}/{commit}"
+        snippet = (
+            "import sqlalchemy\n"
+            f"engine = sqlalchemy.create_engine('mysql+pymysql://{user}@{self.address}/{database}/{commit}')\n"
+            f"-- or in any MySQL client:  USE `{database}/{commit}`;\n"
+        )
+        return Location(uri, {"user": user}, snippet)
+
+    def collect(self, database: str) -> None:
+        with self.session(database) as session:
+            session.call("dolt_gc")
+            session.connection.invalidate()
+        self._pool = self._pool.recreate()
+
+    def close(self) -> None:
+        self._pool.dispose()
+        with self._lock:
+            clients, self._clients = list(self._clients.values()), OrderedDict()
+        for client in clients:
+            client.dispose()
+
+
+class ServerSession(Session):
+    """A pooled connection, pointed at a database and revision."""
+
+    def __init__(
+        self, connection: PoolProxiedConnection, database: str, translate: Callable[[Exception], PlaitError]
+    ) -> None:
+        self.connection = connection
+        self.database = database
+        self.revision = ""
+        self.is_spoiled = False
+        self._translate = translate
+
+    def use(self, revision: str) -> None:
+        if self.database:
+            self._execute(f"USE {quote(f'{self.database}/{revision}' if revision else self.database)}", ())
+        else:
+            self._execute("SELECT 1", ())
+        self.revision = revision
+
+    def _execute(self, sql: str, args: Sequence[object], kind: type[Any] | None = None) -> Any:
+        try:
+            driver: Any = self.connection.driver_connection
+            cursor = driver.cursor(kind)
+            cursor.execute(sql, tuple(args))
+        except (pymysql.MySQLError, OSError) as error:
+            raise self._translate(error) from error
+        return cursor
+
+    def rows(self, sql: str, *args: object) -> list[Row]:
+        cursor = self._execute(sql, args)
+        if cursor.description is None:
+            return []
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def stream(self, sql: str, *args: object) -> Iterator[Row]:
+        cursor = self._execute(sql, args, SSCursor)
+        names = [column[0] for column in cursor.description]
+        try:
+            for row in cursor:
+                yield dict(zip(names, row, strict=True))
+        except (pymysql.MySQLError, OSError) as error:
+            raise self._translate(error) from error
+
+    def call(self, procedure: str, *args: object) -> Row:
+        found = self.rows(f"CALL {procedure}({', '.join(['%s'] * len(args))})", *args)
+        return found[0] if found else {}
+
+    def has_ancestor(self, commit: str, ancestor: str) -> bool:
+        return bool(self.value("SELECT has_ancestor(%s, %s)", commit, ancestor))
+
+    def tables(self) -> list[str]:
+        found = self.rows("SHOW FULL TABLES WHERE Table_type = 'BASE TABLE'")
+        return sorted(next(iter(row.values())) for row in found)
+
+    def table(self, name: str) -> Table:
+        columns = self.rows(f"SHOW COLUMNS FROM {quote(name)}")
+        key = self.rows(f"SHOW KEYS FROM {quote(name)} WHERE Key_name = 'PRIMARY'")
+        ordered = [row["Column_name"] for row in sorted(key, key=lambda row: int(row["Seq_in_index"]))]
+        types = {row["Field"]: str(row["Type"]).lower() for row in columns}
+        return Table(name, tuple(types), types, tuple(ordered))
+
+    def create_statement(self, table: str) -> str:
+        return str(self.rows(f"SHOW CREATE TABLE {quote(table)}")[0]["Create Table"])
+
+    def programs(self) -> Mapping[str, str]:
+        views = {row["name"]: row["fragment"] for row in self.rows("SELECT name, fragment FROM dolt_schemas")}
+        procedures = self.rows("SELECT name, create_stmt FROM dolt_procedures")
+        return {**views, **{row["name"]: row["create_stmt"] for row in procedures}}
+
+    def diff_rows(
+        self, table: str, before: str, after: str, where: str = "", args: Sequence[object] = ()
+    ) -> Iterator[Row]:
+        sql = f"SELECT * FROM dolt_diff(%s, %s, %s) {f'WHERE {where}' if where else ''}"
+        return self.stream(sql, before, after, table, *args)
+
+    def fast_forward(self, before: str, after: str) -> bool:
+        try:
+            moved = self.call("dolt_merge", "--ff-only", after)
+        except Refused as error:
+            if "fast-forward" in error.text or "stomped" in error.text:
+                return False
+            raise
+        return bool(moved["fast_forward"])
+
+    def merge(self, theirs: str, message: str) -> bool:
+        self.rows("SET @@dolt_allow_commit_conflicts = 1, @@dolt_force_transaction_commit = 1")
+        self.is_spoiled = True  # These settings are not for whoever takes the connection next.
+        merged = self.call("dolt_merge", "--no-ff", "-m", message, theirs)
+        return not merged["conflicts"]
+
+    def abandon(self) -> None:
+        try:
+            self.call("dolt_merge", "--abort")
+        except Refused:
+            return  # There was none.
+
+    def relax(self) -> None:
+        self.rows("SET foreign_key_checks = 0")
+
+    def copy_row(self, table: Table, columns: Sequence[str], commit: str, where: str, args: Sequence[object]) -> None:
+        listed = ", ".join(quote(column) for column in columns)
+        updates = ", ".join(f"{quote(column)} = VALUES({quote(column)})" for column in columns)
+        self.rows(
+            f"INSERT INTO {quote(table.name)} ({listed}) SELECT {listed} FROM {quote(table.name)} AS OF %s "
+            f"WHERE {where} ON DUPLICATE KEY UPDATE {updates}",
+            commit,
+            *args,
+        )

@@ -1,0 +1,145 @@
+"""Each call of the contract on the real engines: what it does, what its repetition does, what it refuses."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+from plait.errors import InvalidArgument, NotFound
+from plait.types import Depth, ItemChangeKind, Move, PublishState, SnapshotRef
+from plait_dolt.adapter import DoltAdapter
+from plait_dolt.testing import Place, Transaction, rows
+
+CITY = "CREATE TABLE city (id INT PRIMARY KEY, name VARCHAR(50), pop INT)"
+
+
+def new_tx() -> str:
+    return str(uuid.uuid4())
+
+
+def write(adapter: DoltAdapter, place: Place, base: SnapshotRef | None, *statements: str) -> SnapshotRef:
+    """One transaction's prepared snapshot."""
+    tx = Transaction(adapter, place.key, new_tx(), base)
+    tx.run(*statements)
+    return tx.prepare()
+
+
+def first(adapter: DoltAdapter, place: Place) -> SnapshotRef:
+    return write(adapter, place, None, CITY, "INSERT INTO city VALUES (1,'Ur',10), (2,'Uruk',20), (3,'Kish',30)")
+
+
+def test_a_prepared_snapshot_holds_what_was_staged_and_later_writes_do_not_alter_it(place: Place) -> None:
+    adapter = place.adapter()
+    tx = Transaction(adapter, place.key, new_tx(), None)
+    tx.run(CITY, "INSERT INTO city VALUES (1,'Ur',10)")
+    voted = tx.prepare()
+    tx.run("INSERT INTO city VALUES (2,'Uruk',20)")
+    assert tx.prepare() == voted
+    assert rows(adapter, voted, "city") == [{"id": 1, "name": "Ur", "pop": 10}]
+    assert len(rows(adapter, tx.prepare(attempt=2), "city")) == 2
+
+
+def test_stage_twice_is_the_same_place_with_what_was_written(place: Place) -> None:
+    adapter = place.adapter()
+    tx = Transaction(adapter, place.key, new_tx(), first(adapter, place))
+    tx.run("DELETE FROM city")
+    again = place.adapter().stage(tx.tx, {place.key: tx.intent})[place.key]
+    assert again == tx.staging
+    assert rows(adapter, tx.prepare(), "city") == []
+
+
+def test_an_untouched_staging_votes_its_base_and_so_does_one_that_was_written_back(place: Place) -> None:
+    adapter = place.adapter()
+    base = first(adapter, place)
+    tx = Transaction(adapter, place.key, new_tx(), base)
+    assert tx.prepare() == base
+    tx.run("UPDATE city SET pop = 11 WHERE id = 1")
+    tx.run("UPDATE city SET pop = 10 WHERE id = 1")
+    assert tx.prepare(attempt=2) == base
+
+
+def test_diff_names_rows_by_their_key_and_shows_schemas(place: Place) -> None:
+    adapter = place.adapter()
+    before = first(adapter, place)
+    after = write(
+        adapter,
+        place,
+        before,
+        "UPDATE city SET pop = 11 WHERE id = 1",
+        "DELETE FROM city WHERE id = 2",
+        "INSERT INTO city VALUES (4,'Eridu',40)",
+        "CREATE TABLE river (name VARCHAR(20) PRIMARY KEY)",
+        "INSERT INTO river VALUES ('Tigris, the'), ('Euphrates')",
+    )
+    changes = list(adapter.diff(before, after))
+    assert [(change.item, change.kind.value) for change in changes] == [
+        ("city::id=1", "changed"),
+        ("city::id=2", "removed"),
+        ("city::id=4", "added"),
+        ("river", "added"),
+        ("river::name=Euphrates", "added"),
+        ('river::name="Tigris, the"', "added"),
+    ]
+    assert changes[0].before == {"id": 1, "name": "Ur", "pop": 10}
+    assert changes[0].after == {"id": 1, "name": "Ur", "pop": 11}
+    assert "CREATE TABLE" in str(changes[3].after)
+    (one,) = adapter.diff(before, after, items=["city::id=2"])
+    assert one.kind is ItemChangeKind.REMOVED
+    assert [change.item for change in adapter.diff(before, after, items=["city::id=1::pop", "city::id=1::name"])] == [
+        "city::id=1::pop"
+    ]
+
+
+def test_diff_sees_what_is_uncommitted_in_a_working_set(place: Place) -> None:
+    adapter = place.adapter()
+    base = first(adapter, place)
+    tx = Transaction(adapter, place.key, new_tx(), base)
+    tx.run("UPDATE city SET name = 'Larsa' WHERE id = 3")
+    assert [change.item for change in adapter.diff(base, tx.staging)] == ["city::id=3"]
+    assert [change.item for change in adapter.diff(None, tx.staging)] == [
+        "city", "city::id=1", "city::id=2", "city::id=3"
+    ]  # fmt: skip
+
+
+def test_publish_moves_the_head_and_publish_twice_is_publish_once(place: Place) -> None:
+    adapter = place.adapter()
+    one = first(adapter, place)
+    two = write(adapter, place, one, "UPDATE city SET pop = 11 WHERE id = 1")
+    moves = [Move(None, one, seq=1), Move(one, two, seq=2)]
+    for move in (moves[0], moves[0], moves[1], moves[1]):
+        assert adapter.publish({place.key: move})[place.key].state is PublishState.DONE
+    head = adapter.snapshot(new_tx(), {place.key: place.name})[place.key]
+    assert head == two
+    assert adapter.publish({place.key: moves[0]})[place.key].state is PublishState.DIVERGED
+
+
+def test_a_foreign_commit_is_found_and_never_overwritten(place: Place) -> None:
+    adapter = place.adapter()
+    one = first(adapter, place)
+    adapter.publish({place.key: Move(None, one, seq=1)})
+    two = write(adapter, place, one, "UPDATE city SET pop = 11 WHERE id = 1")
+    with adapter.engine.session(place.name, "main") as session:
+        session.rows("INSERT INTO city VALUES (9,'Nippur',90)")
+        assert adapter.publish({place.key: Move(one, two, seq=2)})[place.key].state is PublishState.BUSY
+        session.commit("somebody else's")
+    published = adapter.publish({place.key: Move(one, two, seq=2)})[place.key]
+    assert published.state is PublishState.DIVERGED
+    assert published.found is not None
+    assert len(rows(adapter, published.found, "city")) == 4
+
+
+def test_a_snapshot_verifies_and_another_digest_does_not(place: Place) -> None:
+    adapter = place.adapter()
+    one = first(adapter, place)
+    for depth in Depth:
+        assert adapter.verify(one, depth).problems == ()
+    wrong = SnapshotRef(one.store, one.kind, one.asset, one.version, b"0" * 32)
+    assert adapter.verify(wrong, Depth.EXISTS).problems
+
+
+def test_what_is_not_there_is_said_to_be(place: Place) -> None:
+    adapter = place.adapter()
+    with pytest.raises(NotFound):
+        adapter.snapshot(new_tx(), {place.key: "nosuch"})
+    with pytest.raises(InvalidArgument):
+        place.adapter(url="mysql://u:secret@127.0.0.1")
