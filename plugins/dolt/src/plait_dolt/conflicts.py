@@ -9,7 +9,7 @@ from plait.errors import InvalidArgument
 from plait.types import Choice, Conflict, ConflictKind, Json, Resolution
 
 from plait_dolt.engine import Row, Session, Table
-from plait_dolt.items import from_json, row_item, table_item, to_json
+from plait_dolt.items import from_json, parse_item, row_item, table_item, to_json
 from plait_dolt.names import quote
 
 _PREFIXES = ("base_", "our_", "their_")
@@ -31,33 +31,39 @@ class Sides:
 def settle(session: Session, sides: Sides, resolutions: Sequence[Resolution]) -> list[Conflict]:
     """Apply what the resolutions say; what is left, in order of table and key. Nothing left: it can be committed.
 
-    A resolution of a table settles all of it: its schema, and every row that has no resolution of its own.
+    A resolution of a table settles every row of it that has no resolution of its own.
     Raises: InvalidArgument for a resolution that does not fit its conflict.
     """
     chosen = {one.item: one for one in resolutions if one.item is not None}
     session.relax()
-    left = [*_schemas(session, chosen), *_rows(session, chosen)]
-    if not left:
-        left = list(_violations(session, sides, chosen))
-    return sorted(left, key=lambda conflict: conflict.item or "")
+    left = [*_schemas(session), *_rows(session, chosen)] or [*_violations(session, sides, chosen)]
+    return sorted(left or _still_violating(session), key=lambda conflict: conflict.item or "")
 
 
-def _schemas(session: Session, chosen: Mapping[str, Resolution]) -> Iterator[Conflict]:
+def settled_schemas(session: Session, resolutions: Sequence[Resolution]) -> dict[str, Choice]:
+    """The tables whose schemas conflict, where a side was chosen. Dolt resolves none that has changed rows: the merge
+    has to begin anew, with the chosen table on both sides. Raises: InvalidArgument."""
+    chosen = {one.item: one for one in resolutions}
+    found = {}
+    for conflict in _schemas(session):
+        resolution = chosen.get(conflict.item)
+        if resolution is not None:
+            _side_option(resolution)
+            found[parse_item(str(conflict.item)).table] = resolution.choice
+    return found
+
+
+def _schemas(session: Session) -> Iterator[Conflict]:
     for row in session.rows("SELECT * FROM dolt_schema_conflicts"):
-        item = table_item(row["table_name"])
-        resolution = chosen.get(item)
-        if resolution is None:
-            yield Conflict(
-                (),
-                ConflictKind.SCHEMA_CHANGED,
-                item,
-                base=to_json(row["base_schema"]),
-                ours=to_json(row["our_schema"]),
-                theirs=to_json(row["their_schema"]),
-                detail=str(row["description"]),
-            )
-            continue
-        session.call("dolt_conflicts_resolve", _side_option(resolution), row["table_name"])
+        yield Conflict(
+            (),
+            ConflictKind.SCHEMA_CHANGED,
+            table_item(row["table_name"]),
+            base=to_json(row["base_schema"]),
+            ours=to_json(row["our_schema"]),
+            theirs=to_json(row["their_schema"]),
+            detail=str(row["description"]),
+        )
 
 
 def _side_option(resolution: Resolution) -> str:
@@ -205,7 +211,6 @@ def _violations(session: Session, sides: Sides, chosen: Mapping[str, Resolution]
             _settle_violation(session, table, key, item, sides, resolution)
             where = " AND ".join(f"{quote(name)} = %s" for name in table.key)
             session.rows(f"DELETE FROM {listed} WHERE {where}", *key)
-    yield from _still_violating(session)
 
 
 def _settle_violation(

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 from plait.adapter import Context
 from plait.codec import digest, pack
-from plait.types import Conflict, Conflicted, ConflictKind, Merged, Resolution, SnapshotRef
+from plait.types import Choice, Conflict, Conflicted, ConflictKind, Merged, Resolution, SnapshotRef
 
-from plait_dolt.conflicts import Sides, settle
+from plait_dolt.conflicts import Sides, settle, settled_schemas
 from plait_dolt.engine import Engine, Refused, Session
-from plait_dolt.names import join_tag, scratch_branch
+from plait_dolt.names import join_tag, quote, scratch_branch
 
 Describe = Callable[[Session, str], SnapshotRef]
 
@@ -43,7 +43,7 @@ class Joining:
     ) -> Merged | Conflicted:
         settled = sorted((one.item or "", one.choice.value, one.value) for one in resolutions if one.item is not None)
         join = self._name("merge", [base and base.version, ours.version, theirs.version, settled])
-        with self.engine.session(self.database, ours.version) as session:
+        with self.engine.session(self.database, "") as session:
             tag = join_tag(self.tx, self.attempt, join)
             made = session.tag(tag)
             if made is None:
@@ -58,7 +58,7 @@ class Joining:
 
     def succeed(self, onto: SnapshotRef, content: SnapshotRef) -> SnapshotRef:
         join = self._name("succeed", [onto.version, content.version])
-        with self.engine.session(self.database, onto.version) as session:
+        with self.engine.session(self.database, "") as session:
             if session.has_ancestor(content.version, onto.version):
                 return content
             tag = join_tag(self.tx, self.attempt, join)
@@ -81,6 +81,8 @@ class Joining:
 
         def make(commit: str) -> str:
             name = scratch_branch(self.tx, join, f"{len(made)}-{uuid.uuid4().hex[:8]}")
+            if made:
+                session.use(made[-1])  # No branch can be made while standing at a commit.
             session.call("dolt_branch", name, commit)
             made.append(name)
             session.use(name)
@@ -123,6 +125,21 @@ class Joining:
         session.commit(self._message, "--amend", "--allow-empty")
         return session.head()[0]
 
+    def _take_tables(
+        self, session: Session, scratch: Callable[[str], str], side: str, other: str, tables: Sequence[str]
+    ) -> str:
+        """A commit on this side with some tables as the other side has them."""
+        session.use(other)
+        held = set(session.tables())
+        session.use(scratch(side))
+        for table in tables:
+            if table in held:
+                session.call("dolt_checkout", other, "--", table)
+            else:
+                session.rows(f"DROP TABLE {quote(table)}")
+        session.commit(self._message)
+        return session.head()[0]
+
     def _merge(
         self,
         session: Session,
@@ -141,6 +158,16 @@ class Joining:
         scratch(mine)
         try:
             is_clean = session.merge(others, self._message)
+            taken = {} if is_clean else settled_schemas(session, resolutions)
+            if taken:
+                session.abandon()
+                for choice, side, other in ((Choice.THEIRS, mine, others), (Choice.OURS, others, mine)):
+                    tables = [table for table, chosen in taken.items() if chosen is choice]
+                    if tables:
+                        changed = self._take_tables(session, scratch, side, other, tables)
+                        mine, others = (changed, others) if side == mine else (mine, changed)
+                scratch(mine)
+                is_clean = session.merge(others, self._message)
         except Refused as error:
             # What Dolt does not merge at all, such as a changed primary key.
             session.abandon()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from plait.adapter import Context
-from plait.errors import InvalidArgument, Unsupported
+from plait.errors import Unsupported
 from plait.refspec import format_key
 from plait.types import SnapshotRef, Staging
 
@@ -57,10 +57,8 @@ def restore_items(
 def _restore_table(now: Session, name: ItemName, snapshot: SnapshotRef, is_held: bool) -> None:
     if is_held:
         now.call("dolt_checkout", snapshot.version, "--", name.table)
-    elif name.table in now.tables():
-        now.rows(f"DROP TABLE {quote(name.table)}")
     else:
-        raise InvalidArgument(f"neither side has a table {name.table!r}", remedy="name a table, or a row of one")
+        now.rows(f"DROP TABLE IF EXISTS {quote(name.table)}")
 
 
 def _restore_row(now: Session, then: Session, name: ItemName, snapshot: SnapshotRef, is_held: bool) -> None:

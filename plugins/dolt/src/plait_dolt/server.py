@@ -257,7 +257,8 @@ class ServerSession(Session):
 
     def table(self, name: str) -> Table:
         columns = self.rows(f"SHOW COLUMNS FROM {quote(name)}")
-        key = self.rows(f"SHOW KEYS FROM {quote(name)} WHERE Key_name = 'PRIMARY'")
+        # Dolt ignores a condition on this statement.
+        key = [row for row in self.rows(f"SHOW KEYS FROM {quote(name)}") if row["Key_name"] == "PRIMARY"]
         ordered = [row["Column_name"] for row in sorted(key, key=lambda row: int(row["Seq_in_index"]))]
         types = {row["Field"]: str(row["Type"]).lower() for row in columns}
         return Table(name, tuple(types), types, tuple(ordered))
@@ -302,10 +303,11 @@ class ServerSession(Session):
 
     def copy_row(self, table: Table, columns: Sequence[str], commit: str, where: str, args: Sequence[object]) -> None:
         listed = ", ".join(quote(column) for column in columns)
-        updates = ", ".join(f"{quote(column)} = VALUES({quote(column)})" for column in columns)
-        self.rows(
-            f"INSERT INTO {quote(table.name)} ({listed}) SELECT {listed} FROM {quote(table.name)} AS OF %s "
-            f"WHERE {where} ON DUPLICATE KEY UPDATE {updates}",
-            commit,
-            *args,
-        )
+        old = f"SELECT {listed} FROM {quote(table.name)} AS OF %s WHERE {where}"
+        if not self.rows(f"SELECT 1 AS one FROM {quote(table.name)} WHERE {where}", *args):
+            self.rows(f"INSERT INTO {quote(table.name)} ({listed}) {old}", commit, *args)
+            return
+        # ON DUPLICATE KEY UPDATE over AS OF is refused by Dolt 1.83, so the update is a join.
+        same = " AND ".join(f"held.{quote(column)} = old.{quote(column)}" for column in table.key)
+        updates = ", ".join(f"held.{quote(column)} = old.{quote(column)}" for column in columns)
+        self.rows(f"UPDATE {quote(table.name)} AS held JOIN ({old}) AS old ON {same} SET {updates}", commit, *args)

@@ -1,0 +1,250 @@
+"""Merges, successions and restores on the real engines."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+
+import pytest
+from plait.errors import InvalidArgument, Unsupported
+from plait.types import Choice, Conflicted, ConflictKind, Json, Merged, Move, PublishState, Resolution, SnapshotRef
+from plait_dolt.adapter import DoltAdapter
+from plait_dolt.names import OWN
+from plait_dolt.testing import Place, Transaction, rows
+
+BASE = (
+    "CREATE TABLE city (id INT PRIMARY KEY, name VARCHAR(50), pop INT)",
+    "INSERT INTO city VALUES (1,'Ur',10), (2,'Uruk',20), (3,'Kish',30)",
+)
+
+
+class Sides:
+    """A base and two sides of it, and merging them in new transactions."""
+
+    def __init__(self, place: Place, base: Sequence[str], ours: Sequence[str], theirs: Sequence[str]) -> None:
+        self.place = place
+        self.adapter: DoltAdapter = place.adapter()
+        self.base = self.write(None, *base)
+        self.ours = self.write(self.base, *ours)
+        self.theirs = self.write(self.base, *theirs)
+
+    def write(self, base: SnapshotRef | None, *statements: str) -> SnapshotRef:
+        tx = Transaction(self.adapter, self.place.key, str(uuid.uuid4()), base)
+        tx.run(*statements)
+        return tx.prepare()
+
+    def merge(self, *settled: tuple[str, Choice] | tuple[str, Choice, Json], tx: str = "") -> Merged | Conflicted:
+        resolutions = [Resolution(self.place.key, *one) for one in settled]
+        return self.adapter.merge(
+            tx or str(uuid.uuid4()), 1, base=self.base, ours=self.ours, theirs=self.theirs, resolutions=resolutions
+        )
+
+    def merged(self, *settled: tuple[str, Choice] | tuple[str, Choice, Json]) -> SnapshotRef:
+        found = self.merge(*settled)
+        assert isinstance(found, Merged), found
+        return found.snapshot
+
+    def conflicted(self, *settled: tuple[str, Choice] | tuple[str, Choice, Json]) -> Conflicted:
+        found = self.merge(*settled)
+        assert isinstance(found, Conflicted), found
+        return found
+
+    def rows(self, snapshot: SnapshotRef, table: str = "city") -> list[tuple[object, ...]]:
+        return [tuple(row.values()) for row in rows(self.adapter, snapshot, table)]
+
+    def descends(self, snapshot: SnapshotRef, ancestor: SnapshotRef) -> bool:
+        with self.adapter.engine.session(snapshot.asset, "") as session:
+            return session.has_ancestor(snapshot.version, ancestor.version)
+
+
+def test_two_sides_merge_cell_by_cell(place: Place) -> None:
+    sides = Sides(
+        place,
+        BASE,
+        ["UPDATE city SET pop = 11 WHERE id = 1", "DELETE FROM city WHERE id = 3"],
+        ["UPDATE city SET name = 'Ur III' WHERE id = 1", "INSERT INTO city VALUES (4,'Eridu',40)"],
+    )
+    tx = str(uuid.uuid4())
+    merged = sides.merge(tx=tx)
+    assert isinstance(merged, Merged)
+    assert sides.rows(merged.snapshot) == [(1, "Ur III", 11), (2, "Uruk", 20), (4, "Eridu", 40)]
+    assert sides.descends(merged.snapshot, sides.ours)
+    assert sides.descends(merged.snapshot, sides.theirs)
+    assert sides.merge(tx=tx) == merged
+    with sides.adapter.engine.session(place.name, "") as session:
+        assert session.branches(f"{OWN}m/") == []
+
+
+def test_a_schema_change_of_one_side_meets_rows_of_the_other(place: Place) -> None:
+    sides = Sides(
+        place,
+        BASE,
+        ["ALTER TABLE city ADD COLUMN river VARCHAR(20)", "UPDATE city SET river = 'Euphrates' WHERE id = 1"],
+        ["UPDATE city SET pop = 21 WHERE id = 2"],
+    )
+    assert sides.rows(sides.merged()) == [(1, "Ur", 10, "Euphrates"), (2, "Uruk", 21, None), (3, "Kish", 30, None)]
+
+
+def test_a_conflict_shows_the_row_on_all_sides_and_names_its_cells(place: Place) -> None:
+    sides = Sides(
+        place,
+        BASE,
+        ["UPDATE city SET pop = 11 WHERE id = 1", "DELETE FROM city WHERE id = 3"],
+        ["UPDATE city SET pop = 12, name = 'Ur III' WHERE id = 1", "UPDATE city SET pop = 31 WHERE id = 3"],
+    )
+    first, second = sides.conflicted().conflicts
+    assert (first.item, first.kind, first.detail) == (
+        "city::id=1", ConflictKind.ITEM_CHANGED, "both sides changed pop"
+    )  # fmt: skip
+    assert first.base == {"id": 1, "name": "Ur", "pop": 10}
+    assert first.ours == {"id": 1, "name": "Ur", "pop": 11}
+    assert first.theirs == {"id": 1, "name": "Ur III", "pop": 12}
+    assert (second.item, second.ours) == ("city::id=3", None)
+
+
+@pytest.mark.parametrize(
+    ("settled", "expected"),
+    [
+        ([("city::id=1", Choice.OURS), ("city::id=3", Choice.OURS)], [(1, "Ur", 11), (2, "Uruk", 20)]),
+        (
+            [("city::id=1", Choice.THEIRS), ("city::id=3", Choice.THEIRS)],
+            [(1, "Ur III", 12), (2, "Uruk", 20), (3, "Kish", 31)],
+        ),
+        (
+            [("city::id=1", Choice.BASE), ("city::id=3", Choice.BASE)],
+            [(1, "Ur", 10), (2, "Uruk", 20), (3, "Kish", 30)],
+        ),
+        (
+            [("city::id=1", Choice.VALUE, {"pop": 99}), ("city::id=3", Choice.VALUE, None)],
+            [(1, "Ur III", 99), (2, "Uruk", 20)],
+        ),
+        ([("city", Choice.THEIRS)], [(1, "Ur III", 12), (2, "Uruk", 20), (3, "Kish", 31)]),
+    ],
+)
+def test_conflicts_are_settled_row_by_row_or_for_a_table(
+    place: Place, settled: list[tuple[str, Choice]], expected: list[tuple[object, ...]]
+) -> None:
+    sides = Sides(
+        place,
+        BASE,
+        ["UPDATE city SET pop = 11 WHERE id = 1", "DELETE FROM city WHERE id = 3"],
+        ["UPDATE city SET pop = 12, name = 'Ur III' WHERE id = 1", "UPDATE city SET pop = 31 WHERE id = 3"],
+    )
+    assert (
+        [conflict.item for conflict in sides.conflicted(settled[0]).conflicts]
+        == (["city::id=3"] if len(settled) > 1 else [])
+        if len(settled) > 1
+        else True
+    )
+    assert sides.rows(sides.merged(*settled)) == expected
+
+
+def test_a_value_that_leaves_a_conflicting_cell_out_is_refused(place: Place) -> None:
+    sides = Sides(place, BASE, ["UPDATE city SET pop = 11 WHERE id = 1"], ["UPDATE city SET pop = 12 WHERE id = 1"])
+    with pytest.raises(InvalidArgument, match="pop"):
+        sides.merge(("city::id=1", Choice.VALUE, {"name": "x"}))
+    with pytest.raises(InvalidArgument, match="nosuch"):
+        sides.merge(("city::id=1", Choice.VALUE, {"nosuch": 1, "pop": 1}))
+
+
+def test_two_schemas_that_do_not_fit_are_a_conflict_settled_by_a_side(place: Place) -> None:
+    sides = Sides(
+        place,
+        BASE,
+        ["ALTER TABLE city ADD COLUMN x INT", "UPDATE city SET x = 1"],
+        ["ALTER TABLE city ADD COLUMN x VARCHAR(20)", "UPDATE city SET x = 'a'"],
+    )
+    (conflict,) = sides.conflicted().conflicts
+    assert (conflict.item, conflict.kind) == ("city", ConflictKind.SCHEMA_CHANGED)
+    assert "VARCHAR(20)" in str(conflict.theirs).upper()
+    assert {row[3] for row in sides.rows(sides.merged(("city", Choice.THEIRS)))} == {"a"}
+
+
+def test_rows_that_break_a_constraint_together_are_a_conflict(place: Place) -> None:
+    sides = Sides(
+        place,
+        [
+            *BASE,
+            "CREATE TABLE temple (id INT PRIMARY KEY, city INT, FOREIGN KEY (city) REFERENCES city (id))",
+        ],
+        ["DELETE FROM city WHERE id = 3"],
+        ["INSERT INTO temple VALUES (7, 3)"],
+    )
+    (conflict,) = sides.conflicted().conflicts
+    assert (conflict.item, conflict.kind) == ("temple::id=7", ConflictKind.CONSTRAINT)
+    assert sides.rows(sides.merged(("temple::id=7", Choice.OURS)), "temple") == []
+    assert sides.rows(sides.merged(("temple::id=7", Choice.VALUE, {"id": 7, "city": 2})), "temple") == [(7, 2)]
+    (still,) = sides.conflicted(("temple::id=7", Choice.THEIRS)).conflicts
+    assert still.kind is ConflictKind.CONSTRAINT
+
+
+def test_a_cherry_pick_takes_one_change_and_a_revert_takes_it_back(place: Place) -> None:
+    sides = Sides(place, BASE, ["UPDATE city SET pop = 11 WHERE id = 1"], ["UPDATE city SET pop = 21 WHERE id = 2"])
+    later = sides.write(sides.theirs, "UPDATE city SET pop = 31 WHERE id = 3")
+    picked = sides.adapter.merge(str(uuid.uuid4()), 1, base=sides.theirs, ours=sides.ours, theirs=later)
+    assert isinstance(picked, Merged)
+    assert sides.rows(picked.snapshot) == [(1, "Ur", 11), (2, "Uruk", 20), (3, "Kish", 31)]
+    assert sides.descends(picked.snapshot, sides.ours)
+    assert not sides.descends(picked.snapshot, later)
+    reverted = sides.adapter.merge(str(uuid.uuid4()), 1, base=sides.ours, ours=picked.snapshot, theirs=sides.base)
+    assert isinstance(reverted, Merged)
+    assert sides.rows(reverted.snapshot) == [(1, "Ur", 10), (2, "Uruk", 20), (3, "Kish", 31)]
+    assert sides.descends(reverted.snapshot, picked.snapshot)
+
+
+def test_a_successor_has_the_content_and_descends_from_both(place: Place) -> None:
+    sides = Sides(place, BASE, ["UPDATE city SET pop = 11 WHERE id = 1"], ["DELETE FROM city"])
+    tx = str(uuid.uuid4())
+    assert sides.adapter.succeed(tx, 1, onto=sides.base, content=sides.ours) == sides.ours
+    back = sides.adapter.succeed(tx, 1, onto=sides.ours, content=sides.base)
+    assert (back.digest, sides.descends(back, sides.ours)) == (sides.base.digest, True)
+    across = sides.adapter.succeed(tx, 1, onto=sides.ours, content=sides.theirs)
+    assert across.digest == sides.theirs.digest
+    assert sides.descends(across, sides.ours)
+    assert sides.descends(across, sides.theirs)
+    assert place.adapter().succeed(tx, 1, onto=sides.ours, content=sides.theirs) == across
+    for before, after in ((None, sides.ours), (sides.ours, across)):
+        moved = sides.adapter.publish({place.key: Move(before, after, seq=1)})
+        assert moved[place.key].state is PublishState.DONE
+
+
+def test_restore_brings_back_a_row_a_table_or_all(place: Place) -> None:
+    sides = Sides(place, BASE, ["DELETE FROM city"], ["UPDATE city SET pop = 1"])
+    tx = Transaction(sides.adapter, place.key, str(uuid.uuid4()), sides.theirs)
+    tx.run("CREATE TABLE extra (id INT PRIMARY KEY)", "ALTER TABLE city ADD COLUMN river VARCHAR(20)")
+    tx.run("UPDATE city SET river = 'Tigris'", "INSERT INTO city VALUES (5,'Nippur',50,NULL)")
+    for _ in range(2):
+        sides.adapter.restore(tx.tx, tx.staging, sides.base, items=["city::id=1", "city::id=5", "extra"])
+    voted = tx.prepare()
+    assert sides.rows(voted) == [(1, "Ur", 10, "Tigris"), (2, "Uruk", 1, "Tigris"), (3, "Kish", 1, "Tigris")]
+    with sides.adapter.open(voted, None).connect() as connection, pytest.raises(Exception, match=r"extra"):
+        connection.exec_driver_sql("SELECT * FROM extra")
+    sides.adapter.restore(tx.tx, tx.staging, sides.base, items=["city"])
+    assert sides.rows(tx.prepare(attempt=2)) == sides.rows(sides.base)
+    tx.run("DELETE FROM city")
+    for _ in range(2):
+        assert sides.adapter.restore(tx.tx, tx.staging, sides.ours, items=None) == tx.staging
+    whole = tx.prepare(attempt=3)
+    assert whole.digest == sides.ours.digest
+    assert sides.descends(whole, sides.theirs)
+    with pytest.raises(InvalidArgument, match="primary key"):
+        sides.adapter.restore(tx.tx, tx.staging, sides.base, items=["city::name=Ur"])
+    with pytest.raises(Unsupported):
+        sides.adapter.restore(tx.tx, tx.staging, sides.base, items=["city::id=1::pop"])
+
+
+def test_abort_drops_branches_tags_and_the_database_that_it_began(place: Place) -> None:
+    sides = Sides(place, BASE, ["DELETE FROM city"], ["UPDATE city SET pop = 1"])
+    tx = Transaction(sides.adapter, place.key, str(uuid.uuid4()), sides.base)
+    tx.run("DELETE FROM city WHERE id = 1")
+    tx.prepare()
+    fresh = Transaction(sides.adapter, ("crm", place.name, "second"), tx.tx, None)
+    began = fresh.staging.location.partition("/")[0]
+    assert began in sides.adapter.engine.databases()
+    for _ in range(2):
+        place.adapter().abort(tx.tx)
+    assert began not in sides.adapter.engine.databases()
+    with sides.adapter.engine.session(place.name, "") as session:
+        assert [name for name in session.branches(OWN) if tx.tx in name] == []
+        assert [name for name in session.tags(OWN) if tx.tx in name] == []
+    sides.adapter.abort(str(uuid.uuid4()))
