@@ -25,11 +25,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DoltServer]:
         yield running
 
 
-@pytest.fixture(params=[pytest.param("server", marks=pytest.mark.doltserver)])
+@pytest.fixture(params=["doltlite", pytest.param("server", marks=pytest.mark.doltserver)])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """A store of its own, with a database's name that is free there."""
     name = f"d{uuid.uuid4().hex[:10]}"
-    running = cast(DoltServer, request.getfixturevalue("server"))
-    made = Place({"url": running.url}, MemoryState(), name)
+    if request.param == "server":
+        options = {"url": cast(DoltServer, request.getfixturevalue("server")).url}
+    else:
+        options = {"path": str(tmp_path / "databases")}
+    made = Place(options, MemoryState(), name)
     yield made
     made.close()

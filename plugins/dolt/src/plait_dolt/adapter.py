@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -34,15 +35,17 @@ from plait_dolt import names, space
 from plait_dolt.diff import diff
 from plait_dolt.engine import Engine, Refused, Session
 from plait_dolt.join import Joining
+from plait_dolt.lite import LiteEngine
 from plait_dolt.publish import publish_one
 from plait_dolt.restore import restore_items, restore_whole
 from plait_dolt.server import ServerEngine, read_url
 
-_OPTIONS = frozenset({"url", "password", "tls_ca", "branch"})
+_OPTIONS = {"url": frozenset({"password", "tls_ca", "branch"}), "path": frozenset({"branch"})}
+"""The option that decides the engine, with what else can be said of it."""
 
 
 class DoltAdapter(Adapter):
-    """Databases of a Dolt SQL server (option `url`).
+    """Databases of a Dolt SQL server (option `url`), or of doltlite (option `path`: a folder of database files).
 
     A staging is a branch, a snapshot a commit with a tag of plait's, and the native head a branch that native readers
     and writers know (option `branch`, `main` by default): it is moved by fast-forward only.
@@ -62,22 +65,15 @@ class DoltAdapter(Adapter):
 
     def __init__(self, store: Store, context: Context) -> None:
         super().__init__(store, context)
-        for name in store.options:
-            if name not in _OPTIONS:
-                raise InvalidArgument(
-                    f"stores of kind 'dolt' have no option {name!r}", remedy=f"known are {', '.join(sorted(_OPTIONS))}"
-                )
-        if "url" not in store.options:
-            raise InvalidArgument(
-                f"store {store.name!r} needs the option 'url'", remedy="write --option url=mysql://user@127.0.0.1:3306"
-            )
-        read_url(store.options["url"], store.name)
+        self._where = _where(store)
         self._branch = check_ref_name(store.options.get("branch", "main"))
 
     @cached_property
     def engine(self) -> Engine:
-        """The server. Connects on first use."""
+        """The server, or doltlite. Connects on first use."""
         options = self.store.options
+        if self._where == "path":
+            return LiteEngine(os.path.normpath(options["path"]))
         return ServerEngine(
             read_url(options["url"], self.store.name),
             lambda: self.context.credential(options.get("password", "")),
@@ -316,3 +312,28 @@ class DoltAdapter(Adapter):
 
     def _refer(self, session: Session, commit: str, root: str) -> SnapshotRef:
         return SnapshotRef(self.store.name, self.kind, session.database, commit, root.encode())
+
+
+def _where(store: Store) -> str:
+    """Which option says where the databases are. Raises: InvalidArgument."""
+    given = [name for name in _OPTIONS if name in store.options]
+    if len(given) != 1:
+        raise InvalidArgument(
+            f"store {store.name!r} needs one of the options 'url' and 'path'",
+            remedy="write --option url=mysql://user@127.0.0.1:3306 for a server, --option path=/data/dolt for doltlite",
+        )
+    (where,) = given
+    for name in store.options:
+        if name != where and name not in _OPTIONS[where]:
+            known = ", ".join(sorted(_OPTIONS[where]))
+            raise InvalidArgument(
+                f"stores of kind 'dolt' with a {where} have no option {name!r}", remedy=f"known: {known}"
+            )
+    if where == "url":
+        read_url(store.options["url"], store.name)
+    elif not os.path.isabs(store.options["path"]):
+        raise InvalidArgument(
+            f"path {store.options['path']!r} is relative, and each process would read it from its own folder",
+            remedy="give an absolute path",
+        )
+    return where

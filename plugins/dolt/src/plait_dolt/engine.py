@@ -33,6 +33,20 @@ class Table:
     key: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a branch stands: its commit, and the roots of its head, its staged and its working tables."""
+
+    commit: str
+    head: str
+    staged: str
+    working: str
+
+    @property
+    def is_clean(self) -> bool:
+        return self.head == self.staged == self.working
+
+
 class Session(ABC):
     """One connection to one database, standing at a branch (writable) or a commit (read-only). One thread's.
 
@@ -123,6 +137,13 @@ class Session(ABC):
     def merge_base(self, ours: str, theirs: str) -> str:
         """The native common ancestor of two commits."""
         return str(self.value("SELECT dolt_merge_base(%s, %s)", ours, theirs))
+
+    def standing(self) -> Standing:
+        (row,) = self.rows(
+            "SELECT dolt_hashof('HEAD') AS c, dolt_hashof_db('HEAD') AS h, "
+            "dolt_hashof_db('STAGED') AS s, dolt_hashof_db('WORKING') AS w"
+        )
+        return Standing(row["c"], row["h"], row["s"], row["w"])
 
     def branches(self, prefix: str) -> list[str]:
         return [row["name"] for row in self.rows("SELECT name FROM dolt_branches") if row["name"].startswith(prefix)]

@@ -108,6 +108,8 @@ def _key_value(text: str, kind: str) -> object:
             return bytes.fromhex(text)
         except ValueError as error:
             raise InvalidArgument(f"{text!r} is no value of {kind}: write it in hexadecimal") from error
+    if "int" in kind and re.fullmatch(r"-?[0-9]{1,20}", text):
+        return int(text)
     return text
 
 

@@ -7,47 +7,25 @@ branch at the new commit and its working set at the old tables, which the next p
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from plait.adapter import Context
 from plait.errors import NotFound, PlaitError
 from plait.types import Move, Published, PublishState, SnapshotRef
 
-from plait_dolt.engine import Engine, Session
+from plait_dolt.engine import Engine, Session, Standing
 from plait_dolt.names import FOUND, OWN
 
 Describe = Callable[[Session, str, str], SnapshotRef]
 """(session, commit, root of its tables) → the snapshot."""
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Where a branch stands: its commit, and the roots of its head, its staged and its working tables."""
-
-    commit: str
-    head: str
-    staged: str
-    working: str
-
-    @classmethod
-    def of(cls, session: Session) -> Standing:
-        (row,) = session.rows(
-            "SELECT dolt_hashof('HEAD') AS c, dolt_hashof_db('HEAD') AS h, "
-            "dolt_hashof_db('STAGED') AS s, dolt_hashof_db('WORKING') AS w"
-        )
-        return cls(row["c"], row["h"], row["s"], row["w"])
-
-    @property
-    def is_clean(self) -> bool:
-        return self.head == self.staged == self.working
-
-    def is_torn(self, move: Move) -> bool:
-        """Whether the working set is whole, but on the other side of this move than the branch."""
-        if self.is_clean or self.staged != self.working:
-            return False
-        sides = {side.version: side for side in (move.before, move.after) if side is not None}
-        other = [side.digest.decode() for version, side in sides.items() if version != self.commit]
-        return self.commit in sides and self.working in other
+def is_torn(standing: Standing, move: Move) -> bool:
+    """Whether the working set is whole, but on the other side of this move than the branch."""
+    if standing.is_clean or standing.staged != standing.working:
+        return False
+    sides = {side.version: side for side in (move.before, move.after) if side is not None}
+    other = [side.digest.decode() for version, side in sides.items() if version != standing.commit]
+    return standing.commit in sides and standing.working in other
 
 
 def publish_one(engine: Engine, branch: str, move: Move, describe: Describe, context: Context) -> Published:
@@ -67,12 +45,12 @@ def publish_one(engine: Engine, branch: str, move: Move, describe: Describe, con
 
 
 def _publish(session: Session, one: SnapshotRef, move: Move, describe: Describe, context: Context) -> Published:
-    standing = Standing.of(session)
-    if standing.is_torn(move):
+    standing = session.standing()
+    if is_torn(standing, move):
         context.log.warning("database %s: a torn publication is put right", one.asset)
         session.call("dolt_reset", "--hard")
         context.failpoint("dolt.publish.repaired")
-        standing = Standing.of(session)
+        standing = session.standing()
     after = move.after
     if after is None:
         if move.before is not None and standing.commit == move.before.version:
@@ -93,7 +71,7 @@ def _publish(session: Session, one: SnapshotRef, move: Move, describe: Describe,
     moved = session.fast_forward(standing.commit, after.version)
     context.failpoint("dolt.publish.after_move")
     if not moved:
-        found = Standing.of(session)
+        found = session.standing()
         return Published(PublishState.BUSY) if found.commit == standing.commit else _diverged(session, found, describe)
     tidy(session, after.version, context)
     return Published(PublishState.DONE)

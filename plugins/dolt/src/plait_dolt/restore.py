@@ -22,13 +22,12 @@ def restore_whole(
     Repeat: no-op. Stopped half-way: the branch is at the snapshot itself, which descends from less, never from else.
     """
     with engine.session(database_of(staging), branch_of(staging)) as session:
-        commit, root = session.head()
-        working = session.value("SELECT dolt_hashof_db('WORKING')")
-        if root == working == snapshot.digest.decode():
+        standing = session.standing()
+        if standing.is_clean and standing.head == snapshot.digest.decode():
             return
         session.call("dolt_reset", "--hard", snapshot.version)
         context.failpoint("dolt.restore.tables_put")
-        session.call("dolt_reset", "--soft", onto or commit)
+        session.call("dolt_reset", "--soft", onto or standing.commit)
 
 
 def restore_items(

@@ -1,0 +1,289 @@
+"""doltlite: embedded databases, each a file in one folder, through a process of their own. For the quickstart."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final
+from urllib.parse import quote as quote_uri
+
+import sqlalchemy as sa
+from plait.errors import Corrupt, NotFound, PlaitError, StoreUnavailable
+from plait.types import Location
+
+from plait_dolt.engine import Engine, Refused, Row, Session, Standing, Table
+from plait_dolt.lite_dbapi import Connection, Module
+from plait_dolt.lite_process import Process
+from plait_dolt.names import quote
+
+OLDEST: Final = (0, 51)
+_SUFFIX: Final = ".db"
+
+
+def translate(error: sqlite3.Error, database: str) -> PlaitError:
+    """An error of doltlite's in plait's words."""
+    text = str(error)
+    if "has ended" in text:
+        return StoreUnavailable(text, remedy="retry: it is started again")
+    if "locked" in text or "busy" in text:
+        return StoreUnavailable(
+            f"database {database!r} is locked: {text}", remedy="end the transaction that writes to it, then retry"
+        )
+    if re.search(r"branch or revision .* not found|unable to open database", text):
+        return NotFound(f"database {database!r}: {text}")
+    if "malformed" in text or "not a database" in text or "corrupt" in text:
+        return Corrupt(f"database {database!r} cannot be read: {text}", remedy="restore a backup")
+    return Refused(text, what=f"doltlite refused a statement in database {database!r}")
+
+
+class LiteEngine(Engine):
+    """A folder of database files; doltlite's process is started when it is first needed."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder)
+        self._running: Process | None = None
+        self._lock = Lock()
+        self._clients: dict[str, sa.Engine] = {}
+
+    @property
+    def process(self) -> Process:
+        with self._lock:
+            if self._running is None or not self._running.is_alive:
+                if self._running is not None:
+                    self._running.close()
+                self._running = Process()
+            return self._running
+
+    def _file(self, database: str) -> Path:
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", database):
+            raise NotFound(f"{database!r} is no database in {self._folder}")
+        return self._folder / f"{database}{_SUFFIX}"
+
+    def _uri(self, database: str, revision: str) -> str:
+        path = self._file(database)
+        if not path.exists():
+            raise NotFound(f"there is no database {database!r} in {self._folder}", remedy="name one that exists")
+        return "file:" + quote_uri(str(path) + (f"/{revision}" if revision else ""))
+
+    def connect(self, database: str, revision: str, *, isolation: str | None, for_users: bool = False) -> Connection:
+        """Raises: NotFound, StoreUnavailable, Corrupt."""
+        uri = self._uri(database, revision)
+        statements = ["PRAGMA foreign_keys = ON"] if for_users else []
+        try:
+            return Connection(self.process, uri, isolation=isolation, statements=statements)
+        except sqlite3.Error as error:
+            raise translate(error, database) from error
+
+    @contextmanager
+    def session(self, database: str, revision: str) -> Iterator[LiteSession]:
+        session = LiteSession(self, database, revision)
+        try:
+            yield session
+        finally:
+            session.close()
+
+    def databases(self) -> list[str]:
+        return sorted(path.name.removesuffix(_SUFFIX) for path in self._folder.glob(f"*{_SUFFIX}"))
+
+    def create_database(self, name: str, branch: str) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._file(name)
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o644))
+        except FileExistsError as error:
+            raise Refused(f"{path} exists", what="the database cannot be created") from error
+        with self.session(name, "") as session:
+            if branch not in session.branches(branch):
+                session.call("dolt_branch", branch)
+        handle = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def drop_database(self, name: str) -> None:
+        for path in (self._file(name), *self._folder.glob(f"{name}{_SUFFIX}-*")):
+            path.unlink(missing_ok=True)
+
+    def check(self) -> list[str]:
+        version = self.process.version
+        missing = []
+        if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < OLDEST:
+            missing.append(f"doltlite is {version}, plait needs {'.'.join(map(str, OLDEST))}: pip install -U doltlite")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            missing.append(f"folder {self._folder} cannot be made: {error.strerror}")
+        else:
+            if not os.access(self._folder, os.W_OK):
+                missing.append(f"folder {self._folder} cannot be written")
+        return missing
+
+    def client(self, database: str, revision: str) -> sa.Engine:
+        name = f"{database}/{revision}"
+        with self._lock:
+            known = self._clients.get(name)
+        if known is None:
+            known = sa.create_engine(
+                "sqlite://",
+                module=Module(self.process.sqlite_version),
+                creator=lambda: self.connect(database, revision, isolation="", for_users=True),
+                poolclass=sa.pool.QueuePool,
+                pool_pre_ping=True,
+            )
+            with self._lock:
+                known = self._clients.setdefault(name, known)
+        return known
+
+    def locate(self, database: str, commit: str) -> Location:
+        uri = self._uri(database, commit)
+        snippet = f"import doltlite, sqlite3\nconnection = sqlite3.connect({uri!r}, uri=True)   # read-only\n"
+        return Location(uri, {}, snippet)
+
+    def collect(self, database: str) -> None:
+        with self.session(database, "") as session:
+            session.call("dolt_gc")
+
+    def close(self) -> None:
+        with self._lock:
+            clients, self._clients = list(self._clients.values()), {}
+            running, self._running = self._running, None
+        for client in clients:
+            client.dispose()
+        if running is not None:
+            running.close()
+
+
+class LiteSession(Session):
+    """A connection of its own; standing elsewhere is another connection."""
+
+    def __init__(self, engine: LiteEngine, database: str, revision: str) -> None:
+        self._engine = engine
+        self.database = database
+        self.revision = revision
+        self._connection: Connection | None = engine.connect(database, revision, isolation=None)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def use(self, revision: str) -> None:
+        self.close()
+        self.revision = revision
+        self._connection = self._engine.connect(self.database, revision, isolation=None)
+
+    def _execute(self, sql: str, args: Sequence[object]) -> Any:
+        assert self._connection is not None
+        # Parameters are written as MySQL's drivers take them.
+        text = re.sub("%%|%s", lambda found: "%" if found.group() == "%%" else "?", sql)
+        try:
+            return self._connection.execute(text, args)
+        except sqlite3.Error as error:
+            raise translate(error, self.database) from error
+
+    def rows(self, sql: str, *args: object) -> list[Row]:
+        return list(self.stream(sql, *args))
+
+    def stream(self, sql: str, *args: object) -> Iterator[Row]:
+        cursor = self._execute(sql, args)
+        names = [column[0] for column in cursor.description or ()]
+        try:
+            for row in cursor:
+                yield dict(zip(names, row, strict=True))
+        except sqlite3.Error as error:
+            raise translate(error, self.database) from error
+        finally:
+            cursor.close()
+
+    def call(self, procedure: str, *args: object) -> Row:
+        return self.rows(f"SELECT {procedure}({', '.join(['%s'] * len(args))}) AS hash", *args)[0]
+
+    def standing(self) -> Standing:
+        """The working root of a database without tables differs from its head's, clean as it is: the status tells."""
+        found = super().standing()
+        if found.is_clean or self.rows("SELECT 1 AS one FROM dolt_status LIMIT 1"):
+            return found
+        return Standing(found.commit, found.head, found.head, found.head)
+
+    def has_ancestor(self, commit: str, ancestor: str) -> bool:
+        return commit == ancestor or self.merge_base(commit, ancestor) == ancestor
+
+    def tables(self) -> list[str]:
+        found = self.rows("SELECT name FROM sqlite_master WHERE type = 'table'")
+        return sorted(row["name"] for row in found if not row["name"].startswith(("sqlite_", "dolt_")))
+
+    def table(self, name: str) -> Table:
+        columns = self.rows("SELECT name, type, pk FROM pragma_table_info(%s)", name)
+        types = {row["name"]: str(row["type"]).lower() for row in columns}
+        key = sorted((row["pk"], row["name"]) for row in columns if row["pk"])
+        return Table(name, tuple(types), types, tuple(column for _, column in key))
+
+    def create_statement(self, table: str) -> str:
+        return str(self.value("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = %s", table))
+
+    def programs(self) -> Mapping[str, str]:
+        found = self.rows("SELECT name, sql FROM sqlite_master WHERE type IN ('view', 'trigger')")
+        return {row["name"]: row["sql"] for row in found}
+
+    def diff_rows(
+        self, table: str, before: str, after: str, where: str = "", args: Sequence[object] = ()
+    ) -> Iterator[Row]:
+        sql = f"SELECT * FROM {quote('dolt_diff_' + table)}(%s, %s) {f'WHERE {where}' if where else ''}"
+        return self.stream(sql, before, after, *args)
+
+    def fast_forward(self, before: str, after: str) -> bool:
+        """doltlite has no `--ff-only`: the check and the move are one write transaction."""
+        self._execute("BEGIN IMMEDIATE", ())
+        try:
+            is_there = bool(self.value("SELECT dolt_hashof(%s)", self.revision) == before)
+            if is_there:
+                self.call("dolt_merge", after)
+            self._execute("COMMIT" if is_there else "ROLLBACK", ())
+        except BaseException:
+            self.abandon()
+            raise
+        return is_there
+
+    def merge(self, theirs: str, message: str) -> bool:
+        self._execute("BEGIN IMMEDIATE", ())
+        try:
+            self.call("dolt_merge", "--no-ff", "-m", message, theirs)
+        except Refused as error:
+            if "Merge has" in error.text:
+                return False
+            self.abandon()
+            raise
+        self._execute("COMMIT", ())
+        return True
+
+    def abandon(self) -> None:
+        try:
+            self._execute("ROLLBACK", ())
+        except Refused:
+            return  # There was none.
+
+    def commit(self, message: str, *options: str) -> bool:
+        committed = super().commit(message, *options)
+        if self._connection is not None and self._connection.in_transaction:
+            self._execute("COMMIT", ())
+        return committed
+
+    def relax(self) -> None:
+        """Foreign keys are not enforced here."""
+
+    def copy_row(self, table: Table, columns: Sequence[str], commit: str, where: str, args: Sequence[object]) -> None:
+        listed = ", ".join(quote(column) for column in columns)
+        key = ", ".join(quote(column) for column in table.key)
+        updates = ", ".join(f"{quote(column)} = excluded.{quote(column)}" for column in columns)
+        self.rows(
+            f"INSERT INTO {quote(table.name)} ({listed}) SELECT {listed} FROM {quote('dolt_at_' + table.name)}(%s) "
+            f"WHERE {where} ON CONFLICT ({key}) DO UPDATE SET {updates}",
+            commit,
+            *args,
+        )
