@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -17,8 +14,6 @@ from plait.types import Json, Key, Location, SnapshotRef, Store
 from plait_conformance.harness import Edits, Harness, Rows
 from pyiceberg.catalog.memory import InMemoryCatalog
 from pyiceberg.expressions import In
-from pyiceberg.io import InputFile
-from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.schema import Schema
 from pyiceberg.table import StaticTable, Table
 from pyiceberg.types import NestedField, StringType

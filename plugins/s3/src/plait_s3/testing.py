@@ -1,4 +1,4 @@
-"""For tests of this plugin: a root in a real store with adapters over it, and the harnesses of the conformance suite."""
+"""For tests of this plugin: a root in a real store with adapters over it, and harnesses of the conformance suite."""
 
 from __future__ import annotations
 
