@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from typing import ClassVar, cast
+from unittest import mock
 from urllib.parse import unquote, urlparse
 
 from plait.adapter import Adapter, Context, StagingPort
+from plait.errors import PermissionDenied
 from plait.types import Key, Location, SnapshotRef, Store
 
+from plait_conformance import fake_storage
 from plait_conformance.fake import FakeAdapter
 from plait_conformance.fake_kinds import FakeBlockAdapter, FakeDeltaAdapter, FakeDoltAdapter, FakeSharedAdapter
 from plait_conformance.fake_storage import Folder, head_items, write_behind
@@ -51,6 +55,12 @@ class FakeHarness(Harness):
         changed = {**(items or {}), **{row: json.dumps(text) for row, text in edits.items() if text is not None}}
         write_behind(self.folder, asset, {row: text for row, text in changed.items() if edits.get(row, "") is not None})
         return asset
+
+    @contextmanager
+    def denied(self) -> Iterator[None]:
+        refusal = PermissionDenied("the fake store refuses to be written")
+        with mock.patch.object(fake_storage, "_temporary", side_effect=refusal):
+            yield
 
     def corrupt(self, snapshot: SnapshotRef) -> None:
         path = self.folder / "objects" / snapshot.digest.hex()

@@ -29,7 +29,7 @@ Edits: TypeAlias = Mapping[str, str | None]
 
 
 class NotOffered(Exception):
-    """A harness lacks an optional function: what needs it is listed as pending, or fails where it may not be."""
+    """A harness lacks an optional function (and says why): what needs it is pending, or fails where it may not be."""
 
 
 class Harness(ABC):
@@ -89,15 +89,15 @@ class Harness(ABC):
 
     def corrupt(self, snapshot: SnapshotRef) -> None:
         """Change one byte of what the snapshot's rows are stored in, past every check of the store."""
-        raise NotOffered("corrupt")
+        raise NotOffered("the harness has no corrupt")
 
     def denied(self) -> AbstractContextManager[None]:
         """Within the block, the store refuses plait's writes for want of permission."""
-        raise NotOffered("denied")
+        raise NotOffered("the harness has no denied")
 
     def cost(self, adapter: Adapter) -> Mapping[str, int]:
         """What this instance has asked of the store so far, ever growing: say, requests, bytes, nodes."""
-        raise NotOffered("cost")
+        raise NotOffered("the harness has no cost")
 
     def close(self) -> None:
         """The test is over: stop what the harness itself started."""

@@ -48,6 +48,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "assertion(number): which of the twelve assertions of every adapter it proves")
     config.addinivalue_line("markers", "needs(capability): only for adapters that claim this capability")
+    config.addinivalue_line("markers", "timeout(seconds): for those who have pytest-timeout")
     name = config.getoption(_OPTION)
     if name:
         load_harness(name)

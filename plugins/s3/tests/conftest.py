@@ -21,6 +21,7 @@ from plait_s3.s3_blobs import S3Blobs
 from plait_s3.testing import Place
 
 ACCESS_KEY, SECRET_KEY = "plaitkey", "plaitsecret"
+READER_KEY, READER_SECRET = "readerkey", "readersecret"
 _SECONDS_MAX = 60
 
 
@@ -93,7 +94,12 @@ def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
         "actions": ["Admin", "Read", "Write", "List", "Tagging"],
     }
-    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    reader = {
+        "name": "reader",
+        "credentials": [{"accessKey": READER_KEY, "secretKey": READER_SECRET}],
+        "actions": ["Read", "List"],
+    }
+    (folder / "s3.json").write_text(json.dumps({"identities": [identity, reader]}))
     ports = _free_ports(8)
     names = ("master", "volume", "filer", "s3")
     listens = [f"-{name}.port={ports[2 * n]}" for n, name in enumerate(names)]
@@ -154,11 +160,14 @@ def _options(server: Server, bucket: str) -> dict[str, str]:
 
 @pytest.fixture
 def bucket_options(
-    request: pytest.FixtureRequest, bucket: Callable[[Server, bool], str]
+    request: pytest.FixtureRequest, bucket: Callable[[Server, bool], str], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[bool], dict[str, str]]:
-    """The options of a bucket on SeaweedFS that keeps versions, or none."""
+    """The options of a bucket on SeaweedFS that keeps versions, or none; the credentials are in the environment."""
     server = cast(Server, request.getfixturevalue("seaweedfs"))
-    return lambda versioned: _options(server, bucket(server, versioned))
+    monkeypatch.setenv("PLAIT_TEST_KEY", ACCESS_KEY)
+    monkeypatch.setenv("PLAIT_TEST_SECRET", SECRET_KEY)
+    named = {"access_key": "env:PLAIT_TEST_KEY", "secret_key": "env:PLAIT_TEST_SECRET"}
+    return lambda versioned: {**_options(server, bucket(server, versioned)), **named}
 
 
 _SERVERS = [

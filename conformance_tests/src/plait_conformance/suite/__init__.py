@@ -5,6 +5,7 @@
 or, in a module of your own tests, with the fixture `make_harness` overridden: `from plait_conformance.suite import *`
 """
 
+from plait_conformance.suite.test_cost import TestCost
 from plait_conformance.suite.test_diff import TestDiff
 from plait_conformance.suite.test_faults import TestEveryCallMayBeRepeatedAfterACrash, TestFaults
 from plait_conformance.suite.test_harness import TestHarness
@@ -17,6 +18,8 @@ from plait_conformance.suite.test_history import (
 )
 from plait_conformance.suite.test_joins import TestJoins
 from plait_conformance.suite.test_merge import TestMerge, TestSucceed
+from plait_conformance.suite.test_model import TestModel
+from plait_conformance.suite.test_operations import TestBackup, TestDenial, TestRetention
 from plait_conformance.suite.test_out_of_band import TestOutOfBand
 from plait_conformance.suite.test_publish import TestPublish
 from plait_conformance.suite.test_snapshot import TestLocate, TestSnapshot, TestVerify
@@ -25,7 +28,10 @@ from plait_conformance.suite.test_two_phases import TestAbort, TestPrepare, Test
 
 __all__ = [
     "TestAbort",
+    "TestBackup",
     "TestBlame",
+    "TestCost",
+    "TestDenial",
     "TestDiff",
     "TestDiffOfCommits",
     "TestEveryCallMayBeRepeatedAfterACrash",
@@ -34,11 +40,13 @@ __all__ = [
     "TestJoins",
     "TestLocate",
     "TestMerge",
+    "TestModel",
     "TestOutOfBand",
     "TestPrepare",
     "TestPublish",
     "TestReadingBack",
     "TestRestore",
+    "TestRetention",
     "TestRevertAndRestore",
     "TestSnapshot",
     "TestSpace",

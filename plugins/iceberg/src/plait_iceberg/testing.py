@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -9,11 +11,14 @@ from urllib.parse import unquote, urlparse
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
 from plait.adapter import Adapter, Context, StagingPort
 from plait.types import Json, Key, Location, SnapshotRef, Store
 from plait_conformance.harness import Edits, Harness, Rows
+from pyarrow.fs import FSSpecHandler, PyFileSystem
 from pyiceberg.catalog.memory import InMemoryCatalog
 from pyiceberg.expressions import In
+from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.schema import Schema
 from pyiceberg.table import StaticTable, Table
 from pyiceberg.types import NestedField, StringType
@@ -77,6 +82,13 @@ class IcebergHarness(Harness):
         catalog.close()
         return found
 
+    def cost(self, adapter: Adapter) -> Mapping[str, int]:
+        """Files opened, and their bytes."""
+        assert isinstance(adapter, IcebergAdapter)
+        if not isinstance(adapter.files.io, _CountedFileIO):
+            adapter.files.io = _CountedFileIO()
+        return dict(adapter.files.io.counts)
+
     def corrupt(self, snapshot: SnapshotRef) -> None:
         """In the frame of a compressed page: pyiceberg writes no checksums, so only what does not decode is found."""
         task = next(iter(StaticTable.from_metadata(snapshot.version).scan().plan_files()))
@@ -98,3 +110,35 @@ def _edit(table: Table, edits: Edits) -> None:
         table.delete(In("id", leaving))
     elif coming:
         table.append(rows)
+
+
+class _CountedFileIO(PyArrowFileIO):
+    """Local files through fsspec, counted."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+        self.counts = Counter({"requests": 0, "bytes": 0})
+        counted = PyFileSystem(FSSpecHandler(_CountedFileSystem(self.counts)))
+        self.fs_by_scheme = lambda scheme, netloc=None: counted
+
+
+class _CountedFileSystem(LocalFileSystem):  # type: ignore[misc]
+    cachable = False
+
+    def __init__(self, counts: Counter[str]) -> None:
+        super().__init__(auto_mkdir=True)
+        self._counts = counts
+
+    def _open(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:
+        self._counts["requests"] += 1
+        opened = super()._open(path, mode, **kwargs)
+        if "r" in mode:
+            read = opened.read
+
+            def counted(size: int = -1) -> bytes:
+                found: bytes = read(size)
+                self._counts["bytes"] += len(found)
+                return found
+
+            opened.read = counted
+        return opened

@@ -1,19 +1,22 @@
-"""For tests of this plugin: a root in a real store with adapters over it, and harnesses of the conformance suite."""
+"""For tests: a root in a real store with adapters over it, and the harnesses of the conformance suite."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest import mock
 
 from plait.adapter import Adapter, Context, Merger, StagingPort, State
 from plait.clock import ManualClock, SystemClock
 from plait.stores import resolve_credential
 from plait.types import Key, Location, Move, SnapshotRef, Store
-from plait_conformance.harness import Edits, Harness, Rows
+from plait_conformance.harness import Edits, Harness, NotOffered, Rows
 from plait_conformance.testing import MemoryPort, MemoryState
 
 from plait_s3.adapter import ObjectAdapter
@@ -21,7 +24,7 @@ from plait_s3.blobs import Blob, address
 from plait_s3.content import BUILT_IN
 from plait_s3.heads import read_head
 from plait_s3.kinds import FilesAdapter, S3Adapter
-from plait_s3.manifest import PACKS
+from plait_s3.manifest import PACKS, Packs
 
 _LANDING = "landing"
 
@@ -99,12 +102,14 @@ class ObjectHarness(Harness):
         return _LANDING
 
     def cost(self, adapter: Adapter) -> Mapping[str, int]:
+        """Requests and bytes of the store, and nodes of manifests. Nothing that is cached stays uncounted."""
         assert isinstance(adapter, ObjectAdapter)
         if not isinstance(adapter.blobs, _CountedBlobs):
             adapter.__dict__["blobs"] = _CountedBlobs(adapter.blobs)
-            adapter.packs._blobs = adapter.blobs
+            adapter.__dict__["packs"] = _CountedPacks(adapter.blobs)
+        assert isinstance(adapter.packs, _CountedPacks)
         adapter.packs.forget()
-        return dict(adapter.blobs.counts)
+        return {**adapter.blobs.counts, "nodes": adapter.packs.nodes}
 
 
 class FilesHarness(ObjectHarness):
@@ -117,12 +122,35 @@ class FilesHarness(ObjectHarness):
     def options(self) -> Mapping[str, str]:
         return {"path": str(self.folder), "copy": "true"}
 
+    @contextmanager
+    def denied(self) -> Iterator[None]:
+        if os.geteuid() == 0:
+            raise NotOffered("the superuser may write everywhere")
+        folders = [path for path in (self.folder, *self.folder.rglob("*")) if path.is_dir()]
+        for path in folders:
+            path.chmod(0o500)
+        try:
+            yield
+        finally:
+            for path in folders:
+                path.chmod(0o700)
+
     def corrupt(self, snapshot: SnapshotRef) -> None:
         adapter = self._own()
         text = next(iter(self.read(adapter.locate(snapshot)).values())).encode()
         path = self.folder / address(hashlib.sha256(text).digest())
         path.chmod(0o644)
         path.write_bytes(bytes([text[0] ^ 1]) + text[1:])
+
+
+class _CountedPacks(Packs):
+    """Packs that count the nodes that are asked for."""
+
+    nodes = 0
+
+    def read(self, name: str, ids: Sequence[bytes]) -> Mapping[bytes, tuple[bytes, list[str]]]:
+        self.nodes += len(ids)
+        return super().read(name, ids)
 
 
 class _CountedBlobs:
@@ -152,13 +180,20 @@ class S3Harness(ObjectHarness):
 
     adapter = S3Adapter
 
-    def __init__(self, folder: Path, options: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, options: Mapping[str, str], reader: Mapping[str, str]) -> None:
+        """`options` name their secrets as ``env:NAME``; `reader` is what NAMEs are for somebody who may only read."""
         super().__init__(folder)
         self._options = options
+        self._reader = reader
 
     @property
     def options(self) -> Mapping[str, str]:
         return self._options
+
+    @contextmanager
+    def denied(self) -> Iterator[None]:
+        with mock.patch.dict(os.environ, self._reader):
+            yield
 
     def corrupt(self, snapshot: SnapshotRef) -> None:
         """Past a server nothing can be changed: other bytes are put there, or, where versions are kept, it is lost."""

@@ -1,0 +1,75 @@
+"""What it costs, counted: who claims a cheap diff pays for what changed, never for what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+from plait.adapter import Capability
+
+from plait_conformance.harness import NotOffered
+from plait_conformance.suite.trial import Trial
+
+SMALL, LARGE = 200, 1_600
+TEXT = "x" * 56
+"""Long enough that reading all of them cannot hide in the allowance."""
+
+ALLOWED = {"bytes": 64 * 1024}
+"""What may be asked for beside twice the cost in the small asset: one block read ahead, or a level more of a tree."""
+
+ALLOWED_REQUESTS = 8
+
+
+def rows(count: int) -> dict[str, str]:
+    return {f"r{number}": f"{number:04}{TEXT}" for number in range(count)}
+
+
+def check(small: Mapping[str, int], large: Mapping[str, int]) -> None:
+    """Eight times the items, about the same cost. Linear would be eightfold."""
+    assert small, "cost counts nothing"
+    assert any(count > 0 for count in small.values()), f"cost counted nothing: {small}"
+    for name, count in large.items():
+        most = 2 * small[name] + ALLOWED.get(name, ALLOWED_REQUESTS)
+        assert count <= most, (
+            f"{name}: {small[name]} at {SMALL} items, {count} at {LARGE}, at most {most} were expected"
+        )
+
+
+@pytest.mark.needs(Capability.CHEAP_DIFF)
+class TestCost:
+    @pytest.fixture(autouse=True)
+    def _counted(self, trial: Trial) -> None:
+        try:
+            trial.harness.cost(trial.adapter)
+        except NotOffered:
+            pytest.fail("the adapter claims cheap-diff, and the harness has no cost(adapter) to prove it with")
+
+    @pytest.mark.assertion(3)
+    def test_diff_costs_o_changes_never_o_items(self, trial: Trial) -> None:
+        costs = []
+        for name, count in (("a", SMALL), ("b", LARGE)):
+            base = trial.create(rows(count), asset=name)
+            changed = trial.change(base, {"r5000": "new", "r5001": "new"}, asset=name)
+            trial.reopen()
+            trial.harness.cost(trial.adapter)
+            found: list[object] = []
+            costs.append(trial.cost_of(lambda: found.extend(trial.changes(base, changed))))  # noqa: B023
+            assert len(found) == 2
+        check(*costs)
+
+    @pytest.mark.assertion(1)
+    def test_prepare_costs_o_changes_never_o_items(self, trial: Trial) -> None:
+        costs = []
+        for name, count in (("a", SMALL), ("b", LARGE)):
+            base = trial.create(rows(count), asset=name)
+            trial.reopen()
+            port = trial.changed(base, {"r5000": "new", "r5001": "new"}, asset=name)
+            costs.append(trial.cost_of(lambda: trial.vote(port, asset=name)))  # noqa: B023
+        check(*costs)
+
+    @pytest.mark.assertion(2)
+    def test_locate_writes_nothing(self, trial: Trial) -> None:
+        base = trial.create(rows(10))
+        before = {item.path for item in trial.adapter.inventory()}
+        trial.adapter.locate(base)
+        assert {item.path for item in trial.adapter.inventory()} == before

@@ -1,0 +1,75 @@
+"""What operators need of every store: denials told as such, backups, retention. Pending where plait has it not yet."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from plait.errors import PermissionDenied
+from plait.types import Depth
+
+from plait_conformance.harness import NotOffered
+from plait_conformance.pytest_plugin import pending
+from plait_conformance.suite.history import History
+
+ROWS = {"r0": "one", "r1": "two"}
+
+
+class TestDenial:
+    pytestmark = pytest.mark.assertion(10)
+
+    def test_a_denial_by_the_store_is_reported_as_such_nothing_half_done(self, history: History) -> None:
+        history.write(ROWS, beside=ROWS)
+        before = history.catalog.resolve("main")
+        history.catalog.close()
+        try:
+            with history.harness.denied():
+                history.catalog = history.open()
+                with pytest.raises((PermissionDenied, PermissionError)):
+                    history.write({"r0": "denied"}, beside={"r0": "denied"})
+                history.catalog.close()
+        except NotOffered as error:
+            history.catalog = history.open()
+            pending("denial", str(error.args[-1]))
+        history.catalog = history.open()
+        assert history.catalog.resolve("main") == before
+        assert (history.held(), history.held_beside()) == (ROWS, ROWS)
+        for tx in history.catalog.working_sets():
+            history.catalog.working_set(tx.id).discard()
+        history.write({"r0": "allowed"}, beside={"r0": "allowed"})
+        assert (history.held()["r0"], history.held_beside()["r0"]) == ("allowed", "allowed")
+        assert list(history.catalog.verify(Depth.BYTES)) == []
+
+
+class TestBackup:
+    pytestmark = pytest.mark.assertion(11)
+
+    def test_backup_wipe_restore_same_ids(self, history: History) -> None:
+        """Where the store keeps all in its folder, a copy of that and of the catalog is a backup."""
+        if not history.harness.keeps_all_in_folder:
+            pending("backup", "plait has no backup of its own yet, and a copy of the harness's folder is none")
+        history.write(ROWS, beside=ROWS)
+        history.write({"r0": "changed"}, beside={"r0": "changed"})
+        history.catalog.publish()
+        commits = list(history.catalog.log())
+        history.catalog.close()
+        folders = [history.harness.folder, history.folder]
+        for folder in folders:
+            shutil.copytree(folder, f"{folder}.backup", symlinks=True)
+            shutil.rmtree(folder)
+        for folder in folders:
+            shutil.copytree(f"{folder}.backup", folder, symlinks=True)
+        history.catalog = history.open()
+        assert list(history.catalog.log()) == commits
+        assert (history.held(), history.held("main~1")) == ({**ROWS, "r0": "changed"}, ROWS)
+        history.write({"r1": "later"}, beside={"r1": "later"})
+        assert history.catalog.publish() == []
+        assert list(history.catalog.verify(Depth.BYTES)) == []
+
+
+class TestRetention:
+    pytestmark = pytest.mark.assertion(7)
+
+    def test_retention_removes_what_the_policy_says(self, history: History) -> None:
+        assert not hasattr(history.catalog, "expire"), "the catalog has retention now: prove it here"
+        pending("retention", "the catalog deletes nothing yet, so there are no policies to keep")
