@@ -180,20 +180,28 @@ class Adapter(ABC):
     def snapshot(self, tx: str, assets: Mapping[Key, str]) -> Mapping[Key, SnapshotRef]:
         """Describe and pin native heads. `assets`: key → native name or location, as in an import.
 
-        An equal head gives an equal answer. Raises: NotFound for an asset that is not there.
+        An equal head gives an equal answer, a changed head gives another answer. Aborting one import does not unpin
+        another. Raises: NotFound for an asset that is not there.
         """
 
     @abstractmethod
     def diff(self, before: Side, after: Side, *, items: Sequence[str] | None = None) -> Iterator[ItemChange]:
-        """What differs, lazily and in native key order; `items` limits it. Nothing for equal sides."""
+        """What differs, lazily and in native key order; `items` limits it. Nothing for equal sides.
+
+        Different sides differ in something. Each side may be nothing, or a working set's staging; the snapshots may lie
+        apart. An item written as it was does not differ. Before and after of each item are what it was and what it is.
+        """
 
     @abstractmethod
     def locate(self, snapshot: SnapshotRef) -> Location:
-        """How an engine reads exactly this version. Writes nothing."""
+        """How an engine reads exactly this version, the same whoever asks. Writes nothing, shows no secret."""
 
     @abstractmethod
     def verify(self, snapshot: SnapshotRef, depth: Depth) -> Health:
-        """Compare what is stored with the snapshot's digest, as deep as asked; a lost file is a problem, no error."""
+        """Compare what is stored with the snapshot's digest, as deep as asked; a lost file is a problem, no error.
+
+        A changed byte is found by BYTES.
+        """
 
     # -- writing inside a transaction --------------------------------------------------------------------------------
 
@@ -217,19 +225,23 @@ class Adapter(ABC):
         """The vote: make each staging durable, immutable and pinned, and not the head.
 
         An untouched staging votes its base; None: the client dropped the asset. Local files and their folders are
-        fsynced before this returns. Repeat: the same answer for the same (tx, attempt).
+        fsynced before this returns. Repeat: the same answer for the same (tx, attempt). A later write alters nothing
+        that was prepared; another attempt sees what was written since.
         """
 
     @abstractmethod
     def restore(self, tx: str, staging: Staging, snapshot: SnapshotRef, *, items: Sequence[str] | None) -> Staging:
         """Bring a staging, or some items of it, to what a snapshot holds; the staging with its new location.
 
-        Repeat: no-op.
+        The snapshot stays as it is. Repeat: no-op.
         """
 
     @abstractmethod
     def abort(self, tx: str) -> None:
-        """Drop stagings, pins and losing attempts of a transaction that did not commit. An unknown tx is fine."""
+        """Drop stagings, pins and losing attempts of a transaction that did not commit. An unknown tx is fine.
+
+        What others have prepared alike stays, and the names are free again. Repeat: no-op.
+        """
 
     # -- joining -----------------------------------------------------------------------------------------------------
 
@@ -245,14 +257,16 @@ class Adapter(ABC):
     ) -> Merged | Conflicted:
         """Three-way merge of one asset; only true three-way cases arrive. The result is prepared and succeeds ours.
 
-        Repeat: the same answer for the same arguments.
+        Conflicted lists every conflict in native key order, also those beside which others were resolved. Its sides stay
+        as they are; a result may be merged again. Repeat: the same answer for the same arguments.
         """
         raise Unsupported(f"stores of kind {self.kind!r} cannot merge")
 
     def succeed(self, tx: str, attempt: int, *, onto: SnapshotRef, content: SnapshotRef) -> SnapshotRef:
         """A snapshot with content's data that natively succeeds `onto`; `content` itself where it already does.
 
-        Stores without NATIVE_HEAD have no succession: every snapshot follows every other.
+        Publish moves a head from `onto` to it. Repeat: the same answer. Stores without NATIVE_HEAD have no succession:
+        every snapshot follows every other.
         """
         return content
 
@@ -261,6 +275,7 @@ class Adapter(ABC):
     def publish(self, moves: Mapping[Key, Move]) -> Mapping[Key, Published]:
         """Move each native head from its before to its after, or report per key what was found instead.
 
+        What somebody else wrote is never overwritten, and a diverged head holds up no other.
         Repeat: DONE, without a write, for heads already at after. Cost: one conditional write per key.
         """
         raise Unsupported(f"stores of kind {self.kind!r} have no native head to publish")
@@ -276,7 +291,10 @@ class Adapter(ABC):
         raise Unsupported(f"stores of kind {self.kind!r} have no inventory")
 
     def delete(self, items: Iterable[Item]) -> None:
-        """Delete exactly these. The core has joined reachable and inventory; an adapter never decides liveness."""
+        """Delete exactly these. The core has joined reachable and inventory; an adapter never decides liveness.
+
+        What stays can be read, and gone on from. Repeat: no-op.
+        """
         raise Unsupported(f"stores of kind {self.kind!r} cannot delete")
 
     def retention_risks(self) -> Iterator[Risk]:

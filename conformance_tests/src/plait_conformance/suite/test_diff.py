@@ -24,7 +24,7 @@ class TestDiff:
         assert list(trial.adapter.diff(snapshot, snapshot)) == []
         assert list(trial.adapter.diff(None, None)) == []
 
-    def test_different_sides_differ(self, trial: Trial) -> None:
+    def test_different_sides_differ_in_something(self, trial: Trial) -> None:
         base = trial.create(BASE)
         changed = trial.change(base, EDITS)
         assert list(trial.adapter.diff(base, changed))
@@ -70,13 +70,13 @@ class TestDiff:
         assert trial.kinds(base, changed, []) == {}
 
     @item_diff
-    def test_one_side_is_nothing(self, trial: Trial) -> None:
+    def test_each_side_may_be_nothing(self, trial: Trial) -> None:
         base = trial.create(BASE)
         assert trial.kinds(None, base) == trial.items(**dict.fromkeys(BASE, ADDED))
         assert trial.kinds(base, None) == trial.items(**dict.fromkeys(BASE, REMOVED))
 
     @item_diff
-    def test_one_side_is_a_working_sets_staging(self, trial: Trial) -> None:
+    def test_or_a_working_sets_staging(self, trial: Trial) -> None:
         base = trial.create(BASE)
         port = trial.changed(base, {})
         assert trial.kinds(base, trial.staged(port)) == {}
@@ -86,12 +86,12 @@ class TestDiff:
         assert trial.kinds(trial.staged(port), base) == trial.items(r0=REMOVED, r2=CHANGED, r10=ADDED)
 
     @item_diff
-    def test_a_row_written_as_it_was_does_not_differ(self, trial: Trial) -> None:
+    def test_an_item_written_as_it_was_does_not_differ(self, trial: Trial) -> None:
         base = trial.create(BASE)
         assert trial.kinds(base, trial.change(base, {"r1": "one", "r2": "other"})) == trial.items(r2=CHANGED)
 
     @item_diff
-    def test_diff_of_snapshots_that_lie_apart(self, trial: Trial) -> None:
+    def test_the_snapshots_may_lie_apart(self, trial: Trial) -> None:
         base = trial.create(BASE)
         left = trial.change(trial.change(base, {"r1": "left"}), {"r4": "left"})
         right = trial.change(base, {"r2": None})

@@ -77,7 +77,7 @@ def merged(trial: Trial, three: Sides, *decided: tuple[str, Choice, str | None])
 @pytest.mark.needs(Capability.MERGE)
 class TestMerge:
     @pytest.mark.parametrize("case", TABLE, ids=str)
-    def test_three_way_merge_of_one_item(self, trial: Trial, case: Case) -> None:
+    def test_three_way_merge_of_one_asset(self, trial: Trial, case: Case) -> None:
         three = sides(trial, case)
         answer = trial.merge(three.base, three.ours, three.theirs)
         if case.merged == CONFLICT:
@@ -123,13 +123,13 @@ class TestMerge:
         listed = trial.merge(conflicting.base, conflicting.ours, conflicting.theirs, tx=tx)
         assert trial.merge(conflicting.base, conflicting.ours, conflicting.theirs, tx=tx) == listed
 
-    def test_a_merge_leaves_its_sides_as_they_are(self, trial: Trial) -> None:
+    def test_its_sides_stay_as_they_are(self, trial: Trial) -> None:
         three = sides(trial, Case("a", "a", "b", "b"))
         before = [trial.held(side) for side in (three.base, three.ours, three.theirs)]
         merged(trial, three)
         assert [trial.held(side) for side in (three.base, three.ours, three.theirs)] == before
 
-    def test_merges_of_merges(self, trial: Trial) -> None:
+    def test_a_result_may_be_merged_again(self, trial: Trial) -> None:
         three = sides(trial, Case("a", "a", "b", "b"))
         first = merged(trial, three)
         more = trial.change(three.theirs, {"r2": "more", "r90": None})
@@ -151,7 +151,7 @@ class TestMerge:
         assert (held.get("r1"), held.get("r2")) == (expected, "c")
 
     @pytest.mark.needs(Capability.ITEM_RESOLUTION)
-    def test_a_resolution_by_the_value_none_removes_the_item(self, trial: Trial) -> None:
+    def test_none_there_removes_the_item(self, trial: Trial) -> None:
         result = merged(trial, sides(trial, Case("a", "b", "c", CONFLICT)), ("r1", Choice.VALUE, None))
         assert trial.held(result) == {**KEPT, "r80": "ours", "r90": "theirs"}
 
@@ -177,7 +177,7 @@ class TestSucceed:
         new = trial.change(old, {"r1": "b"})
         assert trial.adapter.succeed(trial.new_tx(), 1, onto=old, content=new) == new
 
-    def test_succeed_twice_is_succeed_once(self, trial: Trial) -> None:
+    def test_repeat_the_same_answer(self, trial: Trial) -> None:
         old = trial.create({"r1": "a"})
         new, tx = trial.change(old, {"r1": "b"}), trial.new_tx()
         first = trial.adapter.succeed(tx, 1, onto=new, content=old)
@@ -185,7 +185,7 @@ class TestSucceed:
         assert trial.adapter.succeed(tx, 1, onto=new, content=old) == first
 
     @pytest.mark.needs(Capability.NATIVE_HEAD)
-    def test_a_revert_is_published_onto_what_it_reverts(self, trial: Trial) -> None:
+    def test_publish_moves_a_head_from_onto_to_it(self, trial: Trial) -> None:
         old = trial.create({"r1": "a"})
         new = trial.change(old, {"r1": "b"})
         back = trial.adapter.succeed(trial.new_tx(), 1, onto=new, content=old)

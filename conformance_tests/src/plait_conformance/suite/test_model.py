@@ -222,9 +222,9 @@ def edited(rows: Rows, edits: Mapping[str, str | None]) -> dict[str, str]:
     return {row: text for row, text in {**rows, **edits}.items() if text is not None}
 
 
+@pytest.mark.assertion(2)
 class TestModel:
-    pytestmark = [pytest.mark.assertion(2), pytest.mark.timeout(0 if SOAK else 600)]
-
+    @pytest.mark.timeout(0 if SOAK else 600)
     def test_every_commit_reads_back_equal_whatever_was_done(
         self, harness: Harness, make_harness: MakeHarness, tmp_path: Path
     ) -> None:

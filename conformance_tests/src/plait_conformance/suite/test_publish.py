@@ -21,7 +21,7 @@ class TestPublish:
         assert trial.publish(one, two, 2) == DONE
         assert native_head(trial, two) == {**ROWS, "r0": "changed"}
 
-    def test_done_for_heads_already_at_after(self, trial: Trial) -> None:
+    def test_done_without_a_write_for_heads_already_at_after(self, trial: Trial) -> None:
         one = trial.create(ROWS)
         two = trial.change(one, {"r0": "changed"})
         for _ in range(2):
@@ -31,7 +31,7 @@ class TestPublish:
             assert trial.publish(one, two, 2) == DONE
             trial.reopen()
 
-    def test_a_batch_of_heads(self, trial: Trial) -> None:
+    def test_take_a_batch_of_assets(self, trial: Trial) -> None:
         made = {trial.key(name): trial.create({"r0": name}, asset=name) for name in ("a", "b", "c")}
         answers = trial.adapter.publish({key: Move(None, snapshot, 1) for key, snapshot in made.items()})
         assert answers == dict.fromkeys(made, DONE)
@@ -68,7 +68,7 @@ class TestPublish:
         assert answers[trial.key()].state is PublishState.DIVERGED
         assert answers[trial.key("b")] == DONE
 
-    def test_one_side_none_the_asset_disappears_and_no_data_is_deleted(self, trial: Trial) -> None:
+    def test_the_asset_appears_or_disappears_no_data_is_deleted(self, trial: Trial) -> None:
         one = trial.create(ROWS)
         trial.publish(None, one, 1)
         for _ in range(2):

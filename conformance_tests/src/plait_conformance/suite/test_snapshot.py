@@ -44,7 +44,7 @@ class TestSnapshot:
         assert second.digest != first.digest
         assert trial.held(second) == {**ROWS, "r0": "later"}
 
-    def test_not_found_for_an_asset_that_is_not_there(self, trial: Trial) -> None:
+    def test_notfound_for_an_asset_that_is_not_there(self, trial: Trial) -> None:
         name = trial.harness.write_behind(None, ROWS)
         with pytest.raises(NotFound):
             taken(trial, f"{name}-not-there")
@@ -71,14 +71,14 @@ class TestLocate:
         trial.reopen()
         assert [trial.held(version) for version in versions] == expected
 
-    def test_a_location_is_the_same_whoever_asks(self, trial: Trial) -> None:
+    def test_the_same_whoever_asks(self, trial: Trial) -> None:
         snapshot = trial.create(ROWS)
         first = trial.adapter.locate(snapshot)
         assert first.uri
         trial.reopen()
         assert trial.adapter.locate(snapshot) == first
 
-    def test_a_location_shows_no_secret(self, trial: Trial) -> None:
+    def test_shows_no_secret(self, trial: Trial) -> None:
         location = trial.adapter.locate(trial.create(ROWS))
         for name, value in location.options.items():
             if any(word in name.lower() for word in ("secret", "password", "token")):
@@ -96,7 +96,7 @@ class TestVerify:
             assert health.problems == ()
             assert health.checked >= 1, "verify says that it has looked at nothing"
 
-    def test_verify_finds_a_corrupted_payload(self, trial: Trial) -> None:
+    def test_a_changed_byte_is_found_by_bytes(self, trial: Trial) -> None:
         snapshot = trial.create(ROWS)
         try:
             trial.harness.corrupt(snapshot)

@@ -41,14 +41,14 @@ def delete(trial: Trial, items: Iterable[Item]) -> None:
 
 @pytest.mark.assertion(7)
 class TestSpace:
-    def test_every_native_thing_that_reading_needs_named_exactly_as_inventory_names_it(self, trial: Trial) -> None:
+    def test_every_native_thing_that_reading_this_snapshot_needs(self, trial: Trial) -> None:
         base = trial.create(ROWS)
         changed = trial.change(base, {"r0": "changed"})
         needed = paths(trial, base, changed)
         assert needed, "reading a snapshot needs nothing?"
         assert needed <= set(inventory(trial)), "what a snapshot needs is not in the inventory"
 
-    def test_what_nothing_kept_needs_is_deleted_and_what_is_kept_reads_back_equal(self, trial: Trial) -> None:
+    def test_delete_exactly_these(self, trial: Trial) -> None:
         old = trial.create(ROWS)
         kept = trial.change(old, {"r0": "changed", "r3": "new"})
         side = trial.change(old, {"r1": "side", "r4": "side"})
@@ -67,7 +67,7 @@ class TestSpace:
         assert not set(inventory(trial)) & set(garbage), "delete left what it was told to delete"
         assert trial.adapter.verify(side, Depth.BYTES).problems, "a deleted snapshot is said to be whole"
 
-    def test_after_a_sweep_work_goes_on(self, trial: Trial) -> None:
+    def test_what_stays_can_be_read_and_gone_on_from(self, trial: Trial) -> None:
         old = trial.create(ROWS)
         kept = trial.change(old, {"r0": "changed"})
         needed = paths(trial, kept)

@@ -36,7 +36,7 @@ class TestStage:
             trial.reopen()
         assert trial.held(trial.vote(port)) == {**ROWS, "r0": "written"}
 
-    def test_a_new_asset_staged_again_is_the_same_asset(self, trial: Trial) -> None:
+    def test_from_its_base_none_a_new_empty_asset(self, trial: Trial) -> None:
         port = trial.begun(ROWS)
         trial.reopen()
         trial.adapter.stage(port.tx, port.intents)
@@ -53,7 +53,7 @@ class TestStage:
         assert first.asset != second.asset
         assert (trial.held(first), trial.held(second)) == ({"r0": "first"}, {"r0": "second"})
 
-    def test_a_batch_of_assets(self, trial: Trial) -> None:
+    def test_take_a_batch_of_assets(self, trial: Trial) -> None:
         bases = {trial.key(name): trial.create({"r0": name}, asset=name) for name in ("a", "b", "c")}
         port = trial.port()
         port = type(port)(trial.adapter, port.tx, bases)
@@ -82,7 +82,7 @@ class TestPrepare:
         assert trial.held(vote) == {**ROWS, "r0": "voted"}
         assert trial.adapter.verify(vote, Depth.BYTES).problems == ()
 
-    def test_a_write_after_prepare_never_alters_the_prepared_snapshot(self, trial: Trial) -> None:
+    def test_a_later_write_alters_nothing_that_was_prepared(self, trial: Trial) -> None:
         port = trial.changed(trial.create(ROWS), {"r0": "voted"})
         key, sealed = trial.key(), trial.staged(port)
         vote = trial.vote(port)
@@ -101,7 +101,7 @@ class TestPrepare:
             trial.harness.write(trial.adapter, port, trial.key(), {"r0": "too late"})
         assert trial.held(vote) == {**ROWS, "r0": "voted"}
 
-    def test_the_same_answer_for_the_same_tx_and_attempt(self, trial: Trial) -> None:
+    def test_the_same_answer_for_the_same_tx_attempt(self, trial: Trial) -> None:
         port = trial.changed(trial.create(ROWS), {"r0": "voted", "r9": "new"})
         first = trial.vote(port)
         assert trial.vote(port) == first
@@ -117,13 +117,13 @@ class TestPrepare:
         assert (trial.held(first), trial.held(second)) == ({**ROWS, "r0": "first"}, {**ROWS, "r0": "second"})
         assert second.digest != first.digest
 
-    def test_unequal_content_has_unequal_digests(self, trial: Trial) -> None:
+    def test_equal_digests_mean_equal_content(self, trial: Trial) -> None:
         """Equal digests mean equal content."""
         base = trial.create(ROWS)
         snapshots = [base, *(trial.change(base, {"r0": text}) for text in ("a", "b", "c"))]
         assert len({snapshot.digest for snapshot in snapshots}) == len(snapshots)
 
-    def test_the_asset_is_the_native_identity(self, trial: Trial) -> None:
+    def test_asset_is_the_native_identity(self, trial: Trial) -> None:
         base = trial.create(ROWS)
         assert trial.change(base, {"r0": "x"}).asset == base.asset
 
@@ -141,7 +141,7 @@ class TestAbort:
     def test_an_unknown_tx_is_fine(self, trial: Trial) -> None:
         trial.adapter.abort(trial.new_tx())
 
-    def test_abort_twice_is_abort_once(self, trial: Trial) -> None:
+    def test_repeat_no_op(self, trial: Trial) -> None:
         base = trial.create(ROWS)
         port = trial.changed(base, {"r0": "dropped"})
         for _ in range(2):
@@ -151,7 +151,7 @@ class TestAbort:
         assert trial.held(base) == ROWS
         assert trial.adapter.verify(base, Depth.BYTES).problems == ()
 
-    def test_abort_leaves_alone_what_others_have_prepared_alike(self, trial: Trial) -> None:
+    def test_what_others_have_prepared_alike_stays(self, trial: Trial) -> None:
         base = trial.create(ROWS)
         mine, yours = trial.changed(base, {"r0": "alike"}), trial.changed(base, {"r0": "alike"})
         kept = trial.vote(mine)
@@ -161,7 +161,7 @@ class TestAbort:
         assert trial.adapter.verify(kept, Depth.BYTES).problems == ()
         assert trial.held(trial.change(kept, {"r1": "on"})) == {**ROWS, "r0": "alike", "r1": "on"}
 
-    def test_abort_of_a_prepared_new_asset_leaves_its_name_free(self, trial: Trial) -> None:
+    def test_and_the_names_are_free_again(self, trial: Trial) -> None:
         port = trial.begun({"r0": "dropped"})
         trial.vote(port)
         trial.adapter.abort(port.tx)
@@ -171,14 +171,14 @@ class TestAbort:
 class TestRestore:
     pytestmark = pytest.mark.assertion(5)
 
-    def test_bring_a_staging_to_what_a_snapshot_holds(self, trial: Trial) -> None:
+    def test_to_what_a_snapshot_holds(self, trial: Trial) -> None:
         then = trial.create(ROWS)
         now = trial.change(then, {"r0": "now", "r1": None, "r9": "now"})
         port = trial.changed(now, {"r5": "staged"})
         restored = trial.adapter.restore(port.tx, trial.staged(port), then, items=None)
         assert trial.held(voted(trial, restored)) == ROWS
 
-    def test_restore_twice_is_restore_once(self, trial: Trial) -> None:
+    def test_repeat_no_op(self, trial: Trial) -> None:
         then = trial.create(ROWS)
         now = trial.change(then, {"r0": "now", "r1": None})
         port = trial.changed(now, {})
@@ -199,7 +199,7 @@ class TestRestore:
         assert trial.adapter.restore(port.tx, restored, then, items=items) == restored, "a repeat is no no-op"
         assert trial.held(voted(trial, restored)) == expected
 
-    def test_restore_leaves_the_snapshot_as_it_is(self, trial: Trial) -> None:
+    def test_the_snapshot_stays_as_it_is(self, trial: Trial) -> None:
         then = trial.create(ROWS)
         now = trial.change(then, {"r0": "now"})
         port = trial.changed(now, {})
