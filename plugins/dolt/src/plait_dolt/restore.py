@@ -23,7 +23,8 @@ def restore_whole(
     """
     with engine.session(database_of(staging), branch_of(staging)) as session:
         standing = session.standing()
-        if standing.is_clean and standing.head == snapshot.digest.decode():
+        is_there = standing.is_clean and standing.head == snapshot.digest.decode()
+        if is_there and (onto is None or session.has_ancestor(standing.commit, onto)):
             return
         session.call("dolt_reset", "--hard", snapshot.version)
         context.failpoint("dolt.restore.tables_put")

@@ -92,10 +92,10 @@ class ServerEngine(Engine):
             yield taken
         except BaseException as error:
             if not isinstance(error, PlaitError) or isinstance(error, StoreUnavailable):
-                taken.connection.invalidate()  # Nobody knows in which state it is.
+                taken.is_spoiled = True  # Nobody knows in which state it is.
             raise
         finally:
-            if taken.is_spoiled:
+            if taken.is_spoiled and taken.connection.is_valid:
                 taken.connection.invalidate()
             taken.connection.close()
 
@@ -188,8 +188,8 @@ class ServerEngine(Engine):
 
     def collect(self, database: str) -> None:
         with self.session(database) as session:
+            session.is_spoiled = True
             session.call("dolt_gc")
-            session.connection.invalidate()
         self._pool = self._pool.recreate()
 
     def close(self) -> None:
