@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable
 from typing import TypeVar
@@ -121,7 +122,9 @@ def test_a_life_that_is_cut_anywhere_ends_as_one_that_is_not(place: Place) -> No
     whole = Life(place)
     whole.run()
     assert len(set(whole.reached)) > 15
-    for cut in range(len(whole.reached)):
+    everywhere = range(len(whole.reached))
+    first_times = [whole.reached.index(name) for name in dict.fromkeys(whole.reached)]
+    for cut in everywhere if os.environ.get("PLAIT_SOAK") else first_times:
         again = Life(Place(place.options, place.state, f"{place.name}_{cut}"), cut)
         try:
             again.run()
