@@ -1,0 +1,131 @@
+"""Items as text and rows as JSON: how people and programs name and read what is inside a table.
+
+row with key columns     id=7    region=eu,id=7    "order id"="a,b"
+row without              row:9f86d081884c7d65…     (a hash of its values, alike in every process)
+part of the metadata     schema:price    property:delta.appendOnly    partition    protocol    txn:loader
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import hashlib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final, TypeVar
+
+import pyarrow as pa
+from plait.codec import pack
+from plait.errors import InvalidArgument
+from plait.types import Json
+
+T = TypeVar("T")
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]+\Z")
+_PLAIN_VALUE = re.compile(r"[A-Za-z0-9_.:+/@ -]+\Z")
+_PAIR = r'(?:"(?:[^"]|"")*"|[A-Za-z0-9_.-]+)=(?:"(?:[^"]|"")*"|[^",]*)'
+_ROW_ITEM = re.compile(rf"{_PAIR}(?:,{_PAIR})*\Z")
+_ROW_PREFIX: Final = "row:"
+
+
+def keyed_item(names: Sequence[str], values: Sequence[Json]) -> str:
+    """The item of a row by its key columns; two rows have the same text only if these are equal."""
+    return ",".join(
+        f"{_quoted(name, _PLAIN_NAME)}={'' if value is None else _quoted(_text(value), _PLAIN_VALUE)}"
+        for name, value in zip(names, values, strict=True)
+    )
+
+
+def hashed_item(row: Mapping[str, Json]) -> str:
+    """The item of a row without key columns. A column that is null, or was added later, does not change it."""
+    values = sorted((name, _canonical(value)) for name, value in row.items() if value is not None)
+    return _ROW_PREFIX + hashlib.sha256(pack(values)).hexdigest()[:32]
+
+
+def check_row_item(item: str) -> str:
+    """Return the item of a row with key columns, or raise InvalidArgument."""
+    if not _ROW_ITEM.match(item):
+        raise InvalidArgument(
+            f"{item!r} names no row", remedy='name rows by their key columns: id=7, or region="a,b",id=7'
+        )
+    return item
+
+
+def _quoted(text: str, plain: re.Pattern[str]) -> str:
+    return text if plain.match(text) else '"' + text.replace('"', '""') + '"'
+
+
+def _text(value: Json) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _canonical(value: Json) -> object:
+    if isinstance(value, list):
+        return [_canonical(one) for one in value]
+    return sorted((key, _canonical(one)) for key, one in value.items()) if isinstance(value, dict) else value
+
+
+# -- values ------------------------------------------------------------------------------------------------------------
+
+
+def to_json(value: object) -> Json:
+    """One value as JSON can say it, without loss for a column of known type."""
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case bytes():
+            return value.hex()
+        case datetime.datetime() | datetime.date():
+            return value.isoformat()
+        case dict():
+            return {str(key): to_json(one) for key, one in value.items()}
+        case list() | tuple():
+            return [to_json(one) for one in value]
+    return str(value)
+
+
+def from_json(value: Json, kind: pa.DataType, column: str) -> object:
+    """The value that `to_json` made this of, for a column of type `kind`. Raises: InvalidArgument naming the column."""
+    try:
+        return _from_json(value, kind)
+    except (ValueError, TypeError, AttributeError, decimal.InvalidOperation) as error:
+        raise InvalidArgument(f"column {column!r} cannot hold {value!r}: its type is {kind}") from error
+
+
+def _from_json(value: Json, kind: pa.DataType) -> object:
+    types = pa.types
+    if value is None:
+        return None
+    if types.is_list(kind) or types.is_large_list(kind):
+        return [_from_json(one, kind.value_type) for one in _as(list, value)]
+    if types.is_map(kind):
+        return [(_from_json(k, kind.key_type), _from_json(v, kind.item_type)) for k, v in _as(list, value)]
+    if types.is_struct(kind):
+        given = _as(dict, value)
+        return {field.name: _from_json(given.get(field.name), field.type) for field in kind}
+    if types.is_boolean(kind):
+        return _as(bool, value)
+    if isinstance(value, bool):
+        raise TypeError(f"{value!r} is no number, text or time")
+    if types.is_integer(kind):
+        return _as(int, value)
+    if types.is_floating(kind):
+        return float(value)  # type: ignore[arg-type]
+    if types.is_decimal(kind):
+        return decimal.Decimal(str(value))
+    if types.is_timestamp(kind):
+        return datetime.datetime.fromisoformat(_as(str, value))
+    if types.is_date(kind):
+        return datetime.date.fromisoformat(_as(str, value))
+    if types.is_binary(kind) or types.is_large_binary(kind):
+        return bytes.fromhex(_as(str, value))
+    return _as(str, value)
+
+
+def _as(kind: type[T], value: object) -> T:
+    if not isinstance(value, kind):
+        raise TypeError(f"{value!r} is no {kind.__name__}")
+    return value

@@ -1,0 +1,179 @@
+"""Native handles: deltalake's own DeltaTable on a transaction's root, and a small namespace of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn, cast
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, QueryBuilder, Schema, write_deltalake
+from deltalake.exceptions import (
+    CommitFailedError,
+    DeltaError,
+    DeltaProtocolError,
+    SchemaMismatchError,
+    TableNotFoundError,
+)
+from plait.adapter import StagingPort
+from plait.errors import AlreadyExists, InvalidArgument, NotFound, StoreUnavailable, Unsupported
+from plait.refspec import format_key
+from plait.types import Key, Staging
+
+from plait_delta.actions import KEY_COLUMNS
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """deltalake's errors as plait's own, for the calls that plait makes itself."""
+    try:
+        yield
+    except TableNotFoundError as error:
+        raise NotFound(f"{what} does not exist") from error
+    except SchemaMismatchError as error:
+        raise InvalidArgument(f"{what} cannot take these rows: {error}") from error
+    except (DeltaProtocolError, CommitFailedError) as error:
+        raise Unsupported(f"{what} cannot be written by delta-rs: {error}") from error
+    except (DeltaError, pa.ArrowException) as error:
+        raise StoreUnavailable(f"{what} cannot be read or written by delta-rs: {error}") from error
+
+
+def rows_of(table: DeltaTable, sql: str = "SELECT * FROM this") -> pa.Table:
+    """Query a table as `this` with SQL. (`to_pyarrow_table` refuses deletion vectors, this engine reads them.)"""
+    return pa.table(QueryBuilder().register("this", table).execute(sql).read_all())
+
+
+class WorkingTable(DeltaTable):
+    """A deltalake DeltaTable on a transaction's private root: all that it can, it can here, unseen by others.
+
+    Its commits carry the transaction's id. `append` and `overwrite` are what `write_deltalake` does; `write_deltalake`
+    itself takes this table too. Nothing here reaches the published table before plait commits.
+    """
+
+    def __init__(self, uri: str, properties: Mapping[str, str]) -> None:
+        super().__init__(uri)
+        self._properties = dict(properties)
+
+    @property
+    def _commit(self) -> CommitProperties:
+        return CommitProperties(custom_metadata=dict(self._properties))
+
+    def read(self, sql: str = "SELECT * FROM this") -> pa.Table:
+        """The rows, or what an SQL query over the table `this` gives."""
+        self.update_incremental()
+        return rows_of(self, sql)
+
+    def append(self, rows: object, *, schema_mode: str | None = None) -> None:
+        """Add rows: anything with the Arrow interface. `schema_mode="merge"` adds columns that the table lacks."""
+        self._write(rows, "append", schema_mode)
+
+    def overwrite(self, rows: object, *, predicate: str | None = None, schema_mode: str | None = None) -> None:
+        """Replace all rows, or those that a predicate matches."""
+        self._write(rows, "overwrite", schema_mode, predicate)
+
+    def _write(self, rows: object, mode: str, schema_mode: str | None, predicate: str | None = None) -> None:
+        write_deltalake(
+            self, cast(Any, rows), mode=cast(Any, mode), schema_mode=cast(Any, schema_mode), predicate=predicate,
+            commit_properties=self._commit, post_commithook_properties=KEEP_LOG,
+        )  # fmt: skip
+
+    def delete(self, predicate: str | None = None, *args: Any, **options: Any) -> dict[str, Any]:
+        return super().delete(predicate, *args, **self._stamped(options))
+
+    def update(self, *args: Any, **options: Any) -> dict[str, Any]:
+        return super().update(*args, **self._stamped(options))
+
+    def merge(self, *args: Any, **options: Any) -> Any:
+        return super().merge(*args, **self._stamped(options))
+
+    def _stamped(self, options: dict[str, Any]) -> dict[str, Any]:
+        return {"commit_properties": self._commit, "post_commithook_properties": KEEP_LOG, **options}
+
+    def vacuum(self, *args: Any, **options: Any) -> NoReturn:
+        raise Unsupported(
+            "vacuum deletes files that other branches may need", remedy="plait's retention deletes what no commit needs"
+        )
+
+
+KEEP_LOG = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
+"""A working set may live for longer than the log's retention."""
+
+
+class SnapshotTable(DeltaTable):
+    """One version, for reading. (What deltalake would write lands beside it: the version itself stays as it is.)"""
+
+    def read(self, sql: str = "SELECT * FROM this") -> pa.Table:
+        """The rows, or what an SQL query over the table `this` gives."""
+        return rows_of(self, sql)
+
+    def _refuse(self, *args: Any, **options: Any) -> NoReturn:
+        raise Unsupported("a committed snapshot cannot be changed", remedy="open it in a transaction")
+
+    delete = update = merge = optimize = alter = restore = repair = vacuum = _refuse  # type: ignore[assignment]
+
+
+class Namespace:
+    """The Delta tables of one store inside a transaction. Identifiers are `schema.table`, without the store's name."""
+
+    def __init__(self, store: str, port: StagingPort, open_table: Callable[[Staging], WorkingTable]) -> None:
+        self._store = store
+        self._port = port
+        self._open = open_table
+
+    def create_table(
+        self,
+        identifier: str | tuple[str, ...],
+        schema: Schema | pa.Schema,
+        *,
+        partition_by: Sequence[str] = (),
+        key_columns: Sequence[str] = (),
+        configuration: Mapping[str, str] | None = None,
+        description: str | None = None,
+    ) -> WorkingTable:
+        """A new, empty table. `key_columns` identify its rows in diffs and merges.
+
+        Raises: AlreadyExists, InvalidArgument.
+        """
+        key = self._key(identifier)
+        names = [one.name for one in (schema if isinstance(schema, pa.Schema) else schema.fields)]
+        if unknown := [one for one in (*partition_by, *key_columns) if one not in names]:
+            raise InvalidArgument(f"column {unknown[0]!r} is not in the schema", remedy=f"it has {', '.join(names)}")
+        settings = dict(configuration or {})
+        if key_columns:
+            settings[KEY_COLUMNS] = ",".join(key_columns)
+        staging = self._port.get(key)
+        if staging is None:
+            staging = self._port.add(key, new=True)
+        elif DeltaTable.is_deltatable(staging.location):
+            raise AlreadyExists(f"{format_key(key)} exists already")
+        with translated(f"table {format_key(key)}"):
+            DeltaTable.create(
+                staging.location, schema, partition_by=list(partition_by), configuration=settings,
+                description=description, raise_if_key_not_exists=False,
+                commit_properties=CommitProperties(custom_metadata=dict(self._port.properties)),
+            )  # fmt: skip
+        return self._open(staging)
+
+    def load_table(self, identifier: str | tuple[str, ...]) -> WorkingTable:
+        """The table, staged for writing. Raises: NotFound."""
+        return self._open(self._port.add(self._key(identifier)))
+
+    def list_tables(self, prefix: str | tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+        """Identifiers below a prefix, in order."""
+        return [key[1:] for key in self._port.keys(self._key(prefix))]
+
+    def table_exists(self, identifier: str | tuple[str, ...]) -> bool:
+        key = self._key(identifier)
+        return key in self._port.keys(key)
+
+    def drop_table(self, identifier: str | tuple[str, ...]) -> None:
+        """The table is absent once the transaction commits. No data is deleted. Raises: NotFound."""
+        self._port.drop(self._key(identifier))
+
+    def rename_table(self, before: str | tuple[str, ...], after: str | tuple[str, ...]) -> None:
+        """The same table under another name; its folder stays. Raises: NotFound, AlreadyExists."""
+        self._port.move(self._key(before), self._key(after))
+
+    def _key(self, identifier: str | tuple[str, ...]) -> Key:
+        parts = tuple(filter(None, identifier.split("."))) if isinstance(identifier, str) else tuple(identifier)
+        return (self._store, *parts)

@@ -1,0 +1,46 @@
+"""Other engines read what plait published, and what it did not publish where `locate` says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from plait_conformance.delta_tables import Rows, Tables, append, delete, ordered, row
+
+
+def polars_rows(folder: str, version: int | None = None) -> Rows:
+    pl = pytest.importorskip("polars", reason="NOT RUN: polars is not installed (pip install polars)")
+    return ordered(pl.read_delta(folder, version=version).to_dicts())
+
+
+def duckdb_rows(folder: str, version: int | None = None) -> Rows:
+    duckdb = pytest.importorskip("duckdb", reason="NOT RUN: DuckDB is not installed (pip install duckdb)")
+    extensions = pytest.importorskip(
+        "duckdb_extensions", reason="NOT RUN: pip install duckdb-extensions duckdb-extension-delta"
+    )
+    with duckdb.connect() as connection:
+        extensions.import_extension("delta", con=connection)
+        connection.execute("LOAD delta")
+        if version is None:
+            found = connection.execute("SELECT * FROM delta_scan(?)", [folder])
+        else:
+            found = connection.execute(f"SELECT * FROM delta_scan('{folder}', version={version})")
+        names = [one[0] for one in found.description]
+        return ordered(dict(zip(names, values, strict=True)) for values in found.fetchall())
+
+
+@pytest.mark.parametrize("read", [polars_rows, duckdb_rows])
+def test_an_engine_reads_tables_branches_and_past_commits(
+    tables: Tables, tmp_path: Path, read: Callable[..., Rows]
+) -> None:
+    base = tables.create([row(1), row(2)])
+    tables.published(None, base)
+    branch = tables.change(base, append(row(3)), delete("id = 1"))
+    assert read(str(tables.path / "hourly")) == ordered([row(1), row(2)])
+    location = tables.adapter.locate(branch)
+    assert read(location.uri, int(location.options["version"])) == ordered([row(2), row(3)])
+    tables.published(base, branch)
+    assert read(str(tables.path / "hourly")) == ordered([row(2), row(3)])
+    location = tables.adapter.locate(base)
+    assert read(location.uri, int(location.options["version"])) == ordered([row(1), row(2)])
