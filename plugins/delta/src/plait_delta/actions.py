@@ -113,9 +113,13 @@ class State:
 
     @property
     def key_columns(self) -> tuple[str, ...]:
-        """The columns that identify a row, as the property `plait.key-columns` says; empty: rows are a multiset."""
-        text = self.configuration.get(KEY_COLUMNS, "")
-        return tuple(name.strip() for name in text.split(",") if name.strip())
+        """The columns that identify a row, as the property `plait.key-columns` says; empty: rows are a multiset.
+
+        (Also where it names a column that the table no longer has.)
+        """
+        named = [name.strip() for name in self.configuration.get(KEY_COLUMNS, "").split(",") if name.strip()]
+        known = {column["name"] for column in self.schema["fields"]} if named else set()
+        return tuple(named) if known.issuperset(named) else ()
 
     def digest(self) -> bytes:
         """Equal where files, metadata, protocol and the applications' transactions are. Cost: O(files)."""

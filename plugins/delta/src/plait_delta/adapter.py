@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import ClassVar
 
 from plait.adapter import Adapter, Capability, Context, StagingPort
-from plait.errors import InvalidArgument, NotFound, Unsupported
+from plait.codec import digest, pack
+from plait.errors import InvalidArgument, NotFound, StoreUnavailable, Unsupported
 from plait.refspec import format_key
 from plait.types import (
+    Choice,
+    Conflicted,
+    ConflictKind,
     Depth,
     Health,
     Intent,
@@ -25,9 +29,11 @@ from plait.types import (
     ItemChange,
     Key,
     Location,
+    Merged,
     Mode,
     Move,
     Published,
+    Resolution,
     Risk,
     SnapshotRef,
     Staging,
@@ -35,23 +41,26 @@ from plait.types import (
 )
 
 from plait_delta import space
-from plait_delta.actions import Action, State, difference
-from plait_delta.diff import diff
-from plait_delta.disk import fsync, keep, make_folders, put_new, read_bytes, replace_file
+from plait_delta.diff import diff, row_changes, same_types
+from plait_delta.disk import make_folders, put_new, read_bytes
+from plait_delta.evolve import Decisions
 from plait_delta.features import check_supported
-from plait_delta.log import LOG, head_version, put_commit, read_state
+from plait_delta.items import check_row_item
+from plait_delta.log import head_version, put_commit, read_state
+from plait_delta.merge import Merge, write_rows
 from plait_delta.publish import Publishing
 from plait_delta.roots import OWN, Layout, Root
-from plait_delta.rows import Side
+from plait_delta.rows import Shape, Side, take
 from plait_delta.table import Namespace, SnapshotTable, WorkingTable, translated
+from plait_delta.versions import KIND, Versions
 
-_STATES_KEPT = 64
+_TRIES_MAX = 10
 
 
 class DeltaAdapter(Adapter):
     """A folder of Delta tables on a local disk. Option: `path`, absolute."""
 
-    kind: ClassVar[str] = "delta"
+    kind: ClassVar[str] = KIND
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
         {
             Capability.ITEM_DIFF,
@@ -77,12 +86,11 @@ class DeltaAdapter(Adapter):
                 remedy="write --option path=/data/delta",
             )
         self._layout = Layout(path)
-        self._states: dict[tuple[str, int], State] = {}
-        self._lock = threading.Lock()
+        self._versions = Versions(store.name, self._layout, context)
 
     @cached_property
     def _publishing(self) -> Publishing:
-        return Publishing(self._layout, self.context, lambda one: self._side(one).state, self._refer)
+        return Publishing(self._layout, self.context, lambda one: self._versions.side(one).state, self._versions.refer)
 
     # -- looking -----------------------------------------------------------------------------------------------------
 
@@ -113,8 +121,8 @@ class DeltaAdapter(Adapter):
             if version is None:
                 raise NotFound(f"{table.folder} holds no Delta table", remedy="name a folder that has a _delta_log")
             if self.store.mode is not Mode.POINTER:
-                check_supported(self._state(table, version), f"the table in {table.folder}")
-            found[key] = self._refer(table, version)
+                check_supported(self._versions.state(table, version), f"the table in {table.folder}")
+            found[key] = self._versions.refer(table, version)
         return found
 
     def diff(
@@ -125,7 +133,7 @@ class DeltaAdapter(Adapter):
         items: Sequence[str] | None = None,
     ) -> Iterator[ItemChange]:
         wanted = None if items is None else frozenset(items)
-        old, new = self._side_or_none(before), self._side_or_none(after)
+        old, new = self._versions.side_or_none(before), self._versions.side_or_none(after)
         for change in diff(old, new, self.context):
             if wanted is None or change.item in wanted:
                 yield change
@@ -158,34 +166,14 @@ class DeltaAdapter(Adapter):
             base = intent.base
             asset = base.asset if base else self._layout.claim(tx, intent.id, ".".join(key[1:]))
             root = self._layout.root(asset, tx, intent.id)
-            self._make_root(root, tx, self._side(base).state if base else None)
+            self._versions.make_root(root, tx, self._versions.side(base).state if base else None)
             stagings[key] = Staging(tx, key, base, root.folder, {"asset": asset})
         return stagings
-
-    def _make_root(self, root: Root, tx: str, state: State | None) -> None:
-        def fill(making: Root) -> None:
-            if state is not None:
-                check_supported(state, f"the table in {root.table}")
-                put_commit(making, 0, self._commit_of(root, tx, None, state))
-
-        self._layout.make_root(root, tx, fill)
-
-    def _commit_of(self, root: Root, tx: str, before: State | None, after: State) -> list[Action]:
-        """What brings a root to a state, with a word on who did it."""
-        now_ms = self.context.clock.now_us() // 1000
-        info: Action = {
-            "timestamp": now_ms,
-            "operation": "PLAIT STAGE" if before is None else "PLAIT RESTORE",
-            "operationParameters": {},
-            "engineInfo": "plait",
-            "plait.tx": tx,
-        }
-        return [{"commitInfo": info}, *difference(before, after, now_ms=now_ms, place=root.place)]
 
     def open(self, target: SnapshotRef | Staging, port: StagingPort | None) -> WorkingTable | SnapshotTable:
         """A deltalake DeltaTable: writable for a staging with its port, else read-only."""
         if isinstance(target, Staging):
-            if head_version(self._root_of(target)) is None:
+            if head_version(self._versions.root_of(target)) is None:
                 raise NotFound(
                     f"{format_key(target.key)} is staged, but no table was created yet",
                     remedy="create it: tx.store(name).create_table(identifier, schema)",
@@ -193,7 +181,7 @@ class DeltaAdapter(Adapter):
             if port is not None:
                 with translated(f"table {format_key(target.key)}"):
                     return WorkingTable(target.location, port.properties)
-        side = self._side_or_none(target)
+        side = self._versions.side_or_none(target)
         assert side is not None
         with translated(f"table {side.root.folder}"):
             return SnapshotTable(side.root.folder, version=side.state.version)
@@ -222,15 +210,15 @@ class DeltaAdapter(Adapter):
         return votes
 
     def _vote(self, attempt: int, staging: Staging) -> SnapshotRef | None:
-        root = self._root_of(staging)
+        root = self._versions.root_of(staging)
         record = root.path(OWN, f"{attempt}.json")
         try:
             version = json.loads(read_bytes(record))["version"]
         except NotFound:
             version = head_version(root)
             if version is not None:
-                check_supported(self._state(root, version), format_key(staging.key))
-                self._keep_data(root, self._state(root, version))
+                check_supported(self._versions.state(root, version), format_key(staging.key))
+                self._versions.keep_data(root, self._versions.state(root, version))
             self.context.failpoint("delta.prepare.before_record")
             if not put_new(record, json.dumps({"version": version}).encode()):
                 return self._vote(attempt, staging)
@@ -238,53 +226,130 @@ class DeltaAdapter(Adapter):
         if version is None:
             return None
         base = staging.base
-        if base is not None and self._state(root, version).digest() == base.digest:
+        same_table = base is not None and base.asset == staging.attrs["asset"]
+        if base is not None and same_table and self._versions.state(root, version).digest() == base.digest:
             return base
-        return self._refer(root, version)
-
-    def _keep_data(self, root: Root, state: State, final: Root | None = None) -> None:
-        """Make a root's log and its own files durable, and give these their names in the table. Repeat: no-op.
-
-        `final` is the place that the root is going to have, where it is still being made.
-        """
-        own = (final or root).own
-        names = [name for name, _ in space.data_files(state) if name.startswith(own)]
-        paths = {name: root.path(*name.removeprefix(own).split("/")) for name in names}
-        folders = set()
-        for name, path in paths.items():
-            self.context.check_cancelled()
-            self.context.failpoint("delta.prepare.before_file")
-            keep(path, os.path.join(root.table, name))
-            folders.add(os.path.dirname(os.path.join(root.table, name)))
-            folders.add(os.path.dirname(path))
-        for folder in folders:
-            fsync(folder)
-        if names:
-            self._keep_sums(root, own, paths)
-        for name in os.listdir(root.path(LOG)):
-            if not os.path.isdir(root.path(LOG, name)):
-                fsync(root.path(LOG, name))
-        fsync(root.path(LOG))
-        fsync(root.folder)
-
-    def _keep_sums(self, root: Root, own: str, paths: Mapping[str, str]) -> None:
-        """Note the hashes of files, beside those of an earlier attempt."""
-        path = os.path.join(root.table, own, space.SUMS)
-        known = space.read_sums(root, own)
-        missing = {name: place for name, place in paths.items() if name not in known}
-        if not missing:
-            return
-        sums = {**known, **json.loads(space.write_sums(missing))}
-        replace_file(path, json.dumps(sums, indent=1).encode())
+        return self._versions.refer(root, version)
 
     def restore(self, tx: str, staging: Staging, snapshot: SnapshotRef, *, items: Sequence[str] | None) -> Staging:
-        raise Unsupported("stores of kind 'delta' cannot restore yet")
+        """The whole table: one Delta commit with the snapshot's files. Rows, by their key columns: written anew."""
+        then = self._versions.side(snapshot)
+        if items is None:
+            return self._restore_whole(tx, staging, then)
+        wanted = {check_row_item(item) for item in items}
+        now = self._versions.side_or_none(staging)
+        what = format_key(staging.key)
+        if now is None or now.root.table != then.root.table:
+            raise Unsupported(f"{what} and the snapshot are not the same table", remedy="restore it as a whole")
+        check_supported(now.state, f"restore {what}")
+        shape = Shape(now.state.key_columns)
+        if not shape.identifiers or not same_types(then.state, now.state):
+            raise Unsupported(
+                f"{what} has no key columns that both versions have, so its rows have no names",
+                remedy="restore it as a whole, or set the table property plait.key-columns first",
+            )
+        found = row_changes(shape, now, then, self.context, now.state)
+        chosen = [change for change in found.changes if change.item in wanted]
+        leaving = [one.before_index for one in chosen if one.before_index is not None]
+        coming = [one.after_index for one in chosen if one.after_index is not None]
+        # Found anew when it is repeated: a death between the two commits leaves only rows that have yet to come.
+        write_rows(now.root.folder, tx, keys=shape.keys(take(found.removed, leaving)), rows=None)
+        self.context.failpoint("delta.restore.between")
+        write_rows(now.root.folder, tx, keys=None, rows=take(found.added, coming))
+        return staging
+
+    def _restore_whole(self, tx: str, staging: Staging, then: Side) -> Staging:
+        root = self._versions.root_of(staging)
+        asset = self._layout.asset_of(then.root.table)
+        if root.table != then.root.table:
+            # Another table than was staged under this key: its files need a root that links to its folder.
+            name = f"{os.path.basename(root.folder)}-{digest(b'delta-restore', pack(asset)).hex()[:16]}"
+            root = self._layout.root(asset, tx, name)
+            self._versions.make_root(root, tx, then.state)
+        restored = replace(staging, location=root.folder, attrs={**staging.attrs, "asset": asset})
+        check_supported(then.state, f"restore {format_key(staging.key)}")
+        for _ in range(_TRIES_MAX):
+            version = head_version(root)
+            now = None if version is None else self._versions.state(root, version)
+            if now is not None and now.digest() == then.state.digest():
+                return restored
+            self.context.failpoint("delta.restore.before_commit")
+            actions = self._versions.commit_of(root, tx, now, then.state)
+            if put_commit(root, 0 if version is None else version + 1, actions):
+                return restored
+        raise StoreUnavailable(f"others write to {format_key(staging.key)} all the time", remedy="restore it again")
 
     def abort(self, tx: str) -> None:
         """Drop its roots, what it added to tables, and folders of tables that never came to be."""
         tables = {root.table for root in self._layout.roots_of(tx)}
         claimed = {table.folder for table in self._layout.tables()}
         self._layout.drop(tx, sorted(tables | claimed), self.context.failpoint)
+
+    # -- joining -----------------------------------------------------------------------------------------------------
+
+    def merge(
+        self,
+        tx: str,
+        attempt: int,
+        *,
+        base: SnapshotRef | None,
+        ours: SnapshotRef,
+        theirs: SnapshotRef,
+        resolutions: Sequence[Resolution] = (),
+    ) -> Merged | Conflicted:
+        """A root with ours' files and what theirs changed since base.
+
+        Repeat: the root is named after all arguments; where it exists already it is the answer.
+        """
+        for one in resolutions:
+            if one.choice is Choice.VALUE and one.item is None:
+                raise InvalidArgument(
+                    "a table as a whole cannot be resolved by a value", remedy="choose ours, theirs or base"
+                )
+        decisions = Decisions(resolutions)
+        if base is None or not base.asset == ours.asset == theirs.asset:
+            detail = "the sides hold different tables under this key"
+            decisions.conflict(None, None, None, None, ConflictKind.VALUE_DIFFERS, detail)
+            return self._settle(decisions, base, ours, theirs)
+        settled = sorted((one.item or "", one.item is None, one.choice.value, repr(one.value)) for one in resolutions)
+        named = [attempt, [[side.version, side.digest] for side in (base, ours, theirs)], settled]
+        root = self._layout.root(ours.asset, tx, f"merge-{digest(b'delta-merge', pack(named)).hex()[:32]}")
+        if os.path.isdir(root.folder):
+            return Merged(self._versions.refer(root, self._newest(root)))
+        sides = [self._versions.side(side) for side in (base, ours, theirs)]
+        for side in sides:
+            check_supported(side.state, f"merge of the table in {side.root.table}")
+        plan = Merge(sides[0], sides[1], sides[2], decisions, self.context).run()
+        if plan is None:
+            return self._settle(decisions, base, ours, theirs)
+        if not plan.has_rows and plan.state.digest() == ours.digest:
+            return Merged(ours)
+
+        def fill(making: Root) -> None:
+            put_commit(making, 0, self._versions.commit_of(root, tx, None, plan.state))
+            self.context.failpoint("delta.merge.before_rows")
+            write_rows(making.folder, tx, keys=plan.keys, rows=plan.rows)
+            self.context.failpoint("delta.merge.after_rows")
+            self._versions.keep_data(making, read_state(making))
+
+        self._layout.make_root(root, tx, fill)
+        return Merged(self._versions.refer(root, self._newest(root)))
+
+    def _newest(self, root: Root) -> int:
+        version = head_version(root)
+        assert version is not None, "a merge's root has a log before it has its name"
+        return version
+
+    def _settle(
+        self, decisions: Decisions, base: SnapshotRef | None, ours: SnapshotRef, theirs: SnapshotRef
+    ) -> Merged | Conflicted:
+        """One side as a whole, where the table as a whole is in conflict and that was decided; else the conflicts."""
+        whole = decisions.whole
+        if whole is not None and any(conflict.item is None for conflict in decisions.conflicts):
+            side = {Choice.OURS: ours, Choice.THEIRS: theirs, Choice.BASE: base}.get(whole.choice)
+            if side is not None:
+                return Merged(side)
+        return Conflicted(tuple(decisions.conflicts))
 
     # -- native heads ------------------------------------------------------------------------------------------------
 
@@ -298,7 +363,7 @@ class DeltaAdapter(Adapter):
     # -- space -------------------------------------------------------------------------------------------------------
 
     def reachable(self, snapshot: SnapshotRef) -> Iterator[Item]:
-        side = self._side(snapshot)
+        side = self._versions.side(snapshot)
         yield from space.reachable(self._layout, side.root, side.state)
 
     def inventory(self, prefix: str = "") -> Iterator[Item]:
@@ -312,39 +377,3 @@ class DeltaAdapter(Adapter):
 
     def retention_risks(self) -> Iterator[Risk]:
         yield from space.retention_risks(self._layout)
-
-    # -- versions ----------------------------------------------------------------------------------------------------
-
-    def _root_of(self, staging: Staging) -> Root:
-        return self._layout.parse_folder(staging.attrs["asset"], staging.location)
-
-    def _side(self, snapshot: SnapshotRef) -> Side:
-        root, version = self._layout.parse(snapshot.asset, snapshot.version)
-        return Side(root, self._state(root, version))
-
-    def _side_or_none(self, one: SnapshotRef | Staging | None) -> Side | None:
-        if isinstance(one, SnapshotRef):
-            return self._side(one)
-        if one is None:
-            return None
-        root = self._root_of(one)
-        version = head_version(root)
-        return None if version is None else Side(root, self._state(root, version))
-
-    def _state(self, root: Root, version: int) -> State:
-        """A version's state, kept for a while: it never changes."""
-        known = self._states.get((root.folder, version))
-        if known is None:
-            known = read_state(root, version)
-            with self._lock:
-                while len(self._states) >= _STATES_KEPT:
-                    del self._states[next(iter(self._states))]
-                self._states[root.folder, version] = known
-        return known
-
-    def _refer(self, root: Root, version: int) -> SnapshotRef:
-        state = self._state(root, version)
-        asset = self._layout.asset_of(root.table)
-        return SnapshotRef(
-            self.store.name, self.kind, asset, self._layout.version_text(root, version), state.digest(), {}
-        )
