@@ -85,7 +85,7 @@ class DeltaAdapter(Adapter):
                 f"store {store.name!r} needs the option 'path', absolute, and has {path!r}",
                 remedy="write --option path=/data/delta",
             )
-        self._layout = Layout(path)
+        self._layout = Layout(path, context.failpoint)
         self._versions = Versions(store.name, self._layout, context)
 
     @cached_property
@@ -101,7 +101,7 @@ class DeltaAdapter(Adapter):
             make_folders(self._layout.table("probe").folder)
             self._layout.make_root(probe, "check", lambda root: None)
             os.stat(probe.path("_table"))
-            self._layout.drop("check", (), self.context.failpoint)
+            self._layout.drop("check", ())
             os.rmdir(self._layout.table("probe").folder)
         except (Unsupported, InvalidArgument, NotFound, OSError) as error:
             return (f"folder {self._layout.path} cannot hold branches of Delta tables: {error}",)
@@ -220,7 +220,7 @@ class DeltaAdapter(Adapter):
                 check_supported(self._versions.state(root, version), format_key(staging.key))
                 self._versions.keep_data(root, self._versions.state(root, version))
             self.context.failpoint("delta.prepare.before_record")
-            if not put_new(record, json.dumps({"version": version}).encode()):
+            if not put_new(record, json.dumps({"version": version}).encode(), self.context.failpoint):
                 return self._vote(attempt, staging)
             self.context.failpoint("delta.prepare.after_record")
         if version is None:
@@ -275,7 +275,7 @@ class DeltaAdapter(Adapter):
                 return restored
             self.context.failpoint("delta.restore.before_commit")
             actions = self._versions.commit_of(root, tx, now, then.state)
-            if put_commit(root, 0 if version is None else version + 1, actions):
+            if put_commit(root, 0 if version is None else version + 1, actions, self.context.failpoint):
                 return restored
         raise StoreUnavailable(f"others write to {format_key(staging.key)} all the time", remedy="restore it again")
 
@@ -283,7 +283,7 @@ class DeltaAdapter(Adapter):
         """Drop its roots, what it added to tables, and folders of tables that never came to be."""
         tables = {root.table for root in self._layout.roots_of(tx)}
         claimed = {table.folder for table in self._layout.tables()}
-        self._layout.drop(tx, sorted(tables | claimed), self.context.failpoint)
+        self._layout.drop(tx, sorted(tables | claimed))
 
     # -- joining -----------------------------------------------------------------------------------------------------
 
@@ -326,7 +326,7 @@ class DeltaAdapter(Adapter):
             return Merged(ours)
 
         def fill(making: Root) -> None:
-            put_commit(making, 0, self._versions.commit_of(root, tx, None, plan.state))
+            put_commit(making, 0, self._versions.commit_of(root, tx, None, plan.state), self.context.failpoint)
             self.context.failpoint("delta.merge.before_rows")
             write_rows(making.folder, tx, keys=plan.keys, rows=plan.rows)
             self.context.failpoint("delta.merge.after_rows")

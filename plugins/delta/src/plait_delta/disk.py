@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TypeAlias
 
 from plait.errors import NotFound, PermissionDenied, StoreUnavailable
-from plait.failpoint import failpoint
+
+Failpoint: TypeAlias = Callable[[str], None]
 
 
 @contextmanager
@@ -31,7 +33,7 @@ def read_bytes(path: str) -> bytes:
         return stream.read()
 
 
-def put_new(path: str, data: bytes) -> bool:
+def put_new(path: str, data: bytes, failpoint: Failpoint) -> bool:
     """Make a file with this content, whole and durable, unless the name is taken; say whether it did."""
     folder = os.path.dirname(path)
     temporary = os.path.join(folder, f".plait-{secrets.token_hex(8)}")
@@ -97,7 +99,7 @@ def keep(source: str, target: str) -> None:
                 os.unlink(temporary)
 
 
-def place_folder(temporary: str, folder: str) -> bool:
+def place_folder(temporary: str, folder: str, failpoint: Failpoint) -> bool:
     """Give a finished folder its name, unless one with content has it; say whether it did.
 
     Everything in the temporary folder is made durable first.

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from plait.errors import Corrupt, NotFound
 
 from plait_delta.actions import Action, Replay, State, relocate
-from plait_delta.disk import put_new, read_bytes
+from plait_delta.disk import Failpoint, put_new, read_bytes
 from plait_delta.roots import Root
 
 LOG: Final = "_delta_log"
@@ -173,6 +173,6 @@ def encode(actions: Iterable[Action]) -> bytes:
     return b"".join(json.dumps(action, separators=(",", ":")).encode() + b"\n" for action in actions)
 
 
-def put_commit(root: Root, version: int, actions: Iterable[Action]) -> bool:
+def put_commit(root: Root, version: int, actions: Iterable[Action], failpoint: Failpoint) -> bool:
     """Write the next version durably, if nobody has; say whether it did. What is there is never overwritten."""
-    return put_new(commit_path(root, version), encode(actions))
+    return put_new(commit_path(root, version), encode(actions), failpoint)

@@ -86,7 +86,7 @@ class Publishing:
             version = 0 if head.version is None else head.version + 1
             actions = self._actions(table, head, move)
             self._context.failpoint("delta.publish.before_commit")
-            put = put_commit(table, version, actions)
+            put = put_commit(table, version, actions, self._context.failpoint)
             self._context.failpoint("delta.publish.after_commit")
             if put:
                 self._checkpoint(table, version)

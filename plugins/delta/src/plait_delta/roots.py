@@ -26,7 +26,7 @@ from typing import Final
 
 from plait.errors import InvalidArgument, NotFound
 
-from plait_delta.disk import make_folders, place_folder, read_bytes, translated
+from plait_delta.disk import Failpoint, make_folders, place_folder, read_bytes, translated
 
 BRANCHES: Final = "_branches"
 LINK: Final = "_table"
@@ -67,8 +67,9 @@ class Root:
 class Layout:
     """The places of one store below its folder."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, failpoint: Failpoint) -> None:
         self.path = os.path.normpath(path)
+        self._failpoint = failpoint
 
     # -- names -------------------------------------------------------------------------------------------------------
 
@@ -126,7 +127,10 @@ class Layout:
             make_folders(os.path.join(temporary, BRANCHES))
             with open(os.path.join(temporary, CLAIM), "x", encoding="utf-8") as stream:
                 stream.write(content)
-            if place_folder(temporary, os.path.join(self.path, folder)) or self._claimed(folder) == content:
+            if (
+                place_folder(temporary, os.path.join(self.path, folder), self._failpoint)
+                or self._claimed(folder) == content
+            ):
                 return folder
         raise InvalidArgument(f"folder {unique!r} in {self.path} is taken", remedy="move what lies there away")
 
@@ -149,7 +153,7 @@ class Layout:
             os.symlink(os.path.relpath(root.table, os.path.dirname(root.folder) + "/x"), os.path.join(temporary, LINK))
         try:
             fill(Root(temporary, root.table, root.own))
-            return place_folder(temporary, root.folder)
+            return place_folder(temporary, root.folder, self._failpoint)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
@@ -176,17 +180,17 @@ class Layout:
             if is_table and path != self.path:
                 yield Root(path, path)
 
-    def drop(self, tx: str, tables: Iterable[str], failpoint: Callable[[str], None]) -> None:
+    def drop(self, tx: str, tables: Iterable[str]) -> None:
         """Delete what a transaction left: its data in these tables, folders it claimed for tables that never came to
         be, its roots. Repeat: no-op."""
         for folder in tables:
             self._remove(os.path.join(folder, BRANCHES, tx))
-            failpoint("delta.abort.after_data")
+            self._failpoint("delta.abort.after_data")
             claimed = self._claimed(folder)
             is_mine = claimed is not None and claimed.startswith(f"{tx}\n")
             if is_mine and not os.path.isdir(os.path.join(folder, "_delta_log")):
                 self._remove(folder)
-        failpoint("delta.abort.before_roots")
+        self._failpoint("delta.abort.before_roots")
         for area in (ROOTS, TEMPORARY):
             self._remove(os.path.join(self.path, area, tx))
 

@@ -39,7 +39,7 @@ class Versions:
         def fill(making: Root) -> None:
             if state is not None:
                 check_supported(state, f"the table in {root.table}")
-                put_commit(making, 0, self.commit_of(root, tx, None, state))
+                put_commit(making, 0, self.commit_of(root, tx, None, state), self._context.failpoint)
 
         self.layout.make_root(root, tx, fill)
 

@@ -1,0 +1,97 @@
+"""The harness of the conformance suite: rows of a Delta table, read and written behind plait by plain deltalake."""
+
+from __future__ import annotations
+
+import os
+from itertools import count
+from pathlib import Path
+from typing import ClassVar, cast
+
+import pyarrow as pa
+from deltalake import DeltaTable, QueryBuilder, write_deltalake
+from plait.adapter import Adapter, Context, StagingPort
+from plait.types import Json, Key, Location, SnapshotRef, Store
+from plait_conformance.harness import Edits, Harness, Rows
+
+from plait_delta.adapter import DeltaAdapter
+from plait_delta.table import Namespace
+
+_SCHEMA = pa.schema([("id", pa.string()), ("text", pa.string())])
+
+
+class DeltaHarness(Harness):
+    """Tables in a folder. A row is a row, told apart by its key column."""
+
+    keeps_all_in_folder: ClassVar[bool] = True
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._names = count()
+
+    @property
+    def _path(self) -> Path:
+        return self.folder / "tables"
+
+    def open(self, context: Context) -> DeltaAdapter:
+        return DeltaAdapter(Store("weather", "delta", options={"path": str(self._path)}), context)
+
+    def item(self, row: str) -> str:
+        return f"id={row}"
+
+    def value(self, row: str, text: str) -> Json:
+        return {"id": row, "text": text}
+
+    def create(self, adapter: Adapter, port: StagingPort, key: Key, rows: Rows) -> None:
+        namespace = cast(Namespace, adapter.open_store(port))
+        _edit(namespace.create_table(key[1:], _SCHEMA, key_columns=["id"]), rows)
+
+    def write(self, adapter: Adapter, port: StagingPort, key: Key, edits: Edits) -> None:
+        _edit(cast(DeltaTable, adapter.open(port.add(key), port)), edits)
+
+    def read(self, location: Location) -> Rows:
+        found = _rows(DeltaTable(location.uri, version=int(location.options["version"])))
+        rows = {row["id"]: row["text"] for row in found}
+        assert len(rows) == len(found), f"an identifier is there twice: {found}"
+        return rows
+
+    def write_behind(self, snapshot: SnapshotRef | None, edits: Edits) -> str:
+        """Into the table's own log, whatever plait has published there."""
+        name = f"elsewhere{next(self._names)}" if snapshot is None else snapshot.asset
+        folder = str(self._path / name)
+        if snapshot is None:
+            DeltaTable.create(folder, _SCHEMA, configuration={"plait.key-columns": "id"}, raise_if_key_not_exists=False)
+        _edit(DeltaTable(folder), edits)
+        return name
+
+    def corrupt(self, snapshot: SnapshotRef) -> None:
+        """In the values of a page, which plain readers take as they are."""
+        root, _, version = snapshot.version.rpartition("@")
+        (path, *_) = DeltaTable(str(self._path / root), version=int(version)).file_uris()
+        middle = os.path.getsize(path) // 3
+        with open(path, "r+b") as stream:
+            stream.seek(middle)
+            byte = stream.read(1)
+            stream.seek(middle)
+            stream.write(bytes([byte[0] ^ 1]))
+
+
+def _rows(table: DeltaTable) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = pa.table(
+        QueryBuilder().register("t", table).execute("SELECT * FROM t").read_all()
+    ).to_pylist()
+    return found
+
+
+def _edit(table: DeltaTable, edits: Edits) -> None:
+    """By as few native commits as it takes."""
+    held = {row["id"]: row["text"] for row in _rows(table)}
+    leaving = [row for row, text in edits.items() if row in held and text is None]
+    changing = [{"id": row, "text": text} for row, text in edits.items() if text is not None and row in held]
+    coming = [{"id": row, "text": text} for row, text in edits.items() if text is not None and row not in held]
+    if leaving:
+        table.delete("id IN ({})".format(", ".join(f"'{row}'" for row in leaving)))
+    if changed := [row for row in changing if held[row["id"]] != row["text"]]:
+        source = pa.Table.from_pylist(changed, schema=_SCHEMA)
+        table.merge(source, "t.id = s.id", source_alias="s", target_alias="t").when_matched_update_all().execute()
+    if coming:
+        write_deltalake(table, pa.Table.from_pylist(coming, schema=_SCHEMA), mode="append")
