@@ -38,6 +38,10 @@ class Harness(ABC):
     keeps_all_in_folder: ClassVar[bool] = False
     """Everything that the store keeps is below `folder`, so that a copy of the folder is a backup of the store."""
 
+    survives_fork: ClassVar[bool] = True
+    """The store's client can be used in a process forked from one that used it. If not, the children that are killed
+    are started anew, and the harness has to be picklable for them."""
+
     def __init__(self, folder: Path) -> None:
         """`folder` exists, is empty, and is this harness's own. Made anew for each test."""
         self.folder = folder

@@ -44,7 +44,8 @@ class History:
         self.capabilities: frozenset[Capability] = type(probe).capabilities
         probe.close()
         beside = next(kind for kind in (FakeDoltAdapter, FakeDeltaAdapter) if kind.kind != self.store.kind)
-        self._plugins = Plugins([_Kinds(type(probe), beside)], installed=False)
+        self._kinds = type(probe), beside
+        self._plugins = Plugins([_Kinds(*self._kinds)], installed=False)
         folder.mkdir(parents=True, exist_ok=True)
         self._where = f"sqlite:///{folder / 'catalog.db'}"
         database = Database(self._where)
@@ -54,6 +55,14 @@ class History:
         missing = self.catalog.add_store(self.store.name, self.store.kind, self.store.options)
         assert missing == [], f"check says that the store is not fit: {missing}"
         self.catalog.add_store(BESIDE[0], beside.kind, {"path": str(folder / "beside")})
+
+    def __getstate__(self) -> dict[str, object]:
+        """For another process, which opens the catalog itself."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("catalog", "_plugins")}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        self._plugins = Plugins([_Kinds(*self._kinds)], installed=False)
 
     def open(self, *, recover: bool = True) -> Catalog:
         """Another process's view of the same repository."""

@@ -6,6 +6,7 @@ closed. What the child was told is done stands in a file that it cannot take bac
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -50,13 +51,13 @@ class Life:
         """One round, in a child; the history is closed meanwhile."""
         self._round += 1
         self.history.catalog.close()
-        return run_child(self._folder, die_at, lambda say: self._live(say))
+        return run_child(self._folder, die_at, self._live, forked=self.history.harness.survives_fork)
 
     def recover(self, die_at: Place | None = None) -> Ended:
         """A restart that recovers and publishes, in a child."""
-        return run_child(self._folder, die_at, lambda say: self._recover())
+        return run_child(self._folder, die_at, self._recover, forked=self.history.harness.survives_fork)
 
-    def _recover(self) -> None:
+    def _recover(self, say: Callable[[str], None]) -> None:
         with self.history.open() as catalog:
             catalog.publish()
 
@@ -138,20 +139,33 @@ class Life:
         return messages
 
 
-def run_child(folder: Path, die_at: Place | None, body: Callable[[Callable[[str], None]], None]) -> Ended:
-    """Fork, run, and die at a place. Raises: AssertionError when the child fails otherwise."""
+def run_child(
+    folder: Path, die_at: Place | None, body: Callable[[Callable[[str], None]], None], *, forked: bool = True
+) -> Ended:
+    """Run in a child, forked or started anew, and die at a place.
+
+    Raises: AssertionError when the child fails otherwise.
+    """
     record, said, failure = (folder / f"child.{name}" for name in ("places", "said", "failure"))
     for path in (record, said, failure):
         path.unlink(missing_ok=True)
     sys.stdout.flush()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # The child opens everything anew, and never returns.
-        child = os.fork()
-    if child == 0:
-        _be_child(record, said, failure, die_at, body)
-    _, status = os.waitpid(child, 0)
-    killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-    assert killed or os.waitstatus_to_exitcode(status) == 0, failure.read_text() if failure.exists() else status
+    arguments = (record, said, failure, die_at, body)
+    if forked:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # The child opens everything anew, and never returns.
+            child = os.fork()
+        if child == 0:
+            _be_child(*arguments)
+        _, status = os.waitpid(child, 0)
+        code = os.waitstatus_to_exitcode(status)
+    else:
+        started = multiprocessing.get_context("spawn").Process(target=_be_child, args=arguments)
+        started.start()
+        started.join()
+        code = started.exitcode or 0
+    killed = code == -signal.SIGKILL
+    assert killed or code == 0, failure.read_text() if failure.exists() else code
     reached: Counter[str] = Counter()
     places = []
     for name in record.read_text().split() if record.exists() else ():

@@ -9,8 +9,8 @@ from typing import Any
 from plait.adapter import Context
 from plait.types import ItemChange, ItemChangeKind, Json
 
-from plait_delta.actions import State, described, file_id
-from plait_delta.rows import RowChange, RowChanges, Shape, Side, compare, read
+from plait_delta.actions import State, described
+from plait_delta.rows import RowChange, RowChanges, Shape, Side, compare, read, read_in_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +77,8 @@ def _rows(before: Side | None, after: Side | None, context: Context) -> Iterator
         yield from _rows(before, None, context)
         yield from _rows(None, after, context)
         return
-    for one in sorted(newest.state.files.values(), key=file_id):
-        # One side has no rows at all: file by file, so that a large table need not fit into memory.
+    for rows in read_in_order(newest, shape):
         context.check_cancelled()
-        rows = read(newest, [file_id(one)])
         none = rows.slice(0, 0)
         changes = compare(shape, none, rows) if after is not None else compare(shape, rows, none)
         yield from changes.changes

@@ -27,7 +27,7 @@ from plait_delta.actions import FileId, State
 from plait_delta.diff import row_changes, same_types
 from plait_delta.evolve import Decisions, evolve
 from plait_delta.features import required_columns
-from plait_delta.rows import RowChange, RowChanges, Shape, Side, from_rows, read, take, to_rows
+from plait_delta.rows import RowChange, RowChanges, Shape, Side, from_rows, quoted, read, take, to_rows
 from plait_delta.table import KEEP_LOG, translated
 
 _ON_TABLE = "choose a side for the table, or name its key columns (property plait.key-columns) first"
@@ -146,7 +146,7 @@ class Merge:
             if name.startswith(_CONSTRAINT) and known.configuration.get(name) != rule
         }
         for name in sorted(required_columns(evolved) - required_columns(known)):
-            rules[f"schema:{name}"] = f'"{name}" IS NOT NULL'
+            rules[f"schema:{name}"] = f"{quoted(name)} IS NOT NULL"
         for item, rule in rules.items():
             self.context.check_cancelled()
             query = f"SELECT count(*) AS broken FROM this WHERE ({rule}) IS NOT TRUE"
@@ -274,13 +274,9 @@ def write_rows(folder: str, tx: str, *, keys: pa.Table | None, rows: pa.Table | 
         if keys is not None and keys.num_rows:
             named = keys.rename_columns([f"k{n}" for n in range(keys.num_columns)])
             same = " AND ".join(
-                f"t.{_quoted(name)} IS NOT DISTINCT FROM s.k{n}" for n, name in enumerate(keys.column_names)
+                f"t.{quoted(name)} IS NOT DISTINCT FROM s.k{n}" for n, name in enumerate(keys.column_names)
             )
             merger = DeltaTable(folder).merge(named, same, source_alias="s", target_alias="t", **options)
             merger.when_matched_delete().execute()
         if rows is not None and rows.num_rows:
             write_deltalake(DeltaTable(folder), rows, mode="append", **options)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

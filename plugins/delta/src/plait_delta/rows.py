@@ -6,11 +6,12 @@ import json
 import os
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pyarrow as pa
-from deltalake import DeltaTable
+from deltalake import DeltaTable, QueryBuilder
 from plait.errors import InvalidArgument
 from plait.types import ItemChangeKind, Json
 
@@ -55,12 +56,36 @@ class Shape:
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 
-def read(side: Side, files: Iterable[FileId], under: State | None = None, sql: str = "") -> pa.Table:
+def read(side: Side, files: Iterable[FileId], under: State | None = None, sql: str = "SELECT * FROM this") -> pa.Table:
     """The live rows of some files of a version, with the columns of another; or what an SQL query says of them.
 
-    delta-rs reads them, through a log of just these files in a temporary folder, so deletion vectors, column mapping
-    and partition values are its business. Cost: the files. Raises: NotFound for a lost file.
+    Cost: the files. Raises: NotFound for a lost file.
     """
+    with _view(side, files, under) as folder, translated(f"table {side.root.table}"):
+        return _plain(rows_of(DeltaTable(folder), sql))
+
+
+def read_in_order(side: Side, shape: Shape) -> Iterator[pa.Table]:
+    """All rows of a version in order of the key columns, in batches; without those, in any order.
+
+    Cost: all files; memory for a batch where there are no keys, else what delta-rs sorts by.
+    """
+    order = ", ".join(f"{quoted(name)} ASC NULLS LAST" for name in shape.identifiers)
+    sql = "SELECT * FROM this" + (f" ORDER BY {order}" if order else "")
+    with _view(side, side.state.files, None) as folder, translated(f"table {side.root.table}"):
+        for batch in QueryBuilder().register("this", DeltaTable(folder)).execute(sql):
+            yield _plain(pa.table(batch))
+
+
+def quoted(name: str) -> str:
+    """A column's name in SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+@contextmanager
+def _view(side: Side, files: Iterable[FileId], under: State | None) -> Iterator[str]:
+    """A table of just these files, for reading by delta-rs, so that deletion vectors, column mapping and partition
+    values are its business: a log in a temporary folder, with links to where the files are."""
     root, state = side.root, side.state
     wanted = under or state
     protocol = joined_protocol(wanted.protocol, state.protocol)
@@ -80,8 +105,7 @@ def read(side: Side, files: Iterable[FileId], under: State | None = None, sql: s
             os.mkdir(os.path.join(folder, LOG))
             with open(os.path.join(folder, LOG, f"{0:020}.json"), "wb") as stream:
                 stream.write(encode(actions))
-        with translated(f"table {root.table}"):
-            return _plain(rows_of(DeltaTable(folder), sql or "SELECT * FROM this"))
+        yield folder
 
 
 def _plain(rows: pa.Table) -> pa.Table:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from itertools import count
 from pathlib import Path
 from typing import ClassVar, cast
 
@@ -23,10 +22,11 @@ class DeltaHarness(Harness):
     """Tables in a folder. A row is a row, told apart by its key column."""
 
     keeps_all_in_folder: ClassVar[bool] = True
+    survives_fork: ClassVar[bool] = False
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self._names = count()
+        self._made = 0
 
     @property
     def _path(self) -> Path:
@@ -56,7 +56,8 @@ class DeltaHarness(Harness):
 
     def write_behind(self, snapshot: SnapshotRef | None, edits: Edits) -> str:
         """Into the table's own log, whatever plait has published there."""
-        name = f"elsewhere{next(self._names)}" if snapshot is None else snapshot.asset
+        self._made += snapshot is None
+        name = f"elsewhere{self._made}" if snapshot is None else snapshot.asset
         folder = str(self._path / name)
         if snapshot is None:
             DeltaTable.create(folder, _SCHEMA, configuration={"plait.key-columns": "id"}, raise_if_key_not_exists=False)

@@ -1,0 +1,178 @@
+"""Whole commits, merges, reverts and publications through plait's catalog."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import plait
+import plait_delta
+import pytest
+from deltalake import DeltaTable, write_deltalake
+from plait.catalog import Catalog
+from plait.errors import CommitConflict
+from plait.failpoint import arm_from_environment
+from plait.plugins import Plugins
+from plait.types import Choice, Depth
+from plait_conformance.delta_tables import ROWS, Rows, batch, ordered, row, rows_in
+from plait_conformance.killing import Place, kill_at
+from plait_delta.table import Namespace, SnapshotTable, WorkingTable
+
+HOURLY = "weather.hourly"
+
+
+def opened(folder: Path) -> Catalog:
+    return plait.open(str(folder / "catalog"), plugins=Plugins([plait_delta], installed=False))
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Iterator[Catalog]:
+    plait.init(str(tmp_path / "catalog")).close()
+    with opened(tmp_path) as made:
+        made.add_store("weather", "delta", {"path": str(tmp_path / "tables")})
+        with made.transaction(message="create") as tx:
+            namespace = cast(Namespace, tx.store("weather"))
+            namespace.create_table("hourly", ROWS, key_columns=["id"]).append(batch([row(1), row(2)]))
+        yield made
+
+
+def correct(catalog: Catalog, ref: str, number: int, item: str) -> None:
+    with catalog.transaction(ref, message=f"{number} is a {item}") as tx:
+        cast(WorkingTable, tx.open(HOURLY)).update(new_values={"item": item}, predicate=f"id = {number}")
+
+
+def held(catalog: Catalog, spec: str = "main") -> Rows:
+    """Read by plain deltalake, where `locate` says."""
+    location = catalog.at(spec).locate(HOURLY)
+    return rows_in(location.uri, int(location.options["version"]))
+
+
+def test_branches_merge_by_row_and_a_revert_takes_it_back(catalog: Catalog) -> None:
+    catalog.create_branch("dev")
+    correct(catalog, "dev", 1, "cap")
+    correct(catalog, "main", 2, "ink")
+    catalog.merge("dev")
+    assert held(catalog) == ordered([row(1, "cap"), row(2, "ink")])
+    assert [change.item for change in catalog.diff_items(HOURLY, "main~1", "main")] == ["id=1"]
+    catalog.revert("main", "main")
+    assert held(catalog) == ordered([row(1), row(2, "ink")])
+    assert held(catalog, "main~1") == ordered([row(1, "cap"), row(2, "ink")])
+    assert list(catalog.verify(Depth.BYTES)) == []
+
+
+def test_the_table_in_the_folder_follows_main(catalog: Catalog, tmp_path: Path) -> None:
+    folder = tmp_path / "tables" / "hourly"
+    correct(catalog, "main", 1, "cap")
+    assert catalog.publish() == []
+    assert rows_in(folder) == ordered([row(1, "cap"), row(2)])
+    catalog.revert("main", "main")
+    assert catalog.publish() == []
+    assert rows_in(folder) == ordered([row(1), row(2)])
+    assert [one["operation"] for one in DeltaTable(str(folder)).history()] == ["PLAIT PUBLISH"] * 3
+
+
+def test_a_conflict_is_settled_by_row(catalog: Catalog) -> None:
+    catalog.create_branch("dev")
+    correct(catalog, "dev", 1, "cap")
+    correct(catalog, "main", 1, "ink")
+    with pytest.raises(CommitConflict) as caught:
+        catalog.merge("dev")
+    assert [conflict.item for conflict in caught.value.conflicts] == ["id=1"]
+    (tx,) = catalog.working_sets()
+    working = catalog.working_set(tx.id)
+    working.resolve(HOURLY, Choice.THEIRS, item="id=1")
+    working.commit()
+    assert held(catalog) == ordered([row(1, "cap"), row(2)])
+
+
+def test_a_row_is_restored_from_a_past_commit(catalog: Catalog) -> None:
+    correct(catalog, "main", 1, "cap")
+    correct(catalog, "main", 2, "cap")
+    with catalog.transaction(message="take one back") as tx:
+        tx.restore(HOURLY, "main~2", items=["id=1"])
+    assert held(catalog) == ordered([row(1), row(2, "cap")])
+
+
+def test_a_past_commit_is_opened_for_reading(catalog: Catalog) -> None:
+    correct(catalog, "main", 1, "cap")
+    table = cast(SnapshotTable, catalog.at("main~1").open(HOURLY))
+    assert ordered(table.read().to_pylist()) == ordered([row(1), row(2)])
+
+
+def test_what_somebody_wrote_past_plait_is_adopted(catalog: Catalog, tmp_path: Path) -> None:
+    folder = tmp_path / "tables" / "hourly"
+    catalog.publish()
+    write_deltalake(str(folder), batch([row(9)]), mode="append")
+    correct(catalog, "main", 1, "cap")
+    (left,) = catalog.publish()
+    assert left.state == "diverged"
+    assert rows_in(folder) == ordered([row(1), row(2), row(9)])
+    assert catalog.adopt(HOURLY) is not None
+    assert catalog.publish() == []
+    assert rows_in(folder) == held(catalog) == ordered([row(1, "cap"), row(2), row(9)])
+
+
+def test_a_table_of_before_is_imported_in_place_and_worked_on(catalog: Catalog, tmp_path: Path) -> None:
+    folder = tmp_path / "tables" / "old"
+    write_deltalake(str(folder), batch([row(5)]))
+    catalog.import_assets({("weather", "daily"): "old"})
+    assert catalog.publish() == []
+    assert DeltaTable(str(folder)).version() == 0
+    with catalog.transaction(message="more") as tx:
+        cast(WorkingTable, tx.open("weather.daily")).append(batch([row(6)]))
+    assert catalog.publish() == []
+    assert rows_in(folder) == ordered([row(5), row(6)])
+
+
+def test_a_dropped_and_a_renamed_table(catalog: Catalog, tmp_path: Path) -> None:
+    catalog.publish()
+    with catalog.transaction(message="rename") as tx:
+        tx.rename(HOURLY, "weather.daily")
+    assert catalog.publish() == []
+    assert rows_in(tmp_path / "tables" / "hourly") == ordered([row(1), row(2)])
+    with catalog.transaction(message="drop") as tx:
+        tx.drop("weather.daily")
+    assert catalog.publish() == []
+    assert rows_in(tmp_path / "tables" / "hourly") == []
+    catalog.revert("main", "main")
+    assert catalog.publish() == []
+    assert rows_in(tmp_path / "tables" / "hourly") == ordered([row(1), row(2)])
+
+
+@pytest.mark.parametrize(
+    ("place", "committed"),
+    [
+        ("delta.prepare.after_record", False),
+        ("publisher.claimed", True),
+        ("delta.publish.before_commit", True),
+        ("delta.disk.before_fsync", False),
+        ("delta.publish.after_commit", True),
+    ],
+)
+def test_a_process_killed_on_the_way_is_recovered_from(
+    catalog: Catalog, tmp_path: Path, place: str, committed: bool
+) -> None:
+    catalog.publish()
+    kill_at(Path(__file__), [str(tmp_path)], Place(place, 1))
+    with opened(tmp_path) as recovered:
+        assert recovered.publish() == []
+        expected = ordered([row(1, "cap" if committed else "pen"), row(2)])
+        assert held(recovered) == expected
+        assert rows_in(tmp_path / "tables" / "hourly") == expected
+        correct(recovered, "main", 2, "ink")
+        assert recovered.publish() == []
+        assert list(recovered.verify(Depth.BYTES)) == []
+
+
+def main(folder: Path) -> None:
+    """What the child does, until it kills itself."""
+    arm_from_environment()
+    with opened(folder) as catalog:
+        correct(catalog, "main", 1, "cap")
+        catalog.publish()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
