@@ -1,0 +1,440 @@
+"""The adapter for block volumes: qcow2 images under one qemu-storage-daemon, or files that share blocks.
+
+An asset is a volume. A snapshot is a frozen layer on its parent layer; a working set is a writable layer on one. Which
+layer is whose parent is in plait's own records. Clients of every kind read and write over NBD.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import ClassVar, Final
+
+from plait.adapter import Adapter, Capability, Context, Side, StagingPort
+from plait.codec import digest, encode_resolution, pack
+from plait.errors import InvalidArgument, NotFound, PlaitError, StoreUnavailable, Unsupported
+from plait.types import (
+    Choice,
+    Conflicted,
+    Depth,
+    Health,
+    Intent,
+    Item,
+    ItemChange,
+    ItemChangeKind,
+    Key,
+    Location,
+    Merged,
+    Move,
+    Published,
+    Resolution,
+    Risk,
+    SnapshotRef,
+    Staging,
+    Store,
+)
+
+from plait_block import extents, images, merging, space
+from plait_block.daemon import Daemon
+from plait_block.folder import Folder, check_id
+from plait_block.heads import LIVE, Heads
+from plait_block.layers import Layer, Layers
+from plait_block.merging import Sides
+from plait_block.nbd import NbdClient
+from plait_block.place import Place
+from plait_block.volume import Version, Volume, Volumes
+
+_ASSETS: Final = uuid.UUID("0d3a7a54-98a5-5b6f-9c21-5f3a0f1b7c55")
+_OPTIONS: Final = frozenset({"path", "driver", "pre_freeze", "post_freeze"})
+_HOOK_SECONDS_MAX: Final = 60
+
+
+class BlockAdapter(Adapter):
+    """Volumes in one folder. Options: `path` (absolute), `driver` (`qcow2`), `pre_freeze` and `post_freeze` (commands
+    that quiet a guest around a freeze of a volume that is in use)."""
+
+    kind: ClassVar[str] = "block"
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(
+        {
+            Capability.ITEM_DIFF,
+            Capability.MERGE,
+            Capability.ITEM_RESOLUTION,
+            Capability.ITEM_RESTORE,
+            Capability.NATIVE_HEAD,
+            Capability.OPEN_STORE,
+        }
+    )
+
+    def __init__(self, store: Store, context: Context) -> None:
+        super().__init__(store, context)
+        unknown = sorted(set(store.options) - _OPTIONS)
+        if unknown:
+            raise InvalidArgument(
+                f"stores of kind 'block' have no option {unknown[0]!r}",
+                remedy=f"known are {', '.join(sorted(_OPTIONS))}",
+            )
+        path = store.options.get("path", "")
+        if not os.path.isabs(path):
+            raise InvalidArgument(
+                f"store {store.name!r} needs an absolute path, got {path!r}", remedy="write --option path=/data/volumes"
+            )
+        driver = store.options.get("driver", "qcow2")
+        if driver == "rbd":
+            raise Unsupported("the driver 'rbd' (Ceph) is not there yet", remedy="use --option driver=qcow2")
+        if driver != "qcow2":
+            raise InvalidArgument(f"there is no driver {driver!r}", remedy="use --option driver=qcow2")
+        self._folder = Folder(Path(os.path.normpath(path)))
+        self._layers = Layers(self._folder, context.failpoint)
+        self._daemon = Daemon(self._folder)
+        self._heads = Heads(self._folder, self._layers, live=self._live, refer=self._refer, failpoint=context.failpoint)
+
+    # -- looking -----------------------------------------------------------------------------------------------------
+
+    def check(self) -> Sequence[str]:
+        """Start the daemon, and make and drop a probe in the folder."""
+        try:
+            self._folder.make(self._folder.layers)
+            probe = self._folder.layers / f".probe-{uuid.uuid4()}.qcow2"
+            images.create_overlay(probe, 1 << 20, None)
+            probe.unlink()
+            with self._daemon.monitor() as monitor:
+                monitor.nodes()
+        except PlaitError as error:
+            return [str(error)]
+        return ()
+
+    def snapshot(self, tx: str, assets: Mapping[Key, str]) -> Mapping[Key, SnapshotRef]:
+        """Take in an existing raw or qcow2 image where it is, without a copy; or freeze a live volume (`live:ASSET`).
+
+        An image must not be written to any more; `retention_risks` names it. Cost: reads it once, but for holes; a
+        live volume: what was written since it was published. Raises: NotFound, Unsupported for an image with others
+        below it.
+        """
+        return {key: self._take_in(location) for key, location in assets.items()}
+
+    def _take_in(self, location: str) -> SnapshotRef:
+        if location.startswith(LIVE):
+            asset = check_id(location.removeprefix(LIVE))
+            return self._heads.freeze(asset, partial(self._frozen, asset))
+        path = Path(location.removeprefix("file://"))
+        if not path.is_absolute():
+            raise InvalidArgument(f"image {location!r} has a relative path", remedy="give its absolute path")
+        path = Path(os.path.normpath(path))
+        return self._refer(self._layers.adopt(path, str(uuid.uuid5(_ASSETS, f"{self.store.name}\0{path}"))))
+
+    def diff(self, before: Side, after: Side, *, items: Sequence[str] | None = None) -> Iterator[ItemChange]:
+        """Extents whose bytes differ, in order of their offset. Only what either side wrote since their common
+        ancestor is read. Items are `@offset+length`; a side's sha256 says whether two are alike."""
+        with ExitStack() as stack:
+            old, new = self._side(before, stack), self._side(after, stack)
+            ranges = extents.union(extents.candidates(self._layers, old.layer, new.layer), old.own, new.own)
+            wanted = None if items is None else [one for one in map(extents.extent_of, items) if one is not None]
+            if wanted is not None:
+                ranges = extents.intersection(ranges, extents.union(wanted))
+            kind = ItemChangeKind.CHANGED
+            if before is None or after is None:
+                kind = ItemChangeKind.ADDED if before is None else ItemChangeKind.REMOVED
+            for extent in extents.differing(ranges, old.reader or merging.NOTHING, new.reader or merging.NOTHING):
+                self.context.check_cancelled()
+                left, right = extents.describe(old.reader, extent), extents.describe(new.reader, extent)
+                yield ItemChange(extents.item_of(extent), kind, "extent", left, right)
+
+    def _side(self, side: Side, stack: ExitStack) -> _Side:
+        if side is None:
+            return _Side(None, None, [])
+        if isinstance(side, SnapshotRef):
+            layer = self._layers.get(side.version)
+            return _Side(layer.id, stack.enter_context(self._version(layer).connect()), [])
+        place = self._place(side)
+        state = place.read()
+        if state is None or state.size_bytes is None:
+            return _Side(None, None, [])
+        own = place.top_extents()
+        return _Side(state.parent, stack.enter_context(place.connect()), own)
+
+    def locate(self, snapshot: SnapshotRef) -> Location:
+        """Its NBD URI, served read-only from now on; the snippets read the same without plait and its daemon."""
+        layer = self._layers.get(snapshot.version)
+        chain = images.uri_of(self._layers.chain(layer))
+        uri = self._version(layer).serve()
+        snippet = (
+            f"nbdcopy '{uri}' volume.img\n"
+            "# or, without plait's daemon:\n"
+            f"qemu-img convert -O raw {shlex.quote(chain)} volume.img\n"
+        )
+        return Location(uri, {"image": chain}, snippet)
+
+    def verify(self, snapshot: SnapshotRef, depth: Depth) -> Health:
+        return space.verify(self._layers, snapshot, depth)
+
+    # -- writing inside a transaction --------------------------------------------------------------------------------
+
+    def stage(self, tx: str, intents: Mapping[Key, Intent]) -> Mapping[Key, Staging]:
+        """A record each; the writable layer is made when somebody first writes. Cost: O(1)."""
+        staged = {}
+        for key, intent in intents.items():
+            layer = None if intent.base is None else self._layers.get(intent.base.version)
+            asset = intent.id if intent.base is None else intent.base.asset
+            path = self._folder.places(tx) / check_id(intent.id)
+            self.context.failpoint("block.stage.before_place")
+            self._place_at(path, f"w-{intent.id}").make(asset, layer)
+            staged[key] = Staging(tx, key, intent.base, str(path), {"asset": asset, "intent": intent.id})
+        return staged
+
+    def open(self, target: SnapshotRef | Staging, port: StagingPort | None) -> Volume:
+        """A volume: writable in a working set, read-only at a commit."""
+        if isinstance(target, SnapshotRef):
+            return Volume(self._version(self._layers.get(target.version)))
+        return Volume(self._place(target))
+
+    def open_store(self, port: StagingPort) -> Volumes:
+        """The volumes of this store inside a transaction."""
+        return Volumes(self.store.name, port, self._layers, self._place)
+
+    def prepare(self, tx: str, attempt: int, stagings: Mapping[Key, Staging]) -> Mapping[Key, SnapshotRef | None]:
+        """Freeze each volume, under its connected clients; what they write from then on is in none of the votes.
+
+        Cost: O(1) for the freeze, and reads what was written once, to hash it.
+        """
+        votes: dict[Key, SnapshotRef | None] = {}
+        for done, (key, staging) in enumerate(stagings.items()):
+            self.context.check_cancelled()
+            self.context.progress("volumes", done, len(stagings))
+            votes[key] = self._vote(tx, attempt, staging)
+        return votes
+
+    def _vote(self, tx: str, attempt: int, staging: Staging) -> SnapshotRef | None:
+        record = self._folder.votes(tx) / f"{attempt}-{staging.attrs['intent']}.json"
+        known = self._folder.read(record)
+        if known is None:
+            layer = self._place(staging).freeze(partial(self._frozen, staging.attrs["asset"]))
+            self.context.failpoint("block.prepare.before_vote")
+            known = {"layer": None if layer is None else layer.id}
+            self._folder.write(record, known)
+        if known["layer"] is None:
+            return None
+        if staging.base is not None and known["layer"] == staging.base.version:
+            return staging.base
+        return self._refer(self._layers.get(known["layer"]), staging.attrs["asset"])
+
+    def restore(self, tx: str, staging: Staging, snapshot: SnapshotRef, *, items: Sequence[str] | None) -> Staging:
+        """As a whole: the working volume stands on the snapshot's layer again. By items: those extents are written.
+
+        Raises: StoreUnavailable while clients are connected to the working volume.
+        """
+        place, layer = self._place(staging), self._layers.get(snapshot.version)
+        if items is None:
+            place.rest_on(layer)
+            return staging
+        wanted = [self._extent(item, layer) for item in items]
+        with self._version(layer).connect() as source, place.connect() as target:
+            for start, end in wanted:
+                extents.check_inside((start, end), target.size_bytes)
+                target.write(start, source.read(start, end - start))
+                self.context.failpoint("block.restore.after_item")
+            target.flush()
+        return staging
+
+    def _extent(self, item: str, layer: Layer) -> extents.Range:
+        extent = extents.extent_of(item)
+        if extent is None:
+            raise InvalidArgument(f"item {item!r} is no extent", remedy="name it as a diff does: @offset+length")
+        return extents.check_inside(extent, layer.size_bytes)
+
+    def abort(self, tx: str) -> None:
+        """Drop its volumes, cutting clients off, and every layer that it made."""
+        places = self._folder.places(tx)
+        made = places / "made"
+        if places.is_dir():
+            for path in sorted(places.iterdir()):
+                if path != made:
+                    self._place_at(path, f"w-{path.name}").remove()
+                    self.context.failpoint("block.abort.after_place")
+        if made.is_dir():
+            for note in sorted(made.iterdir()):
+                self._drop(note.name)
+                self.context.failpoint("block.abort.after_layer")
+        self._folder.remove_tree(self._folder.votes(tx))
+        self._folder.remove_tree(places)
+
+    def _drop(self, layer: str) -> None:
+        found = self._layers.find(layer)
+        if found is not None:
+            with self._daemon.monitor_if_running() as monitor:
+                if monitor is not None:
+                    for export in (f"v-{layer}", f"m-{layer}"):
+                        monitor.withdraw(export, force=True)
+                    monitor.remove_chain([self._layers.image(found)])
+        self._layers.remove(layer)
+
+    # -- joining -----------------------------------------------------------------------------------------------------
+
+    def merge(
+        self,
+        tx: str,
+        attempt: int,
+        *,
+        base: SnapshotRef | None,
+        ours: SnapshotRef,
+        theirs: SnapshotRef,
+        resolutions: Sequence[Resolution] = (),
+    ) -> Merged | Conflicted:
+        """By extent: where both sides wrote different bytes is a conflict, the rest is joined in a layer on ours.
+
+        Repeat: the vote is found by all arguments. Cost: reads what either side wrote.
+        """
+        named = [None if side is None else side.version for side in (base, ours, theirs)]
+        settled = sorted(encode_resolution(one) for one in resolutions)
+        arguments = digest(b"block-merge", pack([attempt, named, settled])).hex()[:32]
+        record = self._folder.votes(tx) / f"merge-{arguments}.json"
+        known = self._folder.read(record)
+        if known is not None:
+            return Merged(self._refer(self._layers.get(known["layer"]), ours.asset))
+        with ExitStack() as stack:
+            opened = {Choice.BASE: base, Choice.OURS: ours, Choice.THEIRS: theirs}
+            found = {choice: self._side(side, stack) for choice, side in opened.items()}
+            sides = Sides(
+                {choice: side.layer for choice, side in found.items()},
+                {choice: side.reader for choice, side in found.items()},
+            )
+            plan = merging.plan(self._layers, sides, resolutions)
+            if plan.conflicts:
+                return Conflicted(tuple(plan.conflicts))
+            if not plan.changes_ours(sides):
+                return Merged(ours)
+            layer = self._write_merge(tx, ours, plan, sides)
+        self.context.failpoint("block.merge.before_vote")
+        self._folder.write(record, {"layer": layer.id})
+        return Merged(self._refer(layer, ours.asset))
+
+    def _write_merge(self, tx: str, ours: SnapshotRef, plan: merging.Plan, sides: Sides) -> Layer:
+        layer = self._new_layer(tx, ours, plan.size_bytes)
+        export = f"m-{layer.id}"
+        with self._daemon.monitor() as monitor:
+            monitor.serve(export, monitor.add_chain(self._layers.chain(layer), writable=True), writable=True)
+        with NbdClient(self._daemon.nbd_socket(), export) as target:
+            merging.write(plan, sides, target, self.context.check_cancelled)
+        with self._daemon.monitor() as monitor:
+            monitor.withdraw(export, force=True)
+            monitor.remove_chain(self._layers.chain(layer))
+        self.context.failpoint("block.merge.before_seal")
+        return self._layers.seal(layer.id)
+
+    def _new_layer(self, tx: str, onto: SnapshotRef, size_bytes: int) -> Layer:
+        """A layer of the transaction on a snapshot, noted before it is made, so that an abort finds it."""
+        made = self._folder.places(tx) / "made"
+        self._folder.make(made)
+        name = Layers.new_id()
+        (made / name).touch()
+        below = self._layers.get(onto.version)
+        self._layers.base_for(below)
+        return self._layers.create(name, onto.asset, below, size_bytes)
+
+    # -- native heads ------------------------------------------------------------------------------------------------
+
+    def publish(self, moves: Mapping[Key, Move]) -> Mapping[Key, Published]:
+        """Heads are live volumes, each on its published layer: see `live`."""
+        published = {}
+        for key, move in moves.items():
+            self.context.check_cancelled()
+            one = move.after or move.before
+            asset = "" if one is None else one.asset
+            published[key] = self._heads.publish(move, partial(self._frozen, asset))
+        return published
+
+    def live(self, asset: str) -> Volume:
+        """The writable volume on what is published: for a machine that runs on it. What it writes is committed by
+        `snapshot` of `live:ASSET`, or adopted. Raises: NotFound for a volume that is not published."""
+        if self._heads.read(asset).snapshot is None:
+            raise NotFound(f"volume {asset} is not published", remedy="publish its branch first: 'plait publish'")
+        return Volume(self._live(asset))
+
+    # -- space -------------------------------------------------------------------------------------------------------
+
+    def reachable(self, snapshot: SnapshotRef) -> Iterator[Item]:
+        return space.reachable(self._folder, self._layers, snapshot)
+
+    def inventory(self, prefix: str = "") -> Iterator[Item]:
+        return space.inventory(self._folder, self._layers, prefix)
+
+    def delete(self, items: Iterable[Item]) -> None:
+        held = [
+            *space.held_by_heads(self._layers, self._all_places("heads/*/place.json")),
+            *space.held_by_working_sets(self._folder, self._layers, self._all_places("places/*/*/place.json")),
+        ]
+        self.context.failpoint("block.delete.before_files")
+        space.delete(self._folder, self._layers, self._daemon, items, held)
+
+    def retention_risks(self) -> Iterator[Risk]:
+        """Imported images are their owner's files."""
+        for layer in self._layers.all():
+            if layer.source:
+                yield Risk(
+                    "an imported image is its owner's file, and can be changed or deleted past plait",
+                    layer.source,
+                    "keep the file as it is, or restore the volume into one made by plait and retire the import",
+                )
+
+    def close(self) -> None:
+        self._daemon.close()
+
+    # -- parts -------------------------------------------------------------------------------------------------------
+
+    def _refer(self, layer: Layer, asset: str = "") -> SnapshotRef:
+        return SnapshotRef(self.store.name, self.kind, asset or layer.asset, layer.id, bytes.fromhex(layer.digest))
+
+    def _version(self, layer: Layer) -> Version:
+        return Version(self._layers, self._daemon, layer)
+
+    def _place(self, staging: Staging) -> Place:
+        intent = staging.attrs["intent"]
+        return self._place_at(self._folder.places(staging.tx) / check_id(intent), f"w-{intent}")
+
+    def _live(self, asset: str) -> Place:
+        return self._place_at(self._folder.head(asset), f"live-{asset}")
+
+    def _place_at(self, path: Path, export: str) -> Place:
+        failpoint = self.context.failpoint
+        return Place(self._folder, self._layers, self._daemon, path, export=export, failpoint=failpoint)
+
+    def _all_places(self, pattern: str) -> Iterator[Place]:
+        for path in self._folder.root.glob(pattern):
+            yield self._place_at(path.parent, "")
+
+    @contextmanager
+    def _frozen(self, asset: str) -> Iterator[None]:
+        """Run the guest's hooks around a freeze: the second one also when the freeze fails."""
+        self._hook("pre_freeze", asset)
+        try:
+            yield
+        finally:
+            self._hook("post_freeze", asset)
+
+    def _hook(self, name: str, asset: str) -> None:
+        command = self.store.options.get(name)
+        if command is None:
+            return
+        environment = {**os.environ, "PLAIT_STORE": self.store.name, "PLAIT_ASSET": asset}
+        try:
+            subprocess.run(
+                shlex.split(command), env=environment, check=True, capture_output=True, timeout=_HOOK_SECONDS_MAX
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise StoreUnavailable(
+                f"{name} of store {self.store.name!r} failed: {error}", remedy="mend the command, then try again"
+            ) from error
+
+
+class _Side:
+    """One side of a diff or merge: the frozen layer it stands on, its bytes, and what it holds above that layer."""
+
+    def __init__(self, layer: str | None, reader: NbdClient | None, own: Sequence[extents.Range]) -> None:
+        self.layer = layer
+        self.reader = reader
+        self.own = own

@@ -1,0 +1,292 @@
+"""The qemu-storage-daemon of one store's folder: started on first need, shared by every process, replaced when dead.
+
+Whoever uses it holds a shared lock; the last one to close stops it. It outlives a killed client, so that volumes in use
+stay so, and is found again by its socket. One process at a time talks to its monitor, for a few milliseconds. It keeps
+nothing: which layers there are is on disk, and what it served before a crash is served again on the next use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Final, cast
+from urllib.parse import quote
+
+from plait.errors import PlaitError, StoreUnavailable
+from qemu.qmp import QMPClient, QMPError
+from qemu.qmp.qmp_client import ExecuteError
+
+from plait_block import images
+from plait_block.folder import Folder, translated
+from plait_block.images import Image
+
+_SECONDS_MAX: Final = 60
+_STOP_SECONDS: Final = 10
+_SOCKET_PATH_MAX: Final = 100
+"""The system takes 107 bytes."""
+
+
+class Refused(StoreUnavailable):
+    """The daemon answered with an error."""
+
+
+class Monitor:
+    """One conversation with the daemon. Nodes are images, exports are what clients connect to."""
+
+    def __init__(self, client: QMPClient, loop: asyncio.AbstractEventLoop, nbd: Path) -> None:
+        self._client = client
+        self._loop = loop
+        self.nbd = nbd
+
+    def execute(self, command: str, arguments: Mapping[str, object] | None = None) -> Any:
+        """Raises: Refused with the daemon's words; StoreUnavailable when it is gone."""
+        call = self._client.execute(command, cast(Any, dict(arguments or {})))
+        try:
+            return asyncio.run_coroutine_threadsafe(call, self._loop).result(_SECONDS_MAX)
+        except ExecuteError as error:
+            raise Refused(f"the storage daemon refused {command}: {error}") from error
+        except (QMPError, OSError, TimeoutError) as error:
+            raise StoreUnavailable(f"the storage daemon went away during {command}", remedy="try again") from error
+
+    def nodes(self) -> dict[str, Mapping[str, Any]]:
+        return {node["node-name"]: node for node in self.execute("query-named-block-nodes", {"flat": True})}
+
+    def exports(self) -> dict[str, str]:
+        """Export id → node's name, of those that are served."""
+        return {one["id"]: one["node-name"] for one in self.execute("query-block-exports") if not one["shutting-down"]}
+
+    def add_chain(self, chain: Sequence[Image], *, writable: bool = False) -> str:
+        """The top image's node, over the rest of its chain; `writable` counts for the top. Repeat: no-op."""
+        known = self.nodes()
+        below: str | None = None
+        for image in reversed(chain):
+            if image.node not in known:
+                node = _options(image, writable=writable and image is chain[0])
+                if image.format == "qcow2":
+                    node["backing"] = below
+                self.execute("blockdev-add", node)
+            below = image.node
+        assert below is not None
+        return below
+
+    def add_alone(self, image: Image) -> None:
+        """A writable overlay's node without what is below it, to be put on top of a node. Repeat: no-op."""
+        if image.node not in self.nodes():
+            self.execute("blockdev-add", {**_options(image, writable=True), "backing": None})
+
+    def rebase(self, image: Image, backing: str) -> None:
+        """Put a writable overlay onto another node of the same content, under connected clients."""
+        self.execute("blockdev-reopen", {"options": [{**_options(image, writable=True), "backing": backing}]})
+
+    def serve(self, export: str, node: str, *, writable: bool) -> None:
+        """Serve a node over NBD under a name. Repeat: no-op."""
+        if export not in self.exports():
+            served = {"type": "nbd", "id": export, "node-name": node, "name": export, "allocation-depth": True}
+            self.execute("block-export-add", {**served, "writable": writable})
+
+    def serve_file(self, export: str, node: str, file: Path) -> None:
+        """Show a node as a file, writable where the node is: for programs that know no NBD. Needs /dev/fuse."""
+        self.execute(
+            "block-export-add",
+            {"type": "fuse", "id": export, "node-name": node, "mountpoint": str(file), "writable": True},
+        )
+
+    def withdraw(self, export: str, *, force: bool) -> bool:
+        """End an export; False when clients are connected and it is not forced."""
+        if export not in self.exports():
+            return True
+        try:
+            self.execute("block-export-del", {"id": export, "mode": "hard" if force else "safe"})
+        except Refused:
+            return False
+        deadline = time.monotonic() + _STOP_SECONDS
+        while any(one["id"] == export for one in self.execute("query-block-exports")):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.002)
+        return True
+
+    def remove_chain(self, chain: Sequence[Image]) -> None:
+        """Forget the images that nobody uses any more, from the top down to the first that is in use."""
+        for image in chain:
+            try:
+                self.execute("blockdev-del", {"node-name": image.node})
+            except Refused:
+                return
+
+
+class Daemon:
+    """Reaches the daemon of a folder. Thread-safe."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._using: IO[bytes] | None = None
+
+    @contextmanager
+    def monitor(self) -> Iterator[Monitor]:
+        """A conversation; the daemon is started when it does not run. Raises: StoreUnavailable, Unsupported."""
+        with self._conversation(starts=True) as found:
+            assert found is not None
+            yield found
+
+    @contextmanager
+    def monitor_if_running(self) -> Iterator[Monitor | None]:
+        """A conversation, or None: then nobody has an image of this folder open through it."""
+        with self._conversation(starts=False) as found:
+            yield found
+
+    def nbd_socket(self) -> Path:
+        return self._sockets() / "nbd"
+
+    def uri(self, export: str) -> str:
+        return f"nbd+unix:///{quote(export)}?socket={quote(str(self.nbd_socket()))}"
+
+    def close(self) -> None:
+        """Let go; the last user stops the daemon, and waits for its end. Repeat: no-op."""
+        with self._lock:
+            using, self._using = self._using, None
+            if using is not None:
+                using.close()
+                self._stop_if_unused()
+            if self._loop is not None and self._thread is not None:
+                self._loop.call_soon_threadsafe(self._loop.stop)
+                self._thread.join()
+                self._loop.close()
+                self._loop = self._thread = None
+
+    # -- parts -------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _conversation(self, *, starts: bool) -> Iterator[Monitor | None]:
+        if not starts and not self._folder.run.exists():
+            yield None
+            return
+        with self._folder.locked(self._folder.run / "monitor.lock"):
+            client = self._connect()
+            if client is None and starts:
+                self._use()
+                self._start()
+                client = self._connect()
+                if client is None:
+                    raise StoreUnavailable("the storage daemon does not answer", remedy="see its log in run/log")
+            if client is None:
+                yield None
+                return
+            try:
+                self._use()
+                yield Monitor(client, self._running_loop(), self.nbd_socket())
+            finally:
+                self._wait(client.disconnect())
+
+    def _connect(self) -> QMPClient | None:
+        socket = self._sockets() / "qmp"
+        if not socket.exists():
+            return None
+        client = QMPClient("plait")
+        try:
+            self._wait(client.connect(str(socket)))
+        except (QMPError, OSError, TimeoutError):
+            return None
+        return client
+
+    def _wait(self, call: Any) -> None:
+        try:
+            asyncio.run_coroutine_threadsafe(call, self._running_loop()).result(_SECONDS_MAX)
+        except (EOFError, ConnectionError):
+            return  # It went first.
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=self._loop.run_forever, name="plait-qmp", daemon=True)
+                self._thread.start()
+            return self._loop
+
+    def _use(self) -> None:
+        """Say that this process uses the daemon, for as long as it lives or until `close`."""
+        with self._lock:
+            if self._using is None:
+                self._using = (self._folder.run / "users.lock").open("ab")
+                fcntl.flock(self._using, fcntl.LOCK_SH)
+
+    def _sockets(self) -> Path:
+        """Where the sockets are: beside the layers, or, where that name is too long for a socket, in a folder that
+        a record there names. The same after a restart, so that clients may connect again."""
+        if len(os.fsencode(self._folder.run / "nbd")) <= _SOCKET_PATH_MAX:
+            return self._folder.run
+        record = self._folder.run / "sockets.json"
+        known = self._folder.read(record)
+        if known is not None and Path(known["path"]).is_dir():
+            return Path(known["path"])
+        made = tempfile.mkdtemp(prefix="plait-block-")
+        self._folder.write(record, {"path": made})
+        return Path(made)
+
+    def _start(self) -> None:
+        sockets = self._sockets()
+        with translated(f"folder {sockets}"):
+            sockets.chmod(0o700)
+            for name in ("qmp", "nbd"):
+                (sockets / name).unlink(missing_ok=True)
+        images.run(
+            "qemu-storage-daemon",
+            "--daemonize",
+            "--chardev", f"socket,id=qmp,path={_escaped(sockets / 'qmp')},server=on,wait=off",
+            "--monitor", "chardev=qmp",
+            "--nbd-server", f"addr.type=unix,addr.path={_escaped(sockets / 'nbd')},max-connections=0",
+            "--pidfile", str(self._folder.run / "pid"),
+        )  # fmt: skip
+
+    def _stop_if_unused(self) -> None:
+        # Nobody begins to use it meanwhile: that takes a conversation.
+        with self._folder.locked(self._folder.run / "monitor.lock"):
+            with (self._folder.run / "users.lock").open("ab") as users:
+                try:
+                    fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return
+                if (self._folder.run / "pid").exists():
+                    self._quit()
+
+    def _quit(self) -> None:
+        """Ask it to end, and wait for that. By its own socket, since a process id may be another's by now."""
+        socket = self._sockets() / "qmp"
+        client = QMPClient("plait")
+        loop = asyncio.new_event_loop()
+        try:
+            loop.run_until_complete(client.connect(str(socket)))
+            loop.run_until_complete(client.execute("quit"))
+            loop.run_until_complete(client.disconnect())
+        except (QMPError, OSError, EOFError, PlaitError):
+            pass
+        finally:
+            loop.close()
+        deadline = time.monotonic() + _STOP_SECONDS
+        while (self._folder.run / "pid").exists() and time.monotonic() < deadline:
+            time.sleep(0.005)
+
+
+def _options(image: Image, *, writable: bool) -> dict[str, object]:
+    return {
+        "driver": image.format,
+        "node-name": image.node,
+        "read-only": not writable,
+        "discard": "unmap",
+        "file": {"driver": "file", "filename": str(image.path)},
+    }
+
+
+def _escaped(path: Path) -> str:
+    """For qemu's option syntax, in which a comma ends a value."""
+    return str(path).replace(",", ",,")

@@ -1,0 +1,110 @@
+"""Three-way merge of volumes by extent: what both sides changed differently is a conflict, the rest is joined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from plait.errors import InvalidArgument
+from plait.types import Choice, Conflict, ConflictKind, Resolution
+
+from plait_block import extents
+from plait_block.extents import Range, Reader
+from plait_block.layers import Layers
+from plait_block.nbd import NbdClient
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The three volumes, each as a layer's id and something to read it by; a base may be absent."""
+
+    ids: Mapping[Choice, str | None]
+    readers: Mapping[Choice, Reader | None]
+
+    def reader(self, choice: Choice) -> Reader:
+        return self.readers[choice] or NOTHING
+
+    def size(self, choice: Choice) -> int:
+        return self.reader(choice).size_bytes
+
+
+class _Nothing:
+    size_bytes = 0
+
+    def read(self, offset: int, length: int) -> bytes:
+        raise AssertionError("nothing is read of a volume without bytes")
+
+
+NOTHING: Final[Reader] = _Nothing()
+"""The side that does not exist."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """What makes ours the merge: ranges to take from a side, and a size."""
+
+    size_bytes: int
+    take: dict[Choice, list[Range]] = field(default_factory=dict)
+    conflicts: list[Conflict] = field(default_factory=list)
+
+    def changes_ours(self, sides: Sides) -> bool:
+        return any(self.take.values()) or self.size_bytes != sides.size(Choice.OURS)
+
+
+def plan(layers: Layers, sides: Sides, resolutions: Sequence[Resolution]) -> Plan:
+    """Cost: the extents that either side changed are read from both ends; nothing else is."""
+    settled = {one.item or "": one for one in resolutions}
+    made = Plan(sides.size(Choice.OURS))
+    _plan_size(made, sides, settled)
+    base, ours, theirs = (sides.reader(choice) for choice in (Choice.BASE, Choice.OURS, Choice.THEIRS))
+    of_ours = extents.candidates(layers, sides.ids[Choice.BASE], sides.ids[Choice.OURS])
+    of_theirs = extents.candidates(layers, sides.ids[Choice.BASE], sides.ids[Choice.THEIRS])
+    changed = list(extents.differing(of_theirs, base, theirs))
+    both = extents.intersection(changed, list(extents.differing(of_ours, base, ours)))
+    made.take[Choice.THEIRS] = extents.without(changed, both)
+    for extent in extents.differing_exactly(both, ours, theirs):
+        item = extents.item_of(extent)
+        resolution = settled.get(item)
+        if resolution is None:
+            before, left, right = (extents.describe(sides.readers[choice], extent) for choice in _ORDER)
+            made.conflicts.append(
+                Conflict((), ConflictKind.ITEM_CHANGED, item, before, left, right, "both sides wrote to this extent")
+            )
+        elif resolution.choice is Choice.VALUE:
+            raise InvalidArgument(f"extent {item} cannot be given as a value", remedy="choose base, ours or theirs")
+        elif resolution.choice is not Choice.OURS:
+            made.take.setdefault(resolution.choice, []).append(extent)
+    return made
+
+
+_ORDER = (Choice.BASE, Choice.OURS, Choice.THEIRS)
+
+
+def _plan_size(made: Plan, sides: Sides, settled: Mapping[str, Resolution]) -> None:
+    base, ours, theirs = (sides.size(choice) for choice in _ORDER)
+    if theirs in (base, ours):
+        return
+    if ours == base:
+        made.size_bytes = theirs
+        return
+    resolution = settled.get("size")
+    if resolution is None or resolution.choice is Choice.VALUE:
+        made.conflicts.append(
+            Conflict((), ConflictKind.ITEM_CHANGED, "size", base, ours, theirs, "both sides changed the volume's size")
+        )
+    else:
+        made.size_bytes = sides.size(resolution.choice)
+
+
+def write(plan: Plan, sides: Sides, target: NbdClient, check_cancelled: Callable[[], None]) -> None:
+    """Copy what the plan takes onto a layer on ours, durable when this returns."""
+    for choice, ranges in plan.take.items():
+        reader = sides.reader(choice)
+        for start, end in ranges:
+            for at in range(start, min(end, target.size_bytes), _CHUNK):
+                check_cancelled()
+                target.write(at, extents.read_padded(reader, at, min(at + _CHUNK, end, target.size_bytes)))
+    target.flush()

@@ -1,0 +1,298 @@
+"""A writable volume: a working set's, or the live one on a published head.
+
+Its record names the layer below (`parent`) and the one that is written to (`top`; none before the first need). Freezing
+puts a new overlay on top, while clients go on writing, and seals what was the top. The overlay's id is recorded before
+it is put there (`next`), so that whoever finds the record after a crash finishes that step, and no write is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from plait.errors import AlreadyExists, Corrupt, InvalidArgument, NotFound, StoreUnavailable
+
+from plait_block import images
+from plait_block.daemon import Daemon, Monitor
+from plait_block.folder import Folder
+from plait_block.layers import Layer, Layers
+from plait_block.nbd import NbdClient
+
+SECTOR: Final = 512
+SIZE_MAX: Final = 1 << 50
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A place's record. `size_bytes` None: a new volume whose size nobody has said yet."""
+
+    asset: str
+    parent: str | None = None
+    size_bytes: int | None = None
+    top: str | None = None
+    next: str | None = None
+
+
+def check_size(size_bytes: int) -> int:
+    """Raises: InvalidArgument unless a volume can have this size."""
+    if not 0 < size_bytes <= SIZE_MAX or size_bytes % SECTOR:
+        raise InvalidArgument(
+            f"a volume cannot have {size_bytes} bytes", remedy=f"give a multiple of {SECTOR}, at most {SIZE_MAX}"
+        )
+    return size_bytes
+
+
+class Place:
+    """One writable volume in its folder, shared by processes: every call holds its lock, so none may call another."""
+
+    def __init__(
+        self,
+        folder: Folder,
+        layers: Layers,
+        daemon: Daemon,
+        path: Path,
+        *,
+        export: str,
+        failpoint: Callable[[str], None],
+    ) -> None:
+        self._folder = folder
+        self._layers = layers
+        self._daemon = daemon
+        self._failpoint = failpoint
+        self._record = path / "place.json"
+        self.path = path
+        self.export = export
+
+    # -- its record --------------------------------------------------------------------------------------------------
+
+    def make(self, asset: str, parent: Layer | None) -> None:
+        """The place, on a layer or (None) of a size to be said. Repeat: as it is, never reset."""
+        with self._folder.locked(self.path / "lock"):
+            if self._folder.read(self._record) is None:
+                self._write(State(asset) if parent is None else State(asset, parent.id, parent.size_bytes))
+
+    def read(self) -> State | None:
+        """Its record as it is, or None when there is no such place."""
+        record = self._folder.read(self._record)
+        if record is None:
+            return None
+        try:
+            return State(**record)
+        except TypeError as error:
+            raise Corrupt(f"record {self._record} cannot be read: {error}") from error
+
+    def stands_on(self) -> list[str]:
+        """The layers that it is made of, from the top: those below them it needs as well."""
+        state = self.read()
+        return [] if state is None else [name for name in (state.next, state.top, state.parent) if name is not None]
+
+    def set_size(self, size_bytes: int) -> None:
+        """Say how large a new volume is. Repeat: no-op. Raises: AlreadyExists when it has another size."""
+        with self._locked() as state:
+            if state.size_bytes == check_size(size_bytes):
+                return
+            if state.size_bytes is not None:
+                raise AlreadyExists(f"the volume has {state.size_bytes} bytes already, asked for {size_bytes}")
+            self._write(replace(state, size_bytes=size_bytes))
+
+    def rest_on(self, layer: Layer) -> None:
+        """Drop what was written here and hold what a layer holds. Repeat: no-op.
+
+        Raises: StoreUnavailable while clients are connected: under them, a volume cannot turn into another.
+        """
+        with self._locked() as state:
+            if state.top is None and state.parent == layer.id:
+                return
+            self._withdraw(state, force=False)
+            self._write(replace(state, parent=layer.id, size_bytes=layer.size_bytes, top=None, next=None))
+            self._failpoint("block.place.rebased")
+            if state.top is not None:
+                self._layers.remove(state.top)
+
+    # -- serving -----------------------------------------------------------------------------------------------------
+
+    def serve(self) -> str:
+        """Its URI; what the daemon needs for it is there when this returns. Repeat: the same URI."""
+        with self._locked() as state:
+            self._serve(self._with_top(state))
+        return self._daemon.uri(self.export)
+
+    def connect(self) -> NbdClient:
+        """A connection to it."""
+        self.serve()
+        return NbdClient(self._daemon.nbd_socket(), self.export)
+
+    def withdraw(self, *, force: bool) -> None:
+        """End its export. Raises: StoreUnavailable while clients are connected, unless it is forced."""
+        with self._locked() as state:
+            self._withdraw(state, force=force)
+
+    def top_extents(self) -> list[tuple[int, int]]:
+        """What was written since the last freeze, as ranges. Cost: O(extents)."""
+        with self._locked() as state:
+            return self._top_extents(state)
+
+    # -- freezing ----------------------------------------------------------------------------------------------------
+
+    def freeze(self, frozen: Callable[[], AbstractContextManager[None]] = nullcontext) -> Layer | None:
+        """Seal what it holds now, as one layer; None for a volume without a size. Clients go on writing, above it.
+
+        What they were told is flushed is in it: a crash-consistent cut. `frozen` surrounds the cut itself, where
+        clients are served. Untouched since the last freeze: the same layer. Cost: O(written since).
+        """
+        with self._locked() as state:
+            if state.size_bytes is None:
+                return None
+            if state.top is None and state.parent is None:
+                state = self._with_top(state)
+            elif state.top is None or (state.parent is not None and not self._top_extents(state)):
+                assert state.parent is not None
+                return self._layers.seal(state.parent)
+            with self._daemon.monitor_if_running() as monitor:
+                is_served = monitor is not None and f"l{state.top}" in monitor.nodes()
+            if is_served:
+                with frozen():
+                    state = self._advance(self._intend(state))
+            else:
+                state = replace(state, parent=state.top, top=None)
+                self._failpoint("block.freeze.before_record")
+                self._write(state)
+            self._failpoint("block.freeze.before_seal")
+            assert state.parent is not None
+            sealed = self._layers.seal(state.parent)
+            self._shorten(state)
+            return sealed
+
+    def edit(self, change: Callable[[Layer], None]) -> None:
+        """Let `change` write to a layer above everything, and take that in only when it returns.
+
+        Raises: StoreUnavailable while clients are connected; what `change` raises, and then nothing changed.
+        """
+        with self._locked() as state:
+            if state.size_bytes is None:
+                raise InvalidArgument("the volume has no size yet", remedy="create it with size_bytes=…")
+            self._withdraw(state, force=False)
+            under = state.top or state.parent
+            layer = self._create(Layers.new_id(), state, under)
+            try:
+                change(layer)
+            except BaseException:
+                self._layers.remove(layer.id)
+                raise
+            self._failpoint("block.edit.before_record")
+            self._write(replace(state, parent=under, top=layer.id))
+
+    def remove(self) -> None:
+        """Drop the place, cutting clients off. Its layers are the caller's to drop. Repeat: no-op."""
+        state = self.read()
+        if state is not None:
+            with self._locked() as state:
+                self._withdraw(state, force=True)
+        self._folder.remove_tree(self.path)
+
+    # -- parts, under the lock ---------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _locked(self) -> Iterator[State]:
+        if not self.path.is_dir():
+            raise NotFound(f"no volume is staged at {self.path}", remedy="its transaction has ended: begin another")
+        with self._folder.locked(self.path / "lock"):
+            state = self.read()
+            if state is None:
+                raise NotFound(f"no volume is staged at {self.path}", remedy="its transaction has ended: begin another")
+            yield self._advance(state) if state.next is not None else state
+
+    def _write(self, state: State) -> None:
+        self._folder.write(self._record, asdict(state))
+
+    def _with_top(self, state: State) -> State:
+        return state if state.top is not None else self._advance(self._intend(state))
+
+    def _intend(self, state: State) -> State:
+        if state.size_bytes is None:
+            raise InvalidArgument("the volume has no size yet", remedy="create it with size_bytes=…")
+        state = replace(state, next=Layers.new_id())
+        self._write(state)
+        self._failpoint("block.place.intended")
+        return state
+
+    def _advance(self, state: State) -> State:
+        """Put the intended overlay on top, also under connected clients. Repeat: goes on where it stopped."""
+        assert state.next is not None
+        layer = self._create(state.next, state, state.top or state.parent)
+        self._failpoint("block.place.before_flip")
+        if state.top is not None:
+            with self._daemon.monitor_if_running() as monitor:
+                if monitor is not None:
+                    self._flip(monitor, f"l{state.top}", layer)
+        self._failpoint("block.place.after_flip")
+        state = replace(state, parent=state.top or state.parent, top=state.next, next=None)
+        self._write(state)
+        return state
+
+    def _flip(self, monitor: Monitor, old: str, layer: Layer) -> None:
+        """One atomic step: the old top turns read-only, and whoever wrote to it writes to the layer."""
+        new = self._layers.image(layer)
+        if monitor.exports().get(self.export) != old:
+            return
+        monitor.add_alone(new)
+        monitor.execute("blockdev-snapshot", {"node": old, "overlay": new.node})
+
+    def _create(self, layer: str, state: State, under: str | None) -> Layer:
+        """A layer of this place, noted before it is made, so that an abort finds it."""
+        made = self.path.parent / "made"
+        self._folder.make(made)
+        (made / layer).touch()
+        assert state.size_bytes is not None
+        below = None if under is None else self._layers.get(under)
+        if below is not None and below.is_sealed:
+            self._layers.base_for(below)
+        return self._layers.create(layer, state.asset, below, state.size_bytes)
+
+    def _serve(self, state: State) -> None:
+        assert state.top is not None
+        with self._daemon.monitor() as monitor:
+            if self.export not in monitor.exports():
+                node = monitor.add_chain(self._layers.chain(self._layers.get(state.top)), writable=True)
+                monitor.serve(self.export, node, writable=True)
+
+    def _withdraw(self, state: State, *, force: bool) -> None:
+        with self._daemon.monitor_if_running() as monitor:
+            if monitor is None:
+                return
+            if not monitor.withdraw(self.export, force=force):
+                raise StoreUnavailable(
+                    f"clients are connected to the volume at {self._daemon.uri(self.export)}",
+                    remedy="disconnect them, then try again",
+                )
+            if state.top is not None:
+                monitor.remove_chain(self._layers.chain(self._layers.get(state.top)))
+
+    def _top_extents(self, state: State) -> list[tuple[int, int]]:
+        if state.top is None:
+            return []
+        with self._daemon.monitor_if_running() as monitor:
+            is_served = monitor is not None and f"l{state.top}" in monitor.nodes()
+        if not is_served:
+            return images.own_extents(self._layers.image(self._layers.get(state.top)), is_root=False)
+        self._serve(state)
+        with NbdClient(self._daemon.nbd_socket(), self.export) as client:
+            return list(client.allocated(1))
+
+    def _shorten(self, state: State) -> None:
+        """Where freezing under clients made the chain long: put the top onto a key frame, while they are connected."""
+        assert state.parent is not None
+        parent = self._layers.get(state.parent)
+        if state.top is None or not self._layers.base_for(parent):
+            return
+        (frame,) = self._layers.below(parent.id)
+        self._failpoint("block.shorten.before_reopen")
+        with self._daemon.monitor_if_running() as monitor:
+            if monitor is not None and f"l{state.top}" in monitor.nodes():
+                monitor.add_chain([frame])
+                top = self._layers.image(self._layers.get(state.top))
+                monitor.rebase(top, frame.node)
+                monitor.remove_chain(self._layers.chain(parent))

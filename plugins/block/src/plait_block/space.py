@@ -1,0 +1,138 @@
+"""Which files a snapshot needs, which there are, and whether they are whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from plait.errors import InvalidArgument
+from plait.types import Depth, Health, Item, SnapshotRef
+
+from plait_block.daemon import Daemon
+from plait_block.folder import Folder, translated
+from plait_block.layers import Layer, Layers
+from plait_block.place import Place
+
+
+def files(layers: Layers, layer: Layer) -> Iterator[Path]:
+    """Every file that reading a layer needs, top first."""
+    yield layers.record(layer.id)
+    for image in layers.chain(layer):
+        yield image.path
+        if image.node.startswith("k"):
+            yield layers.key_record(image.node[1:])
+        elif image.node != f"l{layer.id}":
+            yield layers.record(image.node[1:])
+
+
+def reachable(folder: Folder, layers: Layers, snapshot: SnapshotRef) -> Iterator[Item]:
+    """The same as items; an imported image is its owner's file, and named by its whole path."""
+    for path in files(layers, layers.get(snapshot.version)):
+        yield _item(folder, path)
+
+
+def inventory(folder: Folder, layers: Layers, prefix: str) -> Iterator[Item]:
+    """Frozen layers, key frames and their records. What is still written to belongs to its transaction."""
+    if not folder.layers.is_dir():
+        return
+    working = {layer.id for layer in layers.all() if not layer.is_sealed}
+    for path in sorted(folder.layers.iterdir()):
+        item = _item(folder, path)
+        if path.name.split(".")[0] not in working and path.name[0] != "." and item.path.startswith(prefix):
+            yield item
+
+
+def _item(folder: Folder, path: Path) -> Item:
+    name = path.relative_to(folder.root).as_posix() if path.is_relative_to(folder.root) else str(path)
+    if not path.exists():
+        return Item(name)
+    found = path.stat()
+    return Item(name, found.st_blocks * 512, found.st_mtime_ns // 1000)
+
+
+def delete(folder: Folder, layers: Layers, daemon: Daemon, items: Iterable[Item], held: Iterable[Path]) -> None:
+    """Delete these. Repeat: no-op. Raises: InvalidArgument, and then nothing is deleted, for what is not plait's, and
+    for files that are held."""
+    doomed = [folder.root / item.path for item in items]
+    needed = set(held)
+    for path in doomed:
+        if path.parent != folder.layers or ".." in path.parts:
+            raise InvalidArgument(f"{path} is not under plait's care, so it is not deleted")
+        if path in needed:
+            raise InvalidArgument(
+                f"{path} is in use by a working set or a live volume", remedy="commit or discard it, then collect again"
+            )
+    # Records last: a layer without its bytes is found by verify, bytes without a record by nobody.
+    for path in sorted(doomed, key=lambda one: one.suffix == ".json"):
+        if path.suffix == ".json" and not path.name.endswith(".key.json"):
+            _forget(layers, daemon, path.stem)
+        with translated(f"file {path}"):
+            path.unlink(missing_ok=True)
+
+
+def held_by_heads(layers: Layers, heads: Iterable[Place]) -> Iterator[Path]:
+    """What live volumes stand on."""
+    for place in heads:
+        for name in place.stands_on():
+            layer = layers.find(name)
+            if layer is not None:
+                yield from files(layers, layer)
+
+
+def held_by_working_sets(folder: Folder, layers: Layers, places: Iterable[Place]) -> Iterator[Path]:
+    """Frozen layers that no vote names, so that the core does not know of them: a freeze whose vote was not recorded.
+
+    (The core itself keeps what working sets were begun from, and what they voted.)
+    """
+    for place in places:
+        tx = place.path.parent
+        votes = (folder.read(path) for path in folder.votes(tx.name).glob("*.json"))
+        voted = {vote["layer"] for vote in votes if vote is not None}
+        made = {path.name for path in (tx / "made").glob("*")}
+        for name in place.stands_on():
+            for layer in layers.lineage(name):
+                if layer.id not in made:
+                    break
+                if layer.id not in voted:
+                    yield from (layers.record(layer.id), layers.file(layer))
+
+
+def _forget(layers: Layers, daemon: Daemon, layer: str) -> None:
+    """Stop serving a layer; clients that are connected keep the open file until they go."""
+    with daemon.monitor_if_running() as monitor:
+        found = None if monitor is None else layers.find(layer)
+        if monitor is not None and found is not None and monitor.withdraw(f"v-{layer}", force=False):
+            monitor.remove_chain([layers.image(found)])
+
+
+def verify(layers: Layers, snapshot: SnapshotRef, depth: Depth) -> Health:
+    """EXISTS: every file is there. METADATA: records hash to their digests, images have their sizes. BYTES: every
+    file holds what was written."""
+    problems: list[str] = []
+    checked = 0
+    layer = layers.find(snapshot.version)
+    if layer is None:
+        return Health(1, (f"layer {snapshot.version} is missing its record",))
+    if layer.digest != snapshot.digest.hex():
+        problems.append(f"layer {layer.id} has another digest than the snapshot")
+    at: Layer | None = layer
+    while at is not None:
+        checked += 1
+        if depth is Depth.EXISTS:
+            if not layers.file(at).exists():
+                problems.append(f"layer {at.id} is missing its file {layers.file(at)}")
+        else:
+            problems += layers.problems(at, reads_bytes=depth is Depth.BYTES)
+        if at.parent is None:
+            break
+        if layers.has_key_frame(at.parent):
+            checked += 1
+            problems += layers.key_frame_problems(at.parent, reads_bytes=depth is Depth.BYTES)
+            break
+        parent = layers.find(at.parent)
+        if parent is None:
+            problems.append(f"layer {at.id} is missing its parent {at.parent}")
+        elif parent.digest != at.below:
+            problems.append(f"layer {at.id} was written on another parent than {at.parent} is now")
+        at = parent
+    return Health(checked, tuple(problems))

@@ -1,0 +1,139 @@
+"""What `open` gives: a volume's URI for every NBD client, and small conveniences for Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+from plait.adapter import StagingPort
+from plait.errors import AlreadyExists
+from plait.refspec import format_key, parse_key
+from plait.types import Key, Staging
+
+from plait_block.daemon import Daemon
+from plait_block.images import Image
+from plait_block.layers import Layer, Layers
+from plait_block.nbd import NbdClient
+from plait_block.place import Place, check_size
+
+PlaceOf: TypeAlias = Callable[[Staging], Place]
+
+
+class Version:
+    """A frozen layer as clients see it: read-only."""
+
+    def __init__(self, layers: Layers, daemon: Daemon, layer: Layer) -> None:
+        self._chain: list[Image] = layers.chain(layer)
+        self._daemon = daemon
+        self.layer = layer
+        self.export = f"v-{layer.id}"
+
+    def serve(self) -> str:
+        """Its URI. Repeat: the same."""
+        with self._daemon.monitor() as monitor:
+            if self.export not in monitor.exports():
+                monitor.serve(self.export, monitor.add_chain(self._chain), writable=False)
+        return self._daemon.uri(self.export)
+
+    def connect(self) -> NbdClient:
+        self.serve()
+        return NbdClient(self._daemon.nbd_socket(), self.export)
+
+
+class Volume:
+    """A block volume over NBD: writable in a working set, read-only at a commit.
+
+    `uri` is for clients of every kind (`nbdcopy`, `qemu-img`, virtual machines); they may stay connected while the
+    working set is committed, but what they write later is in no commit. Offsets and lengths are in bytes.
+    """
+
+    def __init__(self, source: Place | Version) -> None:
+        self._source = source
+
+    def __repr__(self) -> str:
+        return f"<plait_block.Volume {self._source.export}>"
+
+    @property
+    def uri(self) -> str:
+        """Where NBD clients connect: served from now until the store is closed. Raises: InvalidArgument without a
+        size, StoreUnavailable. Repeat: the same; after a crash of the daemon, served again."""
+        return self._source.serve()
+
+    @property
+    def size_bytes(self) -> int:
+        """How large it is; 0 for a new volume that nobody has created yet."""
+        if isinstance(self._source, Version):
+            return self._source.layer.size_bytes
+        state = self._source.read()
+        return 0 if state is None else state.size_bytes or 0
+
+    def create(self, *, size_bytes: int) -> Volume:
+        """Say how large a new volume is. Repeat: no-op. Raises: AlreadyExists when it has another size."""
+        if isinstance(self._source, Version):
+            raise AlreadyExists("a committed volume has its size")
+        self._source.set_size(size_bytes)
+        return self
+
+    def connect(self) -> NbdClient:
+        """A connection for many reads and writes; use it in a `with` block."""
+        return self._source.connect()
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Bytes as they are now. Cost: a connection of its own."""
+        with self.connect() as client:
+            return client.read(offset, length)
+
+    def write(self, offset: int, content: bytes) -> None:
+        """Write, durable when this returns. Cost: a connection of its own."""
+        with self.connect() as client:
+            client.write(offset, content)
+            client.flush()
+
+
+class Volumes:
+    """The volumes of one store inside a transaction: create, drop and rename."""
+
+    def __init__(self, store: str, port: StagingPort, layers: Layers, place_of: PlaceOf) -> None:
+        self._store = store
+        self._port = port
+        self._layers = layers
+        self._place_of = place_of
+
+    def names(self) -> list[str]:
+        """What the transaction sees, in order."""
+        return [format_key(key[1:]) for key in self._port.keys((self._store,))]
+
+    def create(self, name: str, *, size_bytes: int) -> Volume:
+        """A new volume of zeroes. Raises: AlreadyExists, InvalidArgument."""
+        check_size(size_bytes)
+        place = self._place_of(self._port.add(self._key(name), new=True))
+        place.set_size(size_bytes)
+        return Volume(place)
+
+    def create_from(self, name: str, image: str | Path) -> Volume:
+        """A new volume that begins as an existing raw or qcow2 image; the image stays where it is, and is not copied.
+
+        It must not be written to any more. Cost: the image is read once, but for its holes. Raises: NotFound,
+        AlreadyExists, Unsupported for an image that needs other images.
+        """
+        path = Path(image).absolute()
+        staging = self._port.add(self._key(name), new=True)
+        place = self._place_of(staging)
+        place.rest_on(self._layers.adopt(path, staging.attrs["asset"]))
+        return Volume(place)
+
+    def open(self, name: str) -> Volume:
+        """A volume to write to. Raises: NotFound."""
+        return Volume(self._place_of(self._port.add(self._key(name))))
+
+    def drop(self, name: str) -> None:
+        """It is absent once this transaction commits. No data is deleted."""
+        self._port.drop(self._key(name))
+
+    def rename(self, before: str, after: str) -> None:
+        """It goes on under another name."""
+        self._port.move(self._key(before), self._key(after))
+
+    def _key(self, name: str) -> Key:
+        return (self._store, *parse_key(name))

@@ -1,0 +1,99 @@
+"""A store in a folder, on the real daemon: nothing runs any more when a test ends."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from plait.adapter import Context
+from plait.types import SnapshotRef, Store
+from plait_block import BlockAdapter, Volume, Volumes
+from plait_conformance.testing import MemoryPort, MemoryState
+
+SIZE = 8 << 20
+KEY = ("vm", "disk0")
+REMEDY = "apt-get install qemu-utils qemu-system-common libnbd-bin e2fsprogs fuse2fs fuse3"
+
+
+def need(*programs: str) -> None:
+    """Missing programs are a failure in CI, else a skip that says how to get them."""
+    folders = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+    missing = [program for program in programs if shutil.which(program, path=folders) is None]
+    if missing:
+        message = f"NOT RUN without {', '.join(missing)}: {REMEDY}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+
+
+class Fresh(Protocol):
+    """Makes another instance on the same folder, as another process would have."""
+
+    def __call__(self, **options: str) -> BlockAdapter: ...
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    need("qemu-storage-daemon", "qemu-img")
+    return tmp_path / "volumes"
+
+
+@pytest.fixture
+def fresh(folder: Path) -> Iterator[Fresh]:
+    """All instances are closed at the end, and the daemon with the last of them."""
+    made: list[BlockAdapter] = []
+    state = MemoryState()
+
+    def make(**options: str) -> BlockAdapter:
+        adapter = BlockAdapter(Store("vm", "block", options={"path": str(folder), **options}), Context(state=state))
+        made.append(adapter)
+        return adapter
+
+    yield make
+    for adapter in made:
+        adapter.close()
+    assert not (folder / "run" / "pid").exists()
+
+
+@pytest.fixture
+def adapter(fresh: Fresh) -> BlockAdapter:
+    return fresh()
+
+
+class Work:
+    """One transaction on one volume."""
+
+    def __init__(self, adapter: BlockAdapter, tx: str, base: SnapshotRef | None = None) -> None:
+        self.adapter = adapter
+        self.port = MemoryPort(adapter, tx, {} if base is None else {KEY: base})
+        self.attempt = 0
+        if base is None:
+            volumes = adapter.open_store(self.port)
+            assert isinstance(volumes, Volumes)
+            self.volume: Volume = volumes.create("disk0", size_bytes=SIZE)
+        else:
+            self.volume = adapter.open(self.port.add(KEY), self.port)
+
+    def write(self, offset: int, content: bytes) -> Work:
+        self.volume.write(offset, content)
+        return self
+
+    def prepare(self) -> SnapshotRef:
+        self.attempt += 1
+        vote = self.adapter.prepare(self.port.tx, self.attempt, self.port.stagings)[KEY]
+        assert vote is not None
+        return vote
+
+
+@pytest.fixture
+def base(adapter: BlockAdapter) -> SnapshotRef:
+    """A volume with three pages of its own."""
+    return Work(adapter, "tx-base").write(0, b"a" * 4096).write(1 << 20, b"b" * 8192).prepare()
+
+
+def content(adapter: BlockAdapter, snapshot: SnapshotRef, offset: int, length: int) -> bytes:
+    return adapter.open(snapshot, None).read(offset, length)
