@@ -120,8 +120,7 @@ class BlockAdapter(Adapter):
 
     def _take_in(self, location: str) -> SnapshotRef:
         if location.startswith(LIVE):
-            asset = check_id(location.removeprefix(LIVE))
-            return self._heads.freeze(asset, partial(self._frozen, asset))
+            return self.freeze(check_id(location.removeprefix(LIVE)))
         path = Path(location.removeprefix("file://"))
         if not path.is_absolute():
             raise InvalidArgument(f"image {location!r} has a relative path", remedy="give its absolute path")
@@ -195,7 +194,7 @@ class BlockAdapter(Adapter):
 
     def open_store(self, port: StagingPort) -> Volumes:
         """The volumes of this store inside a transaction."""
-        return Volumes(self.store.name, port, self._layers, self._place)
+        return Volumes(self.store.name, port, self._layers, self._place, self)
 
     def prepare(self, tx: str, attempt: int, stagings: Mapping[Key, Staging]) -> Mapping[Key, SnapshotRef | None]:
         """Freeze each volume, under its connected clients; what they write from then on is in none of the votes.
@@ -350,10 +349,14 @@ class BlockAdapter(Adapter):
 
     def live(self, asset: str) -> Volume:
         """The writable volume on what is published: for a machine that runs on it. What it writes is committed by
-        `snapshot` of `live:ASSET`, or adopted. Raises: NotFound for a volume that is not published."""
+        `Volumes.freeze`, or adopted. Raises: NotFound for a volume that is not published."""
         if self._heads.read(asset).snapshot is None:
             raise NotFound(f"volume {asset} is not published", remedy="publish its branch first: 'plait publish'")
         return Volume(self._live(asset))
+
+    def freeze(self, asset: str) -> SnapshotRef:
+        """What a live volume holds now, under its machine, with the guest's hooks around. Raises: NotFound."""
+        return self._heads.freeze(asset, partial(self._frozen, asset))
 
     # -- space -------------------------------------------------------------------------------------------------------
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from plait.adapter import StagingPort
-from plait.errors import AlreadyExists
+from plait.errors import AlreadyExists, NotFound, StoreDiverged
 from plait.refspec import format_key, parse_key
-from plait.types import Key, Staging
+from plait.types import Key, SnapshotRef, Staging
 
 from plait_block.daemon import Daemon
 from plait_block.images import Image
@@ -91,14 +91,23 @@ class Volume:
             client.flush()
 
 
+class LiveVolumes(Protocol):
+    """The published volumes, by their asset."""
+
+    def live(self, asset: str) -> Volume: ...
+
+    def freeze(self, asset: str) -> SnapshotRef: ...
+
+
 class Volumes:
     """The volumes of one store inside a transaction: create, drop and rename."""
 
-    def __init__(self, store: str, port: StagingPort, layers: Layers, place_of: PlaceOf) -> None:
+    def __init__(self, store: str, port: StagingPort, layers: Layers, place_of: PlaceOf, live: LiveVolumes) -> None:
         self._store = store
         self._port = port
         self._layers = layers
         self._place_of = place_of
+        self._live = live
 
     def names(self) -> list[str]:
         """What the transaction sees, in order."""
@@ -126,6 +135,33 @@ class Volumes:
     def open(self, name: str) -> Volume:
         """A volume to write to. Raises: NotFound."""
         return Volume(self._place_of(self._port.add(self._key(name))))
+
+    def live(self, name: str) -> Volume:
+        """The published volume that machines run on, outside of every transaction. Raises: NotFound."""
+        return self._live.live(self._base(name).asset)
+
+    def freeze(self, name: str) -> Volume:
+        """Take in what the live volume holds now, a crash-consistent cut under its machine; commit it as one's own.
+
+        Raises: StoreDiverged when the branch holds commits that are not published, which it would undo.
+        """
+        base = self._base(name)
+        staging = self._port.add(self._key(name))
+        layer = self._layers.get(self._live.freeze(base.asset).version)
+        if base.version not in {one.id for one in self._layers.lineage(layer.id)}:
+            raise StoreDiverged(
+                f"the live volume {name!r} does not stand on what this transaction began from",
+                remedy="publish first ('plait publish'), or adopt what was written to it ('plait store adopt')",
+            )
+        place = self._place_of(staging)
+        place.rest_on(layer)
+        return Volume(place)
+
+    def _base(self, name: str) -> SnapshotRef:
+        base = self._port.base(self._key(name))
+        if base is None:
+            raise NotFound(f"volume {name!r} is not in the transaction's base")
+        return base
 
     def drop(self, name: str) -> None:
         """It is absent once this transaction commits. No data is deleted."""
