@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import pytest
-from plait.adapter import Context
+from plait.adapter import Context, Merger
 from plait.types import SnapshotRef, Store
 from plait_block import BlockAdapter, Volume, Volumes
 from plait_conformance.testing import MemoryPort, MemoryState
@@ -33,7 +34,7 @@ def need(*programs: str) -> None:
 class Fresh(Protocol):
     """Makes another instance on the same folder, as another process would have."""
 
-    def __call__(self, **options: str) -> BlockAdapter: ...
+    def __call__(self, *, mergers: Sequence[Merger] = (), **options: str) -> BlockAdapter: ...
 
 
 @pytest.fixture
@@ -48,8 +49,9 @@ def fresh(folder: Path) -> Iterator[Fresh]:
     made: list[BlockAdapter] = []
     state = MemoryState()
 
-    def make(**options: str) -> BlockAdapter:
-        adapter = BlockAdapter(Store("vm", "block", options={"path": str(folder), **options}), Context(state=state))
+    def make(*, mergers: Sequence[Merger] = (), **options: str) -> BlockAdapter:
+        context = Context(state=state, mergers=lambda: mergers)
+        adapter = BlockAdapter(Store("vm", "block", options={"path": str(folder), **options}), context)
         made.append(adapter)
         return adapter
 
@@ -93,6 +95,23 @@ class Work:
 def base(adapter: BlockAdapter) -> SnapshotRef:
     """A volume with three pages of its own."""
     return Work(adapter, "tx-base").write(0, b"a" * 4096).write(1 << 20, b"b" * 8192).prepare()
+
+
+def ext4_image(path: Path, tree: Mapping[str, str]) -> Path:
+    """A filesystem made without root: `mke2fs -d`."""
+    need("mke2fs", "fuse2fs", "fusermount3", "e2fsck", "debugfs")
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        pytest.skip("NOT RUN without access to /dev/fuse")
+    folder = path.with_suffix(".tree")
+    for name, text in tree.items():
+        where = folder / name
+        where.parent.mkdir(parents=True, exist_ok=True)
+        where.write_text(text)
+    with path.open("wb") as stream:
+        stream.truncate(16 << 20)
+    environment = {**os.environ, "PATH": os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])}
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", str(folder), str(path)], check=True, env=environment)
+    return path
 
 
 def content(adapter: BlockAdapter, snapshot: SnapshotRef, offset: int, length: int) -> bytes:

@@ -11,7 +11,7 @@ import shlex
 import subprocess
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Final
@@ -20,14 +20,12 @@ from plait.adapter import Adapter, Capability, Context, Side, StagingPort
 from plait.codec import digest, encode_resolution, pack
 from plait.errors import InvalidArgument, NotFound, PlaitError, StoreUnavailable, Unsupported
 from plait.types import (
-    Choice,
     Conflicted,
     Depth,
     Health,
     Intent,
     Item,
     ItemChange,
-    ItemChangeKind,
     Key,
     Location,
     Merged,
@@ -40,13 +38,14 @@ from plait.types import (
     Store,
 )
 
-from plait_block import extents, images, merging, space
+from plait_block import extents, images, space
+from plait_block.comparing import Comparing
 from plait_block.daemon import Daemon
+from plait_block.ext4 import Filesystems
 from plait_block.folder import Folder, check_id
 from plait_block.heads import LIVE, Heads
 from plait_block.layers import Layer, Layers
 from plait_block.merging import Sides
-from plait_block.nbd import NbdClient
 from plait_block.place import Place
 from plait_block.volume import Version, Volume, Volumes
 
@@ -92,6 +91,8 @@ class BlockAdapter(Adapter):
         self._folder = Folder(Path(os.path.normpath(path)))
         self._layers = Layers(self._folder, context.failpoint)
         self._daemon = Daemon(self._folder)
+        self._filesystems = Filesystems(self._folder, self._layers, self._daemon)
+        self._comparing = Comparing(self._layers, self._daemon, self._filesystems, context)
         self._heads = Heads(self._folder, self._layers, live=self._live, refer=self._refer, failpoint=context.failpoint)
 
     # -- looking -----------------------------------------------------------------------------------------------------
@@ -128,34 +129,20 @@ class BlockAdapter(Adapter):
         return self._refer(self._layers.adopt(path, str(uuid.uuid5(_ASSETS, f"{self.store.name}\0{path}"))))
 
     def diff(self, before: Side, after: Side, *, items: Sequence[str] | None = None) -> Iterator[ItemChange]:
-        """Extents whose bytes differ, in order of their offset. Only what either side wrote since their common
-        ancestor is read. Items are `@offset+length`; a side's sha256 says whether two are alike."""
-        with ExitStack() as stack:
-            old, new = self._side(before, stack), self._side(after, stack)
-            ranges = extents.union(extents.candidates(self._layers, old.layer, new.layer), old.own, new.own)
-            wanted = None if items is None else [one for one in map(extents.extent_of, items) if one is not None]
-            if wanted is not None:
-                ranges = extents.intersection(ranges, extents.union(wanted))
-            kind = ItemChangeKind.CHANGED
-            if before is None or after is None:
-                kind = ItemChangeKind.ADDED if before is None else ItemChangeKind.REMOVED
-            for extent in extents.differing(ranges, old.reader or merging.NOTHING, new.reader or merging.NOTHING):
-                self.context.check_cancelled()
-                left, right = extents.describe(old.reader, extent), extents.describe(new.reader, extent)
-                yield ItemChange(extents.item_of(extent), kind, "extent", left, right)
+        """By file where both sides hold an ext4 filesystem, in order of their paths; else by extent, in order of their
+        offsets. A working set is frozen first, as `prepare` does.
 
-    def _side(self, side: Side, stack: ExitStack) -> _Side:
-        if side is None:
-            return _Side(None, None, [])
-        if isinstance(side, SnapshotRef):
-            layer = self._layers.get(side.version)
-            return _Side(layer.id, stack.enter_context(self._version(layer).connect()), [])
-        place = self._place(side)
-        state = place.read()
-        if state is None or state.size_bytes is None:
-            return _Side(None, None, [])
-        own = place.top_extents()
-        return _Side(state.parent, stack.enter_context(place.connect()), own)
+        Cost: by extent, what either side wrote since their common ancestor; by file, `stat` of every file.
+        """
+        old, new = (self._frozen_layer(side) for side in (before, after))
+        if old is not None and new is not None and old.digest == new.digest:
+            return iter(())
+        return self._comparing.diff(old, new, items)
+
+    def _frozen_layer(self, side: Side) -> Layer | None:
+        if isinstance(side, Staging):
+            return self._place(side).freeze()
+        return None if side is None else self._layers.get(side.version)
 
     def locate(self, snapshot: SnapshotRef) -> Location:
         """Its NBD URI, served read-only from now on; the snippets read the same without plait and its daemon."""
@@ -189,8 +176,8 @@ class BlockAdapter(Adapter):
     def open(self, target: SnapshotRef | Staging, port: StagingPort | None) -> Volume:
         """A volume: writable in a working set, read-only at a commit."""
         if isinstance(target, SnapshotRef):
-            return Volume(self._version(self._layers.get(target.version)))
-        return Volume(self._place(target))
+            return self.volume(self._version(self._layers.get(target.version)))
+        return self.volume(self._place(target))
 
     def open_store(self, port: StagingPort) -> Volumes:
         """The volumes of this store inside a transaction."""
@@ -223,28 +210,29 @@ class BlockAdapter(Adapter):
         return self._refer(self._layers.get(known["layer"]), staging.attrs["asset"])
 
     def restore(self, tx: str, staging: Staging, snapshot: SnapshotRef, *, items: Sequence[str] | None) -> Staging:
-        """As a whole: the working volume stands on the snapshot's layer again. By items: those extents are written.
+        """As a whole: the working volume stands on the snapshot's layer again. By items: those files, or extents, are
+        written; all of the files or none.
 
         Raises: StoreUnavailable while clients are connected to the working volume.
         """
         place, layer = self._place(staging), self._layers.get(snapshot.version)
         if items is None:
             place.rest_on(layer)
-            return staging
-        wanted = [self._extent(item, layer) for item in items]
+        elif all(extents.extent_of(item) is not None for item in items):
+            self._restore_extents(place, layer, items)
+        else:
+            with place.edited() as above:
+                self._comparing.restore_files(above, layer, items)
+        return staging
+
+    def _restore_extents(self, place: Place, layer: Layer, items: Sequence[str]) -> None:
         with self._version(layer).connect() as source, place.connect() as target:
+            size = min(source.size_bytes, target.size_bytes)
+            wanted = [extents.check_inside(one, size) for one in map(extents.extent_of, items) if one is not None]
             for start, end in wanted:
-                extents.check_inside((start, end), target.size_bytes)
                 target.write(start, source.read(start, end - start))
                 self.context.failpoint("block.restore.after_item")
             target.flush()
-        return staging
-
-    def _extent(self, item: str, layer: Layer) -> extents.Range:
-        extent = extents.extent_of(item)
-        if extent is None:
-            raise InvalidArgument(f"item {item!r} is no extent", remedy="name it as a diff does: @offset+length")
-        return extents.check_inside(extent, layer.size_bytes)
 
     def abort(self, tx: str) -> None:
         """Drop its volumes, cutting clients off, and every layer that it made."""
@@ -284,46 +272,31 @@ class BlockAdapter(Adapter):
         theirs: SnapshotRef,
         resolutions: Sequence[Resolution] = (),
     ) -> Merged | Conflicted:
-        """By extent: where both sides wrote different bytes is a conflict, the rest is joined in a layer on ours.
+        """By file where all sides hold an ext4 filesystem, with the registered mergers, and e2fsck's word on the
+        result; else by extent. What both sides changed differently is a conflict, the rest is joined, on ours.
 
         Repeat: the vote is found by all arguments. Cost: reads what either side wrote.
         """
-        named = [None if side is None else side.version for side in (base, ours, theirs)]
+        named = [ours.version, theirs.version]
         settled = sorted(encode_resolution(one) for one in resolutions)
-        arguments = digest(b"block-merge", pack([attempt, named, settled])).hex()[:32]
+        arguments = digest(
+            b"block-merge", pack([attempt, None if base is None else base.version, named, settled])
+        ).hex()[:32]
         record = self._folder.votes(tx) / f"merge-{arguments}.json"
         known = self._folder.read(record)
         if known is not None:
             return Merged(self._refer(self._layers.get(known["layer"]), ours.asset))
-        with ExitStack() as stack:
-            opened = {Choice.BASE: base, Choice.OURS: ours, Choice.THEIRS: theirs}
-            found = {choice: self._side(side, stack) for choice, side in opened.items()}
-            sides = Sides(
-                {choice: side.layer for choice, side in found.items()},
-                {choice: side.reader for choice, side in found.items()},
-            )
-            plan = merging.plan(self._layers, sides, resolutions)
-            if plan.conflicts:
-                return Conflicted(tuple(plan.conflicts))
-            if not plan.changes_ours(sides):
-                return Merged(ours)
-            layer = self._write_merge(tx, ours, plan, sides)
+        sides = Sides(None if base is None else self._layers.get(base.version), *map(self._layers.get, named))
+        answer = self._comparing.merge(sides, resolutions, lambda size: self._new_layer(tx, ours, size))
+        if isinstance(answer, Conflicted):
+            return answer
+        if answer is None:
+            return Merged(ours)
+        self.context.failpoint("block.merge.before_seal")
+        layer = self._layers.seal(answer.id)
         self.context.failpoint("block.merge.before_vote")
         self._folder.write(record, {"layer": layer.id})
         return Merged(self._refer(layer, ours.asset))
-
-    def _write_merge(self, tx: str, ours: SnapshotRef, plan: merging.Plan, sides: Sides) -> Layer:
-        layer = self._new_layer(tx, ours, plan.size_bytes)
-        export = f"m-{layer.id}"
-        with self._daemon.monitor() as monitor:
-            monitor.serve(export, monitor.add_chain(self._layers.chain(layer), writable=True), writable=True)
-        with NbdClient(self._daemon.nbd_socket(), export) as target:
-            merging.write(plan, sides, target, self.context.check_cancelled)
-        with self._daemon.monitor() as monitor:
-            monitor.withdraw(export, force=True)
-            monitor.remove_chain(self._layers.chain(layer))
-        self.context.failpoint("block.merge.before_seal")
-        return self._layers.seal(layer.id)
 
     def _new_layer(self, tx: str, onto: SnapshotRef, size_bytes: int) -> Layer:
         """A layer of the transaction on a snapshot, noted before it is made, so that an abort finds it."""
@@ -352,7 +325,7 @@ class BlockAdapter(Adapter):
         `Volumes.freeze`, or adopted. Raises: NotFound for a volume that is not published."""
         if self._heads.read(asset).snapshot is None:
             raise NotFound(f"volume {asset} is not published", remedy="publish its branch first: 'plait publish'")
-        return Volume(self._live(asset))
+        return self.volume(self._live(asset))
 
     def freeze(self, asset: str) -> SnapshotRef:
         """What a live volume holds now, under its machine, with the guest's hooks around. Raises: NotFound."""
@@ -386,6 +359,10 @@ class BlockAdapter(Adapter):
 
     def close(self) -> None:
         self._daemon.close()
+
+    def volume(self, source: Place | Version) -> Volume:
+        """The handle of one place or version."""
+        return Volume(source, self._filesystems)
 
     # -- parts -------------------------------------------------------------------------------------------------------
 
@@ -432,12 +409,3 @@ class BlockAdapter(Adapter):
             raise StoreUnavailable(
                 f"{name} of store {self.store.name!r} failed: {error}", remedy="mend the command, then try again"
             ) from error
-
-
-class _Side:
-    """One side of a diff or merge: the frozen layer it stands on, its bytes, and what it holds above that layer."""
-
-    def __init__(self, layer: str | None, reader: NbdClient | None, own: Sequence[extents.Range]) -> None:
-        self.layer = layer
-        self.reader = reader
-        self.own = own

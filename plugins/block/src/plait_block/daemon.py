@@ -91,12 +91,10 @@ class Monitor:
             served = {"type": "nbd", "id": export, "node-name": node, "name": export, "allocation-depth": True}
             self.execute("block-export-add", {**served, "writable": writable})
 
-    def serve_file(self, export: str, node: str, file: Path) -> None:
-        """Show a node as a file, writable where the node is: for programs that know no NBD. Needs /dev/fuse."""
-        self.execute(
-            "block-export-add",
-            {"type": "fuse", "id": export, "node-name": node, "mountpoint": str(file), "writable": True},
-        )
+    def serve_file(self, export: str, node: str, file: Path, *, writable: bool) -> None:
+        """Show a node as a file, for programs that know no NBD. Needs /dev/fuse."""
+        shown = {"type": "fuse", "id": export, "node-name": node, "mountpoint": str(file), "writable": writable}
+        self.execute("block-export-add", shown)
 
     def withdraw(self, export: str, *, force: bool) -> bool:
         """End an export; False when clients are connected and it is not forced."""

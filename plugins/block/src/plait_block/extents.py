@@ -81,13 +81,13 @@ def without(ranges: Sequence[Range], taken: Sequence[Range]) -> list[Range]:
 # -- what may differ ---------------------------------------------------------------------------------------------------
 
 
-def candidates(layers: Layers, before: str | None, after: str | None) -> list[Range]:
+def candidates(layers: Layers, before: Layer | None, after: Layer | None) -> list[Range]:
     """Ranges that may differ between two layers: what the layers on the ways to their common ancestor hold.
 
     Without one, or where a layer on the way is gone (collected), everything that either holds.
     Cost: O(extents of these layers), and no data is read.
     """
-    old, new = list(layers.lineage(before)), list(layers.lineage(after))
+    old, new = ([] if side is None else list(layers.lineage(side.id)) for side in (before, after))
     ancestors = {layer.id for layer in old}
     common = next((layer.id for layer in new if layer.id in ancestors), None)
     ranges = []
@@ -169,9 +169,9 @@ def check_inside(extent: Range, size_bytes: int) -> Range:
     return extent
 
 
-def describe(reader: Reader | None, extent: Range) -> Json:
+def describe(reader: Reader, extent: Range) -> Json:
     """An extent's content, as diffs and conflicts show it."""
-    if reader is None or extent[0] >= reader.size_bytes:
+    if extent[0] >= reader.size_bytes:
         return None
     content = reader.read(extent[0], min(extent[1], reader.size_bytes) - extent[0])
     return {"offset": extent[0], "length": len(content), "sha256": hashlib.sha256(content).hexdigest()}

@@ -20,6 +20,7 @@ OPTIONS: Final = "cluster_size=128k,extended_l2=on"
 """Sub-clusters of 4 KiB: a small change costs what it changes, and neighbours do not look like conflicts."""
 REMEDY: Final = "install it: apt-get install qemu-utils qemu-system-common"
 _BLOCK: Final = 1 << 20
+_LINES_MAX: Final = 4
 _ZEROES: Final = bytes(_BLOCK)
 _MAGIC: Final = b"QFI\xfb"
 
@@ -155,6 +156,6 @@ def run(program: str, *arguments: str, accepts: Sequence[int] = (0,)) -> str:
         raise Unsupported(f"the program {program} is not installed", remedy=REMEDY)
     ended = subprocess.run([found, *arguments], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     if ended.returncode not in accepts:
-        said = (ended.stderr or ended.stdout).strip().splitlines()
-        raise StoreUnavailable(f"{program} failed: {said[-1] if said else f'exit code {ended.returncode}'}")
+        said = " ".join((ended.stdout + ended.stderr).strip().splitlines()[-_LINES_MAX:])
+        raise StoreUnavailable(f"{program} failed: {said or f'exit code {ended.returncode}'}")
     return ended.stdout

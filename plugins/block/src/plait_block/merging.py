@@ -11,7 +11,7 @@ from plait.types import Choice, Conflict, ConflictKind, Resolution
 
 from plait_block import extents
 from plait_block.extents import Range, Reader
-from plait_block.layers import Layers
+from plait_block.layers import Layer, Layers
 from plait_block.nbd import NbdClient
 
 _CHUNK = 1 << 20
@@ -19,16 +19,21 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """The three volumes, each as a layer's id and something to read it by; a base may be absent."""
+    """The three volumes' layers; a base may be absent."""
 
-    ids: Mapping[Choice, str | None]
-    readers: Mapping[Choice, Reader | None]
+    base: Layer | None
+    ours: Layer
+    theirs: Layer
 
-    def reader(self, choice: Choice) -> Reader:
-        return self.readers[choice] or NOTHING
+    def layer(self, choice: Choice) -> Layer | None:
+        return {Choice.BASE: self.base, Choice.OURS: self.ours, Choice.THEIRS: self.theirs}[choice]
 
     def size(self, choice: Choice) -> int:
-        return self.reader(choice).size_bytes
+        layer = self.layer(choice)
+        return 0 if layer is None else layer.size_bytes
+
+
+Readers = Mapping[Choice, Reader]
 
 
 class _Nothing:
@@ -54,14 +59,14 @@ class Plan:
         return any(self.take.values()) or self.size_bytes != sides.size(Choice.OURS)
 
 
-def plan(layers: Layers, sides: Sides, resolutions: Sequence[Resolution]) -> Plan:
+def plan(layers: Layers, sides: Sides, readers: Readers, resolutions: Sequence[Resolution]) -> Plan:
     """Cost: the extents that either side changed are read from both ends; nothing else is."""
     settled = {one.item or "": one for one in resolutions}
     made = Plan(sides.size(Choice.OURS))
     _plan_size(made, sides, settled)
-    base, ours, theirs = (sides.reader(choice) for choice in (Choice.BASE, Choice.OURS, Choice.THEIRS))
-    of_ours = extents.candidates(layers, sides.ids[Choice.BASE], sides.ids[Choice.OURS])
-    of_theirs = extents.candidates(layers, sides.ids[Choice.BASE], sides.ids[Choice.THEIRS])
+    base, ours, theirs = (readers[choice] for choice in ORDER)
+    of_ours = extents.candidates(layers, sides.base, sides.ours)
+    of_theirs = extents.candidates(layers, sides.base, sides.theirs)
     changed = list(extents.differing(of_theirs, base, theirs))
     both = extents.intersection(changed, list(extents.differing(of_ours, base, ours)))
     made.take[Choice.THEIRS] = extents.without(changed, both)
@@ -69,7 +74,7 @@ def plan(layers: Layers, sides: Sides, resolutions: Sequence[Resolution]) -> Pla
         item = extents.item_of(extent)
         resolution = settled.get(item)
         if resolution is None:
-            before, left, right = (extents.describe(sides.readers[choice], extent) for choice in _ORDER)
+            before, left, right = (extents.describe(readers[choice], extent) for choice in ORDER)
             made.conflicts.append(
                 Conflict((), ConflictKind.ITEM_CHANGED, item, before, left, right, "both sides wrote to this extent")
             )
@@ -80,11 +85,11 @@ def plan(layers: Layers, sides: Sides, resolutions: Sequence[Resolution]) -> Pla
     return made
 
 
-_ORDER = (Choice.BASE, Choice.OURS, Choice.THEIRS)
+ORDER: Final = (Choice.BASE, Choice.OURS, Choice.THEIRS)
 
 
 def _plan_size(made: Plan, sides: Sides, settled: Mapping[str, Resolution]) -> None:
-    base, ours, theirs = (sides.size(choice) for choice in _ORDER)
+    base, ours, theirs = (sides.size(choice) for choice in ORDER)
     if theirs in (base, ours):
         return
     if ours == base:
@@ -99,10 +104,10 @@ def _plan_size(made: Plan, sides: Sides, settled: Mapping[str, Resolution]) -> N
         made.size_bytes = sides.size(resolution.choice)
 
 
-def write(plan: Plan, sides: Sides, target: NbdClient, check_cancelled: Callable[[], None]) -> None:
+def write(plan: Plan, readers: Readers, target: NbdClient, check_cancelled: Callable[[], None]) -> None:
     """Copy what the plan takes onto a layer on ours, durable when this returns."""
     for choice, ranges in plan.take.items():
-        reader = sides.reader(choice)
+        reader = readers[choice]
         for start, end in ranges:
             for at in range(start, min(end, target.size_bytes), _CHUNK):
                 check_cancelled()

@@ -166,10 +166,11 @@ class Place:
             self._shorten(state)
             return sealed
 
-    def edit(self, change: Callable[[Layer], None]) -> None:
-        """Let `change` write to a layer above everything, and take that in only when it returns.
+    @contextmanager
+    def edited(self) -> Iterator[Layer]:
+        """A layer above everything, to be written to in a block; it is taken in only when the block ends well.
 
-        Raises: StoreUnavailable while clients are connected; what `change` raises, and then nothing changed.
+        Raises: StoreUnavailable while clients are connected; what the block raises, and then nothing changed.
         """
         with self._locked() as state:
             if state.size_bytes is None:
@@ -178,7 +179,7 @@ class Place:
             under = state.top or state.parent
             layer = self._create(Layers.new_id(), state, under)
             try:
-                change(layer)
+                yield layer
             except BaseException:
                 self._layers.remove(layer.id)
                 raise

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -12,7 +13,7 @@ from plait.refspec import format_key, parse_key
 from plait.types import Key, SnapshotRef, Staging
 
 from plait_block.daemon import Daemon
-from plait_block.images import Image
+from plait_block.ext4 import Filesystems
 from plait_block.layers import Layer, Layers
 from plait_block.nbd import NbdClient
 from plait_block.place import Place, check_size
@@ -24,7 +25,7 @@ class Version:
     """A frozen layer as clients see it: read-only."""
 
     def __init__(self, layers: Layers, daemon: Daemon, layer: Layer) -> None:
-        self._chain: list[Image] = layers.chain(layer)
+        self._chain = layers.chain(layer)
         self._daemon = daemon
         self.layer = layer
         self.export = f"v-{layer.id}"
@@ -48,8 +49,9 @@ class Volume:
     working set is committed, but what they write later is in no commit. Offsets and lengths are in bytes.
     """
 
-    def __init__(self, source: Place | Version) -> None:
+    def __init__(self, source: Place | Version, filesystems: Filesystems) -> None:
         self._source = source
+        self._filesystems = filesystems
 
     def __repr__(self) -> str:
         return f"<plait_block.Volume {self._source.export}>"
@@ -90,9 +92,25 @@ class Volume:
             client.write(offset, content)
             client.flush()
 
+    @contextmanager
+    def files(self) -> Iterator[Path]:
+        """The files of the ext4 filesystem inside, as a folder, for the length of a block. In a working set they may
+        be changed: the volume holds the result once the block has ended well and e2fsck has found nothing wrong.
 
-class LiveVolumes(Protocol):
-    """The published volumes, by their asset."""
+        Raises: StoreUnavailable while clients are connected to a working volume; Unsupported without /dev/fuse.
+        """
+        if isinstance(self._source, Version):
+            with self._filesystems.shown(self._source.layer) as root:
+                yield root
+        else:
+            with self._source.edited() as layer, self._filesystems.changed(layer) as root:
+                yield root
+
+
+class Opener(Protocol):
+    """What the adapter does for `Volumes`."""
+
+    def volume(self, source: Place | Version) -> Volume: ...
 
     def live(self, asset: str) -> Volume: ...
 
@@ -102,12 +120,12 @@ class LiveVolumes(Protocol):
 class Volumes:
     """The volumes of one store inside a transaction: create, drop and rename."""
 
-    def __init__(self, store: str, port: StagingPort, layers: Layers, place_of: PlaceOf, live: LiveVolumes) -> None:
+    def __init__(self, store: str, port: StagingPort, layers: Layers, place_of: PlaceOf, adapter: Opener) -> None:
         self._store = store
         self._port = port
         self._layers = layers
         self._place_of = place_of
-        self._live = live
+        self._adapter = adapter
 
     def names(self) -> list[str]:
         """What the transaction sees, in order."""
@@ -118,7 +136,7 @@ class Volumes:
         check_size(size_bytes)
         place = self._place_of(self._port.add(self._key(name), new=True))
         place.set_size(size_bytes)
-        return Volume(place)
+        return self._adapter.volume(place)
 
     def create_from(self, name: str, image: str | Path) -> Volume:
         """A new volume that begins as an existing raw or qcow2 image; the image stays where it is, and is not copied.
@@ -130,15 +148,15 @@ class Volumes:
         staging = self._port.add(self._key(name), new=True)
         place = self._place_of(staging)
         place.rest_on(self._layers.adopt(path, staging.attrs["asset"]))
-        return Volume(place)
+        return self._adapter.volume(place)
 
     def open(self, name: str) -> Volume:
         """A volume to write to. Raises: NotFound."""
-        return Volume(self._place_of(self._port.add(self._key(name))))
+        return self._adapter.volume(self._place_of(self._port.add(self._key(name))))
 
     def live(self, name: str) -> Volume:
         """The published volume that machines run on, outside of every transaction. Raises: NotFound."""
-        return self._live.live(self._base(name).asset)
+        return self._adapter.live(self._base(name).asset)
 
     def freeze(self, name: str) -> Volume:
         """Take in what the live volume holds now, a crash-consistent cut under its machine; commit it as one's own.
@@ -147,7 +165,7 @@ class Volumes:
         """
         base = self._base(name)
         staging = self._port.add(self._key(name))
-        layer = self._layers.get(self._live.freeze(base.asset).version)
+        layer = self._layers.get(self._adapter.freeze(base.asset).version)
         if base.version not in {one.id for one in self._layers.lineage(layer.id)}:
             raise StoreDiverged(
                 f"the live volume {name!r} does not stand on what this transaction began from",
@@ -155,7 +173,7 @@ class Volumes:
             )
         place = self._place_of(staging)
         place.rest_on(layer)
-        return Volume(place)
+        return self._adapter.volume(place)
 
     def _base(self, name: str) -> SnapshotRef:
         base = self._port.base(self._key(name))

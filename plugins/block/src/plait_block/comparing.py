@@ -1,0 +1,174 @@
+"""Diffs, merges and partial restores of volumes: by file where all of them hold an ext4 filesystem, else by extent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+
+from plait.adapter import Context
+from plait.errors import NotFound, PermissionDenied, StoreUnavailable, Unsupported
+from plait.types import Choice, Conflict, Conflicted, ConflictKind, ItemChange, ItemChangeKind, Resolution
+
+from plait_block import extents, files, merging
+from plait_block.daemon import Daemon
+from plait_block.ext4 import Broken, Filesystems, is_ext4
+from plait_block.extents import Reader
+from plait_block.file_merging import FileMerge
+from plait_block.files import Change, File
+from plait_block.layers import Layer, Layers
+from plait_block.merging import NOTHING, ORDER, Sides
+from plait_block.nbd import NbdClient
+from plait_block.volume import Version
+
+
+class Comparing:
+    """What one store compares. Thread-safe."""
+
+    def __init__(self, layers: Layers, daemon: Daemon, filesystems: Filesystems, context: Context) -> None:
+        self._layers = layers
+        self._daemon = daemon
+        self._filesystems = filesystems
+        self._context = context
+
+    # -- diff --------------------------------------------------------------------------------------------------------
+
+    def diff(self, before: Layer | None, after: Layer | None, items: Sequence[str] | None) -> Iterator[ItemChange]:
+        with ExitStack() as stack:
+            old, new = (self._reader(side, stack) for side in (before, after))
+            if before is not None and after is not None and is_ext4(old) and is_ext4(new):
+                yield from self._diff_files(before, after, items)
+            else:
+                yield from self._diff_extents(before, after, old, new, items)
+
+    def _diff_extents(
+        self, before: Layer | None, after: Layer | None, old: Reader, new: Reader, items: Sequence[str] | None
+    ) -> Iterator[ItemChange]:
+        ranges = extents.candidates(self._layers, before, after)
+        if items is not None:
+            wanted = [one for one in map(extents.extent_of, items) if one is not None]
+            ranges = extents.intersection(ranges, extents.union(wanted))
+        for extent in extents.differing(ranges, old, new):
+            self._context.check_cancelled()
+            left, right = (
+                None if side is None else extents.describe(reader, extent)
+                for side, reader in ((before, old), (after, new))
+            )
+            yield ItemChange(extents.item_of(extent), _kind(left, right), "extent", left, right)
+
+    def _diff_files(self, before: Layer, after: Layer, items: Sequence[str] | None) -> Iterator[ItemChange]:
+        with self._trees(before, after) as (old, new):
+            for path, was, now in files.changes(old, new):
+                self._context.check_cancelled()
+                if items is None or path in items:
+                    yield ItemChange(path, _kind(was, now), "file", files.describe(was), files.describe(now))
+
+    # -- merge -------------------------------------------------------------------------------------------------------
+
+    def merge(
+        self, sides: Sides, resolutions: Sequence[Resolution], make: Callable[[int], Layer]
+    ) -> Layer | Conflicted | None:
+        """The layer that holds the merge, made by `make` on ours from a size; None when ours is it already."""
+        with ExitStack() as stack:
+            readers = {choice: self._reader(sides.layer(choice), stack) for choice in ORDER}
+            if not all(is_ext4(readers[choice]) for choice in ORDER):
+                return self._merge_extents(sides, readers, resolutions, make)
+        return self._merge_files(sides, resolutions, make)
+
+    def _merge_extents(
+        self,
+        sides: Sides,
+        readers: Mapping[Choice, Reader],
+        resolutions: Sequence[Resolution],
+        make: Callable[[int], Layer],
+    ) -> Layer | Conflicted | None:
+        plan = merging.plan(self._layers, sides, readers, resolutions)
+        if plan.conflicts:
+            return Conflicted(tuple(plan.conflicts))
+        if not plan.changes_ours(sides):
+            return None
+        layer = make(plan.size_bytes)
+        chain, export = self._layers.chain(layer), f"m-{layer.id}"
+        with self._daemon.monitor() as monitor:
+            monitor.serve(export, monitor.add_chain(chain, writable=True), writable=True)
+        with NbdClient(self._daemon.nbd_socket(), export) as target:
+            merging.write(plan, readers, target, self._context.check_cancelled)
+        with self._daemon.monitor() as monitor:
+            monitor.withdraw(export, force=True)
+            monitor.remove_chain(chain)
+        return layer
+
+    def _merge_files(
+        self, sides: Sides, resolutions: Sequence[Resolution], make: Callable[[int], Layer]
+    ) -> Layer | Conflicted | None:
+        assert sides.base is not None
+        if len({sides.size(choice) for choice in ORDER}) > 1:
+            raise Unsupported("volumes of different sizes are not merged by file", remedy="resize one side, or take it")
+        with self._trees(sides.base, sides.ours, sides.theirs) as (base, ours, theirs):
+            plan = FileMerge(base, ours, theirs, resolutions, self._context.mergers()).plan()
+            if plan.conflicts:
+                return Conflicted(tuple(plan.conflicts))
+            if not plan.wanted:
+                return None
+            layer = make(sides.ours.size_bytes)
+            try:
+                self._change(layer, plan.wanted)
+            except Broken as error:
+                return Conflicted((Conflict((), ConflictKind.CONSTRAINT, detail=error.message),))
+            return layer
+
+    # -- restore -----------------------------------------------------------------------------------------------------
+
+    def restore_files(self, onto: Layer, source: Layer, items: Sequence[str]) -> None:
+        """Make these paths, and what lies below them, in a layer that is written to, what a frozen layer holds.
+
+        Raises: NotFound for a path that neither holds; then, and on every other error, the layer is to be dropped.
+        """
+        with self._trees(source) as (then,), self._filesystems.changed(onto) as root, _translated():
+            now = files.tree(root)
+            for item in items:
+                if files.check_path(item) not in then and item not in now:
+                    raise NotFound(f"neither the snapshot nor the working set holds {item!r}")
+            wanted = {path: Change(then.get(path)) for path in files.under((then, now), items)}
+            for path in list(wanted):
+                if path in then:
+                    parts = path.split("/")
+                    folders = ("/".join(parts[:depth]) for depth in range(1, len(parts)))
+                    wanted.update({one: Change(then[one]) for one in folders if one not in now})
+            files.apply(root, wanted, self._context.check_cancelled)
+
+    # -- parts -------------------------------------------------------------------------------------------------------
+
+    def _change(self, layer: Layer, wanted: Mapping[str, Change]) -> None:
+        with self._filesystems.changed(layer) as root, _translated():
+            files.apply(root, wanted, self._context.check_cancelled)
+
+    def _reader(self, layer: Layer | None, stack: ExitStack) -> Reader:
+        if layer is None:
+            return NOTHING
+        return stack.enter_context(Version(self._layers, self._daemon, layer).connect())
+
+    @contextmanager
+    def _trees(self, *layers: Layer) -> Iterator[list[dict[str, File]]]:
+        with ExitStack() as stack:
+            roots = [stack.enter_context(self._filesystems.shown(layer)) for layer in layers]
+            with _translated():
+                yield [files.tree(root) for root in roots]
+
+
+def _kind(before: object, after: object) -> ItemChangeKind:
+    if before is None:
+        return ItemChangeKind.ADDED
+    return ItemChangeKind.REMOVED if after is None else ItemChangeKind.CHANGED
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Errors of the mounted filesystem as plait's."""
+    try:
+        yield
+    except PermissionError as error:
+        raise PermissionDenied(
+            f"files in the volume may not be changed: {error}", remedy="run plait as root: their attributes need it"
+        ) from error
+    except OSError as error:
+        raise StoreUnavailable(f"the filesystem in the volume failed: {error}") from error

@@ -1,0 +1,143 @@
+"""Three-way merge of the filesystems in three volumes, path by path, with the registered mergers for contents."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+
+from plait.adapter import Merger
+from plait.types import Choice, Conflict, ConflictKind, Resolution
+
+from plait_block.files import Change, File, attributes, changes, describe, same
+
+Tree = Mapping[str, File]
+
+
+@dataclass(slots=True)
+class FilePlan:
+    """What makes ours the merge: paths and what they become."""
+
+    wanted: dict[str, Change] = field(default_factory=dict)
+    conflicts: list[Conflict] = field(default_factory=list)
+
+
+class FileMerge:
+    """One merge. Cost: `stat` of every entry of the three trees, and the contents of what either side changed."""
+
+    def __init__(
+        self, base: Tree, ours: Tree, theirs: Tree, resolutions: Sequence[Resolution], mergers: Sequence[Merger]
+    ) -> None:
+        self._trees: dict[Choice, Tree] = {Choice.BASE: base, Choice.OURS: ours, Choice.THEIRS: theirs}
+        self._settled = {one.item: one for one in resolutions if one.item is not None}
+        self._mergers = mergers
+
+    def plan(self) -> FilePlan:
+        """Conflicts in order of their paths."""
+        made = FilePlan()
+        base, ours, theirs = self._trees.values()
+        changed = {path for path, _, _ in changes(base, ours)}
+        for path, _, after in changes(base, theirs):
+            if path not in changed:
+                made.wanted[path] = Change(after)
+            elif not same(ours.get(path), after):
+                self._join(path, made)
+        self._check_folders(made)
+        made.conflicts.sort(key=lambda conflict: conflict.item or "")
+        return made
+
+    def _join(self, path: str, made: FilePlan) -> None:
+        """A path that both sides changed differently."""
+        resolution = self._settled.get(path)
+        if resolution is not None:
+            made.wanted.update(self._chosen(path, resolution))
+            return
+        merged = self._merged(*(tree.get(path) for tree in self._trees.values()))
+        if merged is None:
+            made.conflicts.append(self._conflict(path, ConflictKind.ITEM_CHANGED, "both sides changed this"))
+        else:
+            made.wanted[path] = merged
+
+    def _chosen(self, path: str, resolution: Resolution) -> dict[str, Change]:
+        """A path as its resolution says, with the folders that lead to it."""
+        if resolution.choice is Choice.VALUE:
+            value = resolution.value
+            if value is None:
+                return {path: Change(None)}
+            text = value if isinstance(value, str) else json.dumps(value)
+            file = self._trees[Choice.OURS].get(path) or self._trees[Choice.THEIRS].get(path)
+            return {path: Change(file, text.encode())}
+        tree = self._trees[resolution.choice]
+        chosen = {path: Change(tree.get(path))}
+        if path in tree:
+            parts = path.split("/")
+            folders = ("/".join(parts[:depth]) for depth in range(1, len(parts)))
+            chosen.update({folder: Change(tree[folder]) for folder in folders})
+        return chosen
+
+    def _merged(self, base: File | None, ours: File | None, theirs: File | None) -> Change | None:
+        """Regular files by their contents, folders by their modes; None when they conflict."""
+        if ours is None or theirs is None or ours.kind != theirs.kind:
+            return None
+        if base is not None and base.kind != ours.kind:
+            return None
+        sides = [None if side is None else _rights(side) for side in (base, ours, theirs)]
+        if sides[1] != sides[2] and sides[0] not in sides[1:]:
+            return None
+        described = theirs if sides[1] == sides[0] else ours
+        if ours.is_folder:
+            return Change(described)
+        if not ours.is_regular or base is None:
+            return None
+        contents = [side.where.read_bytes() for side in (base, ours, theirs)]
+        if contents[1] == contents[2] or contents[2] == contents[0]:
+            return Change(described, contents[1])
+        if contents[1] == contents[0]:
+            return Change(described, contents[2])
+        merger = next((one for one in self._mergers if fnmatch(ours.path, one.pattern)), None)
+        content = None if merger is None else merger.merge(contents[0], contents[1], contents[2])
+        return None if content is None else Change(described, content)
+
+    def _check_folders(self, made: FilePlan) -> None:
+        """Whatever is kept needs its folder: one side may have dropped it while the other wrote into it."""
+        known = {conflict.item for conflict in made.conflicts}
+        while True:
+            result = self._result(made)
+            homeless = [
+                path
+                for path in result
+                if "/" in path and path not in known and not _is_folder(result.get(path.rpartition("/")[0]))
+            ]
+            fresh = [path for path in homeless if path in self._settled]
+            if not fresh:
+                break
+            for path in fresh:
+                made.wanted.update(self._chosen(path, self._settled[path]))
+                known.add(path)
+        for path in homeless:
+            detail = "one side dropped the folder of this, the other changed what is in it"
+            made.conflicts.append(self._conflict(path, ConflictKind.CONSTRAINT, detail))
+
+    def _result(self, made: FilePlan) -> dict[str, File]:
+        result = dict(self._trees[Choice.OURS])
+        for path, change in made.wanted.items():
+            if change.file is None:
+                result.pop(path, None)
+            else:
+                result[path] = change.file
+        return result
+
+    def _conflict(self, path: str, kind: ConflictKind, detail: str) -> Conflict:
+        base, ours, theirs = (describe(tree.get(path)) for tree in self._trees.values())
+        return Conflict((), kind, path, base, ours, theirs, detail)
+
+
+def _rights(file: File) -> tuple[object, ...]:
+    """Who may do what with it: merged as one, beside the content."""
+    return stat.S_IMODE(file.stat.st_mode), file.stat.st_uid, file.stat.st_gid, attributes(file.where)
+
+
+def _is_folder(file: File | None) -> bool:
+    return file is not None and file.is_folder

@@ -1,0 +1,297 @@
+"""A real ext4 filesystem inside: diffs, merges and restores by file, and e2fsck's word on every result."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from plait.adapter import Merger
+from plait.errors import InvalidArgument, NotFound, StoreUnavailable
+from plait.types import (
+    Choice,
+    Conflict,
+    Conflicted,
+    ConflictKind,
+    Depth,
+    ItemChangeKind,
+    Merged,
+    Resolution,
+    SnapshotRef,
+    Staging,
+)
+from plait_block import BlockAdapter
+from plait_block.ext4 import Broken
+
+from .conftest import KEY, Fresh, Work, ext4_image, need
+
+TREE = {
+    "etc/hosts": "127.0.0.1 localhost\n",
+    "etc/motd": "one\ntwo\nthree\n",
+    "home/ada/notes": "n\n",
+    "home/bob/x": "x\n",
+}
+
+
+def lines_merge(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
+    """Line by line, for files with as many lines on all sides."""
+    merged = []
+    for old, left, right in zip(*(side.splitlines(True) for side in (base, ours, theirs)), strict=True):
+        if left != right and old not in (left, right):
+            return None
+        merged.append(right if left == old else left)
+    return b"".join(merged)
+
+
+@pytest.fixture
+def adapter(fresh: Fresh) -> BlockAdapter:
+    return fresh(mergers=[Merger("lines", "*motd", lines_merge)])
+
+
+@pytest.fixture
+def disk(adapter: BlockAdapter, tmp_path: Path) -> SnapshotRef:
+    image = ext4_image(tmp_path / "disk", TREE)
+    return adapter.snapshot("tx-i", {KEY: str(image)})[KEY]
+
+
+def changed(adapter: BlockAdapter, tx: str, base: SnapshotRef, change: Callable[[Path], object]) -> SnapshotRef:
+    work = Work(adapter, tx, base)
+    with work.volume.files() as root:
+        change(root)
+    return work.prepare()
+
+
+def texts(adapter: BlockAdapter, snapshot: SnapshotRef) -> dict[str, str]:
+    with adapter.open(snapshot, None).files() as root:
+        return {
+            path.relative_to(root).as_posix(): path.read_text()
+            for path in sorted(root.rglob("*"))
+            if path.is_file() and not path.is_symlink()
+        }
+
+
+def is_whole(adapter: BlockAdapter, snapshot: SnapshotRef, tmp_path: Path) -> bool:
+    """What e2fsck says of a copy that a real client made."""
+    need("nbdcopy")
+    copy = tmp_path / "copy"
+    copy.unlink(missing_ok=True)
+    subprocess.run(["nbdcopy", adapter.locate(snapshot).uri, str(copy)], check=True)
+    return subprocess.run(["/usr/sbin/e2fsck", "-fn", str(copy)], capture_output=True, check=False).returncode == 0
+
+
+def merged(
+    adapter: BlockAdapter, base: SnapshotRef, ours: SnapshotRef, theirs: SnapshotRef, *settled: Resolution
+) -> Merged | Conflicted:
+    return adapter.merge("tx-m", 1, base=base, ours=ours, theirs=theirs, resolutions=settled)
+
+
+def conflicts(answer: Merged | Conflicted) -> Sequence[Conflict]:
+    assert isinstance(answer, Conflicted)
+    return answer.conflicts
+
+
+def snapshot_of(answer: Merged | Conflicted) -> SnapshotRef:
+    assert isinstance(answer, Merged), answer
+    return answer.snapshot
+
+
+def test_a_diff_names_files(adapter: BlockAdapter, disk: SnapshotRef) -> None:
+    def change(root: Path) -> None:
+        (root / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
+        (root / "home/bob/x").unlink()
+        (root / "srv").mkdir()
+        (root / "srv/link").symlink_to("../etc")
+        (root / "etc/motd").chmod(0o600)
+        os.utime(root / "home/ada/notes")
+
+    after = changed(adapter, "tx-1", disk, change)
+    found = {one.item: one for one in adapter.diff(disk, after)}
+    assert {item: str(one.kind) for item, one in found.items()} == {
+        "etc/hosts": "changed", "etc/motd": "changed", "home/bob/x": "removed", "srv": "added", "srv/link": "added"
+    }  # fmt: skip
+    assert list(found) == sorted(found)
+    assert {one.aspect for one in found.values()} == {"file"}
+    assert isinstance(described := found["srv/link"].after, dict)
+    assert described["target"] == "../etc"
+    (only,) = adapter.diff(disk, after, items=["etc/hosts"])
+    assert only.kind is ItemChangeKind.CHANGED
+    assert list(adapter.diff(disk, disk)) == []
+
+
+def test_a_change_of_the_same_size_in_the_same_second_is_seen(adapter: BlockAdapter, disk: SnapshotRef) -> None:
+    after = changed(adapter, "tx-1", disk, lambda root: (root / "home/bob/x").write_text("y\n"))
+    later = changed(adapter, "tx-2", after, lambda root: (root / "home/bob/x").write_text("z\n"))
+    assert [one.item for one in adapter.diff(after, later)] == ["home/bob/x"]
+
+
+def test_a_working_set_is_compared_by_file_as_well(adapter: BlockAdapter, disk: SnapshotRef) -> None:
+    work = Work(adapter, "tx-1", disk)
+    with work.volume.files() as root:
+        (root / "new").write_text("new\n")
+    (staging,) = work.port.stagings.values()
+    assert [one.item for one in adapter.diff(disk, staging)] == ["new"]
+    assert [one.item for one in adapter.diff(disk, work.prepare())] == ["new"]
+
+
+def test_a_merge_joins_files_and_their_contents(adapter: BlockAdapter, disk: SnapshotRef, tmp_path: Path) -> None:
+    def of_ours(root: Path) -> None:
+        (root / "etc/motd").write_text("ONE\ntwo\nthree\n")
+        (root / "ours").write_text("ours\n")
+
+    def of_theirs(root: Path) -> None:
+        (root / "etc/motd").write_text("one\ntwo\nTHREE\n")
+        (root / "home/bob/x").unlink()
+        (root / "home/bob").rmdir()
+        (root / "deep/er").mkdir(parents=True)
+        (root / "deep/er/file").write_text("deep\n")
+        os.link(root / "deep/er/file", root / "deep/same")
+        (root / "link").symlink_to("deep/er/file")
+        (root / "deep/er/file").chmod(0o640)
+        os.chown(root / "deep/er/file", 7, 8)
+        os.setxattr(root / "deep/er/file", "user.colour", b"blue")
+
+    ours, theirs = changed(adapter, "tx-o", disk, of_ours), changed(adapter, "tx-t", disk, of_theirs)
+    result = snapshot_of(merged(adapter, disk, ours, theirs))
+    assert merged(adapter, disk, ours, theirs) == Merged(result)
+    assert texts(adapter, result) == {
+        "deep/er/file": "deep\n", "deep/same": "deep\n", "etc/hosts": TREE["etc/hosts"],
+        "etc/motd": "ONE\ntwo\nTHREE\n", "home/ada/notes": "n\n", "ours": "ours\n",
+    }  # fmt: skip
+    with adapter.open(result, None).files() as root:
+        found = (root / "deep/er/file").stat()
+        assert (found.st_mode & 0o777, found.st_uid, found.st_gid, found.st_nlink) == (0o640, 7, 8, 2)
+        assert os.getxattr(root / "deep/er/file", "user.colour") == b"blue"
+        assert os.readlink(root / "link") == "deep/er/file"
+        assert not (root / "home/bob").exists()
+    assert is_whole(adapter, result, tmp_path)
+    assert adapter.verify(result, Depth.BYTES).problems == ()
+    assert [one.item for one in adapter.diff(theirs, result)] == ["etc/motd", "ours"]
+
+
+def test_conflicts_are_per_path_and_settled_one_by_one(
+    adapter: BlockAdapter, disk: SnapshotRef, tmp_path: Path
+) -> None:
+    ours = changed(
+        adapter,
+        "tx-o",
+        disk,
+        lambda root: [(root / name).write_text("ours\n") for name in ("etc/hosts", "home/ada/notes", "both")],
+    )
+    theirs = changed(
+        adapter,
+        "tx-t",
+        disk,
+        lambda root: [(root / name).write_text("theirs\n") for name in ("etc/hosts", "home/ada/notes", "both", "new")],
+    )
+    items = ["both", "etc/hosts", "home/ada/notes"]
+    assert [one.item for one in conflicts(merged(adapter, disk, ours, theirs))] == items
+    choices = (Choice.THEIRS, Choice.OURS, Choice.BASE)
+    settled = [Resolution(KEY, item, choice) for item, choice in zip(items, choices, strict=True)]
+    assert [one.item for one in conflicts(merged(adapter, disk, ours, theirs, *settled[:2]))] == items[2:]
+    found = texts(adapter, snapshot_of(merged(adapter, disk, ours, theirs, *settled)))
+    assert [found[item] for item in (*items, "new")] == ["theirs\n", "ours\n", "n\n", "theirs\n"]
+    written = Resolution(KEY, "etc/hosts", Choice.VALUE, "written\n")
+    result = snapshot_of(merged(adapter, disk, ours, theirs, settled[0], written, settled[2]))
+    assert texts(adapter, result)["etc/hosts"] == "written\n"
+    assert is_whole(adapter, result, tmp_path)
+
+
+@pytest.mark.parametrize("choice", [Choice.OURS, Choice.THEIRS])
+def test_a_folder_dropped_here_and_written_to_there_is_a_conflict(
+    adapter: BlockAdapter, disk: SnapshotRef, choice: Choice
+) -> None:
+    def drop(root: Path) -> None:
+        (root / "home/bob/x").unlink()
+        (root / "home/bob").rmdir()
+
+    def add(root: Path) -> None:
+        (root / "home/bob/new").write_text("new\n")
+
+    dropped, added = changed(adapter, "tx-o", disk, drop), changed(adapter, "tx-t", disk, add)
+    for ours, theirs in ((dropped, added), (added, dropped)):
+        (conflict,) = conflicts(merged(adapter, disk, ours, theirs))
+        assert (conflict.item, conflict.kind) == ("home/bob/new", ConflictKind.CONSTRAINT)
+        result = snapshot_of(merged(adapter, disk, ours, theirs, Resolution(KEY, "home/bob/new", choice)))
+        chosen = ours if choice is Choice.OURS else theirs
+        assert texts(adapter, result).get("home/bob/new") == texts(adapter, chosen).get("home/bob/new")
+
+
+def test_single_files_and_folders_are_restored(adapter: BlockAdapter, disk: SnapshotRef, tmp_path: Path) -> None:
+    def change(root: Path) -> None:
+        (root / "etc/hosts").write_text("changed\n")
+        (root / "etc/motd").write_text("changed\n")
+        (root / "home/bob/x").unlink()
+        (root / "home/bob").rmdir()
+        (root / "home/ada/more").write_text("more\n")
+
+    after = changed(adapter, "tx-1", disk, change)
+    work = Work(adapter, "tx-2", after)
+    (staging,) = work.port.stagings.values()
+    for _ in range(2):
+        adapter.restore("tx-2", staging, disk, items=["etc/hosts", "home/bob/x", "home/ada"])
+    result = work.prepare()
+    assert texts(adapter, result) == {**TREE, "etc/motd": "changed\n"}
+    assert is_whole(adapter, result, tmp_path)
+
+
+def test_what_cannot_be_restored_changes_nothing(adapter: BlockAdapter, disk: SnapshotRef) -> None:
+    work = Work(adapter, "tx-1", disk)
+    (staging,) = work.port.stagings.values()
+
+    def restore(*items: str) -> Staging:
+        return adapter.restore("tx-1", staging, disk, items=items)
+
+    with pytest.raises(NotFound, match="etc/nothing"):
+        restore("etc/hosts", "etc/nothing")
+    for bad in ("../escape", "/etc/hosts", "lost+found", ""):
+        with pytest.raises(InvalidArgument, match="no path"):
+            restore(bad)
+    with work.volume.connect(), pytest.raises(StoreUnavailable, match="connected"):
+        restore("etc/hosts")
+    assert work.prepare() == disk
+
+
+def test_a_block_that_fails_changes_no_file(adapter: BlockAdapter, disk: SnapshotRef) -> None:
+    work = Work(adapter, "tx-1", disk)
+    with pytest.raises(ZeroDivisionError):
+        with work.volume.files() as root:
+            (root / "etc/hosts").write_text("half\n")
+            raise ZeroDivisionError
+    assert work.prepare() == disk
+
+
+def test_what_fsck_refuses_is_not_taken_in(adapter: BlockAdapter, disk: SnapshotRef) -> None:
+    work = Work(adapter, "tx-1", disk)
+    with pytest.raises(Broken, match="e2fsck"):
+        with work.volume.files() as root:
+            (root / "etc/new").write_text("new\n")
+            broken = root.parent / "volume"
+            subprocess.run(
+                ["/usr/sbin/debugfs", "-w", "-R", "clri /home", str(broken)], check=True, capture_output=True
+            )
+    assert work.prepare() == disk
+
+
+def test_a_filesystem_that_was_cut_under_a_machine_is_read_after_its_journal(
+    adapter: BlockAdapter, disk: SnapshotRef, tmp_path: Path
+) -> None:
+    """What a crash leaves: a transaction in the journal alone, here with a block of a file."""
+    image, block = tmp_path / "cut", tmp_path / "block"
+    shutil.copyfile(tmp_path / "disk", image)
+    block.write_bytes(b"from the journal\n".ljust(len(TREE["etc/hosts"]), b"\n").ljust(1024, b"\0"))
+    tool = ["/usr/sbin/debugfs", "-w"]
+    (number,) = subprocess.run(
+        [*tool, "-R", "blocks /etc/hosts", str(image)], check=True, capture_output=True, text=True
+    ).stdout.split()
+    (tmp_path / "commands").write_text(f"jo\njw -b {number} {block}\njc\n")
+    subprocess.run([*tool, "-f", str(tmp_path / "commands"), str(image)], check=True, capture_output=True)
+    cut = adapter.snapshot("tx-c", {KEY: str(image)})[KEY]
+    assert texts(adapter, cut)["etc/hosts"].startswith("from the journal")
+    assert [one.item for one in adapter.diff(disk, cut)] == ["etc/hosts"]
+    after = changed(adapter, "tx-1", cut, lambda root: (root / "new").write_text("new\n"))
+    assert texts(adapter, after)["etc/hosts"].startswith("from the journal")
+    assert is_whole(adapter, after, tmp_path)
+    assert adapter.verify(cut, Depth.BYTES).problems == ()
