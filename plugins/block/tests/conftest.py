@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -44,21 +44,32 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def fresh(folder: Path) -> Iterator[Fresh]:
-    """All instances are closed at the end, and the daemon with the last of them."""
+def make_fresh() -> Iterator[Callable[[Path], Fresh]]:
+    """All instances are closed at the end, and each folder's daemon with the last of them."""
     made: list[BlockAdapter] = []
-    state = MemoryState()
+    folders: set[Path] = set()
 
-    def make(*, mergers: Sequence[Merger] = (), **options: str) -> BlockAdapter:
-        context = Context(state=state, mergers=lambda: mergers)
-        adapter = BlockAdapter(Store("vm", "block", options={"path": str(folder), **options}), context)
-        made.append(adapter)
-        return adapter
+    def fresh(folder: Path) -> Fresh:
+        state = MemoryState()
+        folders.add(folder)
 
-    yield make
+        def make(*, mergers: Sequence[Merger] = (), **options: str) -> BlockAdapter:
+            context = Context(state=state, mergers=lambda: mergers)
+            adapter = BlockAdapter(Store("vm", "block", options={"path": str(folder), **options}), context)
+            made.append(adapter)
+            return adapter
+
+        return make
+
+    yield fresh
     for adapter in made:
         adapter.close()
-    assert not (folder / "run" / "pid").exists()
+    assert not [folder for folder in folders if (folder / "run" / "pid").exists()]
+
+
+@pytest.fixture
+def fresh(folder: Path, make_fresh: Callable[[Path], Fresh]) -> Fresh:
+    return make_fresh(folder)
 
 
 @pytest.fixture

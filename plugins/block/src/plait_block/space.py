@@ -91,10 +91,9 @@ def held_by_working_sets(folder: Folder, layers: Layers, places: Iterable[Place]
         made = {path.name for path in (tx / "made").glob("*")}
         for name in place.stands_on():
             for layer in layers.lineage(name):
-                if layer.id not in made:
+                if layer.id not in made or layer.id in voted:
                     break
-                if layer.id not in voted:
-                    yield from (layers.record(layer.id), layers.file(layer))
+                yield from (layers.record(layer.id), layers.file(layer))
 
 
 def _forget(layers: Layers, daemon: Daemon, layer: str) -> None:
