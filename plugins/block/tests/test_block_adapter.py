@@ -157,7 +157,11 @@ def test_a_diff_names_exactly_the_pages_that_differ(adapter: BlockAdapter, base:
     assert items(adapter, after, after) == []
     (limited,) = adapter.diff(base, after, items=[expected[0]])
     assert limited.item == expected[0]
-    assert limited.kind is ItemChangeKind.CHANGED
+    assert limited.kind is ItemChangeKind.ADDED
+    assert {
+        change.item: change.kind
+        for change in adapter.diff(after, Work(adapter, "tx-2", after).write(0, bytes(PAGE)).prepare())
+    } == {f"@0+{PAGE}": ItemChangeKind.REMOVED}
 
 
 def test_a_diff_of_two_branches_goes_by_their_common_ancestor(adapter: BlockAdapter, base: SnapshotRef) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from plait.codec import decode_snapshot, encode_snapshot
 from plait.failpoint import armed
 from plait.types import Depth, Merged, Move, PublishState, SnapshotRef
 from plait_block import BlockAdapter, layers
@@ -87,14 +88,20 @@ def publishing(folder: Path) -> Life:
 def ending(folder: Path) -> Life:
     """Grow past a key frame, discard, collect."""
 
-    def life(adapter: BlockAdapter) -> None:
+    def grow(adapter: BlockAdapter) -> tuple[SnapshotRef, SnapshotRef]:
         snapshot = base = begun(adapter, folder)
         for number in range(4):
             snapshot = work_on(adapter, f"tx-{number}", snapshot, number + 1, b"%04d" % number)
-        if not (folder / "done").exists():
-            work_on(adapter, "tx-gone", snapshot, 9, b"gone")
-            adapter.abort("tx-gone")
-        (folder / "done").touch()
+        work_on(adapter, "tx-gone", snapshot, 9, b"gone")
+        adapter.abort("tx-gone")
+        return base, snapshot
+
+    def life(adapter: BlockAdapter) -> None:
+        # What is grown is in commits: those who collect do not grow it again.
+        grown = folder / "grown"
+        if not grown.exists():
+            grown.write_text("\n".join(encode_snapshot(one).hex() for one in grow(adapter)))
+        base, snapshot = (decode_snapshot(bytes.fromhex(line)) for line in grown.read_text().split())
         kept = {item.path for one in (base, snapshot) for item in adapter.reachable(one)}
         adapter.delete([item for item in adapter.inventory() if item.path not in kept])
         assert [content(adapter, snapshot, at * PAGE, 4) for at in (0, 1, 4)] == [b"base", b"0000", b"0003"]

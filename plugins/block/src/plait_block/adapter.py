@@ -88,20 +88,20 @@ class BlockAdapter(Adapter):
             raise Unsupported("the driver 'rbd' (Ceph) is not there yet", remedy="use --option driver=qcow2")
         if driver != "qcow2":
             raise InvalidArgument(f"there is no driver {driver!r}", remedy="use --option driver=qcow2")
-        self._folder = Folder(Path(os.path.normpath(path)))
-        self._layers = Layers(self._folder, context.failpoint)
-        self._daemon = Daemon(self._folder)
-        self._filesystems = Filesystems(self._folder, self._layers, self._daemon)
+        self.folder = Folder(Path(os.path.normpath(path)))
+        self._layers = Layers(self.folder, context.failpoint)
+        self._daemon = Daemon(self.folder)
+        self._filesystems = Filesystems(self.folder, self._layers, self._daemon)
         self._comparing = Comparing(self._layers, self._daemon, self._filesystems, context)
-        self._heads = Heads(self._folder, self._layers, live=self._live, refer=self._refer, failpoint=context.failpoint)
+        self._heads = Heads(self.folder, self._layers, live=self._live, refer=self._refer, failpoint=context.failpoint)
 
     # -- looking -----------------------------------------------------------------------------------------------------
 
     def check(self) -> Sequence[str]:
         """Start the daemon, and make and drop a probe in the folder."""
         try:
-            self._folder.make(self._folder.layers)
-            probe = self._folder.layers / f".probe-{uuid.uuid4()}.qcow2"
+            self.folder.make(self.folder.layers)
+            probe = self.folder.layers / f".probe-{uuid.uuid4()}.qcow2"
             images.create_overlay(probe, 1 << 20, None)
             probe.unlink()
             with self._daemon.monitor() as monitor:
@@ -167,7 +167,7 @@ class BlockAdapter(Adapter):
         for key, intent in intents.items():
             layer = None if intent.base is None else self._layers.get(intent.base.version)
             asset = intent.id if intent.base is None else intent.base.asset
-            path = self._folder.places(tx) / check_id(intent.id)
+            path = self.folder.places(tx) / check_id(intent.id)
             self.context.failpoint("block.stage.before_place")
             self._place_at(path, f"w-{intent.id}").make(asset, layer)
             staged[key] = Staging(tx, key, intent.base, str(path), {"asset": asset, "intent": intent.id})
@@ -196,13 +196,13 @@ class BlockAdapter(Adapter):
         return votes
 
     def _vote(self, tx: str, attempt: int, staging: Staging) -> SnapshotRef | None:
-        record = self._folder.votes(tx) / f"{attempt}-{staging.attrs['intent']}.json"
-        known = self._folder.read(record)
+        record = self.folder.votes(tx) / f"{attempt}-{staging.attrs['intent']}.json"
+        known = self.folder.read(record)
         if known is None:
             layer = self._place(staging).freeze(partial(self._frozen, staging.attrs["asset"]))
             self.context.failpoint("block.prepare.before_vote")
             known = {"layer": None if layer is None else layer.id}
-            self._folder.write(record, known)
+            self.folder.write(record, known)
         if known["layer"] is None:
             return None
         if staging.base is not None and known["layer"] == staging.base.version:
@@ -236,7 +236,7 @@ class BlockAdapter(Adapter):
 
     def abort(self, tx: str) -> None:
         """Drop its volumes, cutting clients off, and every layer that it made."""
-        places = self._folder.places(tx)
+        places = self.folder.places(tx)
         made = places / "made"
         if places.is_dir():
             for path in sorted(places.iterdir()):
@@ -247,8 +247,8 @@ class BlockAdapter(Adapter):
             for note in sorted(made.iterdir()):
                 self._drop(note.name)
                 self.context.failpoint("block.abort.after_layer")
-        self._folder.remove_tree(self._folder.votes(tx))
-        self._folder.remove_tree(places)
+        self.folder.remove_tree(self.folder.votes(tx))
+        self.folder.remove_tree(places)
 
     def _drop(self, layer: str) -> None:
         found = self._layers.find(layer)
@@ -282,8 +282,8 @@ class BlockAdapter(Adapter):
         arguments = digest(
             b"block-merge", pack([attempt, None if base is None else base.version, named, settled])
         ).hex()[:32]
-        record = self._folder.votes(tx) / f"merge-{arguments}.json"
-        known = self._folder.read(record)
+        record = self.folder.votes(tx) / f"merge-{arguments}.json"
+        known = self.folder.read(record)
         if known is not None:
             return Merged(self._refer(self._layers.get(known["layer"]), ours.asset))
         sides = Sides(None if base is None else self._layers.get(base.version), *map(self._layers.get, named))
@@ -295,13 +295,13 @@ class BlockAdapter(Adapter):
         self.context.failpoint("block.merge.before_seal")
         layer = self._layers.seal(answer.id)
         self.context.failpoint("block.merge.before_vote")
-        self._folder.write(record, {"layer": layer.id})
+        self.folder.write(record, {"layer": layer.id})
         return Merged(self._refer(layer, ours.asset))
 
     def _new_layer(self, tx: str, onto: SnapshotRef, size_bytes: int) -> Layer:
         """A layer of the transaction on a snapshot, noted before it is made, so that an abort finds it."""
-        made = self._folder.places(tx) / "made"
-        self._folder.make(made)
+        made = self.folder.places(tx) / "made"
+        self.folder.make(made)
         name = Layers.new_id()
         (made / name).touch()
         below = self._layers.get(onto.version)
@@ -320,10 +320,14 @@ class BlockAdapter(Adapter):
             published[key] = self._heads.publish(move, partial(self._frozen, asset))
         return published
 
+    def head(self, asset: str) -> SnapshotRef | None:
+        """What is published of an asset, as recorded; what was written to its live volume since is not looked at."""
+        return self._heads.read(asset).snapshot
+
     def live(self, asset: str) -> Volume:
         """The writable volume on what is published: for a machine that runs on it. What it writes is committed by
         `Volumes.freeze`, or adopted. Raises: NotFound for a volume that is not published."""
-        if self._heads.read(asset).snapshot is None:
+        if self.head(asset) is None:
             raise NotFound(f"volume {asset} is not published", remedy="publish its branch first: 'plait publish'")
         return self.volume(self._live(asset))
 
@@ -334,18 +338,18 @@ class BlockAdapter(Adapter):
     # -- space -------------------------------------------------------------------------------------------------------
 
     def reachable(self, snapshot: SnapshotRef) -> Iterator[Item]:
-        return space.reachable(self._folder, self._layers, snapshot)
+        return space.reachable(self.folder, self._layers, snapshot)
 
     def inventory(self, prefix: str = "") -> Iterator[Item]:
-        return space.inventory(self._folder, self._layers, prefix)
+        return space.inventory(self.folder, self._layers, prefix)
 
     def delete(self, items: Iterable[Item]) -> None:
         held = [
             *space.held_by_heads(self._layers, self._all_places("heads/*/place.json")),
-            *space.held_by_working_sets(self._folder, self._layers, self._all_places("places/*/*/place.json")),
+            *space.held_by_working_sets(self.folder, self._layers, self._all_places("places/*/*/place.json")),
         ]
         self.context.failpoint("block.delete.before_files")
-        space.delete(self._folder, self._layers, self._daemon, items, held)
+        space.delete(self.folder, self._layers, self._daemon, items, held)
 
     def retention_risks(self) -> Iterator[Risk]:
         """Imported images are their owner's files."""
@@ -374,17 +378,17 @@ class BlockAdapter(Adapter):
 
     def _place(self, staging: Staging) -> Place:
         intent = staging.attrs["intent"]
-        return self._place_at(self._folder.places(staging.tx) / check_id(intent), f"w-{intent}")
+        return self._place_at(self.folder.places(staging.tx) / check_id(intent), f"w-{intent}")
 
     def _live(self, asset: str) -> Place:
-        return self._place_at(self._folder.head(asset), f"live-{asset}")
+        return self._place_at(self.folder.head(asset), f"live-{asset}")
 
     def _place_at(self, path: Path, export: str) -> Place:
         failpoint = self.context.failpoint
-        return Place(self._folder, self._layers, self._daemon, path, export=export, failpoint=failpoint)
+        return Place(self.folder, self._layers, self._daemon, path, export=export, failpoint=failpoint)
 
     def _all_places(self, pattern: str) -> Iterator[Place]:
-        for path in self._folder.root.glob(pattern):
+        for path in self.folder.root.glob(pattern):
             yield self._place_at(path.parent, "")
 
     @contextmanager

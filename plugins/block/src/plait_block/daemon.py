@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import os
 import tempfile
 import threading
@@ -31,6 +32,10 @@ _SECONDS_MAX: Final = 60
 _STOP_SECONDS: Final = 10
 _SOCKET_PATH_MAX: Final = 100
 """The system takes 107 bytes."""
+
+
+# What it logs as errors is raised here, or is no error: a daemon that is gone is started again.
+logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
 
 
 class Refused(StoreUnavailable):

@@ -170,8 +170,10 @@ def check_inside(extent: Range, size_bytes: int) -> Range:
 
 
 def describe(reader: Reader, extent: Range) -> Json:
-    """An extent's content, as diffs and conflicts show it."""
+    """An extent's content, as diffs and conflicts show it; None where it is nothing but zeroes."""
     if extent[0] >= reader.size_bytes:
         return None
     content = reader.read(extent[0], min(extent[1], reader.size_bytes) - extent[0])
+    if not any(content):
+        return None
     return {"offset": extent[0], "length": len(content), "sha256": hashlib.sha256(content).hexdigest()}

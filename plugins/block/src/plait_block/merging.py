@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from plait.errors import InvalidArgument
-from plait.types import Choice, Conflict, ConflictKind, Resolution
+from plait.types import Choice, Conflict, ConflictKind, Json, Resolution
 
 from plait_block import extents
 from plait_block.extents import Range, Reader
@@ -49,14 +49,15 @@ NOTHING: Final[Reader] = _Nothing()
 
 @dataclass(slots=True)
 class Plan:
-    """What makes ours the merge: ranges to take from a side, and a size."""
+    """What makes ours the merge: ranges to take from a side, bytes that a person gave, and a size."""
 
     size_bytes: int
     take: dict[Choice, list[Range]] = field(default_factory=dict)
+    values: list[tuple[int, bytes]] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
 
     def changes_ours(self, sides: Sides) -> bool:
-        return any(self.take.values()) or self.size_bytes != sides.size(Choice.OURS)
+        return any(self.take.values()) or bool(self.values) or self.size_bytes != sides.size(Choice.OURS)
 
 
 def plan(layers: Layers, sides: Sides, readers: Readers, resolutions: Sequence[Resolution]) -> Plan:
@@ -79,13 +80,30 @@ def plan(layers: Layers, sides: Sides, readers: Readers, resolutions: Sequence[R
                 Conflict((), ConflictKind.ITEM_CHANGED, item, before, left, right, "both sides wrote to this extent")
             )
         elif resolution.choice is Choice.VALUE:
-            raise InvalidArgument(f"extent {item} cannot be given as a value", remedy="choose base, ours or theirs")
+            made.values.append((extent[0], _bytes(item, extent, resolution.value)))
         elif resolution.choice is not Choice.OURS:
             made.take.setdefault(resolution.choice, []).append(extent)
     return made
 
 
 ORDER: Final = (Choice.BASE, Choice.OURS, Choice.THEIRS)
+
+
+def _bytes(item: str, extent: Range, value: Json) -> bytes:
+    """What a resolution by value gives an extent: hexadecimal digits of all its bytes; None: zeroes."""
+    length = extent[1] - extent[0]
+    if value is None:
+        return bytes(length)
+    try:
+        content = bytes.fromhex(value) if isinstance(value, str) else b""
+    except ValueError:
+        content = b""
+    if len(content) != length:
+        raise InvalidArgument(
+            f"the value for extent {item} is not {length} bytes in hexadecimal digits",
+            remedy="give all of its bytes, or choose base, ours or theirs",
+        )
+    return content
 
 
 def _plan_size(made: Plan, sides: Sides, settled: Mapping[str, Resolution]) -> None:
@@ -112,4 +130,6 @@ def write(plan: Plan, readers: Readers, target: NbdClient, check_cancelled: Call
             for at in range(start, min(end, target.size_bytes), _CHUNK):
                 check_cancelled()
                 target.write(at, extents.read_padded(reader, at, min(at + _CHUNK, end, target.size_bytes)))
+    for offset, content in plan.values:
+        target.write(offset, content)
     target.flush()

@@ -1,0 +1,96 @@
+"""A harness of the conformance suite: rows are pages of a volume, read back by libnbd's own client."""
+
+from __future__ import annotations
+
+import subprocess
+import uuid
+from typing import ClassVar, cast
+
+from plait.adapter import Adapter, Context, StagingPort
+from plait.refspec import format_key
+from plait.types import Json, Key, Location, Move, SnapshotRef, Store
+from plait_conformance.harness import Edits, Harness, Rows
+from plait_conformance.testing import MemoryState
+
+from plait_block.adapter import BlockAdapter
+from plait_block.heads import LIVE
+from plait_block.layers import Layers
+from plait_block.volume import Volume, Volumes
+
+_PAGE = 4096
+_SIZE = 16 << 20
+
+
+class BlockHarness(Harness):
+    """Row n is every other page, so that no two rows touch and become one extent."""
+
+    keeps_all_in_folder: ClassVar[bool] = True
+
+    def open(self, context: Context) -> BlockAdapter:
+        return BlockAdapter(Store("vm", "block", options={"path": str(self.folder / "volumes")}), context)
+
+    def create(self, adapter: Adapter, port: StagingPort, key: Key, rows: Rows) -> None:
+        volumes = cast(Volumes, adapter.open_store(port))
+        _write(volumes.create(format_key(key[1:]), size_bytes=_SIZE), rows)
+
+    def write(self, adapter: Adapter, port: StagingPort, key: Key, edits: Edits) -> None:
+        _write(cast(Volume, adapter.open(port.add(key), port)), edits)
+
+    def read(self, location: Location) -> Rows:
+        content = subprocess.run(["nbdcopy", location.uri, "-"], check=True, capture_output=True).stdout
+        pages = range(0, len(content), 2 * _PAGE)
+        found = {f"r{at // _PAGE // 2}": content[at : at + _PAGE].rstrip(b"\0").decode() for at in pages}
+        return {row: text for row, text in found.items() if text}
+
+    def write_behind(self, snapshot: SnapshotRef | None, edits: Edits) -> str:
+        """A new raw image; or, as a machine that runs on the published volume, its live volume."""
+        if snapshot is None:
+            path = self.folder / f"{uuid.uuid4()}.img"
+            content = bytearray(_SIZE)
+            for row, text in edits.items():
+                content[_offset(row) : _offset(row) + _PAGE] = _page(text)
+            path.write_bytes(content)
+            return str(path)
+        adapter = self.open(Context(MemoryState()))
+        if adapter.head(snapshot.asset) is None:
+            adapter.publish({("vm", "a"): Move(None, snapshot, 0)})
+        _write(adapter.live(snapshot.asset), edits)
+        adapter.close()
+        return f"{LIVE}{snapshot.asset}"
+
+    def item(self, row: str) -> str:
+        return f"@{_offset(row)}+{_PAGE}"
+
+    def value(self, row: str, text: str) -> Json:
+        return _page(text).hex()
+
+    def corrupt(self, snapshot: SnapshotRef) -> None:
+        """Flip one byte of a page where the layer's file keeps it."""
+        adapter = self.open(Context(MemoryState()))
+        text = next(iter(self.read(adapter.locate(snapshot)).values())).encode()
+        adapter.close()
+        layers = Layers(adapter.folder, lambda name: None)
+        for image in layers.chain(layers.get(snapshot.version)):
+            content = bytearray(image.path.read_bytes())
+            at = content.find(text.ljust(_PAGE, b"\0"))
+            if at >= 0:
+                content[at] ^= 1
+                image.path.chmod(0o644)
+                image.path.write_bytes(content)
+                return
+        raise AssertionError("no layer of the snapshot holds its rows")
+
+
+def _offset(row: str) -> int:
+    return int(row[1:]) * 2 * _PAGE
+
+
+def _page(text: str | None) -> bytes:
+    return (text or "").encode().ljust(_PAGE, b"\0")
+
+
+def _write(volume: Volume, edits: Edits) -> None:
+    with volume.connect() as client:
+        for row, text in edits.items():
+            client.write(_offset(row), _page(text))
+        client.flush()
