@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -56,7 +57,12 @@ def pairs(properties: Mapping[str, str]) -> list[tuple[str, str]]:
 
 def digest(job: bytes, data: bytes) -> bytes:
     """SHA-256 with domain separation."""
-    return hashlib.sha256(b"plait/%s/%d\0" % (job, FORMAT) + data).digest()
+    return hashlib.sha256(_domain(job) + data).digest()
+
+
+@cache
+def _domain(job: bytes) -> bytes:
+    return b"plait/%s/%d\0" % (job, FORMAT)
 
 
 # -- keys --------------------------------------------------------------------------------------------------------------

@@ -51,16 +51,17 @@ def describe(snapshot: SnapshotRef) -> Json:
     return {"store": snapshot.store, "asset": snapshot.asset, "version": snapshot.version}
 
 
-def pack_value(content_id: str, ref_digest: bytes) -> bytes:
-    """What the tree holds under a key: 16 bytes of content id, 32 of ref_digest."""
-    return uuid.UUID(content_id).bytes + ref_digest
+def split_value(value: bytes) -> tuple[bytes, bytes]:
+    """What the tree holds under a key: 16 bytes of content id, 32 of ref_digest. Raises: Corrupt."""
+    if len(value) != 48:
+        raise Corrupt(f"a tree value has {len(value)} bytes, expected 48")
+    return value[:16], value[16:]
 
 
 def unpack_value(value: bytes) -> tuple[str, bytes]:
     """(content id, ref_digest). Raises: Corrupt."""
-    if len(value) != 48:
-        raise Corrupt(f"a tree value has {len(value)} bytes, expected 48")
-    return str(uuid.UUID(bytes=value[:16])), value[16:]
+    content_id, digest = split_value(value)
+    return str(uuid.UUID(bytes=content_id)), digest
 
 
 @dataclass(slots=True)
@@ -122,10 +123,11 @@ class CommitRequest:
                 edits[keys[operation.key]] = None
             elif isinstance(operation, Put):
                 there = held.get(keys[operation.key])
-                content_id = operation.content_id
-                if not content_id:
-                    content_id = unpack_value(there)[0] if there else _content_id(batch, tx, operation.key)
-                edits[keys[operation.key]] = pack_value(content_id, self._digest_of[operation.key])
+                if operation.content_id:
+                    content_id = uuid.UUID(operation.content_id).bytes
+                else:
+                    content_id = split_value(there)[0] if there else _content_id(batch, tx, operation.key)
+                edits[keys[operation.key]] = content_id + self._digest_of[operation.key]
         edits = {key: value for key, value in edits.items() if held.get(key) != value}
         if not edits and not self.proposal.merged_parents and not self.proposal.allow_empty:
             raise NothingToCommit("nothing to commit: every key already holds what the commit would put there")
@@ -167,7 +169,7 @@ class CommitRequest:
         conflicts = []
         for operation in self.proposal.operations:
             there = held[operation.key]
-            digest = None if there is None else unpack_value(there)[1]
+            digest = _stored_digest(there)
             if digest != operation.expected:
                 conflicts.append(self._conflict(batch, operation, digest))
         if conflicts:
@@ -436,14 +438,14 @@ class RecordRequest:
         return batch.append(self.kind, self.apply(batch))
 
 
-def _content_id(batch: Batch, tx: str, key: Key) -> str:
+def _content_id(batch: Batch, tx: str, key: Key) -> bytes:
     """A new key's content id: the same whenever the same transaction is decided again."""
     name = codec.pack([batch.repository.uuid, tx, list(key)])
-    return str(uuid.UUID(bytes=codec.digest(b"content", name)[:16]))
+    return codec.digest(b"content", name)[:16]
 
 
 def _stored_digest(value: bytes | None) -> bytes | None:
-    return None if value is None else unpack_value(value)[1]
+    return None if value is None else split_value(value)[1]
 
 
 def _describe_stored(batch: Batch, digest: bytes | None) -> Json:
