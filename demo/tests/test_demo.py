@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import io
+import json
+import shlex
 import tarfile
 import zipfile
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import plait
 import pytest
+from plait.cli import run
 from plait.errors import AlreadyExists, InvalidArgument
-from plait_demo.crash import crash_at, steps
+from plait_demo.crash import crash_at, seen, steps
 from plait_demo.story import tell
+from plait_demo.telling import Teller
 
 HEADER = "year,month,day,dep_delay,arr_delay,carrier,flight,origin,dest,distance"
 
 
-@pytest.fixture
-def archive(tmp_path: Path) -> Path:
+def make_archive(folder: Path) -> Path:
     rows = [f"2013,{1 + n % 12},{1 + n % 28},{n % 60},{n % 50},UA,{n},EWR,IAH,1400" for n in range(2400)]
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as zipped:
         zipped.writestr("flights.csv", "\n".join([HEADER, *rows]) + "\n")
     files = {"flights.csv.zip": packed.getvalue(), "airlines.csv": b"carrier,name\nUA,United\n"}
-    made = tmp_path / "data.tar.gz"
+    made = folder / "data.tar.gz"
     with tarfile.open(made, "w:gz") as tar:
         for name, content in files.items():
             member = tarfile.TarInfo(f"pkg/data/{name}")
@@ -32,17 +36,71 @@ def archive(tmp_path: Path) -> Path:
     return made
 
 
-def test_the_story_is_told_to_its_end(tmp_path: Path, archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tell(tmp_path / "demo", archive)
-    told = capsys.readouterr().out
-    assert "neither store has it" in told
-    assert "both stores have it" in told
-    assert "0 problems" in told
-    assert (tmp_path / "demo" / "history.html").read_text().count('class="commit"') >= 12
-    with plait.open(tmp_path / "demo") as catalog:
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    return make_archive(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A demo that was told, where, and the text."""
+    root = tmp_path_factory.mktemp("demo")
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        code = run(["demo", "--folder", str(root / "demo"), "--data", str(make_archive(root))])
+    assert code == 0
+    return root / "demo", printed.getvalue()
+
+
+def test_the_story_is_told_to_its_end(told: tuple[Path, str], archive: Path) -> None:
+    folder, text = told
+    assert [line.split()[0] for line in text.splitlines() if "/8 " in line] == [f"{n}/8" for n in range(1, 9)]
+    assert "neither store has it: 0 rows" in text
+    assert "both stores have it: 1 rows" in text
+    assert "0 problems" in text
+    assert (folder / "history.html").read_text().count('class="commit"') >= 12
+    with plait.open(folder) as catalog:
         assert catalog.working_sets() == []
     with pytest.raises(AlreadyExists):
-        tell(tmp_path / "demo", archive)
+        tell(folder, archive)
+
+
+def test_what_the_story_ends_with_can_be_pasted(
+    told: tuple[Path, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, text = told
+    lines = [line.strip() for line in text.partition("Next:")[2].splitlines() if line.strip()]
+    assert lines[0] == f"cd {folder}"
+    monkeypatch.chdir(folder)
+    commands = [shlex.split(line) for line in lines if line.startswith("plait")]
+    assert len(commands) >= 6
+    for command in commands:
+        assert run(command[1:]) == 0, command
+    assert "the history" not in capsys.readouterr().err
+
+
+def test_a_crash_happens_in_the_demo_that_is_there(
+    told: tuple[Path, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _ = told
+    monkeypatch.chdir(folder.parent)
+    with plait.open(folder) as catalog:
+        before = seen(catalog)
+    assert run(["demo", "--folder", "demo", "crash", "--at", "sequencer.after_commit", "--json"]) == 0
+    outcome = json.loads(capsys.readouterr().out)
+    assert (outcome["folder"], outcome["committed"]) == (str(folder), True)
+    with plait.open(folder) as catalog:
+        assert seen(catalog) == (before[0] + 1, before[1] + 1)
+
+
+def test_under_json_a_story_is_silent_and_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    teller = Teller(1, as_json=True)
+    with teller.step("One step"):
+        teller.say("a line")
+    assert capsys.readouterr().out == ""
+    (kept,) = teller.told
+    assert (kept["step"], kept["title"], kept["told"]) == (1, "One step", ["a line"])
+    assert kept["seconds"] >= 0
 
 
 def test_a_folder_that_is_no_demo_is_never_removed(tmp_path: Path, archive: Path) -> None:
@@ -51,7 +109,7 @@ def test_a_folder_that_is_no_demo_is_never_removed(tmp_path: Path, archive: Path
         tell(tmp_path / "mine", archive, force=True)
 
 
-def test_steps_are_listed_and_an_unknown_one_is_refused() -> None:
+def test_steps_are_listed_and_an_unknown_one_is_refused(told: tuple[Path, str]) -> None:
     assert {"transaction.sealed@1", "objects.publish.before_move@1"} <= set(steps())
     with pytest.raises(InvalidArgument, match="crash --list"):
-        crash_at("no.such.step")
+        crash_at("no.such.step", told[0])

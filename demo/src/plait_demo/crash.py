@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -21,24 +22,42 @@ from plait.failpoint import arm_from_environment
 from pyiceberg.catalog import Catalog as IcebergCatalog
 from pyiceberg.table import Table
 
-_ROW = pa.schema([("id", pa.int64())])
+from plait_demo.flights import FLIGHTS, LANDING, SCHEMA
+
+_MARK = "made-by-plait-demo"
+_MESSAGE = "One flight and one object"
+_FIRST_ID = 10_000_000
+"""The rows that crashes add are above all real ones."""
+
+
+def mark(folder: Path) -> None:
+    """This folder was made by the demo: it may be made anew, and crashes may happen in it."""
+    (folder / _MARK).touch()
+
+
+def is_demo(folder: Path) -> bool:
+    return (folder / _MARK).exists()
 
 
 def prepare(folder: Path) -> None:
+    """A catalog as the demo's, but for the flights."""
     with plait.init(folder) as catalog:
         catalog.add_store("lake", "iceberg", {"warehouse": str(folder / "lake")})
         catalog.add_store("raw", "files", {"path": str(folder / "raw")})
         with catalog.transaction(message="Before") as tx:
-            cast(IcebergCatalog, tx.store("lake")).create_table("t", _ROW)
-            tx.create("raw.t")
+            cast(IcebergCatalog, tx.store("lake")).create_table(FLIGHTS.partition(".")[2], SCHEMA)
+            tx.create(LANDING)
 
 
 def commit(folder: str) -> None:
     """What the child does: one commit that changes both stores."""
     arm_from_environment()
-    with plait.open(folder) as catalog, catalog.transaction(message="Both stores") as tx:
-        cast(Table, tx.open("lake.t")).append(pa.table({"id": [1]}, schema=_ROW))
-        cast(AbstractFileSystem, tx.open("raw.t")).pipe("1.txt", b"one")
+    with plait.open(folder) as catalog:
+        number = _FIRST_ID + seen(catalog)[0]
+        row = {**dict.fromkeys(SCHEMA.names), "id": number, "month": 1}
+        with catalog.transaction(message=_MESSAGE) as tx:
+            cast(Table, tx.open(FLIGHTS)).append(pa.Table.from_pylist([row], schema=SCHEMA))
+            cast(AbstractFileSystem, tx.open(LANDING)).pipe(f"crash/{number}.txt", b"one")
 
 
 def _child(folder: Path, environment: dict[str, str]) -> int:
@@ -62,28 +81,40 @@ def steps() -> list[str]:
 
 
 def seen(catalog: Catalog) -> tuple[int, int]:
-    """How much of the commit each store shows: (rows, objects)."""
+    """How many of these commits each store shows: (rows, objects)."""
     point = catalog.at("main")
-    rows = cast(Table, point.open("lake.t")).scan().to_arrow().num_rows
-    return rows, len(cast(AbstractFileSystem, point.open("raw.t")).find(""))
+    rows = cast(Table, point.open(FLIGHTS)).scan(row_filter=f"id >= {_FIRST_ID}", selected_fields=("id",))
+    objects = cast(AbstractFileSystem, point.open(LANDING))
+    return rows.to_arrow().num_rows, sum(name.startswith("crash/") for name in objects.find(""))
 
 
-def crash_at(step: str) -> None:
-    """Die there, recover, and tell. Raises: InvalidArgument for a step that the commit does not pass."""
-    with tempfile.TemporaryDirectory() as root:
-        folder = Path(root) / "catalog"
-        prepare(folder)
-        ended = _child(folder, {"PLAIT_FAILPOINT": step})
-        if ended != -signal.SIGKILL:
-            raise InvalidArgument(f"the commit does not pass {step!r}", remedy="see 'plait demo crash --list'")
-        click.echo(f"   killed with SIGKILL at {step}")
-        with plait.open(folder, recover=False) as catalog:
-            for sentence in catalog.recover():
-                click.echo(f"   recovery {sentence}")
-            rows, objects = seen(catalog)
-            if rows != objects:
-                raise Corrupt(f"torn: {rows} rows and {objects} objects after dying at {step}")
-            outcome = "both stores have it" if rows else "neither store has it"
-            click.echo(f"   {outcome}: {rows} rows in the table, {objects} objects")
-            if problems := list(catalog.verify(plait.Depth.BYTES)):
-                raise Corrupt(f"{len(problems)} problems after dying at {step}: {problems[0].what}")
+def crash_at(step: str, folder: Path | None = None, say: Callable[[str], None] = click.echo) -> bool:
+    """Die there, recover, and tell; whether the commit was whole. In the demo's folder, or (None) in one for once.
+
+    Raises: InvalidArgument for a step that the commit does not pass, Corrupt when it is neither whole nor absent.
+    """
+    if folder is None:
+        with tempfile.TemporaryDirectory() as root:
+            fresh = Path(root) / "catalog"
+            prepare(fresh)
+            return crash_at(step, fresh, say)
+    with plait.open(folder) as catalog:
+        before = seen(catalog)[0]
+    ended = _child(folder, {"PLAIT_FAILPOINT": step})
+    if ended != -signal.SIGKILL:
+        raise InvalidArgument(f"the commit does not pass {step!r}", remedy="see 'plait demo crash --list'")
+    say(f"killed with SIGKILL at {step}")
+    with plait.open(folder, recover=False) as catalog:
+        for sentence in catalog.recover():
+            say(f"recovery {sentence}")
+        rows, objects = seen(catalog)
+        if rows != objects or rows - before not in (0, 1):
+            raise Corrupt(f"torn: {rows} rows and {objects} objects after dying at {step}")
+        outcome = "both stores have it" if rows > before else "neither store has it"
+        say(f"{outcome}: {rows} rows in the table, {objects} objects")
+        if problems := list(catalog.verify(plait.Depth.BYTES)):
+            raise Corrupt(f"{len(problems)} problems after dying at {step}: {problems[0].what}")
+        for left in (tx for tx in catalog.working_sets() if tx.message == _MESSAGE):
+            catalog.working_set(left.id).discard()
+            say("discarded the working set that was left")
+    return rows > before

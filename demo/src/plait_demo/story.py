@@ -6,13 +6,9 @@ import json
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
-import click
 import plait
 import pyarrow as pa
 from fsspec import AbstractFileSystem
@@ -22,23 +18,20 @@ from plait.refspec import format_time
 from pyiceberg.catalog import Catalog as IcebergCatalog
 from pyiceberg.table import Table
 
-from plait_demo.crash import crash_at
-from plait_demo.flights import SCHEMA, fetch, of_month, read
+from plait_demo.crash import crash_at, is_demo, mark
+from plait_demo.flights import FLIGHTS, LANDING, SCHEMA, fetch, of_month, read
+from plait_demo.telling import Teller
 
-FLIGHTS, LANDING = "lake.air.flights", "raw.landing"
-_MARK = "made-by-plait-demo"
-
-
-@contextmanager
-def step(title: str) -> Iterator[None]:
-    click.echo(f"\n{click.style('■', fg='cyan')} {click.style(title, bold=True)}")
-    began = time.perf_counter()
-    yield
-    click.echo(click.style(f"   {time.perf_counter() - began:.1f} s", dim=True))
-
-
-def say(text: str) -> None:
-    click.echo(f"   {text}")
+PAGE = "history.html"
+NEXT = (
+    "plait",
+    "plait log --graph --all",
+    "plait diff main~1 main --items",
+    "plait blame raw.landing",
+    f"plait cat {FLIGHTS} --limit 5",
+    "plait demo crash --at transaction.sealed",
+)
+"""What to try in the demo's folder. The tests run every line."""
 
 
 def flights_of(tx: plait.WorkingSet) -> Table:
@@ -61,39 +54,37 @@ def count(catalog: Catalog, spec: str = "main") -> int:
     return int(cast(Table, catalog.at(spec).open(FLIGHTS)).scan().count())
 
 
-def tell(folder: Path, data: Path | None, *, force: bool = False) -> None:
-    """Run the story in a folder, and leave it there. Raises: AlreadyExists for a folder that is somebody's."""
+def tell(folder: Path, data: Path | None, *, force: bool = False, as_json: bool = False) -> dict[str, Any]:
+    """Run the story in a folder, and leave it there. Returns: what was told, step by step, and what to try next.
+
+    Raises: AlreadyExists for a folder that is somebody's.
+    """
     if folder.exists():
-        is_demo = (folder / _MARK).exists()
-        if not is_demo or not force:
-            remedy = "run again with --force to start anew" if is_demo else "choose another --folder"
+        if not is_demo(folder) or not force:
+            remedy = "run again with --force to start anew" if is_demo(folder) else "choose another --folder"
             raise AlreadyExists(f"{folder} exists already", remedy=remedy)
         shutil.rmtree(folder)
     flights, others = read(data or fetch())
     folder.mkdir(parents=True)
-    (folder / _MARK).touch()
+    mark(folder)
+    teller = Teller(8, as_json=as_json)
     with plait.init(folder) as catalog:
-        _load(catalog, folder, flights, others)
-        _nightly(catalog, flights)
-        _two_branches(catalog, flights)
-        _conflict(catalog)
-        _undo(catalog)
-        _look(catalog)
-    _page(folder)
-    with step("kill -9 in the middle of a commit: both stores or neither"):
-        crash_at("sequencer.rows_written")
-        crash_at("sequencer.after_commit")
-        say("any other step: plait demo crash --list, then plait demo crash --at STEP")
-    click.echo(f"\nThe catalog stays in {folder}. Next, there:")
-    for command in (
-        "plait", "plait log --graph --all", "plait diff main~1 main --items", "plait blame raw.landing",
-        f"plait cat {FLIGHTS} --limit 5", f"open {folder / 'history.html'}",
-    ):  # fmt: skip
-        click.echo(f"   {command}")
+        _load(teller, catalog, folder, flights, others)
+        _nightly(teller, catalog, flights)
+        _two_branches(teller, catalog, flights)
+        _conflict(teller, catalog)
+        _undo(teller, catalog)
+        _look(teller, catalog)
+    _page(teller, folder)
+    with teller.step("kill -9 in the middle of a commit: both stores or neither"):
+        for place in ("sequencer.rows_written", "sequencer.after_commit"):
+            crash_at(place, folder, teller.say)
+        teller.say("any other step: plait demo crash --list, then plait demo crash --at STEP")
+    return {"folder": str(folder), "steps": teller.told, "page": (folder / PAGE).as_uri(), "next": list(NEXT)}
 
 
-def _load(catalog: Catalog, folder: Path, flights: pa.Table, others: dict[str, bytes]) -> None:
-    with step("One commit over two stores: flights into Iceberg by month, raw files into a folder"):
+def _load(teller: Teller, catalog: Catalog, folder: Path, flights: pa.Table, others: dict[str, bytes]) -> None:
+    with teller.step("One commit over two stores: flights into Iceberg by month, raw files into a folder"):
         catalog.add_store("lake", "iceberg", {"warehouse": str(folder / "lake")})
         catalog.add_store("raw", "files", {"path": str(folder / "raw")})
         with catalog.transaction(message="Flights and raw files, January to October") as tx:
@@ -108,22 +99,22 @@ def _load(catalog: Catalog, folder: Path, flights: pa.Table, others: dict[str, b
                 objects.pipe(name, content)
             objects.pipe("quality.json", json.dumps({"checked": False, "loaded": 10}, indent=2).encode())
         assert tx.committed is not None
-        say(f"commit {tx.committed.id[:12]}: {count(catalog):,} flights, {len(others) + 1} objects")
+        teller.say(f"commit {tx.committed.id[:12]}: {count(catalog):,} flights, {len(others) + 1} objects")
 
 
-def _nightly(catalog: Catalog, flights: pa.Table) -> None:
-    with step("A nightly load on a branch changes both stores, and lands at once"):
+def _nightly(teller: Teller, catalog: Catalog, flights: pa.Table) -> None:
+    with teller.step("A nightly load on a branch changes both stores, and lands at once"):
         catalog.create_branch("nightly")
         with catalog.transaction("nightly", message="November", properties={"run": "nightly-11"}) as tx:
             flights_of(tx).append(of_month(flights, 11))
             objects_of(tx).pipe("quality.json", json.dumps({"checked": False, "loaded": 11}, indent=2).encode())
-        say(f"on nightly {count(catalog, 'nightly'):,} flights, on main still {count(catalog):,}")
+        teller.say(f"on nightly {count(catalog, 'nightly'):,} flights, on main still {count(catalog):,}")
         merged = catalog.merge("nightly")
-        say(f"merged as {merged.id[:12]}: main has {count(catalog):,}")
+        teller.say(f"merged as {merged.id[:12]}: main has {count(catalog):,}")
 
 
-def _two_branches(catalog: Catalog, flights: pa.Table) -> None:
-    with step("Two branches append to one table and correct different rows: all of it is kept"):
+def _two_branches(teller: Teller, catalog: Catalog, flights: pa.Table) -> None:
+    with teller.step("Two branches append to one table and correct different rows: all of it is kept"):
         december = of_month(flights, 12)
         half = december.num_rows // 2
         for branch, part, delays in (
@@ -138,14 +129,14 @@ def _two_branches(catalog: Catalog, flights: pa.Table) -> None:
         for branch in ("early", "late"):
             catalog.merge(branch)
         rows = cast(Table, catalog.at("main").open(FLIGHTS)).scan(row_filter="id in (1, 2)").to_arrow().to_pylist()
-        say(f"{before:,} + {december.num_rows:,} = {count(catalog):,} flights")
-        say("corrected: " + ", ".join(f"id={row['id']} arr_delay={row['arr_delay']}" for row in rows))
+        teller.say(f"{before:,} + {december.num_rows:,} = {count(catalog):,} flights")
+        teller.say("corrected: " + ", ".join(f"id={row['id']} arr_delay={row['arr_delay']}" for row in rows))
         assert count(catalog) == before + december.num_rows
         assert {row["id"]: row["arr_delay"] for row in rows} == {1: -1, 2: -2}
 
 
-def _conflict(catalog: Catalog) -> None:
-    with step("A true conflict: listed per row and per object, resolved one by one"):
+def _conflict(teller: Teller, catalog: Catalog) -> None:
+    with teller.step("A true conflict: listed per row and per object, resolved one by one"):
         catalog.create_branch("audit")
         for branch, delay, checked in (("audit", 100, "by audit"), ("main", 200, "by hand")):
             with catalog.transaction(branch, message=f"Check {checked}") as tx:
@@ -155,45 +146,45 @@ def _conflict(catalog: Catalog) -> None:
             catalog.merge("audit")
         except CommitConflict as error:
             for conflict in error.conflicts:
-                say(f"{'.'.join(conflict.key)}::{conflict.item}")
+                teller.say(f"{'.'.join(conflict.key)}::{conflict.item}")
                 for side in ("base", "ours", "theirs"):
-                    say(f"   {side:<7}{json.dumps(getattr(conflict, side))[:110]}")
+                    teller.say(f"   {side:<7}{json.dumps(getattr(conflict, side))[:110]}")
             tx = catalog.working_set(error.details["tx"])
         for conflict, _ in tx.conflicts():
             choice = plait.Choice.THEIRS if conflict.key[0] == "lake" else plait.Choice.OURS
             tx.resolve(conflict.key, choice, item=conflict.item)
-            say(f"resolved {conflict.item} by {choice.value}")
-        say(f"merged as {tx.commit().id[:12]}")
+            teller.say(f"resolved {conflict.item} by {choice.value}")
+        teller.say(f"merged as {tx.commit().id[:12]}")
 
 
-def _undo(catalog: Catalog) -> None:
-    with step("Revert one table of a commit that changed two stores"):
+def _undo(teller: Teller, catalog: Catalog) -> None:
+    with teller.step("Revert one table of a commit that changed two stores"):
         with catalog.transaction(message="A bad load") as tx:
             flights_of(tx).delete("month = 1")
             objects_of(tx).pipe("note.txt", b"January was removed\n")
         broken = count(catalog)
         catalog.revert("main", keys=[FLIGHTS])
         names = cast(AbstractFileSystem, catalog.at("main").open(LANDING)).find("")
-        say(f"{broken:,} flights after the bad load, {count(catalog):,} after reverting the table alone")
-        say(f"note.txt is still there: {'note.txt' in names}")
+        teller.say(f"{broken:,} flights after the bad load, {count(catalog):,} after reverting the table alone")
+        teller.say(f"note.txt is still there: {'note.txt' in names}")
 
 
-def _look(catalog: Catalog) -> None:
-    with step("A time between two commits just made, blame, and proof"):
+def _look(teller: Teller, catalog: Catalog) -> None:
+    with teller.step("A time between two commits just made, blame, and proof"):
         commits = list(catalog.log("main"))
         between = commits[1].committed_at_us + (commits[0].committed_at_us - commits[1].committed_at_us) // 2
-        say(f"main*{format_time(between)} had {count(catalog, f'main*{format_time(between)}'):,} flights")
+        teller.say(f"main*{format_time(between)} had {count(catalog, f'main*{format_time(between)}'):,} flights")
         for blamed in catalog.blame(LANDING):
-            say(f"{blamed.item:<14} {blamed.commit.id[:12]} {blamed.commit.message}")
+            teller.say(f"{blamed.item:<14} {blamed.commit.id[:12]} {blamed.commit.message}")
         problems = list(catalog.verify(plait.Depth.BYTES))
-        say(f"verify, every byte: {len(problems)} problems in {len(commits)} commits")
+        teller.say(f"verify, every byte: {len(problems)} problems in {len(commits)} commits")
         assert problems == []
 
 
-def _page(folder: Path) -> None:
-    with step("The history, as the command line draws it"):
-        for arguments in (("--graph", "--oneline"), ("--html", "history.html")):
+def _page(teller: Teller, folder: Path) -> None:
+    with teller.step("The history, as the command line draws it"):
+        for arguments in (("--graph", "--oneline"), ("--html", PAGE)):
             command = [sys.executable, "-m", "plait.cli", "log", "--all", *arguments]
             ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=True)
             for line in ended.stdout.splitlines():
-                say(line)
+                teller.say(line)
