@@ -131,3 +131,52 @@ class TestAfterTheCommitPoint:
         with pytest.raises(KeyboardInterrupt), armed(interrupt):
             write(headed, x=1)
         assert held(headed) == {"x": 1}
+
+
+class TestRelease:
+    """What a working set staged goes once it is committed; what its commit names stays."""
+
+    def staged(self, tmp_path: Path) -> list[Path]:
+        return list((tmp_path / "store" / "stagings").glob("*/*"))
+
+    def test_a_commit_drops_what_was_staged_for_it_on_any_branch(self, stored: Catalog, tmp_path: Path) -> None:
+        write(stored, x=1)
+        stored.create_branch("dev")
+        other = stored.begin("dev")
+        handle(other)["y"] = "2"
+        (kept,) = self.staged(tmp_path)
+        write(stored, "dev", x=3)
+        assert self.staged(tmp_path) == [kept]
+        other.commit()
+        assert self.staged(tmp_path) == []
+        assert held(stored, "dev") == {"x": 3, "y": 2}
+
+    def test_recovery_drops_what_a_dead_process_did_not(self, stored: Catalog, tmp_path: Path) -> None:
+        def die(name: str) -> None:
+            if name == "coordinator.after_commit_point":
+                raise Died
+
+        tx = stored.begin()
+        handle(tx)["x"] = "1"
+        with armed(die), pytest.raises(Died):
+            tx.commit()
+        assert self.staged(tmp_path)
+        with open_catalog(tmp_path) as again:
+            assert self.staged(tmp_path) == []
+            assert held(again) == {"x": 1}
+            assert again.recover() == []
+
+    def test_a_store_that_is_down_does_not_fail_the_commit(
+        self, stored: Catalog, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        adapter = next(made for made in KINDS if made.kind == kind)
+        with monkeypatch.context() as patched:
+            patched.setattr(adapter, "release", _down)
+            write(stored, x=1)
+        assert self.staged(tmp_path)
+        assert [sentence for sentence in stored.recover() if "staged for its commit" in sentence]
+        assert self.staged(tmp_path) == []
+
+
+def _down(self: FakeAdapter, tx: str, kept: object) -> None:
+    raise StoreUnavailable("the store is down")

@@ -241,6 +241,16 @@ class FakeAdapter(Adapter):
                 self.folder.forget(what, tx)
                 self.context.failpoint(f"fake.abort.{what}_forgotten")
 
+    @traced
+    def release(self, tx: str, kept: Sequence[SnapshotRef]) -> None:
+        """Stagings only: the pins of lost attempts may be what kept snapshots grew from."""
+        assert tx != FOUND
+        with self.folder.locked():
+            for snapshot in kept:
+                assert self.folder.pins_of(snapshot.version), f"{snapshot.version} is committed by {tx}, and not pinned"
+            self.folder.forget("stagings", tx)
+            self.context.failpoint("fake.release.stagings_forgotten")
+
     def _check_unpublished(self, tx: str) -> None:
         mine = {version for owner, version in self.folder.pins() if owner == tx}
         kept = {version for owner, version in self.folder.pins() if owner != tx}

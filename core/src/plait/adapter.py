@@ -243,6 +243,14 @@ class Adapter(ABC):
         What others have prepared alike stays, and the names are free again. Repeat: no-op.
         """
 
+    def release(self, tx: str, kept: Sequence[SnapshotRef]) -> None:
+        """The transaction is committed: drop its stagings, and the pins of attempts that lost. `kept` is what it
+        prepared for its commit: that, and what it needs, stays pinned until retention ends it.
+
+        Called once the commit is durable, and again after a crash. Repeat, or an unknown tx: no-op.
+        """
+        return
+
     # -- joining -----------------------------------------------------------------------------------------------------
 
     def merge(

@@ -8,6 +8,7 @@ staging, so that whatever died can be found again and either goes on or is clean
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from plait.batch import Batch
 from plait.clock import Clock
 from plait.codec import decode_key, encode_key, pack
 from plait.commit_point import RecordRequest, unpack_value
-from plait.errors import AlreadyExists, InvalidArgument, NotFound, TransactionClosed, Unsupported
+from plait.errors import AlreadyExists, InvalidArgument, NotFound, PlaitError, TransactionClosed, Unsupported
 from plait.failpoint import failpoint
 from plait.graph import RowNodes, load_snapshots
 from plait.persist import Repository, Rows
@@ -41,6 +42,8 @@ from plait.types import (
     Tx,
     TxState,
 )
+
+_log = logging.getLogger("plait.transaction")
 
 LIVE = (TxState.OPEN, TxState.SEALED, TxState.ABORTING)
 
@@ -208,6 +211,29 @@ class Transactions:
             self.sequencer.do(RecordRequest(EventKind.TX_ABORTED, end, txs=(tx,)))
         except TransactionClosed:
             return
+
+    def release(self, tx: str) -> bool:
+        """After a commit: its stores drop what only the working set needed, then its participants' rows go.
+
+        A store that is down keeps the rows, and recovery tries again. Repeat: no-op. Returns: whether all is released.
+        """
+        with self.repository.read() as rows:
+            participants = rows.participants(tx)
+        kept: dict[str, list[SnapshotRef]] = {participant.key[0]: [] for participant in participants}
+        for participant in participants:
+            if participant.prepared is not None:
+                kept[participant.key[0]].append(participant.prepared)
+        try:
+            for store, snapshots in sorted(kept.items()):
+                self.adapters.get(store).release(tx, snapshots)
+                failpoint("transaction.store_released")
+        except PlaitError as error:
+            _log.warning("what transaction %s staged is not dropped yet: %s", tx, error)
+            return False
+        with self.repository.write() as rows:
+            rows.delete_participants(tx)
+            rows.delete_conflicts(tx)
+        return True
 
     # -- staging -----------------------------------------------------------------------------------------------------
 
@@ -387,6 +413,9 @@ class Transactions:
             elif tx.state is TxState.OPEN and tx.implicit and tx.lease_until_us < now:
                 self.discard(tx.id)
                 done.append(f"discarded {tx.id}, whose lease had run out")
+        with self.repository.read() as rows:
+            unreleased = rows.committed_with_participants()
+        done += [f"dropped what {tx} had staged for its commit" for tx in unreleased if self.release(tx)]
         return done
 
     # -- rows --------------------------------------------------------------------------------------------------------

@@ -6,9 +6,12 @@ import json
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar, cast
 
 import pytest
+from fsspec.callbacks import Callback
+from fsspec.spec import AbstractFileSystem
 from plait.errors import InvalidArgument, NotFound, Unsupported
 from plait.failpoint import armed
 from plait.types import (
@@ -350,6 +353,46 @@ class TestFileSystem:
             stream.seek(9_000_000)
             assert stream.read(300) == large[9_000_000:9_000_300]
 
+    def test_a_writer_that_fails_leaves_what_was_there(self, place: Place) -> None:
+        _, fs = opened(place.adapter(), "t1")
+        fs.pipe_file("a", b"whole")
+        with pytest.raises(ZeroDivisionError), fs.open("a", "wb") as stream:
+            stream.write(b"ha")
+            raise ZeroDivisionError
+        assert fs.cat_file("a") == b"whole"
+
+    def test_folders_go_in_and_out_as_fsspec_has_it(self, place: Place, tmp_path: Path) -> None:
+        adapter = place.adapter()
+        staging, fs = opened(adapter, "t1")
+        objects = {f"2013/{month:02}.csv": b"%d" % month for month in range(1, 13)} | {"é ü.txt": b""}
+        for name, content in objects.items():
+            (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "in" / name).write_bytes(content)
+        counted = Callback()
+        fs.put(f"{tmp_path}/in", "landing", recursive=True, callback=counted)
+        assert (counted.size, counted.value) == (13, 13)
+        fs.put(f"{tmp_path}/in/2013/*.csv", "by-glob/")
+        vote = adapter.prepare("t1", 1, {KEY: staging})[KEY]
+        assert vote is not None
+        expected = {f"landing/{name}": content for name, content in objects.items()}
+        expected |= {f"by-glob/{name[5:]}": content for name, content in objects.items() if name.endswith(".csv")}
+        assert contents(adapter, vote) == expected
+        kept = adapter.open(vote, None)
+        for folder in ("landing", "", "landing/2013", "landing/é ü.txt"):
+            found = kept.find(folder, withdirs=True, detail=True)
+            assert found == AbstractFileSystem.find(kept, folder, withdirs=True, detail=True)
+        kept.get("landing", f"{tmp_path}/out", recursive=True, callback=counted)
+        out = {str(path.relative_to(tmp_path / "out")): path.read_bytes() for path in (tmp_path / "out").rglob("*.*")}
+        assert out == objects
+        with pytest.raises(FileNotFoundError):
+            kept.get("nowhere", f"{tmp_path}/nowhere")
+
+    def test_a_refused_name_among_many_puts_none(self, place: Place) -> None:
+        _, fs = opened(place.adapter(), "t1")
+        with pytest.raises(InvalidArgument):
+            fs.pipe({"a": b"1", "b//c": b"2"})
+        assert fs.find("") == []
+
     def test_copies_and_moves_of_kept_objects_copy_no_bytes(self, place: Place) -> None:
         adapter = place.adapter()
         first = committed(adapter, "t1", {"d/1": b"1", "d/2": b"2"})
@@ -541,6 +584,24 @@ class TestAbort:
         assert [item.path for item in adapter.inventory() if "/t2/" in item.path] == []
         assert contents(place.adapter(), first) == {"a": b"1"}
         assert adapter.open(staging, None).find("") == ["a"]
+
+
+class TestRelease:
+    def test_after_a_commit_private_copies_go_and_the_commit_stays(self, place: Place) -> None:
+        adapter = place.adapter()
+        first = committed(adapter, "t1", {"a": b"1", "b": b"2"})
+        second = committed(adapter, "t2", {"a": b"3", "b": None}, first)
+        for _ in range(2):
+            adapter.release("t2", [second])
+        adapter.release("unknown", [])
+        staged = [
+            blob.key for blob in adapter.blobs.list("_plait/") if "/t2/" in blob.key and "/packs/" not in blob.key
+        ]
+        assert len(staged) == (1 if place.versioned else 0)
+        assert contents(place.adapter(), second) == {"a": b"3"}
+        assert contents(place.adapter(), first) == {"a": b"1", "b": b"2"}
+        assert adapter.verify(second, Depth.BYTES).problems == ()
+        assert {item.path for item in adapter.reachable(second)} <= {item.path for item in adapter.inventory()}
 
 
 class TestPublish:

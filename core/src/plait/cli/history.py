@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from plait.cli.items import list_objects
 from plait.cli.printing import change_row, commit_row, printable, short, subject
 from plait.cli.session import Session, json_option, pairs, pass_session
 from plait.errors import Corrupt, InvalidArgument
@@ -21,12 +22,18 @@ if TYPE_CHECKING:
 @click.command("ls")
 @click.argument("prefix", default="")
 @click.option("--at", "spec", help="A point in the history; default: the current branch.")
+@click.option("-r", "--recursive", is_flag=True, help="Objects of all folders below.")
 @json_option
 @pass_session
-def ls(session: Session, prefix: str, spec: str | None) -> None:
-    """List the assets under PREFIX."""
-    from plait.refspec import format_key
+def ls(session: Session, prefix: str, spec: str | None, recursive: bool) -> None:
+    """List the assets under PREFIX, or the objects of an asset (KEY::) or in a folder of it (KEY::FOLDER)."""
+    from plait.refspec import format_key, parse_path
 
+    if "::" in prefix:
+        key, folder = parse_path(prefix)
+        if folder is not None:
+            list_objects(session, key, folder, spec, recursive=recursive)
+            return
     point = session.catalog.at(spec or session.branch)
     rows = [
         {

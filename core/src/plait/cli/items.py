@@ -12,9 +12,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from plait.cli.folders import counting, files_to_put, objects_to_get
 from plait.cli.session import Session, json_option, pass_session
 from plait.cli.working_sets import committed
-from plait.errors import InvalidArgument, NotFound, Unsupported
+from plait.errors import NotFound, Unsupported
 
 if TYPE_CHECKING:
     from plait.types import Key
@@ -70,6 +71,29 @@ def _as_text(content: bytes) -> dict[str, Any]:
         return {"bytes": len(content), "base64": base64.b64encode(content).decode()}
 
 
+def list_objects(session: Session, key: Key, folder: str, spec: str | None, *, recursive: bool) -> None:
+    """Print what is in a folder of an asset. Raises: NotFound, Unsupported."""
+    from plait.refspec import format_key, format_path
+
+    handle = _handle(session, key, spec)
+    if not hasattr(handle, "cat_file"):
+        raise Unsupported(f"{format_key(key)} is not in a store of objects", remedy="see its rows with 'plait cat'")
+    folder = folder.strip("/")
+    try:
+        found = handle.find(folder, detail=True).values() if recursive else handle.ls(folder)
+    except FileNotFoundError as error:
+        raise NotFound(
+            f"{format_path(key, folder)} does not exist", remedy=f"see 'plait ls {format_key(key)}::'"
+        ) from error
+    rows = [
+        {"item": one["name"] + "/", "bytes": None}
+        if one["type"] == "directory"
+        else {"item": one["name"], "bytes": one["size"]}
+        for one in found
+    ]
+    session.table(rows, ("item", "bytes"), "no objects")
+
+
 @contextmanager
 def _reading(handle: Any, path: str, item: str) -> Iterator[IO[bytes]]:
     """An object's bytes. Raises: NotFound, Unsupported for an asset that holds no objects."""
@@ -96,46 +120,66 @@ def _copy(session: Session, source: IO[bytes], target: IO[bytes], what: str) -> 
 
 @click.command("get")
 @click.argument("path")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("target", type=click.Path(path_type=Path), required=False)
 @click.option("--at", "spec", help=_AT)
 @json_option
 @pass_session
-def get(session: Session, path: str, file: Path, spec: str | None) -> None:
-    """Write an object (KEY::ITEM) into FILE."""
+def get(session: Session, path: str, target: Path | None, spec: str | None) -> None:
+    """Write an object (KEY::ITEM) into the file TARGET, or a folder (KEY::FOLDER, KEY) into the directory TARGET.
+
+    Without TARGET: here.
+    """
     from plait.refspec import parse_path
 
     key, item = parse_path(path)
-    if item is None:
-        raise InvalidArgument(f"{path!r} names no object", remedy="write KEY::ITEM")
-    with _reading(_handle(session, key, spec), path, item) as source, file.open("wb") as target:
-        done = _copy(session, source, target, path)
-    session.emit({"file": str(file), "bytes": done}, f"{file}: {done} bytes")
+    handle = _handle(session, key, spec)
+    if not hasattr(handle, "cat_file"):
+        raise Unsupported(f"{path} is not in a store of objects", remedy="use the asset's native client")
+    wanted = objects_to_get(handle, path, item, target)
+    if list(wanted) == [(item or "").strip("/")]:
+        ((name, file),) = wanted.items()
+        with _reading(handle, path, name) as source, file.open("wb") as written:
+            done = _copy(session, source, written, path)
+        session.emit({"file": str(file), "bytes": done}, f"{file}: {done} bytes")
+        return
+    handle.get(list(wanted), [str(file) for file in wanted.values()], callback=counting(session, path))
+    folder = target or Path()
+    session.emit({"folder": str(folder), "objects": len(wanted)}, f"{folder}: {len(wanted)} objects")
 
 
 @click.command("put")
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("file", type=click.Path(path_type=Path, exists=True))
 @click.argument("path")
 @click.option("-m", "--message", help="Commit at once, without a working set.")
 @json_option
 @pass_session
 def put(session: Session, file: Path, path: str, message: str | None) -> None:
-    """Write FILE as an object (KEY::ITEM) into the working set, or with -m as a commit of its own."""
+    """Write FILE as an object (KEY::ITEM, KEY::FOLDER/), or all files of the directory FILE below KEY::FOLDER or KEY.
+
+    They go into the working set, or with -m into a commit of their own.
+    """
     from plait.refspec import parse_path
 
     key, item = parse_path(path)
-    if not item:
-        raise InvalidArgument(f"{path!r} names no object", remedy="write KEY::ITEM")
+    files = files_to_put(file, item)
 
     def write(tx: WorkingSet) -> None:
         handle: Any = tx.open(key, create=True)
         if not hasattr(handle, "pipe_file"):
             raise Unsupported(f"{path} is not in a store of objects", remedy="use the asset's native client")
-        with handle.open(item, "wb") as target, file.open("rb") as source:
+        if file.is_dir():
+            handle.put([str(found) for found in files.values()], list(files), callback=counting(session, path))
+            return
+        ((name, found),) = files.items()
+        with handle.open(name, "wb") as target, found.open("rb") as source:
             _copy(session, source, target, path)
 
     if message is None:
         write(session.working_set())
-        session.emit({"put": path, "bytes": file.stat().st_size}, f"put {path}\n→ plait status   → plait commit -m '…'")
+        size = sum(found.stat().st_size for found in files.values())
+        many = f" ({len(files)} objects)" if file.is_dir() else ""
+        value = {"put": path, "bytes": size, "objects": len(files)}
+        session.emit(value, f"put {path}{many}\n→ plait status   → plait commit -m '…'")
         return
     with session.catalog.transaction(session.branch, message=message) as tx:
         write(tx)

@@ -163,6 +163,13 @@ def export() -> None:
     """Hand data of a commit over to other catalogs, as the stores' plugins can."""
 
 
+def _located(location: str) -> str:
+    """A path that says it is one, made absolute: the store does not know from which directory it was written."""
+    if location in (".", "..", "~") or location.startswith(("./", "../", "~/")):
+        return os.path.abspath(os.path.expanduser(location))
+    return location
+
+
 @import_.command("assets")
 @click.argument("assets", nargs=-1, required=True, metavar="KEY=LOCATION…")
 @click.option("-m", "--message", default="")
@@ -170,10 +177,13 @@ def export() -> None:
 @json_option
 @pass_session
 def import_assets(session: Session, assets: tuple[str, ...], message: str, into: str | None) -> None:
-    """Bring existing native assets into the history as one commit, in place, without a copy."""
+    """Bring existing native assets into the history as one commit, in place where the store keeps versions.
+
+    A LOCATION that begins with ./, ../ or ~/ is a path on this machine; any other is the store's own to read.
+    """
     from plait.refspec import parse_key
 
-    wanted = {parse_key(key): location for key, location in pairs(assets, "asset").items()}
+    wanted = {parse_key(key): _located(location) for key, location in pairs(assets, "asset").items()}
     committed(session, session.catalog.import_assets(wanted, into or session.branch, message=message))
 
 

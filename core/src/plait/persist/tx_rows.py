@@ -135,6 +135,13 @@ class TxRows(GraphRows):
             found.setdefault(row.tx, []).append(_to_participant(row))
         return found
 
+    def committed_with_participants(self) -> list[str]:
+        """Committed transactions whose stagings were not dropped yet, oldest first."""
+        held = sa.select(schema.participant.c.tx).where(self._mine(schema.participant)).distinct()
+        txs = self.txs(row.tx for row in self._connection.execute(held))
+        committed = [tx for tx in txs.values() if tx.state is TxState.COMMITTED]
+        return [tx.id for tx in sorted(committed, key=lambda tx: (tx.created_at_us, tx.id))]
+
     def swap_location(self, tx: str, key: Key, expected: str, location: str) -> bool:
         """Move a staging's location by compare-and-swap."""
         column = schema.participant.c

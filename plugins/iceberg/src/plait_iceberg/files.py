@@ -20,6 +20,8 @@ Failpoint: TypeAlias = Callable[[str], None]
 
 _LOCAL_SCHEMES = ("", "file")
 _S3_ALIASES = ("s3a", "s3n")
+_REFUSED = ("ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "UNRECOGNIZED_CLIENT")
+"""What pyarrow's S3 says in an OSError of no type of its own."""
 
 
 @contextmanager
@@ -34,6 +36,13 @@ def translated(what: str) -> Iterator[None]:
             f"{what} may not be read or written: {error}", remedy="check the store's credentials"
         ) from error
     except OSError as error:
+        said = str(error)
+        if any(code in said for code in _REFUSED):
+            raise PermissionDenied(
+                f"{what} may not be read or written: {error}", remedy="check the store's credentials"
+            ) from error
+        if "NO_SUCH_BUCKET" in said:
+            raise NotFound(f"{what}: the bucket does not exist", remedy="create it, or check 'warehouse'") from error
         raise StoreUnavailable(
             f"{what} cannot be reached: {error}", remedy="check the store's options s3.* and its network"
         ) from error

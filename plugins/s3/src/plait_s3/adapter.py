@@ -254,11 +254,19 @@ class ObjectAdapter(Adapter):
 
     def abort(self, tx: str) -> None:
         """Drop its stagings and manifests. Pinned objects may be others' too: retention collects them."""
+        self._drop(tx, (STAGING, EDITS, PACKS))
+
+    def release(self, tx: str, kept: Sequence[SnapshotRef]) -> None:
+        """Drop its stagings, whose content is at content addresses now. Where the bucket keeps versions, the staged
+        objects are themselves what the commit names, and stay. Manifests of lost attempts are left to retention."""
+        self._drop(tx, (EDITS,) if self.blobs.versioned else (STAGING, EDITS))
+
+    def _drop(self, tx: str, areas: Sequence[str]) -> None:
         if not tx or "/" in tx:
             raise InvalidArgument(f"{tx!r} is no transaction's id")
-        for area in (STAGING, EDITS, PACKS):
+        for area in areas:
             self.blobs.drop_folder(f"{area}{tx}/")
-            self.context.failpoint("objects.abort.after_area")
+            self.context.failpoint("objects.drop.after_area")
 
     # -- joining -----------------------------------------------------------------------------------------------------
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, ClassVar
 
+from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 from plait.errors import InvalidArgument, Unsupported
 
-from plait_s3.blobs import Blob, Blobs, check_object_key
+from plait_s3.blobs import Blob, Blobs, Content, check_object_key
 from plait_s3.manifest import Entry
 from plait_s3.overlay import Found, Overlay
 from plait_s3.parallel import side_by_side
@@ -84,15 +87,17 @@ class AssetFileSystem(AbstractFileSystem):  # type: ignore[misc]
     def find(
         self, path: str, maxdepth: int | None = None, withdirs: bool = False, detail: bool = False, **kwargs: Any
     ) -> Any:
-        if maxdepth is not None or withdirs:
+        if maxdepth is not None:
             return super().find(path, maxdepth=maxdepth, withdirs=withdirs, detail=detail, **kwargs)
         key = self._strip_protocol(path)
         found = dict(self._overlay.below(key + "/" if key else ""))
         if not found and key and (one := self._find(key)) is not None:
             found = {key: one}
-        if not detail:
-            return list(found)
-        return {name: _described(name, one) for name, one in found.items()}
+        listed = {name: _described(name, one) for name, one in found.items()}
+        if withdirs:
+            listed |= {name: _folder(name) for name in _folders_of(found, key) if name not in listed}
+            listed = {name: listed[name] for name in sorted(listed, key=str.encode)}
+        return listed if detail else list(listed)
 
     def created(self, path: str) -> datetime:
         return self.modified(path)
@@ -165,6 +170,68 @@ class AssetFileSystem(AbstractFileSystem):  # type: ignore[misc]
             raise FileExistsError(path)
         self._blobs.put(target, bytes(value))
 
+    def pipe(self, path: Any, value: bytes | None = None, **kwargs: Any) -> None:
+        """As fsspec's; objects given as a dict are written together."""
+        if isinstance(path, dict) and not kwargs:
+            self._put_all(
+                {self._strip_protocol(name): bytes(content) for name, content in path.items()}, DEFAULT_CALLBACK
+            )
+        else:
+            super().pipe(path, value, **kwargs)
+
+    def put(
+        self,
+        lpath: Any,
+        rpath: Any,
+        recursive: bool = False,
+        callback: Any = DEFAULT_CALLBACK,
+        maxdepth: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """As fsspec's; files are read as they are written, and written together. The callback counts files."""
+        if kwargs:
+            super().put(lpath, rpath, recursive=recursive, callback=callback, maxdepth=maxdepth, **kwargs)
+            return
+        planned = self._planned()
+        AbstractFileSystem.put(planned, lpath, rpath, recursive=recursive, maxdepth=maxdepth)
+        files = {target: Path(source) for source, target in planned.files if not os.path.isdir(source)}
+        self._put_all(files, callback)
+
+    def get(
+        self,
+        rpath: Any,
+        lpath: Any,
+        recursive: bool = False,
+        callback: Any = DEFAULT_CALLBACK,
+        maxdepth: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """As fsspec's; objects are read side by side. The callback counts objects."""
+        planned = self._planned()
+        AbstractFileSystem.get(planned, rpath, lpath, recursive=recursive, maxdepth=maxdepth, **kwargs)
+        callback.set_size(len(planned.files))
+        side_by_side(lambda one: self.get_file(*one), planned.files, callback.absolute_update)
+
+    def get_file(self, rpath: Any, lpath: Any = None, callback: Any = DEFAULT_CALLBACK, **kwargs: Any) -> None:
+        found = self._find(self._strip_protocol(rpath)) if isinstance(lpath, str) and not kwargs else None
+        if found is None:
+            super().get_file(rpath, lpath, callback=callback, **kwargs)
+            return
+        callback.set_size(found.size_bytes)
+        os.makedirs(os.path.dirname(lpath) or ".", exist_ok=True)
+        with open(lpath, "wb") as written:
+            for chunk in self._blobs.stream(*_lies_at(found)):
+                callback.relative_update(written.write(chunk))
+
+    def _planned(self) -> _Planned:
+        return _Planned(self._blobs, self._overlay, is_writable=self.is_writable)
+
+    def _put_all(self, contents: Mapping[str, Content], callback: Any) -> None:
+        self._check_writable()
+        callback.set_size(len(contents))
+        targets = {self._overlay.object_key(key): content for key, content in contents.items()}
+        self._blobs.put_all(targets, callback.absolute_update)
+
     def rm_file(self, path: str) -> None:
         self._check_writable()
         key = self._strip_protocol(path)
@@ -212,6 +279,31 @@ class AssetFileSystem(AbstractFileSystem):  # type: ignore[misc]
         self._check_writable()
         if truncate or not self.exists(path):
             self.pipe_file(path, b"")
+
+
+class _Planned(AssetFileSystem):
+    """Takes down which files fsspec would copy where, by its own rules for folders, globs and trailing slashes."""
+
+    def __init__(self, blobs: Blobs, overlay: Overlay, *, is_writable: bool) -> None:
+        super().__init__(blobs, overlay, is_writable=is_writable)
+        self.files: list[tuple[str, str]] = []
+
+    def put_file(self, lpath: Any, rpath: Any, callback: Any = DEFAULT_CALLBACK, **kwargs: Any) -> None:
+        self.files.append((os.fspath(lpath), self._strip_protocol(rpath)))
+
+    def get_file(self, rpath: Any, lpath: Any = None, callback: Any = DEFAULT_CALLBACK, **kwargs: Any) -> None:
+        self.files.append((rpath, lpath))
+
+
+def _folders_of(keys: Iterable[str], top: str) -> set[str]:
+    """The folders that lead from a folder to these keys, itself included unless it is the root."""
+    found: set[str] = set()
+    for key in keys:
+        folder = key.rpartition("/")[0]
+        while folder and len(folder) >= len(top) and folder not in found:
+            found.add(folder)
+            folder = folder.rpartition("/")[0]
+    return found
 
 
 def _lies_at(found: Found) -> tuple[str, str]:
@@ -263,6 +355,13 @@ class _Writer(io.BufferedIOBase):
 
     def tell(self) -> int:
         return self._spool.tell()
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if kind is not None:
+            # Whoever wrote did not come to the end: what was there before stays.
+            self._spool.close()
+            super().close()
+        self.close()
 
     def close(self) -> None:
         if self.closed:

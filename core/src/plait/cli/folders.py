@@ -1,0 +1,67 @@
+"""Many objects at once: which file is which object, and how far the copying is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from plait.errors import InvalidArgument, NotFound
+
+if TYPE_CHECKING:
+    from plait.cli.session import Session
+
+
+def files_to_put(source: Path, item: str | None) -> dict[str, Path]:
+    """Object name → file: for a folder all of its files, below `item`; for a file `item`, or its own name below an
+    `item` that is empty or ends with a slash.
+
+    Raises: InvalidArgument for an empty folder, and for links to folders, which could lead in circles.
+    """
+    folder = (item or "").strip("/")
+    prefix = folder + "/" if folder else ""
+    if not source.is_dir():
+        return {prefix + source.name if not item or item.endswith("/") else item: source}
+    found = {prefix + path.relative_to(source).as_posix(): path for path in sorted(_files_below(source))}
+    if not found:
+        raise InvalidArgument(f"folder {str(source)!r} holds no file")
+    return found
+
+
+def _files_below(source: Path) -> Iterator[Path]:
+    for folder, folders, files in os.walk(source):
+        for name in folders:
+            if os.path.islink(os.path.join(folder, name)):
+                raise InvalidArgument(
+                    f"{os.path.join(folder, name)!r} is a link to a folder", remedy="put that folder by itself"
+                )
+        for name in files:
+            yield Path(folder, name)
+
+
+def objects_to_get(handle: Any, path: str, item: str | None, target: Path | None) -> Mapping[str, Path]:
+    """Object name → file: for a folder of objects, or an asset as a whole, all of them below `target`.
+
+    Raises: NotFound.
+    """
+    folder = (item or "").strip("/")
+    names = handle.find(folder)
+    if not names:
+        raise NotFound(f"{path} does not exist", remedy=f"see 'plait ls {path.partition('::')[0]}::'")
+    if names == [folder]:
+        name = folder.rpartition("/")[2]
+        return {folder: Path(name) if target is None else target / name if target.is_dir() else target}
+    below = Path() if target is None else target
+    return {name: below / name[len(folder) :].lstrip("/") for name in names}
+
+
+def counting(session: Session, what: str) -> Any:
+    """fsspec's callback that shows how many objects are done."""
+    from fsspec.callbacks import Callback
+
+    class Counting(Callback):  # type: ignore[misc]
+        def call(self, hook_name: str | None = None, **kwargs: Any) -> None:
+            session.progress(what, self.value, self.size)
+
+    return Counting()

@@ -1,0 +1,87 @@
+"""Folders of objects on the command line: put, ls, get, import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def photos(example: Path) -> Path:
+    """A folder of files beside the example catalog."""
+    for number in range(6):
+        path = example / "photos" / f"20{13 + number % 2}" / f"{number}.raw"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"%d" % number * number)
+    (example / "photos" / "README").write_text("photos")
+    return example / "photos"
+
+
+def listed(run_plait: Any, *words: str) -> dict[str, int | None]:
+    return {row["item"]: row["bytes"] for row in run_plait("ls", *words, "--json").value}
+
+
+def test_a_folder_is_put_listed_and_gotten_back(run_plait: Any, photos: Path) -> None:
+    run_plait("begin", "photos")
+    put = run_plait("put", "photos", "raw.photos", "--json").value
+    assert put == {"put": "raw.photos", "bytes": 21, "objects": 7}
+    assert listed(run_plait, "raw.photos::") == {"2013/": None, "2014/": None, "README": 6}
+    assert run_plait("commit", "-m", "Photos").code == 0
+    assert listed(run_plait, "raw.photos::2013") == {"2013/0.raw": 0, "2013/2.raw": 2, "2013/4.raw": 4}
+    assert len(listed(run_plait, "raw.photos::", "-r")) == 7
+    assert run_plait("get", "raw.photos", "back", "--json").value == {"folder": "back", "objects": 7}
+    back = {path.relative_to("back"): path.read_bytes() for path in Path("back").rglob("*") if path.is_file()}
+    assert back == {path.relative_to(photos): path.read_bytes() for path in photos.rglob("*") if path.is_file()}
+    assert run_plait("get", "raw.photos::2014/", "year").code == 0
+    assert sorted(path.name for path in Path("year").iterdir()) == ["1.raw", "3.raw", "5.raw"]
+
+
+def test_files_keep_their_names_below_a_folder(run_plait: Any, photos: Path) -> None:
+    assert run_plait("put", "photos/README", "raw.photos", "-m", "One").code == 0
+    assert run_plait("put", "photos/README", "raw.photos::text/", "-m", "Two").code == 0
+    assert run_plait("put", "photos/2013", "raw.photos::old", "-m", "Three").code == 0
+    assert set(listed(run_plait, "raw.photos::", "-r")) == {
+        "README", "text/README", "old/0.raw", "old/2.raw", "old/4.raw",
+    }  # fmt: skip
+    assert run_plait("get", "raw.photos::text/README").code == 0
+    assert Path("README").read_text() == "photos"
+    Path("into").mkdir()
+    assert run_plait("get", "raw.photos::old/2.raw", "into").code == 0
+    assert Path("into/2.raw").read_bytes() == b"22"
+
+
+def test_what_cannot_be_put_or_gotten_is_said(run_plait: Any, photos: Path) -> None:
+    Path("empty").mkdir()
+    assert "holds no file" in run_plait("put", "empty", "raw.photos", "-m", "x").err
+    (photos / "loop").symlink_to(photos)
+    assert "is a link to a folder" in run_plait("put", "photos", "raw.photos", "-m", "x").err
+    for words in (("get", "raw.landing::nowhere", "x"), ("ls", "raw.landing::nowhere")):
+        refused = run_plait(*words)
+        assert (refused.code, "raw.landing::nowhere does not exist" in refused.err) == (3, True)
+    assert "not in a store of objects" in run_plait("ls", "lake.sales.orders::").err
+    assert "not in a store of objects" in run_plait("get", "lake.sales.orders", "x").err
+    assert not Path("x").exists()
+
+
+@pytest.mark.parametrize("spelled", ["./photos", "../here/photos", "{here}/photos", "file://{here}/photos"])
+def test_a_folder_of_any_place_is_imported(run_plait: Any, photos: Path, spelled: str) -> None:
+    location = spelled.format(here=photos.parent)
+    assert run_plait("import", "assets", f"raw.photos={location}").code == 0
+    (photos / "README").write_text("changed")
+    (photos / "2013" / "0.raw").unlink()
+    assert len(listed(run_plait, "raw.photos::", "-r")) == 7
+    assert run_plait("cat", "raw.photos::README").out == "photos"
+    assert run_plait("import", "assets", f"raw.photos={location}").code == 0
+    changed = run_plait("diff", "main~1", "main", "--items", "--json").value
+    assert sorted((row["change"], row["item"]) for row in changed) == [
+        ("changed", "raw.photos::README"), ("removed", "raw.photos::2013/0.raw"),
+    ]  # fmt: skip
+
+
+def test_a_folder_that_is_not_there_is_not_imported(run_plait: Any, photos: Path) -> None:
+    for location in ("photos", "./nowhere"):
+        refused = run_plait("import", "assets", f"raw.photos={location}")
+        assert (refused.code, "./name is a folder beside you" in refused.err) == (3, True)
+    assert run_plait("tx", "list", "--json").value == []
