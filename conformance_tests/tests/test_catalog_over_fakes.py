@@ -10,8 +10,6 @@ from plait.catalog import Catalog
 from plait.clock import SystemClock
 from plait.errors import StoreUnavailable
 from plait.failpoint import armed
-from plait.local import create
-from plait.persist import Database
 from plait_conformance.behaviour.stores import (
     TestAdoption,
     TestJoins,
@@ -25,10 +23,10 @@ from plait_conformance.behaviour.stores import (
     test_a_busy_head_catches_up_when_it_is_released,
     write,
 )
-from plait_conformance.crash import open_catalog
 from plait_conformance.fake import FakeAdapter
 from plait_conformance.fake_kinds import KINDS
 from plait_conformance.fake_storage import Folder
+from plait_conformance.scenes import Scene, make_scene
 
 __all__ = [
     "TestAdoption",
@@ -62,11 +60,13 @@ def headed_kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    database = Database(f"sqlite:///{tmp_path / '.plait' / 'catalog.db'}")
-    create(database)
-    database.close()
-    with open_catalog(tmp_path) as made:
+def scene(tmp_path: Path) -> Scene:
+    return make_scene(tmp_path)
+
+
+@pytest.fixture
+def catalog(scene: Scene) -> Iterator[Catalog]:
+    with scene.open() as made:
         yield made
 
 
@@ -94,7 +94,7 @@ def test_a_merge_that_died_after_its_native_writes_leaves_nothing_when_discarded
         assert tx.id not in {owner for owner, _ in Folder(tmp_path / "store").pins()}
 
 
-def test_an_overtaken_move_of_a_dead_publisher_keeps_seq_growing(headed: Catalog, tmp_path: Path) -> None:
+def test_an_overtaken_move_of_a_dead_publisher_keeps_seq_growing(headed: Catalog, scene: Scene, tmp_path: Path) -> None:
     write(headed, x=1)
 
     def die(name: str) -> None:
@@ -105,7 +105,7 @@ def test_an_overtaken_move_of_a_dead_publisher_keeps_seq_growing(headed: Catalog
     handle(tx)["x"] = "2"
     with pytest.raises(Died), armed(die):
         tx.commit()
-    with open_catalog(tmp_path, recover=False, clock=LateClock()) as other:
+    with scene.open(recover=False, clock=LateClock()) as other:
         write(other, x=3)
     assert native(headed, tmp_path) == {"x": 3}
     assert seqs(headed, tmp_path) == sorted(set(seqs(headed, tmp_path)))

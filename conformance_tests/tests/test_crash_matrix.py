@@ -1,16 +1,21 @@
 """kill -9 at every failpoint of commits, a merge, a revert, an adoption and a discard, over two strict fake stores.
 
-By default each of the core's failpoints dies twice and each of the stores' once, spread over pairs of kinds in which
-every kind has both places; with PLAIT_SOAK=1 every place of every pair.
+The process that dies is an embedded catalog, after which the scenario has ended; or a server, which comes back while
+its client asks again and finishes the scenario. The database is SQLite or PostgreSQL.
+
+By default each of the core's failpoints dies once in each of these four, and each of the stores' once, spread over
+pairs of kinds in which every kind has both places; with PLAIT_SOAK=1 every place of every pair.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 import os
-import shutil
-from collections.abc import Iterator, Sequence
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -21,7 +26,9 @@ from plait.failpoint import armed
 from plait.persist.store_rows import StoreRows
 from plait_conformance import crash, sabotage
 from plait_conformance.fake_kinds import KINDS
-from plait_conformance.killing import Place, kill_at, places
+from plait_conformance.killing import Place, count_places, kill_at, places
+from plait_conformance.scenes import Prepared, Scene, connect_patiently
+from plait_conformance.serving import DidNotStart, ServerProcess, start_server
 
 SCRIPT = Path(crash.__file__)
 SOAK = bool(os.environ.get("PLAIT_SOAK"))
@@ -29,69 +36,150 @@ NAMES = [kind.kind for kind in KINDS]
 RING = list(zip(NAMES, NAMES[1:] + NAMES[:1], strict=True))
 PAIRS = [pair for pair in itertools.product(NAMES, NAMES) if pair != ("fake", "fake")] if SOAK else RING
 
-
-class Prepared:
-    """A catalog before the scenario. Its stores' options name its own path, so copies go to the same place."""
-
-    def __init__(self, folder: Path, kinds: Sequence[str]) -> None:
-        self.folder = folder / "catalog"
-        self._pristine = folder / "pristine"
-        crash.prepare(self.folder, kinds)
-        shutil.copytree(self.folder, self._pristine)
-
-    def renew(self) -> Path:
-        shutil.rmtree(self.folder)
-        shutil.copytree(self._pristine, self.folder)
-        return self.folder
+Pair: TypeAlias = tuple[str, str]
 
 
-Matrix: TypeAlias = dict[tuple[str, str], tuple[Prepared, list[Place]]]
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What dies, over which database and which stores."""
+
+    edge: str
+    database: str
+    pair: Pair
+
+    def __str__(self) -> str:
+        return f"{self.edge}-{self.database}-{'-'.join(self.pair)}"
+
+
+SETTINGS = [("embedded", "sqlite"), ("embedded", "postgresql"), ("served", "sqlite"), ("served", "postgresql")]
+CELLS = [Cell(*SETTINGS[0], pair) for pair in PAIRS] + [Cell(*one, pair) for one in SETTINGS[1:] for pair in RING]
+
+
+def prepare(folder: Path, pair: Pair, postgresql: str | None = None) -> Prepared:
+    folder.mkdir(exist_ok=True)
+    return Prepared(folder, lambda scene: crash.prepare(scene, pair), postgresql=postgresql)
+
+
+def arguments(scene: Scene) -> list[str]:
+    return [str(scene.folder), scene.database]
+
+
+# -- what dies ---------------------------------------------------------------------------------------------------------
+
+
+def die_embedded(scene: Scene, place: Place) -> str:
+    """What was acknowledged until then."""
+    return kill_at(SCRIPT, arguments(scene), place)
+
+
+def die_served(scene: Scene, place: Place) -> str:
+    """What was acknowledged by the server until it died there, and by the one that took its place."""
+    try:
+        server = start_server(scene.folder, database=scene.database, environment={"PLAIT_FAILPOINT": str(place)})
+    except DidNotStart as error:
+        if error.code != -signal.SIGKILL:
+            raise
+        return run_whole(scene)
+    with ThreadPoolExecutor(1) as pool:
+        restarted = pool.submit(come_back, server)
+        try:
+            printed = run_served(scene, server)
+            reached = server.process.poll() == -signal.SIGKILL
+        finally:
+            server.kill()
+            restarted.result().kill()
+    assert reached, f"{place} was not reached"
+    return printed
+
+
+def come_back(server: ServerProcess) -> ServerProcess:
+    server.wait()
+    return start_server(server.folder, database=server.database, ports=server.ports)
+
+
+def run_served(scene: Scene, server: ServerProcess) -> str:
+    with contextlib.redirect_stdout(io.StringIO()) as printed, connect_patiently(server.url) as catalog:
+        crash.run(catalog, scene.folder)
+    return printed.getvalue()
+
+
+def run_whole(scene: Scene, **environment: str) -> str:
+    server = start_server(scene.folder, database=scene.database, environment=environment)
+    try:
+        return run_served(scene, server)
+    finally:
+        server.kill()
+
+
+# -- which places ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def matrix(tmp_path_factory: pytest.TempPathFactory) -> Matrix:
-    """Each pair of kinds, with the places at which it is to die."""
-    recorded = {}
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, Pair], list[Place]]:
+    """The places that the scenario reaches, by edge and pair: the database makes no difference to them."""
+    found = {}
     for pair in PAIRS:
         folder = tmp_path_factory.mktemp("-".join(pair))
-        prepared = Prepared(folder, pair)
-        recorded[pair] = prepared, places(SCRIPT, [str(prepared.folder)], folder / "record")
-    return recorded if SOAK else dict(_spread(recorded))
+        prepared = prepare(folder, pair)
+        found["embedded", pair] = places(SCRIPT, arguments(prepared.scene), folder / "record-embedded")
+        if pair in RING:
+            record = folder / "record-served"
+            run_whole(prepared.renew(), PLAIT_FAILPOINT_RECORD=str(record))
+            found["served", pair] = count_places(record)
+    return found
 
 
-def _spread(recorded: Matrix) -> Iterator[tuple[tuple[str, str], tuple[Prepared, list[Place]]]]:
-    """A few places of each name, each in another pair and at another part of the scenario."""
-    chosen: dict[tuple[str, str], list[Place]] = {pair: [] for pair in recorded}
-    names = sorted({place.name for _, found in recorded.values() for place in found})
-    for turn, name in enumerate(names):
-        having = [pair for pair, (_, found) in recorded.items() if any(place.name == name for place in found)]
-        deaths = 1 if name.startswith("fake.") else 2
-        for death in range(deaths):
-            pair = having[(turn + death) % len(having)]
-            named = [place for place in recorded[pair][1] if place.name == name]
-            chosen[pair].append(named[(turn * 7 + death * len(named) // deaths) % len(named)])
-    for pair, (prepared, _) in recorded.items():
-        yield pair, (prepared, list(dict.fromkeys(chosen[pair])))
+@pytest.fixture(scope="module")
+def matrix(recorded: dict[tuple[str, Pair], list[Place]]) -> dict[Cell, list[Place]]:
+    """The places at which each cell is to die."""
+    if SOAK:
+        return {cell: recorded[cell.edge, cell.pair] for cell in CELLS}
+    chosen: dict[Cell, list[Place]] = {cell: [] for cell in CELLS}
+    for number, name in enumerate(sorted({place.name for found in recorded.values() for place in found})):
+        for turn in range(len(SETTINGS)):
+            edge, database = SETTINGS[(number + turn) % len(SETTINGS)]
+            having = {
+                pair: named
+                for pair in RING
+                if (named := [place for place in recorded[edge, pair] if place.name == name])
+            }
+            if not having:
+                continue  # A client's failpoint, and the server is to die.
+            pair = list(having)[(number + turn) % len(having)]
+            named = having[pair]
+            chosen[Cell(edge, database, pair)].append(named[(number * 7 + turn * len(named) // 4) % len(named)])
+            if name.startswith("fake."):
+                break
+    return chosen
 
 
-@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
+@pytest.mark.parametrize(
+    "cell",
+    [
+        pytest.param(cell, id=str(cell), marks=[pytest.mark.postgres] * (cell.database == "postgresql"))
+        for cell in CELLS
+    ],
+)
 @pytest.mark.timeout(36_000 if SOAK else 900)
-def test_killed_anywhere_it_is_whole_or_absent(matrix: Matrix, pair: tuple[str, str]) -> None:
-    prepared, chosen = matrix[pair]
-    assert chosen
+def test_killed_anywhere_it_is_whole_or_absent(
+    matrix: dict[Cell, list[Place]], cell: Cell, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    postgresql = request.getfixturevalue("postgresql_url") if cell.database == "postgresql" else None
+    prepared = prepare(tmp_path / "stage", cell.pair, postgresql)
+    die = die_embedded if cell.edge == "embedded" else die_served
+    assert matrix[cell]
     failed = []
-    for place in chosen:
-        folder = prepared.renew()
-        printed = kill_at(SCRIPT, [str(folder)], place)
+    for place in matrix[cell]:
+        scene = prepared.renew()
         try:
-            crash.check(folder, printed)
+            crash.check(scene, die(scene, place))
         except Exception as error:
             failed.append(f"killed at {place}: {type(error).__name__}: {error}")
     assert not failed, "\n".join(failed)
 
 
-def test_every_failpoint_of_the_core_is_in_the_matrix(matrix: Matrix) -> None:
-    names = {place.name for _, chosen in matrix.values() for place in chosen}
+def test_every_failpoint_of_the_core_is_in_the_matrix(matrix: dict[Cell, list[Place]]) -> None:
+    names = {place.name for chosen in matrix.values() for place in chosen}
     assert {
         "transaction.begun",
         "transaction.intended",
@@ -123,7 +211,7 @@ def test_every_failpoint_of_the_core_is_in_the_matrix(matrix: Matrix) -> None:
 
 @pytest.fixture
 def dolt(tmp_path: Path) -> Prepared:
-    return Prepared(tmp_path, ("fake-dolt", "fake-block"))
+    return prepare(tmp_path, ("fake-dolt", "fake-block"))
 
 
 @pytest.mark.parametrize(
@@ -134,11 +222,11 @@ def dolt(tmp_path: Path) -> Prepared:
     ],
 )
 def test_a_broken_rule_is_found(dolt: Prepared, broken: str, place: Place, found: str) -> None:
-    crash.check(dolt.folder, kill_at(SCRIPT, [str(dolt.folder)], place))
-    folder = dolt.renew()
-    printed = kill_at(SCRIPT, [str(folder), broken], place)
+    crash.check(dolt.scene, kill_at(SCRIPT, arguments(dolt.scene), place))
+    scene = dolt.renew()
+    printed = kill_at(SCRIPT, [*arguments(scene), broken], place)
     with pytest.raises(AssertionError, match=found):
-        crash.check(folder, printed)
+        crash.check(scene, printed)
 
 
 class LateClock(SystemClock):
@@ -148,64 +236,64 @@ class LateClock(SystemClock):
         return super().now_us() + 3_600_000_000
 
 
-def overtaken(folder: Path) -> None:
+def overtaken(scene: Scene) -> None:
     """A publisher stalls after its claim; another, to whom the lease has run out, publishes two commits meanwhile."""
     stalled: list[str] = []
 
     def overtake(name: str) -> None:
         if name == "publisher.claimed" and not stalled:
             stalled.append(name)
-            with crash.open_catalog(folder, clock=LateClock()) as other:
+            with scene.open(clock=LateClock()) as other:
                 crash.write(other, "main", "add 3", "3")
 
-    with crash.open_catalog(folder) as catalog, armed(overtake):
+    with scene.open() as catalog, armed(overtake):
         crash.write(catalog, "main", "add 1", "1")
     assert stalled
 
 
-def heads_follow(folder: Path) -> None:
-    with crash.open_catalog(folder, recover=False) as catalog:
+def heads_follow(scene: Scene) -> None:
+    with scene.open(recover=False) as catalog:
         left = catalog.publish()
         assert left == [], f"heads that are not published: {left}"
-        crash.check_heads(folder, catalog, set())
+        crash.check_heads(scene.folder, catalog, set())
 
 
 def test_an_overtaken_publisher_changes_nothing(dolt: Prepared) -> None:
-    overtaken(dolt.folder)
-    heads_follow(dolt.folder)
+    overtaken(dolt.scene)
+    heads_follow(dolt.scene)
 
 
 def test_an_unchecked_row_count_is_found(dolt: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(StoreRows, "swap_publication", StoreRows.swap_publication)
     sabotage.unchecked_row_count()
     with contextlib.suppress(AssertionError):
-        overtaken(dolt.folder)
+        overtaken(dolt.scene)
     monkeypatch.undo()
     with pytest.raises(AssertionError, match="not published"):
-        heads_follow(dolt.folder)
+        heads_follow(dolt.scene)
 
 
 @pytest.fixture
-def finished(dolt: Prepared) -> tuple[Path, str]:
+def finished(dolt: Prepared) -> tuple[Scene, str]:
     """A scenario that got to its very end, and what it printed."""
-    found = places(SCRIPT, [str(dolt.folder)], dolt.folder.parent / "record")
+    found = places(SCRIPT, arguments(dolt.scene), dolt.scene.folder.parent / "record")
     last = [place for place in found if place.name == "transaction.store_aborted"][-1]
-    folder = dolt.renew()
-    return folder, kill_at(SCRIPT, [str(folder)], last)
+    scene = dolt.renew()
+    return scene, kill_at(SCRIPT, arguments(scene), last)
 
 
-def test_the_check_finds_a_lost_commit(finished: tuple[Path, str]) -> None:
-    folder, printed = finished
+def test_the_check_finds_a_lost_commit(finished: tuple[Scene, str]) -> None:
+    scene, printed = finished
     with pytest.raises(AssertionError, match="I4"):
-        crash.check(folder, f"{printed}\ncommitted something else\n")
+        crash.check(scene, f"{printed}\ncommitted something else\n")
 
 
-def test_the_check_finds_a_torn_commit(finished: tuple[Path, str]) -> None:
-    folder, printed = finished
-    with crash.open_catalog(folder) as catalog, catalog.transaction(message="half") as tx:
+def test_the_check_finds_a_torn_commit(finished: tuple[Scene, str]) -> None:
+    scene, printed = finished
+    with scene.open() as catalog, catalog.transaction(message="half") as tx:
         crash.handle(tx, "two")["4"] = "1"
     with pytest.raises(AssertionError, match="I2"):
-        crash.check(folder, printed)
+        crash.check(scene, printed)
 
 
 @pytest.mark.parametrize(
@@ -216,18 +304,18 @@ def test_the_check_finds_a_torn_commit(finished: tuple[Path, str]) -> None:
         ("pins", AssertionError, "never prepared, or is not pinned"),
     ],
 )
-def test_the_check_finds_lost_data(finished: tuple[Path, str], what: str, error: type[Exception], found: str) -> None:
-    folder, printed = finished
-    for path in sorted((folder / "one" / what).rglob("*")):
+def test_the_check_finds_lost_data(finished: tuple[Scene, str], what: str, error: type[Exception], found: str) -> None:
+    scene, printed = finished
+    for path in sorted((scene.folder / "one" / what).rglob("*")):
         if path.is_file():
             path.unlink()
     with pytest.raises(error, match=found):
-        crash.check(folder, printed)
+        crash.check(scene, printed)
 
 
-def test_the_check_finds_an_overwritten_foreign_write(finished: tuple[Path, str]) -> None:
-    folder, printed = finished
-    with crash.open_catalog(folder) as catalog:
+def test_the_check_finds_an_overwritten_foreign_write(finished: tuple[Scene, str]) -> None:
+    scene, printed = finished
+    with scene.open() as catalog:
         catalog.revert("main~1", message="overwrite")
     with pytest.raises(AssertionError, match="I4"):
-        crash.check(folder, printed)
+        crash.check(scene, printed)

@@ -2,7 +2,7 @@
 
 Run as a script, it is the child that dies (`PLAIT_FAILPOINT`, `PLAIT_FAILPOINT_RECORD`):
 
-    python crash.py FOLDER [SABOTAGE]
+    python crash.py FOLDER DATABASE [SABOTAGE]
 
 `prepare` makes what exists before; the scenario prints a line for each thing that was acknowledged; `check` reopens,
 recovers and asserts the invariants I1 to I5, I7 and I8. A sabotage breaks one rule on purpose in the child.
@@ -18,17 +18,14 @@ from typing import cast
 import plait
 from plait.adapter import Capability
 from plait.catalog import Catalog
-from plait.clock import Clock
 from plait.errors import NotFound
 from plait.failpoint import arm_from_environment
-from plait.local import create
-from plait.persist import Database
-from plait.plugins import Plugins
 from plait.types import Commit, Depth, EventKind, Key, Proposal, TxState
 
 from plait_conformance import fake_plugin
 from plait_conformance.fake_handles import FakeAsset
 from plait_conformance.fake_storage import FOUND, Folder, head_items, hold, release, write_behind
+from plait_conformance.scenes import Scene
 
 STORES = ("one", "two")
 FOREIGN = "foreign"
@@ -44,58 +41,58 @@ HELD: Mapping[str, set[str]] = {
 """What both stores hold at the commit of that message, but for what somebody else wrote."""
 
 
-def open_catalog(folder: Path, *, recover: bool = True, clock: Clock | None = None) -> Catalog:
-    """With the fake stores and nothing else that may be installed."""
-    return plait.open(folder, plugins=Plugins([fake_plugin], installed=False), recover=recover, clock=clock)
-
-
-def prepare(folder: Path, kinds: Sequence[str]) -> None:
-    """A catalog over two stores of these kinds, with one asset in each, and a branch."""
-    database = Database(f"sqlite:///{folder / '.plait' / 'catalog.db'}")
-    create(database)
-    database.close()
-    with open_catalog(folder) as catalog:
+def prepare(scene: Scene, kinds: Sequence[str]) -> None:
+    """Two stores of these kinds, with one asset in each, and a branch."""
+    with scene.open() as catalog:
         for store, kind in zip(STORES, kinds, strict=True):
-            catalog.add_store(store, kind, {"path": str(folder / store)})
+            catalog.add_store(store, kind, {"path": str(scene.folder / store)})
         write(catalog, "main", "create", "0")
         catalog.create_branch("dev")
 
 
-def run(folder: Path) -> None:
+def run(catalog: Catalog, folder: Path) -> None:
     """Commits, a merge, a revert, busy heads, a foreign write and its adoption, a repeatable commit, a discard."""
-    with open_catalog(folder) as catalog:
-        busy = [store.name for store in catalog.stores() if store.kind == "fake-block"]
-        for store in busy:
-            hold(folder / store, asset(catalog, store))
-        write(catalog, "main", "add 1", "1")
-        write(catalog, "dev", "add 2", "2")
-        catalog.merge("dev", message="add 2 by merging")
-        _say("committed add 2 by merging")
-        catalog.revert("main~1", message="remove 1")
-        _say("committed remove 1")
-        for store in busy:
-            release(folder / store, asset(catalog, store))
-        catalog.publish()
-        store = headed(catalog)[0]
-        write_behind(folder / store, asset(catalog, store), {**_native(folder, catalog, store), FOREIGN: "1"})
-        _say(FOREIGN)
-        write(catalog, "main", "add 3", "3")
-        adopted = catalog.adopt((store, "t"))
-        assert adopted is not None
-        _say(f"committed {adopted.message}")
-        catalog.commit(ONCE)
-        _say("committed once")
-        dropped = catalog.begin(name="dropped")
-        for name in STORES:
-            handle(dropped, name)["lost"] = "1"
-        dropped.discard()
-        _say("discarded")
+    busy = [store.name for store in catalog.stores() if store.kind == "fake-block"]
+    for store in busy:
+        hold(folder / store, asset(catalog, store))
+    write(catalog, "main", "add 1", "1")
+    write(catalog, "dev", "add 2", "2")
+    catalog.merge("dev", message="add 2 by merging")
+    _say("committed add 2 by merging")
+    catalog.revert("main~1", message="remove 1")
+    _say("committed remove 1")
+    for store in busy:
+        release(folder / store, asset(catalog, store))
+    catalog.publish()
+    store = headed(catalog)[0]
+    write_behind(folder / store, asset(catalog, store), {**_native(folder, catalog, store), FOREIGN: "1"})
+    _say(FOREIGN)
+    write(catalog, "main", "add 3", "3")
+    _say(f"committed {_adopt(catalog, (store, 't')).message}")
+    catalog.commit(ONCE)
+    _say("committed once")
+    dropped = catalog.begin(name="dropped")
+    for name in STORES:
+        handle(dropped, name)["lost"] = "1"
+    dropped.discard()
+    _say("discarded")
 
 
-def check(folder: Path, printed: str) -> None:
+def _adopt(catalog: Catalog, key: Key) -> Commit:
+    try:
+        adopted = catalog.adopt(key)
+    except NotFound:
+        # Asked again because the answer was lost: the key had diverged, and it has not any more.
+        return catalog.resolve("main")
+    assert adopted is not None
+    return adopted
+
+
+def check(scene: Scene, printed: str) -> None:
     """Reopen, recover, and assert what must hold. Raises: AssertionError naming the invariant."""
+    folder = scene.folder
     lines = printed.splitlines()
-    with open_catalog(folder) as catalog:
+    with scene.open() as catalog:
         for store in catalog.stores():
             release(folder / store.name, asset(catalog, store.name))
         _notice_foreign(catalog, lines)
@@ -261,8 +258,10 @@ def _say(line: str) -> None:
 
 if __name__ == "__main__":
     arm_from_environment()
-    if len(sys.argv) > 2:
+    if len(sys.argv) > 3:
         from plait_conformance import sabotage
 
-        getattr(sabotage, sys.argv[2])()
-    run(Path(sys.argv[1]))
+        getattr(sabotage, sys.argv[3])()
+    scene = Scene(Path(sys.argv[1]), sys.argv[2])
+    with scene.open() as catalog:
+        run(catalog, scene.folder)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from plait_conformance.forking import Forked
 
 _SECONDS_MAX = 120
 
@@ -29,6 +31,11 @@ def places(script: Path, arguments: Sequence[str], record: Path) -> list[Place]:
     """Run a scenario whole; the places it reached, in order. Raises: AssertionError when it fails by itself."""
     ended = _run(script, arguments, {"PLAIT_FAILPOINT_RECORD": str(record)})
     assert ended.returncode == 0, ended.stderr
+    return count_places(record)
+
+
+def count_places(record: Path) -> list[Place]:
+    """The places in a file that `PLAIT_FAILPOINT_RECORD` named, in order."""
     reached: Counter[str] = Counter()
     found = []
     for name in record.read_text().split():
@@ -55,11 +62,17 @@ def sample(found: Sequence[Place], per_name: int) -> Iterator[Place]:
 
 
 def _run(script: Path, arguments: Sequence[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(script), *arguments],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=_SECONDS_MAX,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        output, errors = Path(folder) / "output", Path(folder) / "errors"
+        process = Forked(
+            [str(script), *arguments],
+            environment={**os.environ, **environment},
+            folder=Path.cwd(),
+            output=output,
+            errors=errors,
+        )
+        try:
+            code = process.wait(_SECONDS_MAX)
+        finally:
+            process.kill()
+        return subprocess.CompletedProcess([str(script)], code, output.read_text(), errors.read_text())

@@ -1,21 +1,29 @@
-"""A real catalog server for tests: `python -m plait_server` in a process of its own, on free ports of 127.0.0.1."""
+"""A real catalog server for tests: `-m plait_server` in a process of its own, on free ports of 127.0.0.1."""
 
 from __future__ import annotations
 
 import os
 import re
-import selectors
-import subprocess
-import sys
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from plait_conformance.forking import Forked
+
 _START_SECONDS = 90.0
 _STOP_SECONDS = 60.0
 _READY = re.compile(r"serving (plaits?)://127\.0\.0\.1:(\d+)/(\S+) · http://127\.0\.0\.1:(\d+)")
+
+
+class DidNotStart(AssertionError):
+    """A server ended before it was ready; `code` is its exit code."""
+
+    def __init__(self, code: int, log: str) -> None:
+        super().__init__(f"the server did not start: exit code {code}: {log[-4000:]}")
+        self.code = code
 
 
 @dataclass(slots=True)
@@ -23,10 +31,11 @@ class ServerProcess:
     """A running server. `folder` holds its database and its log; the same folder can be served again."""
 
     folder: Path
-    process: subprocess.Popen[str]
+    process: Forked
     url: str
     http: str
     ports: tuple[int, int]
+    database: str
 
     @property
     def log(self) -> str:
@@ -35,8 +44,7 @@ class ServerProcess:
 
     def stop(self) -> int:
         """Ask it to stop gracefully and wait; its exit code. Repeat: no-op."""
-        if self.process.poll() is None:
-            self.process.terminate()
+        self.process.terminate()
         return self.wait()
 
     def kill(self) -> None:
@@ -46,11 +54,7 @@ class ServerProcess:
 
     def wait(self) -> int:
         """Until it ends, at a failpoint say; its exit code."""
-        try:
-            return self.process.wait(_STOP_SECONDS)
-        finally:
-            if self.process.stdout is not None:
-                self.process.stdout.close()
+        return self.process.wait(_STOP_SECONDS)
 
 
 def database_url(folder: Path) -> str:
@@ -67,25 +71,20 @@ def start_server(
     """Start a server over the folder's database, made when it is not there, and wait until it is ready.
 
     `ports` are those of gRPC and HTTP, 0 for free ones: give those of a server that died to take its place.
-    Raises: AssertionError with the log when it ends instead.
+    Raises: DidNotStart with the log when it ends instead.
     """
-    command = [sys.executable, "-m", "plait_server", "--init", "--database", database or database_url(folder)]
-    command += ["--grpc", f"127.0.0.1:{ports[0]}", "--http", f"127.0.0.1:{ports[1]}", *arguments]
+    database = database or database_url(folder)
+    words = ["-m", "plait_server", "--init", "--database", database]
+    words += ["--grpc", f"127.0.0.1:{ports[0]}", "--http", f"127.0.0.1:{ports[1]}", *arguments]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PLAIT_")}
-    with (folder / "server.log").open("a", encoding="utf-8") as log:
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            cwd=folder,
-            env={**inherited, **(environment or {})},
-        )
-    ready = _READY.search(_first_line(process))
+    output = folder / f"server-{uuid.uuid4().hex[:8]}.out"
+    log = folder / "server.log"
+    log.touch()
+    process = Forked(words, environment={**inherited, **(environment or {})}, folder=folder, output=output, errors=log)
+    ready = _READY.search(_first_line(process, output))
     if ready is None:
         process.kill()
-        process.wait()
-        raise AssertionError(f"the server did not start: {(folder / 'server.log').read_text(encoding='utf-8')[-4000:]}")
+        raise DidNotStart(process.wait(), log.read_text(encoding="utf-8"))
     scheme, grpc_port, repository, http_port = ready.groups()
     return ServerProcess(
         folder,
@@ -93,6 +92,7 @@ def start_server(
         f"{scheme}://127.0.0.1:{grpc_port}/{repository}",
         f"http://127.0.0.1:{http_port}",
         (int(grpc_port), int(http_port)),
+        database,
     )
 
 
@@ -108,13 +108,13 @@ def serving(
         server.stop()
 
 
-def _first_line(process: subprocess.Popen[str]) -> str:
+def _first_line(process: Forked, output: Path) -> str:
     """The first line it prints, empty when it ends or prints nothing in time."""
-    assert process.stdout is not None
     deadline = time.monotonic() + _START_SECONDS
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        while time.monotonic() < deadline:
-            if selector.select(timeout=0.5):
-                return process.stdout.readline()
+    while time.monotonic() < deadline:
+        ended = process.poll() is not None
+        text = output.read_text(encoding="utf-8") if output.exists() else ""
+        if "\n" in text or ended:
+            return text
+        time.sleep(0.01)
     return ""

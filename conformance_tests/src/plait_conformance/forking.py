@@ -1,0 +1,75 @@
+"""Python processes that are there at once: forked from one that has imported everything, and as real as any.
+
+`Forked(["script.py", "argument"])` and `Forked(["-m", "plait_server"])` do what `python` does with these words; but
+that imports take seconds, and tests that kill processes start hundreds.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import runpy
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["plait_conformance.preloaded"])
+
+
+class Forked:
+    """One process, with the calls of `subprocess.Popen` that tests need."""
+
+    def __init__(
+        self, words: Sequence[str], *, environment: Mapping[str, str], folder: Path, output: Path, errors: Path
+    ) -> None:
+        """Start it in a folder; what it prints is appended to `output` and `errors`."""
+        self._process = _context.Process(
+            target=_run,
+            args=(list(words), dict(environment), str(folder), str(output), str(errors)),
+            daemon=True,  # It ends with the tests, whatever became of them.
+        )
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid: int = self._process.pid
+
+    def poll(self) -> int | None:
+        """Its exit code, negative for a signal; None while it runs."""
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Raises: subprocess.TimeoutExpired."""
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired(str(self.pid), timeout or 0.0)
+        return self._process.exitcode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """No-op once it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def _run(words: list[str], environment: dict[str, str], folder: str, output: str, errors: str) -> None:
+    """In the child: become what `python WORDS…` would be."""
+    for descriptor, path in ((1, output), (2, errors)):
+        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        os.dup2(file, descriptor)
+        os.close(file)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    if words[0] == "-m":
+        sys.argv = words[1:]
+        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = words
+        runpy.run_path(words[0], run_name="__main__")
