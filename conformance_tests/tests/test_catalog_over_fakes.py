@@ -151,7 +151,7 @@ class TestRelease:
         assert self.staged(tmp_path) == []
         assert held(stored, "dev") == {"x": 3, "y": 2}
 
-    def test_recovery_drops_what_a_dead_process_did_not(self, stored: Catalog, tmp_path: Path) -> None:
+    def test_recovery_drops_what_a_dead_process_did_not(self, stored: Catalog, scene: Scene, tmp_path: Path) -> None:
         def die(name: str) -> None:
             if name == "coordinator.after_commit_point":
                 raise Died
@@ -161,7 +161,7 @@ class TestRelease:
         with armed(die), pytest.raises(Died):
             tx.commit()
         assert self.staged(tmp_path)
-        with open_catalog(tmp_path) as again:
+        with scene.open() as again:
             assert self.staged(tmp_path) == []
             assert held(again) == {"x": 1}
             assert again.recover() == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import plait
 import pytest
 from plait.adapter import Capability
@@ -17,7 +19,7 @@ THEIRS = {"r1": "theirs", "r2": "theirs", "r7": "same"}
 merges = pytest.mark.needs(Capability.MERGE)
 
 
-def diverge(history: History, ours: dict[str, str | None], theirs: dict[str, str | None]) -> None:
+def diverge(history: History, ours: Mapping[str, str | None], theirs: Mapping[str, str | None]) -> None:
     """A base, and a commit on each of main and dev."""
     history.write(ROWS)
     history.catalog.create_branch("dev")

@@ -107,9 +107,11 @@ class ObjectHarness(Harness):
         if not isinstance(adapter.blobs, _CountedBlobs):
             adapter.__dict__["blobs"] = _CountedBlobs(adapter.blobs)
             adapter.__dict__["packs"] = _CountedPacks(adapter.blobs)
+        blobs: object = adapter.blobs
+        assert isinstance(blobs, _CountedBlobs)
         assert isinstance(adapter.packs, _CountedPacks)
         adapter.packs.forget()
-        return {**adapter.blobs.counts, "nodes": adapter.packs.nodes}
+        return {**blobs.counts, "nodes": adapter.packs.nodes}
 
 
 class FilesHarness(ObjectHarness):
