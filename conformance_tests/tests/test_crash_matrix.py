@@ -1,10 +1,11 @@
 """kill -9 at every failpoint of commits, a merge, a revert, an adoption and a discard, over two strict fake stores.
 
 The process that dies is an embedded catalog, after which the scenario has ended; or a server, which comes back while
-its client asks again and finishes the scenario. The database is SQLite or PostgreSQL.
+its client asks again and finishes the scenario; or one of two servers, and its client turns to the other. The database
+is SQLite or PostgreSQL.
 
-By default each of the core's failpoints dies once in each of these four, and each of the stores' once, spread over
-pairs of kinds in which every kind has both places; with PLAIT_SOAK=1 every place of every pair.
+By default each of the core's failpoints dies once in each of these six settings, and each of the stores' once, spread
+over pairs of kinds in which every kind has both places; with PLAIT_SOAK=1 every place of every pair.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Cell:
         return f"{self.edge}-{self.database}-{'-'.join(self.pair)}"
 
 
-SETTINGS = [("embedded", "sqlite"), ("embedded", "postgresql"), ("served", "sqlite"), ("served", "postgresql")]
+SETTINGS = list(itertools.product(["embedded", "served", "failed-over"], ["sqlite", "postgresql"]))
 CELLS = [Cell(*SETTINGS[0], pair) for pair in PAIRS] + [Cell(*one, pair) for one in SETTINGS[1:] for pair in RING]
 
 
@@ -92,13 +93,37 @@ def die_served(scene: Scene, place: Place) -> str:
     return printed
 
 
+def die_beside_another(scene: Scene, place: Place) -> str:
+    """What was acknowledged by the server until it died there, and by the other one that its client turned to."""
+    other = start_server(scene.folder, database=scene.database)
+    try:
+        server = start_server(scene.folder, database=scene.database, environment={"PLAIT_FAILPOINT": str(place)})
+        try:
+            printed = run_served(scene, server, other)
+            reached = server.process.poll() == -signal.SIGKILL
+        finally:
+            server.kill()
+    except DidNotStart as error:
+        if error.code != -signal.SIGKILL:
+            raise
+        return run_served(scene, other)
+    finally:
+        other.kill()
+    assert reached, f"{place} was not reached"
+    return printed
+
+
+DEATHS = {"embedded": die_embedded, "served": die_served, "failed-over": die_beside_another}
+
+
 def come_back(server: ServerProcess) -> ServerProcess:
     server.wait()
     return start_server(server.folder, database=server.database, ports=server.ports)
 
 
-def run_served(scene: Scene, server: ServerProcess) -> str:
-    with contextlib.redirect_stdout(io.StringIO()) as printed, connect_patiently(server.url) as catalog:
+def run_served(scene: Scene, *servers: ServerProcess) -> str:
+    urls = [server.url for server in servers]
+    with contextlib.redirect_stdout(io.StringIO()) as printed, connect_patiently(*urls) as catalog:
         crash.run(catalog, scene.folder)
     return printed.getvalue()
 
@@ -125,7 +150,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, Pair],
         if pair in RING:
             record = folder / "record-served"
             run_whole(prepared.renew(), PLAIT_FAILPOINT_RECORD=str(record))
-            found["served", pair] = count_places(record)
+            found["served", pair] = found["failed-over", pair] = count_places(record)
     return found
 
 
@@ -147,7 +172,9 @@ def matrix(recorded: dict[tuple[str, Pair], list[Place]]) -> dict[Cell, list[Pla
                 continue  # A client's failpoint, and the server is to die.
             pair = list(having)[(number + turn) % len(having)]
             named = having[pair]
-            chosen[Cell(edge, database, pair)].append(named[(number * 7 + turn * len(named) // 4) % len(named)])
+            chosen[Cell(edge, database, pair)].append(
+                named[(number * 7 + turn * len(named) // len(SETTINGS)) % len(named)]
+            )
             if name.startswith("fake."):
                 break
     return chosen
@@ -166,13 +193,12 @@ def test_killed_anywhere_it_is_whole_or_absent(
 ) -> None:
     postgresql = request.getfixturevalue("postgresql_url") if cell.database == "postgresql" else None
     prepared = prepare(tmp_path / "stage", cell.pair, postgresql)
-    die = die_embedded if cell.edge == "embedded" else die_served
     assert matrix[cell]
     failed = []
     for place in matrix[cell]:
         scene = prepared.renew()
         try:
-            crash.check(scene, die(scene, place))
+            crash.check(scene, DEATHS[cell.edge](scene, place))
         except Exception as error:
             failed.append(f"killed at {place}: {type(error).__name__}: {error}")
     assert not failed, "\n".join(failed)

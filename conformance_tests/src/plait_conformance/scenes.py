@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import plait
 from plait.backend import Backend
@@ -29,7 +29,6 @@ from plait.types import Session
 from plait_conformance import fake_plugin
 from plait_conformance.catalogs import drop_postgresql_database, new_postgresql_database
 
-T = TypeVar("T")
 _ANSWER_SECONDS_MAX = 90.0
 _SESSION = Session("anonymous")
 """Who asks through a server without authentication: idempotency keys are the principal's."""
@@ -50,7 +49,7 @@ class Scene:
 def make_scene(folder: Path) -> Scene:
     """A new catalog in SQLite, where `plait.init` makes it."""
     scene = Scene(folder, f"sqlite:///{folder / '.plait' / 'catalog.db'}")
-    _create(scene)
+    create_catalog(scene)
     return scene
 
 
@@ -65,7 +64,7 @@ class Prepared:
             self.scene = make_scene(folder / "scene")
         else:
             self.scene = Scene(folder / "scene", new_postgresql_database(postgresql))
-            _create(self.scene)
+            create_catalog(self.scene)
         prepare(self.scene)
         self._template = self.scene.database.rpartition("/")[2]
         shutil.copytree(self.scene.folder, self._pristine)
@@ -82,50 +81,50 @@ class Prepared:
         return self.scene
 
 
-def connect_patiently(url: str) -> Catalog:
+def connect_patiently(*urls: str) -> Catalog:
     """A served catalog that asks every call again, under the same ids and keys, until it has an answer.
 
     So a scenario written without a thought of failures goes on over the deaths of its server, as a careful client's.
+    With several URLs, of servers of one catalog, a call that fails is put to the next.
     """
-    address, plugins, clock = parse_address(url), _plugins(), SystemClock()
-    patient = _Patient(RemoteBackend(Calls(address, None), address.repository))
+    addresses, plugins, clock = [parse_address(url) for url in urls], _plugins(), SystemClock()
+    patient = _Patient([RemoteBackend(Calls(address, None), address.repository) for address in addresses])
     adapters = Adapters(plugins, patient.store, client_context(plugins, clock, lambda what, done, total: None))
     return Catalog(cast(Backend, patient), adapters, session=_SESSION, clock=clock, owns=[adapters])
 
 
 class _Patient:
-    """A backend whose calls are repeated. Streams are read whole, so that they are repeated whole."""
+    """Backends of which one is asked, and again or the next. Streams are read whole, to be repeated whole."""
 
-    def __init__(self, backend: RemoteBackend) -> None:
-        self._backend = backend
+    def __init__(self, backends: Sequence[RemoteBackend]) -> None:
+        self._backends = backends
+        self._turn = 0
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._backend, name)
-        if name == "close" or not callable(found):
-            return found
+        if not callable(getattr(self._backends[0], name)):
+            return getattr(self._backends[0], name)
 
         def call(*arguments: object, **named: object) -> object:
-            def ask() -> object:
-                answer = found(*arguments, **named)
-                return iter(list(answer)) if isinstance(answer, Iterator) else answer
-
-            return answered(ask)
+            deadline = time.monotonic() + _ANSWER_SECONDS_MAX
+            while True:
+                asked = getattr(self._backends[self._turn % len(self._backends)], name)
+                try:
+                    answer = asked(*arguments, **named)
+                    return iter(list(answer)) if isinstance(answer, Iterator) else answer
+                except (StoreUnavailable, OutcomeUnknown):
+                    if time.monotonic() > deadline:
+                        raise
+                    self._turn += 1
 
         return call
 
-
-def answered(ask: Callable[[], T]) -> T:
-    """The answer, asked for until a server gives one. Raises: the last failure when none does in time."""
-    deadline = time.monotonic() + _ANSWER_SECONDS_MAX
-    while True:
-        try:
-            return ask()
-        except (StoreUnavailable, OutcomeUnknown):
-            if time.monotonic() > deadline:
-                raise
+    def close(self) -> None:
+        for backend in self._backends:
+            backend.close()
 
 
-def _create(scene: Scene) -> None:
+def create_catalog(scene: Scene) -> None:
+    """Make the scene's catalog, with its empty first commit."""
     database = Database(scene.database)
     try:
         create(database)

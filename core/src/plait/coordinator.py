@@ -29,6 +29,7 @@ from plait.failpoint import failpoint
 from plait.gates import Gates
 from plait.graph import RowNodes, load_snapshots
 from plait.lanes import Lanes
+from plait.liveness import is_alive
 from plait.persist import Rows
 from plait.persist.tx_rows import conflict_item
 from plait.refspec import format_key
@@ -143,8 +144,8 @@ class Coordinator:
             known = rows.txs([tx_id]).get(tx_id)
             if known is not None and known.state is TxState.COMMITTED and known.commit is not None:
                 return rows.commit(known.commit)
-        if known is not None and known.state is TxState.SEALED and known.owner == self._transactions.owner:
-            # Sealed by this process, but by no call that still runs: its outcome was unknown, now it is known.
+        if known is not None and known.state is TxState.SEALED and self._is_abandoned(known):
+            # By no call that still runs: its outcome was unknown, now it is known.
             self._transactions.unseal(known)
         sealed = self._transactions.seal(tx_id)
         described = replace(
@@ -173,6 +174,10 @@ class Coordinator:
         failpoint("coordinator.adoption_discarded")
         with self._repository.write() as rows:
             settle(rows, _adopts(tx) or ())
+
+    def _is_abandoned(self, sealed: Tx) -> bool:
+        """Whether it was sealed by this process, or by one that is dead: no need to wait for a recovery."""
+        return sealed.owner == self._transactions.owner or not is_alive(sealed.owner)
 
     def prepare(self, sealed: Tx) -> list[Participant]:
         """Every participant with its vote, stores side by side. Repeat: the same votes for the same attempt."""

@@ -4,6 +4,7 @@ Production code calls `failpoint("publish.before_move")`; with nothing armed tha
 handler (record the names, raise, or kill the process), and a server process can be armed through the environment:
 
     PLAIT_FAILPOINT=sequencer.before_commit@3    SIGKILL itself the third time that place is reached
+    PLAIT_FAILPOINT_SIGNAL=SIGSTOP               another signal: this one freezes the process until it gets SIGCONT
     PLAIT_FAILPOINT_RECORD=/path                 append the name of each place reached, one a line
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -49,6 +51,7 @@ def arm_from_environment(environ: dict[str, str] | os._Environ[str] = os.environ
     if not target and not record:
         return
     name, _, count = target.partition("@")
+    number = signal.Signals[environ.get("PLAIT_FAILPOINT_SIGNAL", "SIGKILL")]
     remaining = int(count or "1")
 
     def handle(reached: str) -> None:
@@ -59,6 +62,7 @@ def arm_from_environment(environ: dict[str, str] | os._Environ[str] = os.environ
         if reached == name:
             remaining -= 1
             if remaining == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+                # To this very thread: sent to the process, another thread may take it while this one goes on.
+                signal.pthread_kill(threading.get_ident(), number)
 
     arm(handle)

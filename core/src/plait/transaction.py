@@ -9,8 +9,6 @@ staging, so that whatever died can be found again and either goes on or is clean
 from __future__ import annotations
 
 import logging
-import os
-import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -22,6 +20,7 @@ from plait.commit_point import RecordRequest, unpack_value
 from plait.errors import AlreadyExists, InvalidArgument, NotFound, PlaitError, TransactionClosed, Unsupported
 from plait.failpoint import failpoint
 from plait.graph import RowNodes, load_snapshots
+from plait.liveness import owner_name
 from plait.persist import Repository, Rows
 from plait.refspec import check_key, format_key
 from plait.sequencer import Sequencer
@@ -64,7 +63,7 @@ class Transactions:
         self.adapters = adapters
         self.clock = clock
         self.cache = cache
-        self.owner = f"{socket.gethostname()}/{os.getpid()}/{clock.new_id()}"
+        self.owner = owner_name(clock.new_id())
 
     # -- life --------------------------------------------------------------------------------------------------------
 
