@@ -45,6 +45,9 @@ soak: $(READY) ## The full crash matrices: hours
 bench: $(READY) ## Speed, as ratios in one run; writes benchmarks/results.json
 	@$(BIN)/python benchmarks/bench.py --json benchmarks/results.json
 
+bench-peer: $(READY) ## plait beside Nessie in one sitting (needs Maven and Java 21); writes benchmarks/peer.json
+	@jar=$$(bash scripts/nessie.sh) && $(BIN)/python benchmarks/peer.py --jar "$$jar" --json benchmarks/peer.json
+
 lint: $(READY) ## Style, strict types, import contracts
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check -q .
@@ -74,4 +77,4 @@ lock: $(READY) ## Resolve again and export hashed requirements without addresses
 clean: ## Remove what the targets made
 	@rm -rf $(VENV) dist site plait-demo uv.lock .mypy_cache .ruff_cache
 
-.PHONY: help demo serve test-core test soak bench lint proto docs dist lock clean
+.PHONY: help demo serve test-core test soak bench bench-peer lint proto docs dist lock clean

@@ -7,206 +7,232 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
+import os
+import platform
 import statistics
-import subprocess
-import sys
-import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import plait
+import pyarrow as pa
+from load import Row, clients, cpu_seconds, has_postgresql, pointer, proposal, s3_server, scratch, served, show, timed
 from plait.catalog import Catalog
-from plait.errors import PlaitError
-from plait.types import Mode, Proposal, Put, SnapshotRef
+from plait.codec import encode_key
+from plait.limits import BATCH_PROPOSALS_MAX
+from plait.tree import MemoryNodes, NodeCache, Tree
+from plait.types import Mode, Proposal, Put
+from plait_conformance.serving import serving
 
-Row = dict[str, object]
-
-
-def pointer(number: int, version: int = 0) -> SnapshotRef:
-    """A registered snapshot of a pointer store: a commit of it is metadata alone."""
-    return SnapshotRef("p", "table", f"table-{number}", f"v{version}", version.to_bytes(32, "big"))
+_DURABLE = "one flush to disk a batch, and Python's gRPC on both sides"
 
 
-def proposal(number: int, keys: int = 1) -> Proposal:
-    puts = tuple(Put(("p", f"t{number % 997}", f"k{number}-{place}"), pointer(number)) for place in range(keys))
-    return Proposal("main", puts, message="bench")
-
-
-def percentile(values: list[float], share: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
-
-
-def clients(commit: Callable[[int], None], count: int, seconds: float, start: int) -> Row:
-    """`count` threads that commit distinct keys for a while: rate, latencies, failures."""
-    latencies: list[float] = []
-    failures: list[str] = []
-    until = time.perf_counter() + seconds
-
-    def run(client: int) -> None:
-        number = start + client * 10_000_000
-        while time.perf_counter() < until:
-            began = time.perf_counter()
-            try:
-                commit(number)
-                latencies.append(time.perf_counter() - began)
-            except PlaitError as error:
-                failures.append(error.code)
-            number += 1
-
-    threads = [threading.Thread(target=run, args=(client,)) for client in range(count)]
-    began = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    took = time.perf_counter() - began
-    return {
-        "commits_per_second": round(len(latencies) / took),
-        "p50_ms": round(statistics.median(latencies) * 1000, 2),
-        "p99_ms": round(percentile(latencies, 0.99) * 1000, 2),
-        "failures": len(failures),
-    }
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[tuple[str, int]]:
-    """A real server process over a new SQLite catalog: (URL, pid)."""
-    command = [
-        sys.executable, "-m", "plait_server", "--init", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0",
-        "--database", f"sqlite:///{folder / 'catalog.db'}",
-    ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=folder)
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        url = next(word for word in line.split() if word.startswith("plait://"))
-        yield url, process.pid
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
-
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / 100
+def bench_grouping(seconds: float) -> Iterator[Row]:
+    """What grouping gains at the sequencer, without gRPC: one at a time against full batches."""
+    with scratch() as folder, plait.init(folder) as catalog:
+        catalog.add_store("p", "pointer", mode=Mode.POINTER)
+        single = clients(lambda number: _commit(catalog, number), 1, seconds, 0)
+        yield {
+            "what": "embedded, one at a time",
+            **single,
+            "limit": "one flush to disk and a dozen statements a commit",
+        }
+        done, took = 0, 0.0
+        while took < seconds:
+            batch = [proposal(5_000_000 + done + number) for number in range(BATCH_PROPOSALS_MAX)]
+            took += timed(lambda batch=batch: catalog.commit_many(batch))
+            done += len(batch)
+        alone = int(str(single["commits_per_second"])) or 1
+        yield {
+            "what": f"embedded, {BATCH_PROPOSALS_MAX} at a time",
+            "commits_per_second": round(done / took),
+            "ratio_to_one_at_a_time": round(done / took / alone, 1),
+            "limit": "one processor: the tree's path and seven rows a commit",
+        }
 
 
 def bench_grpc(seconds: float) -> Iterator[Row]:
-    """Durable one-call commits over gRPC, client and server on the same cores."""
-    folder = Path(tempfile.mkdtemp(prefix="plait-bench-"))
-    try:
-        with served(folder) as (url, pid), plait.connect(url) as catalog:
+    """Durable one-call commits over gRPC to one branch, client and server on the same cores."""
+    for dialect in ("sqlite", "postgresql") if has_postgresql() else ("sqlite",):
+        with served(dialect) as server, plait.connect(server.url) as catalog:
             catalog.add_store("p", "pointer", mode=Mode.POINTER)
+            pid, alone = server.process.pid, 1
             for place, count in enumerate((1, 8, 32, 64)):
-                before = cpu_seconds(pid)
-                row = clients(lambda number: _commit(catalog, number), count, seconds, place * 1_000_000_000)
-                done = int(str(row["commits_per_second"])) * seconds
-                cpu = round((cpu_seconds(pid) - before) / max(done, 1) * 1000, 2)
-                yield {"what": f"gRPC commits, {count} clients", **row, "server_cpu_ms": cpu, "limit": "gRPC in Python"}
+                row = clients(
+                    lambda number: _commit(catalog, number), count, seconds, place * 1_000_000_000, server_pid=pid
+                )
+                rate = int(str(row["commits_per_second"])) or 1
+                alone = rate if count == 1 else alone
+                ratio = {} if count == 1 else {"ratio_to_one_client": round(rate / alone, 1)}
+                yield {"what": f"gRPC on {dialect}, clients: {count}", **row, **ratio, "limit": _DURABLE}
             for keys in (1, 8):
-                began = time.perf_counter()
-                for batch in range(4):
-                    start = 9_000_000_000 + (keys * 10 + batch) * 10_000
-                    catalog.commit_many([proposal(start + number, keys) for number in range(500)])
-                rate = 2000 / (time.perf_counter() - began)
                 yield {
-                    "what": f"gRPC CommitMany, {keys} keys a commit",
-                    "commits_per_second": round(rate),
-                    "operations_per_second": round(rate * keys),
-                    "limit": "the tree",
+                    **_commit_many(catalog, pid, keys, seconds, alone),
+                    "what": f"CommitMany on {dialect}, keys a commit: {keys}",
                 }
-    finally:
-        shutil.rmtree(folder)
+
+
+def _commit_many(catalog: Catalog, pid: int, keys: int, seconds: float, alone: int) -> Row:
+    done, took, before = 0, 0.0, cpu_seconds(pid)
+    while took < seconds:
+        batch = [proposal(9_000_000_000 + keys * 100_000_000 + done + number, keys) for number in range(500)]
+        answers: list[object] = []
+        took += timed(lambda batch=batch, answers=answers: answers.extend(catalog.commit_many(batch)))
+        assert not any(isinstance(answer, Exception) for answer in answers)
+        done += len(batch)
+    return {
+        "commits_per_second": round(done / took),
+        "operations_per_second": round(done * keys / took),
+        "ratio_to_one_client": round(done / took / alone, 1),
+        "server_cpu_ms": round((cpu_seconds(pid) - before) / done * 1000, 2),
+        "limit": "one processor: the tree's path and seven rows a commit",
+    }
+
+
+def bench_transactions(seconds: float) -> Iterator[Row]:
+    """Whole transactions over gRPC: begin, stage, append to an Iceberg table and put an object, prepare, commit."""
+    schema = pa.schema([pa.field("id", pa.int64(), nullable=False), ("item", pa.string())])
+    with s3_server() as bucket, served("sqlite") as server, plait.connect(server.url) as catalog:
+        catalog.add_store("lake", "iceberg", {"warehouse": str(server.folder / "lake")})
+        if bucket is None:
+            catalog.add_store("raw", "files", {"path": str(server.folder / "raw")})
+        else:
+            catalog.add_store("raw", "s3", bucket)
+        with catalog.transaction(message="make") as tx:
+            tx.store("lake").create_namespace("b")
+            tx.store("lake").create_table("b.orders", schema=schema)
+            tx.create("raw.landing").pipe("0.json", b"{}")
+
+        def whole(number: int) -> None:
+            with catalog.transaction(message="one append and one object") as tx:
+                tx.open("lake.b.orders").append(pa.table([[number], ["tea"]], schema=schema))
+                tx.open("raw.landing").pipe(f"{number}.json", b'{"item": "tea"}')
+
+        for place, count in enumerate((1, 4)):
+            row = clients(whole, count, seconds, (place + 1) * 1_000_000_000, server_pid=server.process.pid)
+            yield {
+                "what": f"append + object, clients: {count}",
+                **row,
+                "objects": "S3" if bucket else "directory",
+                "limit": "the stores' own writes; several writers to one table merge in its lane",
+            }
+
+
+def bench_flatness(sizes: tuple[int, ...], commits: int) -> Iterator[Row]:
+    """One change over gRPC in catalogs of different sizes: medians, and their ratio to the smallest catalog."""
+    first: dict[str, float] = {}
+    shapes = [(f"{size} keys", size, 0) for size in sizes] + [(f"{commits} commits", sizes[0], commits)]
+    for name, keys, history in shapes:
+        with scratch() as folder:
+            with plait.init(f"sqlite:///{folder / 'catalog.db'}") as catalog:
+                catalog.add_store("p", "pointer", mode=Mode.POINTER)
+                for puts in _filling(keys):
+                    catalog.commit(Proposal("main", puts, message="fill"))
+                for start in range(0, history, 1000):
+                    catalog.commit_many([proposal(2 * 10**8 + start + number) for number in range(1000)])
+            with serving(folder) as server, plait.connect(server.url) as catalog:
+                for what, seconds in _one_change(catalog).items():
+                    median = statistics.median(seconds) * 1000
+                    first.setdefault(what, median)
+                    yield {
+                        "what": f"gRPC {what}, {name}",
+                        "p50_ms": round(median, 2),
+                        "ratio_to_smallest": round(median / first[what], 2),
+                        "limit": "round trips" if what == "diff" else "round trips and one flush to disk",
+                    }
+
+
+def _filling(keys: int) -> Iterator[tuple[Put, ...]]:
+    for start in range(0, keys, 10_000):
+        numbers = range(start, min(start + 10_000, keys))
+        yield tuple(Put(("p", f"t{number % 997}", f"k{number}"), pointer(number)) for number in numbers)
+
+
+def _one_change(catalog: Catalog, turns: int = 30) -> dict[str, list[float]]:
+    times: dict[str, list[float]] = {"commit": [], "diff": [], "branch": [], "merge": []}
+    for turn in range(-3, turns):
+        branch = f"b{turn + 3}"
+        took = {
+            "commit": timed(lambda turn=turn: _commit(catalog, 10**8 + turn)),
+            "diff": timed(lambda: list(catalog.diff("main~1", "main"))),
+            "branch": timed(lambda branch=branch: catalog.create_branch(branch)),
+        }
+        catalog.commit(Proposal(branch, (Put(("p", "m", f"k{turn}"), pointer(turn)),), message="theirs"))
+        catalog.commit(Proposal("main", (Put(("p", "n", f"k{turn}"), pointer(turn)),), message="ours"))
+        took["merge"] = timed(lambda branch=branch: catalog.merge(branch))
+        if turn >= 0:  # The first turns load what every later one has in its caches.
+            for what, seconds in took.items():
+                times[what].append(seconds)
+    return times
+
+
+def bench_nodes(sizes: tuple[int, ...]) -> Iterator[Row]:
+    """What one change reads and writes of the tree, counted: no clock, no noise."""
+    first: dict[str, int] = {}
+    for size in sizes:
+        nodes = MemoryNodes()
+        tree = Tree(nodes, salt=bytes(16))
+        keys = sorted(encode_key(("p", f"t{number % 997}", f"k{number}")) for number in range(size))
+        root = tree.build((key, bytes(48)) for key in keys)
+        height, node = 1, tree.node(root)
+        while node.level:
+            height, node = height + 1, tree.node(node.values[0])
+        middle = keys[size // 2]
+
+        def counted(work: Callable[[Tree], object], nodes: MemoryNodes = nodes) -> Row:
+            nodes.read = nodes.written = 0
+            work(Tree(nodes, salt=bytes(16), cache=NodeCache()))
+            return {"nodes_read": nodes.read, "nodes_written": nodes.written}
+
+        ours = tree.apply(root, {middle + b"o\0": bytes(48)})
+        theirs = tree.apply(root, {keys[size // 3] + b"t\0": bytes(48)})
+        works: dict[str, Callable[[Tree], object]] = {
+            "commit": lambda cold, root=root, middle=middle: cold.apply(root, {middle: b"v" * 48}),
+            "diff": lambda cold, root=root, ours=ours: list(cold.diff(root, ours)),
+            "merge": lambda cold, root=root, ours=ours, theirs=theirs: list(cold.join(root, ours, theirs)),
+        }
+        for what, work in works.items():
+            row = counted(work)
+            total = int(str(row["nodes_read"])) + int(str(row["nodes_written"]))
+            first.setdefault(what, total)
+            ratio = round(total / first[what], 2)
+            yield {
+                "what": f"nodes of one {what}, {size} keys",
+                **row,
+                "height": height,
+                "ratio_to_smallest": ratio,
+                "limit": "the tree's height",
+            }
 
 
 def _commit(catalog: Catalog, number: int) -> None:
     catalog.commit(proposal(number))
 
 
-def bench_grouping(seconds: float) -> Iterator[Row]:
-    """What grouping gains at the sequencer, without gRPC: one at a time against batches of 256."""
-    with embedded() as catalog:
-        single = clients(lambda number: _commit(catalog, number), 1, seconds, 0)
-        began = time.perf_counter()
-        for batch in range(8):
-            catalog.commit_many([proposal(5_000_000 + batch * 256 + number) for number in range(256)])
-        grouped = 2048 / (time.perf_counter() - began)
-        alone = int(str(single["commits_per_second"]))
-        yield {"what": "embedded, one at a time", **single, "limit": "one fsync a commit"}
-        yield {
-            "what": "embedded, grouped by 256",
-            "commits_per_second": round(grouped),
-            "ratio_to_single": round(grouped / alone, 1),
-            "limit": "the tree",
-        }
-
-
-@contextmanager
-def embedded() -> Iterator[Catalog]:
-    folder = Path(tempfile.mkdtemp(prefix="plait-bench-"))
-    catalog = plait.init(folder)
-    try:
-        catalog.add_store("p", "pointer", mode=Mode.POINTER)
-        yield catalog
-    finally:
-        catalog.close()
-        shutil.rmtree(folder)
-
-
-def bench_flatness(sizes: tuple[int, ...]) -> Iterator[Row]:
-    """One-change commit, diff, merge and branch in catalogs of different sizes: medians and the ratio to the first."""
-    first: dict[str, float] = {}
-    for size in sizes:
-        with embedded() as catalog:
-            for start in range(0, size, 10_000):
-                puts = tuple(
-                    Put(("p", f"t{number % 997}", f"k{number}"), pointer(number))
-                    for number in range(start, min(start + 10_000, size))
-                )
-                catalog.commit(Proposal("main", puts, message="fill"))
-            times: dict[str, list[float]] = {"commit": [], "diff": [], "branch": [], "merge": []}
-            for turn in range(15):
-                _timed(times["commit"], lambda turn=turn: _commit(catalog, 10**8 + turn))
-                _timed(times["diff"], lambda: list(catalog.diff("main~1", "main")))
-                _timed(times["branch"], lambda turn=turn: catalog.create_branch(f"b{turn}"))
-                change = Put(("p", "m", f"k{turn}"), pointer(turn))
-                catalog.commit(Proposal(f"b{turn}", (change,), message="side"))
-                _timed(times["merge"], lambda turn=turn: catalog.merge(f"b{turn}"))
-            for what, values in times.items():
-                median = statistics.median(values) * 1000
-                first.setdefault(what, median)
-                yield {
-                    "what": f"{what}, {size} keys",
-                    "p50_ms": round(median, 2),
-                    "ratio_to_smallest": round(median / first[what], 2),
-                    "limit": "one fsync" if what != "diff" else "the tree",
-                }
-
-
-def _timed(into: list[float], work: Callable[[], object]) -> None:
-    began = time.perf_counter()
-    work()
-    into.append(time.perf_counter() - began)
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--seconds", type=float, default=5.0, help="of each load")
-    parser.add_argument("--sizes", default="1000,100000", help="catalogs to compare, in keys")
+    parser.add_argument("--sizes", default="1000,1000000", help="catalogs to compare, in keys")
+    parser.add_argument("--commits", type=int, default=100_000, help="a history to compare, in commits")
+    parser.add_argument("--only", help="grouping, grpc, transactions, flatness or nodes")
     chosen = parser.parse_args()
-    rows: list[Row] = []
     sizes = tuple(int(size) for size in chosen.sizes.split(","))
-    for bench in (bench_grouping(chosen.seconds), bench_grpc(chosen.seconds), bench_flatness(sizes)):
-        for row in bench:
-            rows.append(row)
-            print("  ".join(f"{name}={value}" if name != "what" else f"{value:<32}" for name, value in row.items()))
+    benches: dict[str, Callable[[], Iterator[Row]]] = {
+        "grouping": lambda: bench_grouping(chosen.seconds),
+        "grpc": lambda: bench_grpc(chosen.seconds),
+        "transactions": lambda: bench_transactions(chosen.seconds),
+        "flatness": lambda: bench_flatness(sizes, chosen.commits),
+        "nodes": lambda: bench_nodes(sizes),
+    }
+    rows: list[Row] = []
+    for name, bench in benches.items():
+        if chosen.only in (None, name):
+            for row in bench():
+                rows.append(row)
+                show(row)
     if chosen.json:
-        chosen.json.write_text(json.dumps(rows, indent=1) + "\n")
+        machine = {"processors": os.cpu_count(), "python": platform.python_version(), "load": os.getloadavg()[0]}
+        chosen.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
