@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -41,6 +42,28 @@ def test_a_server_makes_a_catalog_only_when_told_to(tmp_path: Path) -> None:
     assert ended.returncode == 2
     assert "plait init" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_plait_serve_serves_the_catalog_that_is_found(tmp_path: Path) -> None:
+    plait.init(tmp_path / "shop").close()
+    (tmp_path / "shop" / "deep").mkdir()
+    command = [sys.executable, "-m", "plait.cli", "serve", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PLAIT_")}
+    process = subprocess.Popen(
+        command, cwd=tmp_path / "shop" / "deep", stdout=subprocess.PIPE, text=True, env=environment
+    )
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[1]
+        with plait.connect(url) as served:
+            served.create_tag("from-the-client")
+    finally:
+        process.terminate()
+        assert process.wait(60) == 0
+        assert process.stdout is not None
+        process.stdout.close()
+    with plait.open(tmp_path / "shop") as catalog:
+        assert [ref.name for ref in catalog.refs()] == ["from-the-client", "main"]
 
 
 def test_a_bad_configuration_is_one_line_and_an_exit_code(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def open(  # the name that users of tables and files expect: plait.open(path)
 
     What died half-way before is put right first, unless told not to. Raises: NotFound, InvalidArgument.
     """
-    database = Database(_existing_database_url(path))
+    database = Database(database_url(path))
     try:
         catalog = open_database(
             database, repository, plugins=plugins, session=session, clock=clock, progress=progress, owns=[database]
@@ -192,7 +192,7 @@ def migrate(where: str | os.PathLike[str] = ".", *, copy: bool = True) -> Migrat
             "a served catalog is migrated where its database is",
             remedy="stop the server, and run 'plait --catalog DATABASE_URL migrate' there",
         )
-    database = Database(_existing_database_url(where))
+    database = Database(database_url(where))
     try:
         return migrate_database(database, copy=copy)
     finally:
@@ -220,8 +220,8 @@ def _database_url(where: str | os.PathLike[str]) -> str:
     return f"{_SQLITE}{(folder if folder.name == FOLDER else folder / FOLDER) / DATABASE}"
 
 
-def _existing_database_url(where: str | os.PathLike[str]) -> str:
-    """Raises: NotFound for a folder without a catalog."""
+def database_url(where: str | os.PathLike[str]) -> str:
+    """The database of a catalog that is there: a folder's, or as given. Raises: NotFound."""
     url = _database_url(where)
     if not is_url(where) and not Path(url.removeprefix(_SQLITE)).exists():
         raise NotFound(f"{Path(where).resolve()} holds no catalog", remedy="make one with 'plait init'")

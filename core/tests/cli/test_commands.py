@@ -175,7 +175,10 @@ def test_bare_plait_says_where_and_what_next(run_plait: Any, here: Path) -> None
 def test_a_working_set_from_begin_to_commit(run_plait: Any, example: Path) -> None:
     note = example / "note"
     note.write_bytes(b"\x00\xff")
-    assert run_plait("status").code == 3
+    nothing = run_plait("status")
+    assert nothing.code == 0
+    assert "no working set is open here" in nothing.out
+    assert run_plait("status", "notes").code == 3
     begun = run_plait("begin", "notes", "-m", "Notes", "--json").value
     assert run_plait("put", str(note), "raw.landing::note").code == 0
     status = run_plait("status", "--json").value
@@ -191,10 +194,22 @@ def test_a_working_set_from_begin_to_commit(run_plait: Any, example: Path) -> No
     }
     assert run_plait("cat", "raw.landing::note", "--at", "main").code == 3
     made = run_plait("commit", "--json").value
-    assert (made["message"], run_plait("status").code) == ("Notes", 3)
+    assert (made["message"], run_plait("status", "--json").value["id"]) == ("Notes", None)
     assert run_plait("show", "--json").value["id"] == made["id"]
     assert run_plait("get", "raw.landing::note", "copy").code == 0
     assert (example / "copy").read_bytes() == b"\x00\xff"
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [(("put", __file__, "raw.landing::x"), "commit with -m"), (("diff",), "plait diff main~1 main")],
+)
+def test_without_a_working_set_the_way_without_one_is_told(
+    run_plait: Any, unchanging: Path, words: tuple[str, ...], remedy: str
+) -> None:
+    ran = run_plait(*words, "--json")
+    assert ran.code == 3
+    assert remedy in ran.error["remedy"]
 
 
 def test_discard_leaves_no_trace(run_plait: Any, example: Path) -> None:
@@ -221,7 +236,7 @@ def test_tx_list_tells_the_phase_of_each_store(run_plait: Any, example: Path) ->
     assert run_plait("tx", "use", "first").code == 0
     assert run_plait("status", "--json").value["name"] == "first"
     assert run_plait("tx", "discard", "first", "second").code == 0
-    assert run_plait("status").code == 3
+    assert run_plait("status", "--json").value["id"] is None
 
 
 def test_a_deleted_branch_comes_back(run_plait: Any, example: Path) -> None:

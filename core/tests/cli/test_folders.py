@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from plait.cli.folders import objects_to_get
+from plait.errors import Unsupported
 
 
 @pytest.fixture
@@ -85,3 +87,15 @@ def test_a_folder_that_is_not_there_is_not_imported(run_plait: Any, photos: Path
         refused = run_plait("import", "assets", f"raw.photos={location}")
         assert (refused.code, "./name is a folder beside you" in refused.err) == (3, True)
     assert run_plait("tx", "list", "--json").value == []
+
+
+@pytest.mark.parametrize("name", ["../out", "a/../../out", "."])
+def test_an_object_never_leaves_the_folder_it_is_got_into(tmp_path: Path, name: str) -> None:
+    class Handle:
+        """What an S3 bucket may hold, where names are anything."""
+
+        def find(self, folder: str) -> list[str]:
+            return ["fine", name]
+
+    with pytest.raises(Unsupported):
+        objects_to_get(Handle(), "raw.landing", None, tmp_path)

@@ -86,7 +86,7 @@ def test_resolved_conflicts_are_committed(
     assert price(run_plait) == expected
     assert price(run_plait, 4) == 9
     assert price(run_plait, 6) == 3
-    assert run_plait("status").code == 3
+    assert run_plait("status", "--json").value["id"] is None
 
 
 def test_all_conflicts_are_settled_at_once(run_plait: Any, conflicting: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plait.errors import InvalidArgument, NotFound
+from plait.errors import InvalidArgument, NotFound, Unsupported
 
 if TYPE_CHECKING:
     from plait.cli.session import Session
@@ -43,7 +43,7 @@ def _files_below(source: Path) -> Iterator[Path]:
 def objects_to_get(handle: Any, path: str, item: str | None, target: Path | None) -> Mapping[str, Path]:
     """Object name → file: for a folder of objects, or an asset as a whole, all of them below `target`.
 
-    Raises: NotFound.
+    Raises: NotFound, Unsupported for a name that would lead out of `target`: somebody else may have given it.
     """
     folder = (item or "").strip("/")
     names = handle.find(folder)
@@ -53,7 +53,14 @@ def objects_to_get(handle: Any, path: str, item: str | None, target: Path | None
         name = folder.rpartition("/")[2]
         return {folder: Path(name) if target is None else target / name if target.is_dir() else target}
     below = Path() if target is None else target
-    return {name: below / name[len(folder) :].lstrip("/") for name in names}
+    return {name: _inside(below, name[len(folder) :].lstrip("/")) for name in names}
+
+
+def _inside(folder: Path, name: str) -> Path:
+    found = folder / name
+    if not found.resolve().is_relative_to(folder.resolve()) or found.resolve() == folder.resolve():
+        raise Unsupported(f"object {name!r} cannot be a file below {folder}", remedy="get it alone, into a named file")
+    return found
 
 
 def counting(session: Session, what: str) -> Any:

@@ -10,7 +10,7 @@ import click
 from plait.cli.items import list_objects
 from plait.cli.printing import change_row, commit_row, printable, short, subject
 from plait.cli.session import Session, json_option, pairs, pass_session
-from plait.errors import Corrupt, InvalidArgument
+from plait.errors import Corrupt, InvalidArgument, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -264,7 +264,11 @@ def _summary(value: Any, aspect: str) -> Any:
 def _diff_working_set(session: Session, keys: list[str], limit: int) -> None:
     from plait.refspec import parse_key
 
-    tx = session.working_set()
+    tx = session.current_tx()
+    if tx is None:
+        raise NotFound(
+            "no working set is open here", remedy="begin one, or compare two points: 'plait diff main~1 main'"
+        )
     prefix = parse_key(keys[0]) if keys else ()
     found = (
         row

@@ -175,7 +175,10 @@ def put(session: Session, file: Path, path: str, message: str | None) -> None:
             _copy(session, source, target, path)
 
     if message is None:
-        write(session.working_set())
+        tx = session.current_tx()
+        if tx is None:
+            raise NotFound("no working set is open here", remedy="begin one with 'plait begin', or commit with -m '…'")
+        write(tx)
         size = sum(found.stat().st_size for found in files.values())
         many = f" ({len(files)} objects)" if file.is_dir() else ""
         value = {"put": path, "bytes": size, "objects": len(files)}

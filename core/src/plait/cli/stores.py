@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import click
 
 from plait.cli.plugin_commands import OpenGroup
 from plait.cli.session import Session, json_option, pairs, pass_session
 from plait.cli.working_sets import committed
-from plait.errors import Unsupported
+from plait.errors import InvalidArgument, NotFound, Unsupported
 
 
 @click.command("init")
@@ -47,7 +48,17 @@ _FIRST_STORE = "plait store add lake --kind iceberg --option warehouse=$PWD/ware
 @json_option
 @pass_session
 def serve(session: Session, arguments: tuple[str, ...]) -> None:
-    """Serve the catalog over gRPC: ARGUMENTS go to `python -m plait_server` as they are."""
+    """Serve the catalog over gRPC and HTTP, until stopped.
+
+    \b
+    ARGUMENTS go to the server as they are:
+      --config FILE      settings; plait.toml here, if there is one
+      --grpc HOST:PORT   where to listen; default 127.0.0.1:7450
+      --http HOST:PORT   health, metrics, gateways; default 127.0.0.1:7451
+      --auth HOW         none (this machine only), token or mtls
+      --database URL     another catalog than the one that is found here
+      --init             make the catalog, if it is not there
+    """
     from importlib.util import find_spec
 
     try:
@@ -56,7 +67,30 @@ def serve(session: Session, arguments: tuple[str, ...]) -> None:
         installed = False
     if not installed:
         raise Unsupported("the server is not installed", remedy="pip install plait-server")
-    os.execv(sys.executable, [sys.executable, "-m", "plait_server", *arguments])
+    environment = {**_served(session, arguments), **os.environ}
+    os.execve(sys.executable, [sys.executable, "-m", "plait_server", *arguments], environment)
+
+
+def _served(session: Session, arguments: tuple[str, ...]) -> dict[str, str]:
+    """The setting that names the catalog, unless the server's own settings do. In the environment: a database's
+    password is nobody's to read in a list of processes.
+
+    Raises: NotFound when there is none, InvalidArgument for one that a server serves.
+    """
+    from plait.connecting import database_url, find
+
+    given = {word.partition("=")[0] for word in arguments}
+    if given & {"--database", "--config"} or (session.where is None and Path("plait.toml").exists()):
+        return {}
+    try:
+        where = database_url(find(session.where))
+    except NotFound:
+        if "--init" in given and session.where is None:
+            return {}
+        raise
+    if where.startswith(("plait://", "plaits://")):
+        raise InvalidArgument(f"{where} is served already", remedy="name a folder or a database with --catalog")
+    return {"PLAIT_DATABASE_URL": where}
 
 
 @click.group("store")

@@ -54,7 +54,15 @@ def status(session: Session, name: str | None) -> None:
     """Show what the working set stages, drops, and conflicts with."""
     from plait.refspec import format_key
 
-    tx = session.working_set(name)
+    tx = session.working_set(name) if name else session.current_tx()
+    if tx is None:
+        head = session.catalog.resolve(session.branch)
+        told = f"on {session.branch} at {head.id[:12]} {subject(head.message)}"
+        session.emit(
+            {"id": None, "ref": session.branch, "base": head.id, "assets": [], "conflicts": []},
+            f"{told}\nno working set is open here\n→ plait begin",
+        )
+        return
     rows = [
         {
             "state": participant.phase,
