@@ -1,17 +1,25 @@
-"""A store on a real engine, and adapters over it as restarted processes would make them: for tests of this plugin."""
+"""For tests of this plugin: a store on a real engine with adapters over it, and harnesses of the conformance suite."""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import cast
 
 import sqlalchemy as sa
-from plait.adapter import Context, State
+from plait.adapter import Adapter, Context, StagingPort, State
 from plait.clock import ManualClock
-from plait.types import Intent, Key, SnapshotRef, Staging, Store
+from plait.stores import resolve_credential
+from plait.types import Intent, Json, Key, Location, SnapshotRef, Staging, Store
+from plait_conformance.harness import Edits, Harness, Rows
+from plait_conformance.servers import DoltServer
+from plait_conformance.testing import MemoryState
 
 from plait_dolt.adapter import DoltAdapter
+from plait_dolt.lite_dbapi import Connection
+from plait_dolt.lite_process import Process
 
 
 @dataclass(slots=True)
@@ -66,3 +74,126 @@ def rows(adapter: DoltAdapter, snapshot: SnapshotRef, table: str) -> list[Mappin
     """A table's rows at a snapshot, read through the engine that `open` gives."""
     with adapter.open(snapshot, None).connect() as connection:
         return [dict(row) for row in connection.exec_driver_sql(f"SELECT * FROM {table}").mappings()]
+
+
+class DoltHarness(Harness):
+    """Rows are rows of one table. Subclasses say on which engine."""
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        raise NotImplementedError
+
+    def open(self, context: Context) -> DoltAdapter:
+        return DoltAdapter(Store("crm", DoltAdapter.kind, options=dict(self.options)), context)
+
+    def create(self, adapter: Adapter, port: StagingPort, key: Key, rows: Rows) -> None:
+        port.add(key, new=True)
+        with cast(sa.Engine, adapter.open(port.add(key), port)).begin() as connection:
+            connection.exec_driver_sql(_TABLE)
+        self.write(adapter, port, key, dict(rows))
+
+    def write(self, adapter: Adapter, port: StagingPort, key: Key, edits: Edits) -> None:
+        with cast(sa.Engine, adapter.open(port.add(key), port)).begin() as connection:
+            _edit(connection, edits)
+
+    def write_behind(self, snapshot: SnapshotRef | None, edits: Edits) -> str:
+        own = self.open(Context(MemoryState(), credential=resolve_credential))
+        try:
+            name = f"n{uuid.uuid4().hex[:10]}" if snapshot is None else snapshot.asset
+            if snapshot is None:
+                own.engine.create_database(name, "main")
+            with own.engine.client(name, "main").begin() as connection:
+                if snapshot is None:
+                    connection.exec_driver_sql(_TABLE)
+                _edit(connection, edits)
+            with own.engine.session(name, "main") as session:
+                session.commit("by somebody who knows nothing of plait")
+            return name
+        finally:
+            own.close()
+
+    def item(self, row: str) -> str:
+        return f"things::id={row[1:]}"
+
+    def value(self, row: str, text: str) -> Json:
+        return {"id": int(row[1:]), "body": text}
+
+
+_TABLE = "CREATE TABLE things (id INT PRIMARY KEY, body VARCHAR(255))"
+
+
+def _edit(connection: sa.Connection, edits: Edits) -> None:
+    for row, text in edits.items():
+        connection.execute(sa.text("DELETE FROM things WHERE id = :id"), {"id": int(row[1:])})
+        if text is not None:
+            connection.execute(sa.text("INSERT INTO things VALUES (:id, :text)"), {"id": int(row[1:]), "text": text})
+
+
+class LiteHarness(DoltHarness):
+    """doltlite, in the harness's folder."""
+
+    keeps_all_in_folder = True
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        return {"path": str(self.folder / "databases")}
+
+    def read(self, location: Location) -> Rows:
+        process = Process()
+        try:
+            connection = Connection(process, location.uri, isolation=None)
+            return {f"r{id}": body for id, body in connection.execute("SELECT id, body FROM things")}
+        finally:
+            process.close()
+
+    def corrupt(self, snapshot: SnapshotRef) -> None:
+        path = self.folder / "databases" / f"{snapshot.asset}.db"
+        found = self.open(Context(MemoryState()))
+        text = next(str(row["body"]) for row in rows(found, snapshot, "things"))
+        found.close()
+        flip(path, text.encode())
+
+
+class ServerHarness(DoltHarness):
+    """A running Dolt server; each harness has names of its own in it."""
+
+    def __init__(self, folder: Path, server: DoltServer) -> None:
+        super().__init__(folder)
+        self._server = server
+        self._unique = f"h{uuid.uuid4().hex[:8]}"
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        return {"url": self._server.url}
+
+    def name(self, asset: str) -> tuple[str, ...]:
+        return (f"{self._unique}_{asset}",)
+
+    def read(self, location: Location) -> Rows:
+        engine = sa.create_engine(location.uri.replace("mysql://", f"mysql+pymysql://{location.options['user']}@"))
+        try:
+            with engine.connect() as connection:
+                return {f"r{id}": body for id, body in connection.exec_driver_sql("SELECT id, body FROM things")}
+        finally:
+            engine.dispose()
+
+    def corrupt(self, snapshot: SnapshotRef) -> None:
+        """The server is stopped meanwhile: it holds in memory what it has written."""
+        found = self.open(Context(MemoryState()))
+        text = next(str(row["body"]) for row in rows(found, snapshot, "things"))
+        found.close()
+        self._server.kill()
+        for path in sorted((self._server.databases / snapshot.asset / ".dolt" / "noms").iterdir()):
+            if path.is_file() and text.encode() in path.read_bytes():
+                flip(path, text.encode())
+        self._server.start()
+
+
+def flip(path: Path, text: bytes) -> None:
+    """Change one byte of every place where a file holds a text."""
+    data = bytearray(path.read_bytes())
+    assert text in data, f"{path} does not hold {text!r} as it is"
+    place = -1
+    while (place := data.find(text, place + 1)) >= 0:
+        data[place] ^= 1
+    path.write_bytes(data)
