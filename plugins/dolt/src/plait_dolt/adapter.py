@@ -185,7 +185,7 @@ class DoltAdapter(Adapter):
         tag = names.attempt_tag(tx, attempt, names.intent_of(staging))
         base = staging.base
         with self.engine.session(database, names.branch_of(staging)) as session:
-            voted = session.tag(tag)
+            voted, root = session.tag(tag), ""
             if voted is None:
                 try:
                     session.commit(f"plait: {format_key(staging.key)}\n\nplait-txn: {tx}")
@@ -195,14 +195,15 @@ class DoltAdapter(Adapter):
                         remedy="settle it in the working set, then commit again",
                     ) from error
                 self.context.failpoint("dolt.prepare.committed")
-                voted, root = session.head()
+                made, root = session.head()
                 if base is not None and (base.asset, base.digest) == (database, root.encode()):
-                    voted = base.version
-                voted = session.pin(tag, voted)
+                    made = base.version
+                voted = session.pin(tag, made)
+                root = root if voted == made else ""
                 self.context.failpoint("dolt.prepare.tagged")
             if base is not None and voted == base.version:
                 return base
-            return self._describe(session, voted)
+            return self._refer(session, voted, root) if root else self._describe(session, voted)
 
     def restore(self, tx: str, staging: Staging, snapshot: SnapshotRef, *, items: Sequence[str] | None) -> Staging:
         """The whole database, tables (``city``) or rows (``city::id=7``). Repeat: no-op.

@@ -205,11 +205,12 @@ class LiteSession(Session):
         return self.rows(f"SELECT {procedure}({', '.join(['%s'] * len(args))}) AS hash", *args)[0]
 
     def standing(self) -> Standing:
-        """The working root of a database without tables differs from its head's, clean as it is: the status tells."""
-        found = super().standing()
-        if found.is_clean or self.rows("SELECT 1 AS one FROM dolt_status LIMIT 1"):
-            return found
-        return Standing(found.commit, found.head, found.head, found.head)
+        """A branch that was never written has no staged or working root, and a database without tables has another
+        than its head's, clean as it is: the status tells."""
+        if self.rows("SELECT 1 AS one FROM dolt_status LIMIT 1"):
+            return super().standing()
+        commit, root = self.head()
+        return Standing(commit, root, root, root)
 
     def has_ancestor(self, commit: str, ancestor: str) -> bool:
         return commit == ancestor or self.merge_base(commit, ancestor) == ancestor
