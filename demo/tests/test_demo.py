@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shlex
 import tarfile
 import zipfile
@@ -14,11 +15,18 @@ import plait
 import pytest
 from plait.cli import run
 from plait.errors import AlreadyExists, InvalidArgument
+from plait_demo import stores
 from plait_demo.crash import crash_at, seen, steps
 from plait_demo.story import tell
 from plait_demo.telling import Teller
 
 HEADER = "year,month,day,dep_delay,arr_delay,carrier,flight,origin,dest,distance"
+WEATHER_HEADER = (
+    "origin,year,month,day,hour,temp,dewp,humid,wind_dir,wind_speed,wind_gust,precip,pressure,visib,time_hour"
+)
+
+STORES = ["lake", "meteo", "crm", "raw", *(["vm"] if stores.has_volumes() else [])]
+"""What the story is told over here: in CI all five."""
 
 
 def make_archive(folder: Path) -> Path:
@@ -26,7 +34,20 @@ def make_archive(folder: Path) -> Path:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as zipped:
         zipped.writestr("flights.csv", "\n".join([HEADER, *rows]) + "\n")
-    files = {"flights.csv.zip": packed.getvalue(), "airlines.csv": b"carrier,name\nUA,United\n"}
+    hours = [
+        f"{origin},2013,{month},1,1,39.0,26.0,59.3,270,10.3,NA,0,1012,10,2013-{month:02}-01T06:00:00Z"
+        for month in range(1, 13)
+        for origin in ("EWR", "JFK")
+    ]
+    named = [f"{carrier},{carrier} Inc." for carrier in ("AA", "B6", "DL", "UA")]
+    tables = {
+        "weather.csv": [WEATHER_HEADER, *hours],
+        "airlines.csv": ["carrier,name", *named],
+        "airports.csv": ["faa,name", "EWR,Newark", "JFK,Kennedy"],
+        "planes.csv": ["tailnum,year", "N10156,2004"],
+    }
+    files = {name: ("\n".join(lines) + "\n").encode() for name, lines in tables.items()}
+    files["flights.csv.zip"] = packed.getvalue()
     made = folder / "data.tar.gz"
     with tarfile.open(made, "w:gz") as tar:
         for name, content in files.items():
@@ -54,9 +75,11 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_the_story_is_told_to_its_end(told: tuple[Path, str], archive: Path) -> None:
     folder, text = told
-    assert [line.split()[0] for line in text.splitlines() if "/8 " in line] == [f"{n}/8" for n in range(1, 9)]
-    assert "neither store has it: 0 rows" in text
-    assert "both stores have it: 1 rows" in text
+    assert [line.split()[0] for line in text.splitlines() if "/9 " in line] == [f"{n}/9" for n in range(1, 10)]
+    assert f"over {len(STORES)} stores: {', '.join(STORES)}" in text
+    assert "gate 'MonthsGate' refused: 1 flights are in no month" in text
+    assert f"no store has it: {', '.join(f'{store} 0' for store in STORES)}" in text
+    assert f"every store has it: {', '.join(f'{store} 1' for store in STORES)}" in text
     assert "0 problems" in text
     assert (folder / "history.html").read_text().count('class="commit"') >= 12
     with plait.open(folder) as catalog:
@@ -90,7 +113,7 @@ def test_a_crash_happens_in_the_demo_that_is_there(
     outcome = json.loads(capsys.readouterr().out)
     assert (outcome["folder"], outcome["committed"]) == (str(folder), True)
     with plait.open(folder) as catalog:
-        assert seen(catalog) == (before[0] + 1, before[1] + 1)
+        assert seen(catalog) == {store: count + 1 for store, count in before.items()}
 
 
 def test_under_json_a_story_is_silent_and_kept(capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,7 +132,24 @@ def test_a_folder_that_is_no_demo_is_never_removed(tmp_path: Path, archive: Path
         tell(tmp_path / "mine", archive, force=True)
 
 
+def test_without_what_volumes_need_four_stores_tell_the_story(
+    tmp_path: Path, archive: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(stores, "has_volumes", lambda: False)
+    tell(tmp_path / "demo", archive)
+    printed = capsys.readouterr().out
+    assert f"told without block volumes; to have them:   {stores.VOLUMES_REMEDY}" in printed
+    assert "every store has it: lake 1, meteo 1, crm 1, raw 1\n" in printed
+
+
 def test_steps_are_listed_and_an_unknown_one_is_refused(told: tuple[Path, str]) -> None:
-    assert {"transaction.sealed@1", "objects.publish.before_move@1"} <= set(steps())
+    passed = steps()
+    assert {"transaction.sealed@1", "objects.publish.before_move@1"} <= set(passed)
+    assert {"objects", "delta", "dolt", "iceberg"} <= {name.partition(".")[0] for name in passed}
     with pytest.raises(InvalidArgument, match="crash --list"):
         crash_at("no.such.step", told[0])
+
+
+@pytest.mark.skipif(os.environ.get("CI") != "true", reason="a visitor's machine may lack what volumes need")
+def test_ci_has_all_five_stores() -> None:
+    assert len(STORES) == 5

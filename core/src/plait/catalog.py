@@ -35,6 +35,7 @@ from plait.types import (
     Conflict,
     ConflictKind,
     Depth,
+    Entry,
     Event,
     ItemChange,
     Key,
@@ -190,6 +191,13 @@ class Catalog:
     def at(self, spec: str = "main") -> Point:
         """The stores as they were at one commit, read-only: resolved once, so that all reads agree."""
         return Point(self.backend, self._adapters, self.resolve(spec))
+
+    def open(self, entry: Entry) -> object:
+        """The native read-only handle of an entry: what a gate reads of a change that is no commit yet.
+
+        Raises: StoreUnavailable, Unsupported.
+        """
+        return self._adapters.get(entry.key[0]).open(entry.snapshot, None)
 
     def log(self, spec: str = "main", wanted: LogFilter | None = None) -> Stream[Commit]:
         """Commits that are reachable from a point, newest first, lazily."""

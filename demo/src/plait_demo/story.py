@@ -6,20 +6,24 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import plait
 import pyarrow as pa
-from fsspec import AbstractFileSystem
 from plait.catalog import Catalog
-from plait.errors import AlreadyExists, CommitConflict
-from plait.refspec import format_time
-from pyiceberg.catalog import Catalog as IcebergCatalog
-from pyiceberg.table import Table
+from plait.errors import AlreadyExists, CommitConflict, ProposalRejected
+from plait.hookspecs import Verdict, hookimpl
+from plait.plugins import Plugins
+from plait.refspec import format_key, format_path, format_time
+from plait.types import Change, Conflict, Proposal
 
+from plait_demo import stores
 from plait_demo.crash import crash_at, is_demo, mark
-from plait_demo.flights import FLIGHTS, LANDING, SCHEMA, fetch, of_month, read
+from plait_demo.flights import SCHEMA, Source, fetch, of_month, read
+from plait_demo.stores import DISK, FLIGHTS, LANDING, REFERENCE, WEATHER
 from plait_demo.telling import Teller
 
 PAGE = "history.html"
@@ -27,31 +31,46 @@ NEXT = (
     "plait",
     "plait log --graph --all",
     "plait diff main~1 main --items",
-    "plait blame raw.landing",
+    f"plait blame {LANDING}",
     f"plait cat {FLIGHTS} --limit 5",
+    f"plait open {WEATHER}",
     "plait demo crash --at transaction.sealed",
 )
 """What to try in the demo's folder. The tests run every line."""
 
 
-def flights_of(tx: plait.WorkingSet) -> Table:
-    return cast(Table, tx.open(FLIGHTS))
+class MonthsGate:
+    """A gate: no commit may bring flights that are in no month."""
+
+    @hookimpl
+    def plait_check_proposal(self, proposal: Proposal, changes: Sequence[Change], catalog: Catalog) -> Verdict | None:
+        for change in changes:
+            if format_key(change.key) == FLIGHTS and change.after is not None:
+                table: Any = catalog.open(change.after)
+                bad = table.scan(row_filter="month < 1 or month > 12").count()
+                if bad:
+                    return Verdict(False, f"{bad} flights are in no month", "correct them, and commit again")
+        return None
 
 
-def objects_of(tx: plait.WorkingSet) -> AbstractFileSystem:
-    return cast(AbstractFileSystem, tx.open(LANDING))
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What every step needs. `volumes`: whether the fifth store is there."""
 
+    teller: Teller
+    catalog: Catalog
+    folder: Path
+    source: Source
+    volumes: bool
 
-def correct(tx: plait.WorkingSet, delays: dict[int, int]) -> None:
-    """Set the arrival delay of some flights: rewrites the files that hold them."""
-    table = flights_of(tx)
-    wanted = "id in (" + ", ".join(map(str, delays)) + ")"
-    rows = table.scan(row_filter=wanted).to_arrow().to_pylist()
-    table.upsert(pa.Table.from_pylist([{**row, "arr_delay": delays[row["id"]]} for row in rows], schema=SCHEMA))
-
-
-def count(catalog: Catalog, spec: str = "main") -> int:
-    return int(cast(Table, catalog.at(spec).open(FLIGHTS)).scan().count())
+    def counts(self, spec: str = "main") -> str:
+        point = self.catalog.at(spec)
+        parts = [f"{stores.count_flights(point):,} flights", f"{stores.count_weather(point):,} hours of weather"]
+        parts.append(f"quality.json says {json.loads(stores.objects(point).cat_file('quality.json'))['loaded']}")
+        if self.volumes:
+            model = json.loads(stores.disk_files(point)[stores.MODEL])
+            parts.append(f"the model has UA at {model['UA']} minutes")
+        return ", ".join(parts)
 
 
 def tell(folder: Path, data: Path | None, *, force: bool = False, as_json: bool = False) -> dict[str, Any]:
@@ -64,120 +83,181 @@ def tell(folder: Path, data: Path | None, *, force: bool = False, as_json: bool 
             remedy = "run again with --force to start anew" if is_demo(folder) else "choose another --folder"
             raise AlreadyExists(f"{folder} exists already", remedy=remedy)
         shutil.rmtree(folder)
-    flights, others = read(data or fetch())
+    source = read(data or fetch())
     folder.mkdir(parents=True)
     mark(folder)
-    teller = Teller(8, as_json=as_json)
-    with plait.init(folder) as catalog:
-        _load(teller, catalog, folder, flights, others)
-        _nightly(teller, catalog, flights)
-        _two_branches(teller, catalog, flights)
-        _conflict(teller, catalog)
-        _undo(teller, catalog)
-        _look(teller, catalog)
+    teller = Teller(9, as_json=as_json)
+    plait.init(folder).close()
+    with plait.open(folder, plugins=Plugins([MonthsGate()])) as catalog:
+        story = Story(teller, catalog, folder, source, stores.has_volumes())
+        for step in (_load, _nightly, _bad_load, _two_branches, _conflict, _undo, _look):
+            step(story)
     _page(teller, folder)
-    with teller.step("kill -9 in the middle of a commit: both stores or neither"):
+    with teller.step("kill -9 in the middle of a commit: all stores or none"):
         for place in ("sequencer.rows_written", "sequencer.after_commit"):
             crash_at(place, folder, teller.say)
         teller.say("any other step: plait demo crash --list, then plait demo crash --at STEP")
     return {"folder": str(folder), "steps": teller.told, "page": (folder / PAGE).as_uri(), "next": list(NEXT)}
 
 
-def _load(teller: Teller, catalog: Catalog, folder: Path, flights: pa.Table, others: dict[str, bytes]) -> None:
-    with teller.step("One commit over two stores: flights into Iceberg by month, raw files into a folder"):
-        catalog.add_store("lake", "iceberg", {"warehouse": str(folder / "lake")})
-        catalog.add_store("raw", "files", {"path": str(folder / "raw")})
-        with catalog.transaction(message="Flights and raw files, January to October") as tx:
-            table = cast(IcebergCatalog, tx.store("lake")).create_table("air.flights", SCHEMA)
-            with table.update_schema() as schema:
-                schema.set_identifier_fields("id")
-            with table.update_spec() as spec:
-                spec.add_identity("month")
-            table.append(pa.concat_tables([of_month(flights, month) for month in range(1, 11)]))
-            objects = cast(AbstractFileSystem, tx.create(LANDING))
-            for name, content in others.items():
-                objects.pipe(name, content)
-            objects.pipe("quality.json", json.dumps({"checked": False, "loaded": 10}, indent=2).encode())
+def _load(story: Story) -> None:
+    with story.teller.step("One commit over Iceberg, Delta, Dolt, files and a block volume"):
+        added = stores.add_stores(story.catalog, story.folder)
+        if not story.volumes:
+            story.teller.say(f"told without block volumes; to have them:   {stores.VOLUMES_REMEDY}")
+        flights, weather = (stores.rows_of_month(part, 1, 10) for part in (story.source.flights, story.source.weather))
+        with story.catalog.transaction(message="January to October, in every store") as tx:
+            stores.make_flights(tx).append(flights)
+            stores.make_weather(tx).append(weather)
+            stores.make_reference(tx, story.source.reference)
+            tx.create(LANDING)
+            for name, content in story.source.files.items():
+                stores.objects(tx).pipe(name, content)
+            stores.put_quality(tx, loaded=10, checked=False)
+            if story.volumes:
+                stores.make_disk(tx, story.folder, stores.train(flights))
         assert tx.committed is not None
-        teller.say(f"commit {tx.committed.id[:12]}: {count(catalog):,} flights, {len(others) + 1} objects")
+        story.teller.say(f"commit {tx.committed.id[:12]} over {len(added)} stores: {', '.join(added)}")
+        story.teller.say(story.counts())
 
 
-def _nightly(teller: Teller, catalog: Catalog, flights: pa.Table) -> None:
-    with teller.step("A nightly load on a branch changes both stores, and lands at once"):
-        catalog.create_branch("nightly")
-        with catalog.transaction("nightly", message="November", properties={"run": "nightly-11"}) as tx:
-            flights_of(tx).append(of_month(flights, 11))
-            objects_of(tx).pipe("quality.json", json.dumps({"checked": False, "loaded": 11}, indent=2).encode())
-        teller.say(f"on nightly {count(catalog, 'nightly'):,} flights, on main still {count(catalog):,}")
-        merged = catalog.merge("nightly")
-        teller.say(f"merged as {merged.id[:12]}: main has {count(catalog):,}")
+def _nightly(story: Story) -> None:
+    with story.teller.step("A nightly load on a branch changes every store, and lands at once"):
+        story.catalog.create_branch("nightly")
+        with story.catalog.transaction("nightly", message="November", properties={"run": "nightly-11"}) as tx:
+            stores.flights(tx).append(of_month(story.source.flights, 11))
+            stores.weather(tx).append(of_month(story.source.weather, 11))
+            stores.rename_airline(tx, "UA", "United Airlines")
+            stores.put_quality(tx, loaded=11)
+            if story.volumes:
+                stores.put_model(tx, stores.train(stores.rows_of_month(story.source.flights, 1, 11)))
+        story.teller.say(f"nightly: {story.counts('nightly')}")
+        story.teller.say(f"main:    {story.counts()}")
+        story.teller.say(f"merged as {story.catalog.merge('nightly').id[:12]}")
+        story.teller.say(f"main:    {story.counts()}")
 
 
-def _two_branches(teller: Teller, catalog: Catalog, flights: pa.Table) -> None:
-    with teller.step("Two branches append to one table and correct different rows: all of it is kept"):
-        december = of_month(flights, 12)
-        half = december.num_rows // 2
-        for branch, part, delays in (
-            ("early", december.slice(0, half), {1: -1}),
-            ("late", december.slice(half), {2: -2}),
+def _bad_load(story: Story) -> None:
+    with story.teller.step("A bad load is refused by a gate, and leaves no trace in any store"):
+        before = story.catalog.resolve("main")
+        bad = pa.Table.from_pylist([{**dict.fromkeys(SCHEMA.names), "id": 0, "month": 13}], schema=SCHEMA)
+        try:
+            with story.catalog.transaction(message="A month too many") as tx:
+                stores.flights(tx).append(bad)
+                stores.rename_airline(tx, "UA", "Nobody")
+                stores.put_quality(tx, loaded=13)
+        except ProposalRejected as error:
+            story.teller.say(str(error))
+        assert story.catalog.resolve("main") == before
+        assert story.catalog.working_sets() == []
+        story.teller.say(f"main:    {story.counts()}, UA is {stores.airlines(story.catalog.at('main'))['UA']}")
+
+
+def _two_branches(story: Story) -> None:
+    title = "Two branches correct different rows of the same tables and files: merged natively, all of it is kept"
+    with story.teller.step(title):
+        december, weather = of_month(story.source.flights, 12), of_month(story.source.weather, 12)
+        hours = weather.slice(0, 1).to_pylist()[0]["time_hour"]
+        halves = december.num_rows // 2
+        for branch, part, flight, origin, carrier, note in (
+            ("early", december.slice(0, halves), 1, "EWR", "AA", "checked_by"),
+            ("late", december.slice(halves), 2, "JFK", "B6", "checked_on"),
         ):
-            catalog.create_branch(branch)
-            with catalog.transaction(branch, message=f"{branch.title()} December, one correction") as tx:
-                flights_of(tx).append(part)
-                correct(tx, delays)
-        before = count(catalog)
+            story.catalog.create_branch(branch)
+            with story.catalog.transaction(branch, message=f"{branch.title()} December, and corrections") as tx:
+                stores.flights(tx).append(part)
+                stores.correct_flights(tx, {flight: -flight})
+                if branch == "early":
+                    stores.weather(tx).append(weather)
+                stores.correct_weather(tx, origin, "2013-01-01T06:00:00Z", float(flight))
+                stores.rename_airline(tx, carrier, f"{carrier} (corrected)")
+                stores.put_quality(tx, **{note: branch})
+                if story.volumes:
+                    stores.put_note(tx, f"{branch}.txt", f"seen on {branch}, {hours}\n")
+        before = stores.count_flights(story.catalog.at("main"))
         for branch in ("early", "late"):
-            catalog.merge(branch)
-        rows = cast(Table, catalog.at("main").open(FLIGHTS)).scan(row_filter="id in (1, 2)").to_arrow().to_pylist()
-        teller.say(f"{before:,} + {december.num_rows:,} = {count(catalog):,} flights")
-        teller.say("corrected: " + ", ".join(f"id={row['id']} arr_delay={row['arr_delay']}" for row in rows))
-        assert count(catalog) == before + december.num_rows
-        assert {row["id"]: row["arr_delay"] for row in rows} == {1: -1, 2: -2}
+            story.catalog.merge(branch)
+        _check_merged(story, before + december.num_rows)
 
 
-def _conflict(teller: Teller, catalog: Catalog) -> None:
-    with teller.step("A true conflict: listed per row and per object, resolved one by one"):
+def _check_merged(story: Story, expected: int) -> None:
+    point = story.catalog.at("main")
+    rows = stores.flights(point).scan(row_filter="id in (1, 2)").to_arrow().to_pylist()
+    rain = "SELECT origin, precip FROM this WHERE time_hour = '2013-01-01T06:00:00Z' AND precip > 0 ORDER BY origin"
+    wet = stores.weather(point).read(rain).to_pylist()
+    named = {carrier: name for carrier, name in stores.airlines(point).items() if name.endswith("(corrected)")}
+    quality = json.loads(stores.objects(point).cat_file("quality.json"))
+    say = story.teller.say
+    say(f"Iceberg: {stores.count_flights(point):,} flights; " + ", ".join(f"{r['id']}: {r['arr_delay']}" for r in rows))
+    say("Delta:   " + ", ".join(f"{row['origin']} had {row['precip']} inches" for row in wet))
+    say("Dolt:    " + ", ".join(sorted(named.values())))
+    say(f"files:   quality.json {json.dumps(quality)}")
+    assert stores.count_flights(point) == expected
+    assert {row["id"]: row["arr_delay"] for row in rows} == {1: -1, 2: -2}
+    assert {row["origin"]: row["precip"] for row in wet} == {"EWR": 1.0, "JFK": 2.0}
+    assert set(named) == {"AA", "B6"}
+    assert (quality["checked_by"], quality["checked_on"]) == ("early", "late")
+    if story.volumes:
+        names = sorted(stores.disk_files(point))
+        say(f"volume:  {', '.join(names)}")
+        assert {"early.txt", "late.txt", stores.MODEL} <= set(names)
+
+
+def _conflict(story: Story) -> None:
+    with story.teller.step("A true conflict: listed per row, cell and object, resolved one by one"):
+        catalog = story.catalog
         catalog.create_branch("audit")
         for branch, delay, checked in (("audit", 100, "by audit"), ("main", 200, "by hand")):
             with catalog.transaction(branch, message=f"Check {checked}") as tx:
-                correct(tx, {3: delay})
-                objects_of(tx).pipe("quality.json", json.dumps({"checked": checked, "loaded": 12}, indent=2).encode())
+                stores.correct_flights(tx, {3: delay})
+                stores.rename_airline(tx, "DL", f"Delta, {checked}")
+                stores.put_quality(tx, checked=checked)
         try:
             catalog.merge("audit")
         except CommitConflict as error:
             for conflict in error.conflicts:
-                teller.say(f"{'.'.join(conflict.key)}::{conflict.item}")
-                for side in ("base", "ours", "theirs"):
-                    teller.say(f"   {side:<7}{json.dumps(getattr(conflict, side))[:110]}")
+                _say_conflict(story, conflict)
             tx = catalog.working_set(error.details["tx"])
         for conflict, _ in tx.conflicts():
-            choice = plait.Choice.THEIRS if conflict.key[0] == "lake" else plait.Choice.OURS
+            choice = plait.Choice.OURS if conflict.key[0] == "raw" else plait.Choice.THEIRS
             tx.resolve(conflict.key, choice, item=conflict.item)
-            teller.say(f"resolved {conflict.item} by {choice.value}")
-        teller.say(f"merged as {tx.commit().id[:12]}")
+            story.teller.say(f"resolved {conflict.item} by {choice.value}")
+        story.teller.say(f"merged as {tx.commit().id[:12]}: DL is {stores.airlines(catalog.at('main'))['DL']!r}")
 
 
-def _undo(teller: Teller, catalog: Catalog) -> None:
-    with teller.step("Revert one table of a commit that changed two stores"):
-        with catalog.transaction(message="A bad load") as tx:
-            flights_of(tx).delete("month = 1")
-            objects_of(tx).pipe("note.txt", b"January was removed\n")
-        broken = count(catalog)
-        catalog.revert("main", keys=[FLIGHTS])
-        names = cast(AbstractFileSystem, catalog.at("main").open(LANDING)).find("")
-        teller.say(f"{broken:,} flights after the bad load, {count(catalog):,} after reverting the table alone")
-        teller.say(f"note.txt is still there: {'note.txt' in names}")
+def _say_conflict(story: Story, conflict: Conflict) -> None:
+    story.teller.say(format_path(conflict.key, conflict.item))
+    for side in ("base", "ours", "theirs"):
+        story.teller.say(f"   {side:<7}{json.dumps(getattr(conflict, side))[:110]}")
 
 
-def _look(teller: Teller, catalog: Catalog) -> None:
-    with teller.step("A time between two commits just made, blame, and proof"):
+def _undo(story: Story) -> None:
+    with story.teller.step("Revert one table of a commit that changed several stores"):
+        with story.catalog.transaction(message="January was removed") as tx:
+            stores.flights(tx).delete("month = 1")
+            stores.weather(tx).delete("month = 1")
+            stores.objects(tx).pipe("note.txt", b"January was removed\n")
+        story.teller.say(f"after the bad load: {story.counts()}")
+        story.catalog.revert("main", keys=[FLIGHTS])
+        story.teller.say(f"after reverting {FLIGHTS} alone: {story.counts()}")
+        names = stores.objects(story.catalog.at("main")).find("")
+        story.teller.say(f"note.txt is still there: {'note.txt' in names}")
+
+
+def _look(story: Story) -> None:
+    with story.teller.step("A time between two commits just made, blame, and proof"):
+        catalog = story.catalog
         commits = list(catalog.log("main"))
         between = commits[1].committed_at_us + (commits[0].committed_at_us - commits[1].committed_at_us) // 2
-        teller.say(f"main*{format_time(between)} had {count(catalog, f'main*{format_time(between)}'):,} flights")
-        for blamed in catalog.blame(LANDING):
-            teller.say(f"{blamed.item:<14} {blamed.commit.id[:12]} {blamed.commit.message}")
+        point = f"main*{format_time(between)}"
+        story.teller.say(f"{point} had {stores.count_flights(catalog.at(point)):,} flights")
+        for key in (LANDING, *((DISK,) if story.volumes else ())):
+            for blamed in catalog.blame(key):
+                story.teller.say(f"{key}::{blamed.item:<18} {blamed.commit.id[:12]} {blamed.commit.message}")
+        (united,) = catalog.blame(REFERENCE, items=["airlines::carrier=UA"])
+        story.teller.say(f"{REFERENCE}::{united.item} {united.commit.id[:12]} {united.commit.message}")
         problems = list(catalog.verify(plait.Depth.BYTES))
-        teller.say(f"verify, every byte: {len(problems)} problems in {len(commits)} commits")
+        story.teller.say(f"verify, every byte: {len(problems)} problems in {len(commits)} commits")
         assert problems == []
 
 

@@ -273,8 +273,9 @@ def write_rows(folder: str, tx: str, *, keys: pa.Table | None, rows: pa.Table | 
     with translated(f"table {folder}"):
         if keys is not None and keys.num_rows:
             named = keys.rename_columns([f"k{n}" for n in range(keys.num_columns)])
+            # In parentheses: the engine's parser lets IS NOT DISTINCT FROM swallow the AND that follows.
             same = " AND ".join(
-                f"t.{quoted(name)} IS NOT DISTINCT FROM s.k{n}" for n, name in enumerate(keys.column_names)
+                f"(t.{quoted(name)} IS NOT DISTINCT FROM s.k{n})" for n, name in enumerate(keys.column_names)
             )
             merger = DeltaTable(folder).merge(named, same, source_alias="s", target_alias="t", **options)
             merger.when_matched_delete().execute()
