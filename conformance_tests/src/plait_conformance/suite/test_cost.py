@@ -27,8 +27,6 @@ def rows(count: int) -> dict[str, str]:
 
 def check(small: Mapping[str, int], large: Mapping[str, int]) -> None:
     """Eight times the items, about the same cost. Linear would be eightfold."""
-    assert small, "cost counts nothing"
-    assert any(count > 0 for count in small.values()), f"cost counted nothing: {small}"
     for name, count in large.items():
         most = 2 * small[name] + ALLOWED.get(name, ALLOWED_REQUESTS)
         assert count <= most, (
@@ -48,6 +46,7 @@ class TestCost:
     @pytest.mark.assertion(1)
     def test_diff_and_prepare_cost_o_changes_never_o_items(self, trial: Trial) -> None:
         small, large = self._costs(trial, "a", SMALL), self._costs(trial, "b", LARGE)
+        assert sum(small[1].values()) > 0, f"the harness's cost counts nothing: {small[1]}"
         for prepare_or_diff in range(2):
             check(small[prepare_or_diff], large[prepare_or_diff])
 
