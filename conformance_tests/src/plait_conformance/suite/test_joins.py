@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import plait
 import pytest
 from plait.adapter import Capability
 from plait.errors import CommitConflict
 from plait.types import Choice, Conflict, Strategy
 
+from plait_conformance.harness import Edits
 from plait_conformance.suite.history import History
 
 ROWS = {"r0": "base", "r1": "base", "r2": "base"}
@@ -19,7 +18,7 @@ THEIRS = {"r1": "theirs", "r2": "theirs", "r7": "same"}
 merges = pytest.mark.needs(Capability.MERGE)
 
 
-def diverge(history: History, ours: Mapping[str, str | None], theirs: Mapping[str, str | None]) -> None:
+def diverge(history: History, ours: Edits, theirs: Edits) -> None:
     """A base, and a commit on each of main and dev."""
     history.write(ROWS)
     history.catalog.create_branch("dev")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -17,7 +17,7 @@ from plait.types import Json, Key, Location, SnapshotRef, Store
 from plait_conformance.harness import Edits, Harness, Rows
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 from pyiceberg.catalog.memory import InMemoryCatalog
-from pyiceberg.expressions import In
+from pyiceberg.expressions import BooleanExpression, In
 from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.schema import Schema
 from pyiceberg.table import StaticTable, Table
@@ -104,13 +104,17 @@ def _edit(table: Table, edits: Edits) -> None:
     leaving = sorted(row for row, text in edits.items() if row in held and held[row] != text)
     coming = [{"id": row, "text": text} for row, text in edits.items() if text is not None and held.get(row) != text]
     rows = pa.Table.from_pylist(coming, schema=table.schema().as_arrow())
-    gone = In("id", leaving)  # type: ignore[call-arg, misc]  # The pydantic plugin does not see its __new__.
     if leaving and coming:
-        table.overwrite(rows, gone)
+        table.overwrite(rows, _those(leaving))
     elif leaving:
-        table.delete(gone)
+        table.delete(_those(leaving))
     elif coming:
         table.append(rows)
+
+
+def _those(rows: Sequence[str]) -> BooleanExpression:
+    found: BooleanExpression = cast(Any, In)("id", rows)
+    return found
 
 
 class _CountedFileIO(PyArrowFileIO):
@@ -120,7 +124,7 @@ class _CountedFileIO(PyArrowFileIO):
         super().__init__({})
         self.counts = Counter({"requests": 0, "bytes": 0})
         counted = PyFileSystem(FSSpecHandler(_CountedFileSystem(self.counts)))
-        self.fs_by_scheme: Any = lambda scheme, netloc=None: counted
+        self.fs_by_scheme = cast(Any, lambda scheme, netloc=None: counted)
 
 
 class _CountedFileSystem(LocalFileSystem):  # type: ignore[misc]

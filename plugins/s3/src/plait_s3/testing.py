@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 from unittest import mock
 
 from plait.adapter import Adapter, Context, Merger, StagingPort, State
@@ -107,11 +107,9 @@ class ObjectHarness(Harness):
         if not isinstance(adapter.blobs, _CountedBlobs):
             adapter.__dict__["blobs"] = _CountedBlobs(adapter.blobs)
             adapter.__dict__["packs"] = _CountedPacks(adapter.blobs)
-        blobs: object = adapter.blobs
-        assert isinstance(blobs, _CountedBlobs)
-        assert isinstance(adapter.packs, _CountedPacks)
-        adapter.packs.forget()
-        return {**blobs.counts, "nodes": adapter.packs.nodes}
+        blobs, packs = cast(Any, adapter.blobs), cast(_CountedPacks, adapter.packs)
+        packs.forget()
+        return {**blobs.counts, "nodes": packs.nodes}
 
 
 class FilesHarness(ObjectHarness):
