@@ -9,7 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from plait.errors import InvalidArgument, Unsupported
+from deltalake import DeltaTable
+from plait.errors import InvalidArgument, NotFound, Unsupported
 from plait.types import ItemChange, ItemChangeKind, SnapshotRef, Staging
 from plait_conformance.delta_tables import KEY, Tables, append, batch, correct, delete, ordered, row, rows_in
 
@@ -104,6 +105,75 @@ def test_values_of_every_type_are_json_and_come_back(tables: Tables) -> None:
     port = tables.port({KEY: after})
     staging = tables.adapter.restore(port.tx, port.add(KEY), base, items=["id=1"])
     assert changes(tables, base, staging) == []
+
+
+def test_a_lost_file_is_named(tables: Tables) -> None:
+    base = tables.create([row(1)])
+    after = tables.change(base, correct(row(1, "ink")))
+    for path in tables.path.rglob("*.parquet"):
+        path.unlink()
+    for before in (None, base):
+        with pytest.raises(NotFound, match=r"data file .*parquet does not exist"):
+            list(tables.restarted().diff(before, after))
+
+
+# -- change data feed --------------------------------------------------------------------------------------------------
+
+
+def with_feed(tables: Tables, *rows: dict[str, Any], **options: Any) -> SnapshotRef:
+    return tables.create(list(rows), configuration={"delta.enableChangeDataFeed": "true"}, **options)
+
+
+@pytest.mark.parametrize("partitioned", [False, True])
+@pytest.mark.parametrize("keyed", [False, True])
+def test_a_feed_tells_the_same_as_the_files(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch, keyed: bool, partitioned: bool
+) -> None:
+    partition = {"partition_by": ["price"]} if partitioned else {}
+    base = with_feed(tables, *(row(number) for number in range(1, 9)), keyed=keyed, **partition)
+    after = tables.change(
+        base,
+        delete("id = 3"),
+        correct(row(1, "cap"), row(2, "ink")),
+        append(row(9)),
+        lambda table: table.optimize.compact(),
+        lambda table: table.update(new_values={"item": "bag"}, predicate="id IN (4, 9)"),
+        correct(row(1)),
+        delete("id = 5"),
+        append(row(5)),
+    )
+    told = list(tables.adapter.diff(base, after))
+    monkeypatch.setattr("plait_delta.diff.feed_changes", lambda *sides: None)
+    assert told == list(tables.adapter.diff(base, after))
+    if keyed:
+        assert [one.item for one in told if one.aspect == "row"] == ["id=2", "id=3", "id=4", "id=9"]
+
+
+def test_a_feed_is_read_instead_of_whole_files(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = with_feed(tables, row(1), row(2))
+    after = tables.change(base, correct(row(2, "ink")))
+    with monkeypatch.context() as patched:
+        patched.setattr("plait_delta.diff.row_changes", lambda *sides: pytest.fail("files were read"))
+        assert [one.item for one in tables.adapter.diff(base, after)] == ["id=2"]
+    assert [one.item for one in tables.adapter.diff(after, base)] == ["id=2"]
+
+
+def test_a_feed_whose_files_are_gone_is_done_without(tables: Tables) -> None:
+    base = with_feed(tables, row(1), row(2))
+    after = tables.change(base, correct(row(2, "ink")))
+    gone = list(tables.path.rglob("_change_data/*"))
+    assert gone
+    for path in gone:
+        path.unlink()
+    assert [one.item for one in tables.adapter.diff(base, after)] == ["id=2"]
+
+
+def test_the_published_table_has_a_feed_of_what_was_published(tables: Tables) -> None:
+    base = with_feed(tables, row(1), row(2))
+    tables.published(None, base)
+    tables.published(base, tables.change(base, append(row(3))))
+    feed = pa.table(DeltaTable(str(tables.path / "hourly")).load_cdf(starting_version=1).read_all())
+    assert [(one["id"], one["_change_type"]) for one in feed.to_pylist()] == [(3, "insert")]
 
 
 # -- restoring ---------------------------------------------------------------------------------------------------------

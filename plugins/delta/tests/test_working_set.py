@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 from plait.errors import AlreadyExists, InvalidArgument, NotFound, Unsupported
-from plait.types import Depth, PublishState, SnapshotRef, Store
+from plait.types import Depth, Move, PublishState, SnapshotRef, Store
 from plait_conformance.delta_tables import KEY, ROWS, Tables, append, batch, correct, delete, ordered, row, rows_in
 from plait_conformance.testing import intent_of, make_adapter
 from plait_delta import DeltaAdapter
@@ -245,6 +246,32 @@ def test_a_lost_head_is_found_as_gone(tables: Tables) -> None:
     os.rename(tables.path / "hourly" / "_delta_log", tables.path / "away")
     found = tables.publish(base, after)
     assert (found.state, found.found) == (PublishState.DIVERGED, None)
+
+
+def test_many_publishers_of_one_move_publish_it_once(tables: Tables) -> None:
+    base = tables.create([row(1)])
+    after = tables.change(base, append(row(2)))
+    tables.published(None, base)
+    adapters = [tables.restarted() for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda one: one.publish({KEY: Move(base, after, 9)})[KEY].state, adapters))
+    assert set(answers) == {PublishState.DONE}
+    assert DeltaTable(str(tables.path / "hourly")).version() == 1
+
+
+def test_many_new_tables_of_one_name_get_folders_of_their_own(tables: Tables) -> None:
+    intents = [intent_of("tx-many", number=number) for number in range(8)]
+    adapters = [tables.restarted() for _ in intents]
+
+    def stage(number: int) -> str:
+        return adapters[number].stage("tx-many", {KEY: intents[number]})[KEY].attrs["asset"]
+
+    with ThreadPoolExecutor(8) as pool:
+        first = list(pool.map(stage, range(8)))
+        again = list(pool.map(stage, range(8)))
+    assert first == again
+    assert len(set(first)) == 8
+    assert "hourly" in first
 
 
 # -- importing ---------------------------------------------------------------------------------------------------------

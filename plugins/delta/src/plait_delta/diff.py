@@ -10,6 +10,7 @@ from plait.adapter import Context
 from plait.types import ItemChange, ItemChangeKind, Json
 
 from plait_delta.actions import State, described
+from plait_delta.feed import feed_changes
 from plait_delta.rows import RowChange, RowChanges, Shape, Side, compare, read, read_in_order
 
 
@@ -70,7 +71,8 @@ def _rows(before: Side | None, after: Side | None, context: Context) -> Iterator
         return
     shape = Shape(newest.state.key_columns)
     if before is not None and after is not None and same_types(before.state, after.state):
-        yield from row_changes(shape, before, after, context).changes
+        found = feed_changes(shape, before, after) or row_changes(shape, before, after, context)
+        yield from found.changes
         return
     if before is not None and after is not None:
         # A column changed its type, so no row is what it was.

@@ -6,13 +6,13 @@ import json
 import os
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
-from plait.errors import InvalidArgument
+from plait.errors import InvalidArgument, NotFound
 from plait.types import ItemChangeKind, Json
 
 from plait_delta.actions import Action, FileId, State, joined_protocol, relocate
@@ -56,13 +56,19 @@ class Shape:
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 
-def read(side: Side, files: Iterable[FileId], under: State | None = None, sql: str = "SELECT * FROM this") -> pa.Table:
+def read(
+    side: Side, files: Collection[FileId], under: State | None = None, sql: str = "SELECT * FROM this"
+) -> pa.Table:
     """The live rows of some files of a version, with the columns of another; or what an SQL query says of them.
 
     Cost: the files. Raises: NotFound for a lost file.
     """
     with _view(side, files, under) as folder, translated(f"table {side.root.table}"):
-        return _plain(rows_of(DeltaTable(folder), sql))
+        try:
+            return plain(rows_of(DeltaTable(folder), sql))
+        except Exception:
+            check_files(side, files)
+            raise
 
 
 def read_in_order(side: Side, shape: Shape) -> Iterator[pa.Table]:
@@ -73,8 +79,18 @@ def read_in_order(side: Side, shape: Shape) -> Iterator[pa.Table]:
     order = ", ".join(f"{quoted(name)} ASC NULLS LAST" for name in shape.identifiers)
     sql = "SELECT * FROM this" + (f" ORDER BY {order}" if order else "")
     with _view(side, side.state.files, None) as folder, translated(f"table {side.root.table}"):
+        check_files(side, side.state.files)
         for batch in QueryBuilder().register("this", DeltaTable(folder)).execute(sql):
-            yield _plain(pa.table(batch))
+            yield plain(pa.table(batch))
+
+
+def check_files(side: Side, files: Iterable[FileId]) -> None:
+    """Raises: NotFound for a data file that is not there."""
+    for path, _ in files:
+        place = os.path.join(side.root.table, path)
+        own = side.root.path(path.removeprefix(side.root.own)) if path.startswith(side.root.own) else place
+        if not (os.path.exists(place) or os.path.exists(own)):
+            raise NotFound(f"data file {place} does not exist", remedy="see 'plait verify'")
 
 
 def quoted(name: str) -> str:
@@ -108,7 +124,7 @@ def _view(side: Side, files: Iterable[FileId], under: State | None) -> Iterator[
         yield folder
 
 
-def _plain(rows: pa.Table) -> pa.Table:
+def plain(rows: pa.Table) -> pa.Table:
     """Columns in the types that Arrow can group, join and compare: views become plain text and bytes."""
     fields = [pa.field(one.name, _plain_type(one.type), one.nullable) for one in rows.schema]
     return rows.cast(pa.schema(fields))

@@ -36,6 +36,11 @@ def translated(what: str) -> Iterator[None]:
         raise Unsupported(f"{what} cannot be written by delta-rs: {error}") from error
     except (DeltaError, pa.ArrowException) as error:
         raise StoreUnavailable(f"{what} cannot be read or written by delta-rs: {error}") from error
+    except Exception as error:
+        # What goes wrong while rows stream out of delta-rs arrives as a bare Exception.
+        if type(error) is not Exception:
+            raise
+        raise StoreUnavailable(f"{what} cannot be read by delta-rs: {error}") from error
 
 
 def rows_of(table: DeltaTable, sql: str = "SELECT * FROM this") -> pa.Table:
