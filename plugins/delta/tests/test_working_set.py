@@ -274,6 +274,14 @@ def test_many_new_tables_of_one_name_get_folders_of_their_own(tables: Tables) ->
     assert "hourly" in first
 
 
+def test_a_folder_once_given_stays_when_the_plain_name_becomes_free(tables: Tables) -> None:
+    first, second = ({KEY: intent_of(tx)} for tx in ("tx-first", "tx-second"))
+    assert tables.adapter.stage("tx-first", first)[KEY].attrs["asset"] == "hourly"
+    given = tables.adapter.stage("tx-second", second)
+    tables.adapter.abort("tx-first")
+    assert tables.adapter.stage("tx-second", second) == given
+
+
 # -- importing ---------------------------------------------------------------------------------------------------------
 
 
@@ -373,6 +381,7 @@ def test_changed_bytes_lost_files_and_changed_logs_are_found(tables: Tables) -> 
         ("flip", Depth.BYTES, "other bytes"),
         ("cut", Depth.METADATA, "expected"),
         ("log", Depth.EXISTS, "something else"),
+        ("link", Depth.EXISTS, "link"),
     ):
         base = tables.create([row(1)], key=("weather", harm))
         path = _data_file(tables, base)
@@ -384,6 +393,8 @@ def test_changed_bytes_lost_files_and_changed_logs_are_found(tables: Tables) -> 
                 stream.write(bytes([byte[0] ^ 1]))
         elif harm == "cut":
             os.truncate(path, 10)
+        elif harm == "link":
+            os.unlink(os.path.join(tables.adapter.locate(base).uri, "_table"))
         else:
             log = os.path.join(tables.adapter.locate(base).uri, "_delta_log", f"{1:020}.json")
             with open(log) as stream:

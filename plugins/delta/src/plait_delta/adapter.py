@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -16,7 +17,7 @@ from typing import ClassVar
 
 from plait.adapter import Adapter, Capability, Context, StagingPort
 from plait.codec import digest, pack
-from plait.errors import InvalidArgument, NotFound, StoreUnavailable, Unsupported
+from plait.errors import InvalidArgument, NotFound, PlaitError, StoreUnavailable, Unsupported
 from plait.refspec import format_key
 from plait.types import (
     Choice,
@@ -49,7 +50,7 @@ from plait_delta.items import check_row_item
 from plait_delta.log import head_version, put_commit, read_state
 from plait_delta.merge import Merge, write_rows
 from plait_delta.publish import Publishing
-from plait_delta.roots import OWN, Layout, Root
+from plait_delta.roots import LINK, OWN, Layout, Root
 from plait_delta.rows import Shape, Side, take
 from plait_delta.table import Namespace, SnapshotTable, WorkingTable, translated
 from plait_delta.versions import KIND, Versions
@@ -96,14 +97,15 @@ class DeltaAdapter(Adapter):
 
     def check(self) -> Sequence[str]:
         """Whether the folder can be written, and has what roots need: symbolic links and an atomic rename."""
-        probe = self._layout.root("probe", "check", "probe")
+        name = f"probe-{uuid.uuid4()}"
+        probe = self._layout.root(f".{name}", name, "probe")
         try:
-            make_folders(self._layout.table("probe").folder)
-            self._layout.make_root(probe, "check", lambda root: None)
-            os.stat(probe.path("_table"))
-            self._layout.drop("check", ())
-            os.rmdir(self._layout.table("probe").folder)
-        except (Unsupported, InvalidArgument, NotFound, OSError) as error:
+            make_folders(probe.table)
+            self._layout.make_root(probe, name, lambda root: None)
+            os.stat(probe.path(LINK))
+            self._layout.drop(name, ())
+            os.rmdir(probe.table)
+        except (PlaitError, OSError) as error:
             return (f"folder {self._layout.path} cannot hold branches of Delta tables: {error}",)
         return ()
 

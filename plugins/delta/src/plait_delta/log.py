@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from plait.errors import Corrupt, NotFound
 
 from plait_delta.actions import Action, Replay, State, relocate
-from plait_delta.disk import Failpoint, put_new, read_bytes
+from plait_delta.disk import Failpoint, put_new, read_bytes, translated
 from plait_delta.roots import Root
 
 LOG: Final = "_delta_log"
@@ -46,8 +46,9 @@ def _list(root: Root) -> _Listing:
     found = _Listing()
     parts: dict[tuple[int, int], list[str]] = {}
     try:
-        names = sorted(os.listdir(root.path(LOG)))
-    except (FileNotFoundError, NotADirectoryError):
+        with translated(root.path(LOG)):
+            names = sorted(os.listdir(root.path(LOG)))
+    except NotFound:
         return found
     for name in names:
         if match := _COMMIT.match(name):

@@ -169,7 +169,9 @@ class Layout:
             raise InvalidArgument(f"{tx!r} is no transaction's id")
         folder = os.path.join(self.path, ROOTS, tx)
         for name in sorted(_listed(folder)):
-            table = os.path.normpath(os.path.join(folder, name, os.readlink(os.path.join(folder, name, LINK))))
+            link = os.path.join(folder, name, LINK)
+            with translated(link):
+                table = os.path.normpath(os.path.join(folder, name, os.readlink(link)))
             yield self.root(self.asset_of(table), tx, name)
 
     def tables(self) -> Iterator[Root]:
@@ -220,6 +222,7 @@ class Layout:
 
 def _listed(folder: str) -> list[str]:
     try:
-        return os.listdir(folder)
-    except (FileNotFoundError, NotADirectoryError):
+        with translated(folder):
+            return os.listdir(folder)
+    except NotFound:
         return []

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Final
 from urllib.parse import unquote
 
@@ -76,7 +77,8 @@ def inventory(layout: Layout, prefix: str) -> Iterator[Item]:
             for name in sorted([*files, *links]):
                 one = os.path.join(path, name)
                 if layout.asset_of(one).startswith(prefix):
-                    yield item_of(layout, one)
+                    with suppress(FileNotFoundError):  # gone since it was listed
+                        yield item_of(layout, one)
 
 
 # -- checking ----------------------------------------------------------------------------------------------------------
@@ -117,6 +119,8 @@ def verify(layout: Layout, snapshot: SnapshotRef, depth: Depth, *, check_cancell
         return Health(1, (f"version {snapshot.version} cannot be read: {error}",))
     if state.digest() != snapshot.digest:
         return Health(1, (f"the log of {snapshot.version} says something else than was committed",))
+    if root.own and not os.path.exists(root.path(LINK)):
+        return Health(1, (f"the link {root.path(LINK)} to the table is gone, and readers follow it",))
     if depth is Depth.EXISTS:
         return Health(1)
     problems: list[str] = []
