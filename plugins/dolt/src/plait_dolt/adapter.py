@@ -40,7 +40,7 @@ from plait_dolt.publish import publish_one
 from plait_dolt.restore import restore_items, restore_whole
 from plait_dolt.server import ServerEngine, read_url
 
-_OPTIONS = {"url": frozenset({"password", "tls_ca", "branch"}), "path": frozenset({"branch"})}
+_OPTIONS = {"url": frozenset({"password", "tls_ca", "branch", "reserve"}), "path": frozenset({"branch"})}
 """The option that decides the engine, with what else can be said of it."""
 
 
@@ -67,6 +67,7 @@ class DoltAdapter(Adapter):
         super().__init__(store, context)
         self._where = _where(store)
         self._branch = check_ref_name(store.options.get("branch", "main"))
+        _reserved(store, self._branch)
 
     @cached_property
     def engine(self) -> Engine:
@@ -78,6 +79,7 @@ class DoltAdapter(Adapter):
             read_url(options["url"], self.store.name),
             lambda: self.context.credential(options.get("password", "")),
             tls_ca=options.get("tls_ca", ""),
+            reserved=_reserved(self.store, self._branch),
         )
 
     # -- looking -----------------------------------------------------------------------------------------------------
@@ -338,3 +340,14 @@ def _where(store: Store) -> str:
             remedy="give an absolute path",
         )
     return where
+
+
+def _reserved(store: Store, branch: str) -> tuple[str, ...]:
+    """Patterns of the branches that others may only read. Raises: InvalidArgument."""
+    wanted = store.options.get("reserve", "nothing")
+    known = {"nothing": (), "working-sets": (f"{names.OWN}%",), "all": (f"{names.OWN}%", branch)}
+    if wanted not in known:
+        raise InvalidArgument(
+            f"option 'reserve' of store {store.name!r} is {wanted!r}", remedy=f"write one of {', '.join(known)}"
+        )
+    return known[wanted]

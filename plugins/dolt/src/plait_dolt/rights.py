@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from plait.errors import PlaitError
 
-from plait_dolt.engine import Session
+from plait_dolt.engine import Refused, Session
 
 OLDEST: Final = (1, 80, 0)
 _SETTINGS: Final = {
@@ -19,9 +19,43 @@ _SETTINGS: Final = {
 }
 
 
-def missing(session: Session) -> list[str]:
-    """Version, settings, rights. Cost: a few statements, and a branch that is made and dropped."""
-    return [*_version(session), *_settings(session), *_rights(session)]
+def missing(session: Session, reserved: Sequence[str]) -> list[str]:
+    """Version, settings, rights. Cost: a few statements, and a branch that is made and dropped.
+
+    `reserved`: patterns of branches that only plait's user shall write; what can be reserved is reserved.
+    """
+    not_dolt = list(_version(session))
+    return not_dolt or [*_settings(session), *_rights(session, reserved)]
+
+
+def reserve(session: Session, reserved: Sequence[str]) -> None:
+    """Let others read these branches and not write them, on the whole server. Repeat: no-op.
+
+    Raises: Refused, PermissionDenied for a user who may not say so.
+    """
+    user = str(session.value("SELECT user()")).rpartition("@")[0]
+    control = "INSERT INTO dolt_branch_control VALUES ('%%', %s, %s, '%%', %s)"
+    for pattern in reserved:
+        if pattern.endswith("%"):
+            _put(session, "INSERT INTO dolt_branch_namespace_control VALUES ('%%', %s, %s, '%%')", pattern, user)
+    for pattern in reserved:
+        # Oneself first: who may only read may not say who may write. Of the rows that match, only the most narrow
+        # count, so that one is needed even where a wide one says the same, which is refused as a duplicate.
+        if not _put(session, control, pattern, user, "admin"):
+            _put(session, control, pattern, user, "write")
+    for pattern in reserved:
+        _put(session, control, pattern, "%", "read")
+
+
+def _put(session: Session, sql: str, *args: str) -> bool:
+    """Whether the row is new: one that is there already, or that a wider one says, is a duplicate."""
+    try:
+        session.rows(sql, *args)
+    except Refused as error:
+        if "duplicate" not in error.text:
+            raise
+        return False
+    return True
 
 
 def _version(session: Session) -> Iterator[str]:
@@ -42,7 +76,7 @@ def _settings(session: Session) -> Iterator[str]:
             yield f"{name} is on, and {why}: turn it off in the server's configuration"
 
 
-def _rights(session: Session) -> Iterator[str]:
+def _rights(session: Session, reserved: Sequence[str]) -> Iterator[str]:
     """Try it where there is a database; else read the grants."""
     probe = f"plait/probe/{uuid.uuid4()}"
     databases = [row["Database"] for row in session.rows("SHOW DATABASES")]
@@ -60,3 +94,9 @@ def _rights(session: Session) -> Iterator[str]:
             session.call(procedure, "-D" if procedure == "dolt_branch" else "-d", probe)
     except PlaitError as error:
         yield f"the user may not make branches and tags in database {own[0]!r}: {error.message}"
+        return
+    try:
+        reserve(session, reserved)
+    except PlaitError as error:
+        shown = " and ".join(reserved)
+        yield f"the user may not reserve {shown}: {error.message} · leave the option 'reserve' out, or grant it"

@@ -20,7 +20,7 @@ from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from plait_dolt.engine import Engine, Refused, Row, Session, Table
 from plait_dolt.names import quote
-from plait_dolt.rights import missing
+from plait_dolt.rights import missing, reserve
 
 _LOST: Final = frozenset({2003, 2006, 2013, 2014, 2055, 1053, 4031})
 """MySQL's codes for a connection that is gone, or never came to be."""
@@ -60,9 +60,12 @@ def read_url(text: str, store: str) -> URL:
 class ServerEngine(Engine):
     """Pools its connections: each is pointed at a database and revision when it is taken."""
 
-    def __init__(self, url: URL, password: Callable[[], str], *, tls_ca: str = "") -> None:
+    def __init__(
+        self, url: URL, password: Callable[[], str], *, tls_ca: str = "", reserved: Sequence[str] = ()
+    ) -> None:
         self._url = url.set(drivername="mysql+pymysql")
         self._password = password
+        self._reserved = tuple(reserved)
         self._tls = {"ssl_ca": tls_ca} if tls_ca else {}
         self._pool = QueuePool(self._connect, pool_size=8, max_overflow=24, timeout=30, reset_on_return=None)
         self._clients: OrderedDict[str, sa.Engine] = OrderedDict()
@@ -152,6 +155,8 @@ class ServerEngine(Engine):
         with self.session(name) as session:
             if branch not in session.branches(branch):
                 session.call("dolt_branch", branch)
+            if self._reserved:
+                reserve(session, self._reserved)
 
     def drop_database(self, name: str) -> None:
         with self.session("") as session:
@@ -159,7 +164,7 @@ class ServerEngine(Engine):
 
     def check(self) -> list[str]:
         with self.session("") as session:
-            return missing(session)
+            return missing(session, self._reserved)
 
     def client(self, database: str, revision: str) -> sa.Engine:
         name = f"{database}/{revision}"

@@ -1,0 +1,183 @@
+"""What only a server has: accounts, branch control, settings, and a death in the middle of a publication."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pymysql
+import pytest
+from plait.errors import InvalidArgument, NotFound, PermissionDenied, StoreUnavailable
+from plait.types import Depth, Intent, Move, PublishState, SnapshotRef
+from plait_conformance.servers import DoltServer, dolt_program, dolt_server
+from plait_conformance.testing import MemoryState
+from plait_dolt.adapter import DoltAdapter
+from plait_dolt.testing import Place, Transaction, rows
+
+pytestmark = pytest.mark.doltserver
+CITY = "CREATE TABLE city (id INT PRIMARY KEY, pop INT)"
+
+
+@pytest.fixture
+def place(server: DoltServer) -> Iterator[Place]:
+    made = Place({"url": server.url}, MemoryState(), f"d{uuid.uuid4().hex[:10]}")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def own(server: DoltServer, tmp_path: Path) -> Iterator[tuple[DoltServer, Place]]:
+    """A server that the test may kill, and whose accounts it may change."""
+    assert dolt_program() is not None
+    with dolt_server(tmp_path) as running:
+        made = Place({"url": running.url}, MemoryState(), "crm")
+        yield running, made
+        made.close()
+
+
+def write(adapter: DoltAdapter, place: Place, base: SnapshotRef | None, *statements: str) -> SnapshotRef:
+    tx = Transaction(adapter, place.key, str(uuid.uuid4()), base)
+    tx.run(*statements)
+    return tx.prepare()
+
+
+def root(server: DoltServer, *statements: str) -> None:
+    connection = pymysql.connect(host="127.0.0.1", port=server.port, user="root", autocommit=True)
+    for statement in statements:
+        connection.cursor().execute(statement)
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({}, "url"),
+        ({"url": "mysql://root@h", "path": "/x"}, "url"),
+        ({"url": "mysql://root:secret@127.0.0.1"}, "password"),
+        ({"url": "postgresql://root@127.0.0.1"}, "postgresql"),
+        ({"url": "mysql://root@127.0.0.1/reference"}, "server"),
+        ({"url": "nonsense"}, "url"),
+        ({"url": "mysql://root@h", "colour": "red"}, "colour"),
+        ({"url": "mysql://root@h", "reserve": "some"}, "reserve"),
+        ({"path": "relative"}, "path"),
+        ({"path": "/x", "password": "env:X"}, "password"),
+        ({"path": "/x", "branch": "a b"}, "a b"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_and_named(options: dict[str, str], named: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        Place(options, MemoryState(), "x").adapter()
+    assert named in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_wrong_password_is_denied_and_never_shown(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter = place.adapter(url=place.options["url"].replace("root", "nobody"), password="hunter2")
+    with pytest.raises(PermissionDenied) as caught:
+        adapter.snapshot(str(uuid.uuid4()), {place.key: place.name})
+    assert "hunter2" not in str(caught.value)
+    (sentence,) = adapter.check()
+    assert "hunter2" not in sentence
+
+
+def test_a_server_that_is_not_there_is_unavailable(place: Place) -> None:
+    adapter = place.adapter(url="mysql://root@127.0.0.1:9")
+    with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1:9"):
+        adapter.snapshot(str(uuid.uuid4()), {place.key: place.name})
+    assert adapter.check()
+
+
+def test_check_finds_a_fit_server_fit_and_says_what_another_lacks(own: tuple[DoltServer, Place]) -> None:
+    server, place = own
+    adapter = place.adapter()
+    assert adapter.check() == []
+    write(adapter, place, None, CITY)
+    assert adapter.check() == []
+    root(server, "CREATE USER reader@'%' IDENTIFIED BY 'pw'", "GRANT SELECT ON *.* TO reader@'%'")
+    root(server, "SET GLOBAL dolt_transaction_commit = 1")
+    found = place.adapter(url=server.url.replace("root", "reader"), password="pw").check()
+    assert any("branches and tags" in sentence for sentence in found), found
+    assert any("dolt_transaction_commit" in sentence for sentence in found), found
+
+
+def test_reserved_branches_are_read_and_not_written_by_others(own: tuple[DoltServer, Place]) -> None:
+    server, place = own
+    root(server, "CREATE USER plait@'%' IDENTIFIED BY 'pw'", "GRANT ALL ON *.* TO plait@'%' WITH GRANT OPTION")
+    root(server, "CREATE USER bob@'%' IDENTIFIED BY 'pw'", "GRANT ALL ON *.* TO bob@'%'")
+    first = place.adapter()
+    one = write(first, place, None, CITY)
+    first.publish({place.key: Move(None, one, seq=1)})
+    url = server.url.replace("root", "plait")
+    adapter = place.adapter(url=url, password="pw", reserve="all")
+    for _ in range(2):
+        assert adapter.check() == []
+    two = write(adapter, place, one, "INSERT INTO city VALUES (1, 1)")
+    assert adapter.publish({place.key: Move(one, two, seq=2)})[place.key].state is PublishState.DONE
+    bob = pymysql.connect(
+        host="127.0.0.1", port=server.port, user="bob", password="pw", database="crm", autocommit=True
+    )
+    for statement in ("INSERT INTO city VALUES (2, 2)", "CALL dolt_branch('plait/w/mine')"):
+        with pytest.raises(pymysql.MySQLError, match=r"permission|cannot create"):
+            bob.cursor().execute(statement)
+    bob.close()
+    refused = place.adapter(url=server.url.replace("root", "bob"), password="pw", reserve="all").check()
+    assert refused
+
+
+def test_a_server_killed_while_it_publishes_is_repaired_and_loses_nothing(own: tuple[DoltServer, Place]) -> None:
+    server, place = own
+    adapter = place.adapter()
+    held = write(adapter, place, None, CITY)
+    adapter.publish({place.key: Move(None, held, seq=1)})
+    for number in range(2, 6):
+        after = write(adapter, place, held, f"INSERT INTO city VALUES ({number}, 0)")
+        server.kill()
+        with pytest.raises(StoreUnavailable):
+            adapter.publish({place.key: Move(held, after, seq=number)})
+        server.start()
+        assert adapter.publish({place.key: Move(held, after, seq=number)})[place.key].state is PublishState.DONE
+        assert len(rows(adapter, after, "city")) == number - 1
+        held = after
+    assert adapter.verify(held, Depth.BYTES).problems == ()
+
+
+def test_a_torn_publication_is_repaired_before_anybody_commits_it_away(place: Place) -> None:
+    adapter = place.adapter()
+    one = write(adapter, place, None, CITY, "INSERT INTO city VALUES (1, 10)")
+    adapter.publish({place.key: Move(None, one, seq=1)})
+    two = write(adapter, place, one, "UPDATE city SET pop = 11")
+    with adapter.engine.session(place.name, "main") as session:
+        # The branch at the new commit, its staged and working tables at the old ones: what a kill leaves.
+        session.call("dolt_reset", "--hard", two.version)
+        session.call("dolt_checkout", one.version, "--", "city")
+        session.call("dolt_add", "-A")
+        standing = session.standing()
+        assert (standing.commit, standing.working) == (two.version, one.digest.decode())
+        assert adapter.publish({place.key: Move(one, two, seq=2)})[place.key].state is PublishState.DONE
+        assert session.standing().is_clean
+        session.rows("UPDATE city SET pop = 12")
+        assert adapter.publish({place.key: Move(one, two, seq=2)})[place.key].state is PublishState.DONE
+        assert session.rows("SELECT pop FROM city") == [{"pop": 12}], "somebody's uncommitted rows are theirs"
+
+
+def test_a_database_dropped_behind_plait_is_said_to_be_gone(place: Place) -> None:
+    adapter = place.adapter()
+    one = write(adapter, place, None, CITY)
+    adapter.publish({place.key: Move(None, one, seq=1)})
+    adapter.engine.drop_database(place.name)
+    assert adapter.verify(one, Depth.EXISTS).problems
+    published = adapter.publish({place.key: Move(None, one, seq=1)})[place.key]
+    assert (published.state, published.found) == (PublishState.DIVERGED, None)
+    with pytest.raises(NotFound):
+        adapter.stage(str(uuid.uuid4()), {place.key: Intent("again", one)})
+
+
+def test_connections_cut_by_garbage_collection_are_made_again(place: Place) -> None:
+    adapter = place.adapter()
+    one = write(adapter, place, None, CITY)
+    with adapter.engine.session(place.name, "") as session:
+        session.is_spoiled = True  # type: ignore[attr-defined]
+        session.call("dolt_gc")
+    assert rows(adapter, one, "city") == []
+    assert adapter.verify(one, Depth.BYTES).problems == ()
