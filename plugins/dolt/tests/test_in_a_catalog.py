@@ -20,6 +20,7 @@ from plait.hookspecs import hookimpl
 from plait.plugins import Plugins
 from plait.types import Choice, Depth
 from plait_dolt import DoltAdapter
+from plait_dolt.history import import_history, native_history
 from plait_dolt.testing import Place
 
 CITY = "CREATE TABLE city (id INT PRIMARY KEY, name VARCHAR(50), pop INT)"
@@ -183,6 +184,33 @@ def test_an_imported_database_is_an_asset_like_any_other(catalog: Catalog, place
     assert held(catalog, place, "main~1") == [(1, "Ur", 10)]
     assert catalog.publish() == []
     assert native(place) == [(1, "Ur", 10), (2, "Uruk", 20)]
+
+
+def test_a_database_is_imported_with_its_own_history(catalog: Catalog, place: Place) -> None:
+    adapter = place.adapter()
+    adapter.engine.create_database(place.name, "main")
+    with adapter.engine.session(place.name, "main") as session:
+        session.rows(CITY)
+        session.commit("the table")
+        for number in range(3):
+            session.rows(f"INSERT INTO city VALUES ({number},'city',{number})")
+            session.commit(f"city {number}")
+    commits = native_history(adapter, place.name)
+    assert [commit.message for commit in commits[1:]] == ["the table", "city 0", "city 1", "city 2"]
+
+    def stop(done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        import_history(catalog, place.key, place.name, commits, "main", progress=stop)
+    import_history(catalog, place.key, place.name, commits, "main")
+    assert len(held(catalog, place, "main")) == 3
+    assert catalog.publish() == []
+    blamed = {one.item: one.commit for one in catalog.blame(place.key)}
+    assert blamed["city::id=1"].message == "city 1"
+    assert blamed["city::id=1"].properties["dolt.commit"] == commits[3].id
+    assert blamed["city::id=1"].properties["dolt.author"].strip()
 
 
 def test_a_dropped_key_keeps_its_data_and_comes_back(catalog: Catalog, place: Place) -> None:

@@ -82,6 +82,11 @@ class DoltAdapter(Adapter):
             reserved=_reserved(self.store, self._branch),
         )
 
+    @property
+    def public_branch(self) -> str:
+        """The branch that native readers and writers know."""
+        return self._branch
+
     # -- looking -----------------------------------------------------------------------------------------------------
 
     def check(self) -> Sequence[str]:
@@ -101,6 +106,7 @@ class DoltAdapter(Adapter):
             database, _, revision = name.partition("/")
             with self.engine.session(database, revision or self._branch) as session:
                 commit = session.head()[0]
+                session.use("")  # No tag can be made while standing at a commit.
                 self.context.failpoint("dolt.snapshot.before_tag")
                 session.pin(names.head_tag(tx, commit), commit)
                 found[key] = self._describe(session, commit)
@@ -183,29 +189,27 @@ class DoltAdapter(Adapter):
         return votes
 
     def _vote(self, tx: str, attempt: int, staging: Staging) -> SnapshotRef:
+        """What was written after an earlier call for the attempt is committed to the branch, and in no vote."""
         database = names.database_of(staging)
         tag = names.attempt_tag(tx, attempt, names.intent_of(staging))
         base = staging.base
         with self.engine.session(database, names.branch_of(staging)) as session:
-            voted, root = session.tag(tag), ""
-            if voted is None:
-                try:
-                    session.commit(f"plait: {format_key(staging.key)}\n\nplait-txn: {tx}")
-                except Refused as error:
-                    raise InvalidArgument(
-                        f"{format_key(staging.key)} cannot be committed: {error.text}",
-                        remedy="settle it in the working set, then commit again",
-                    ) from error
-                self.context.failpoint("dolt.prepare.committed")
-                made, root = session.head()
-                if base is not None and (base.asset, base.digest) == (database, root.encode()):
-                    made = base.version
-                voted = session.pin(tag, made)
-                root = root if voted == made else ""
-                self.context.failpoint("dolt.prepare.tagged")
+            try:
+                session.commit(f"plait: {format_key(staging.key)}\n\nplait-txn: {tx}")
+            except Refused as error:
+                raise InvalidArgument(
+                    f"{format_key(staging.key)} cannot be committed: {error.text}",
+                    remedy="settle it in the working set, then commit again",
+                ) from error
+            self.context.failpoint("dolt.prepare.committed")
+            made, root = session.head()
+            if base is not None and (base.asset, base.digest) == (database, root.encode()):
+                made = base.version
+            voted = session.pin(tag, made)
+            self.context.failpoint("dolt.prepare.tagged")
             if base is not None and voted == base.version:
                 return base
-            return self._refer(session, voted, root) if root else self._describe(session, voted)
+            return self._refer(session, voted, root) if voted == made else self._describe(session, voted)
 
     def restore(self, tx: str, staging: Staging, snapshot: SnapshotRef, *, items: Sequence[str] | None) -> Staging:
         """The whole database, tables (``city``) or rows (``city::id=7``). Repeat: no-op.

@@ -167,7 +167,7 @@ class Session(ABC):
         except Refused as error:
             if "already exists" not in error.text:
                 raise
-            kept = self.tags(name).get(name)
+            kept = self.tag(name)
             assert kept is not None
             return kept
         return commit

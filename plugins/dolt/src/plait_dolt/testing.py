@@ -178,12 +178,13 @@ class ServerHarness(DoltHarness):
             engine.dispose()
 
     def corrupt(self, snapshot: SnapshotRef) -> None:
-        """The server is stopped meanwhile: it holds in memory what it has written."""
+        """In a table file: what is still in the journal is checked when the server starts, and it does not start."""
         found = self.open(Context(MemoryState()))
         text = next(str(row["body"]) for row in rows(found, snapshot, "things"))
+        found.engine.collect(snapshot.asset)
         found.close()
         self._server.kill()
-        for path in sorted((self._server.databases / snapshot.asset / ".dolt" / "noms").iterdir()):
+        for path in sorted((self._server.databases / snapshot.asset / ".dolt" / "noms").rglob("*")):
             if path.is_file() and text.encode() in path.read_bytes():
                 flip(path, text.encode())
         self._server.start()
