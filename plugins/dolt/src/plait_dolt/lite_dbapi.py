@@ -148,7 +148,7 @@ class Cursor:
     def setoutputsize(self, size: int, column: int | None = None) -> None: ...
 
     def close(self) -> None:
-        with suppress(sqlite3.Error, KeyError):  # The connection is closed, and its cursors with it.
+        with suppress(sqlite3.Error):  # The connection is closed, and its cursors with it.
             self.connection.ask("forget", self._number)
 
 

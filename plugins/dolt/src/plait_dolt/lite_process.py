@@ -39,6 +39,8 @@ class Process:
             [sys.executable, str(_WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
         )
         self._writing = threading.Lock()
+        self._knowing = threading.Lock()
+        self._has_ended = False
         self._answers: dict[int, queue.SimpleQueue[list[Any] | None]] = {}
         self._numbers = count(1)
         first = self._read()
@@ -51,16 +53,22 @@ class Process:
 
     @property
     def is_alive(self) -> bool:
-        return self._process.poll() is None
+        return not self._has_ended and self._process.poll() is None
 
     def session(self) -> int:
         """A new session's number."""
         number = next(self._numbers)
-        self._answers[number] = queue.SimpleQueue()
+        with self._knowing:
+            self._answers[number] = queue.SimpleQueue()
+            if self._has_ended:
+                self._answers[number].put(None)
         return number
 
     def ask(self, session: int, operation: str, *arguments: object) -> Any:
         """One operation's result. Raises: EngineError, StoreUnavailable when the process has died."""
+        waiting = self._answers.get(session)
+        if waiting is None:
+            raise EngineError("ProgrammingError", "Cannot operate on a closed database.")
         frame = msgspec.msgpack.encode([session, operation, arguments])
         try:
             with self._writing:
@@ -69,9 +77,9 @@ class Process:
                 self._process.stdin.flush()
         except (OSError, ValueError) as error:
             raise self._died() from error
-        answer = self._answers[session].get()
+        answer = waiting.get()
         if answer is None:
-            self._answers[session].put(None)
+            waiting.put(None)
             raise self._died()
         if not answer[1]:
             raise EngineError(*answer[2])
@@ -82,7 +90,8 @@ class Process:
         if session in self._answers:
             with suppress(PlaitError, EngineError):  # It is gone with its process.
                 self.ask(session, "close")
-            self._answers.pop(session, None)
+            with self._knowing:
+                self._answers.pop(session, None)
 
     def _died(self) -> StoreUnavailable:
         return StoreUnavailable("the process of doltlite has ended", remedy="retry: it is started again")
@@ -104,8 +113,10 @@ class Process:
                     waiting.put(answer)
         except (OSError, ValueError, msgspec.DecodeError):
             pass  # Cut off in the middle: it has died, or was closed.
-        for waiting in list(self._answers.values()):
-            waiting.put(None)
+        with self._knowing:
+            self._has_ended = True
+            for waiting in self._answers.values():
+                waiting.put(None)
 
     def close(self) -> None:
         """End the process. Repeat: no-op."""

@@ -171,11 +171,14 @@ class ServerEngine(Engine):
         with self._lock:
             if name not in self._clients:
                 url = self._url.set(database=name, username=self._url.username or "root")
-                self._clients[name] = sa.create_engine(
-                    url,
-                    connect_args={**self._tls, "connect_timeout": _CONNECT_SECONDS, "password": self._password()},
-                    pool_pre_ping=True,
-                )
+                arguments = {
+                    **self._tls,
+                    "connect_timeout": _CONNECT_SECONDS,
+                    "password": self._password(),
+                    # Dolt does not say in its answers that autocommit is on, and PyMySQL believes that it is off.
+                    "init_command": "SET autocommit = 0",
+                }
+                self._clients[name] = sa.create_engine(url, connect_args=arguments, pool_pre_ping=True)
             self._clients.move_to_end(name)
             while len(self._clients) > _CLIENTS_MAX:
                 self._clients.popitem(last=False)[1].dispose()
