@@ -15,8 +15,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["plait_conformance.preloaded"])
+context = multiprocessing.get_context("forkserver")
+context.set_forkserver_preload(["plait_conformance.preloaded"])
 
 
 class Forked:
@@ -26,7 +26,7 @@ class Forked:
         self, words: Sequence[str], *, environment: Mapping[str, str], folder: Path, output: Path, errors: Path
     ) -> None:
         """Start it in a folder; what it prints is appended to `output` and `errors`."""
-        self._process = _context.Process(
+        self._process = context.Process(
             target=_run,
             args=(list(words), dict(environment), str(folder), str(output), str(errors)),
             daemon=True,  # It ends with the tests, whatever became of them.

@@ -9,7 +9,8 @@ import plait.connecting
 import plait.local  # noqa: F401
 from plait.plugins import Plugins
 
-import plait_conformance.crash  # noqa: F401
+import plait_conformance.crash
+import plait_conformance.driven  # noqa: F401
 
 Plugins()
 if find_spec("plait_server") is not None:
