@@ -29,7 +29,9 @@ BRANCHES = ["main", "dev", "side"]
 keys = st.sampled_from(KEYS)
 branches = st.sampled_from(BRANCHES)
 items = st.sampled_from(["x", "y", "z"])
-deaths = st.one_of(st.just(()), st.tuples(st.integers(1, 60)), st.tuples(st.integers(1, 60), st.integers(1, 15)))
+writes = st.lists(st.tuples(keys, items, st.one_of(st.none(), st.integers(1, 3))), min_size=1, max_size=3)
+places = st.one_of(st.integers(1, 12), st.integers(1, 60))
+deaths = st.one_of(st.tuples(places), st.tuples(places, st.integers(1, 12)), st.just(()))
 
 
 class WholeCatalog(RuleBasedStateMachine):
@@ -73,15 +75,12 @@ class WholeCatalog(RuleBasedStateMachine):
 
     @initialize()
     def fill(self) -> None:
-        self.begin("main", ())
-        (id,) = self.txs
-        for key in KEYS[::2]:
-            self.write_to(id, key, "x", 0, ())
-        self.commit_whole(id, ())
+        self.change("main", [(key, "x", 1) for key in KEYS[::2]], ())
+        self.create_branch("dev", "main", ())
 
     @precondition(lambda self: len(self.txs) < 4)
-    @rule(branch=branches, deaths=deaths)
-    def begin(self, branch: str, deaths: tuple[int, ...]) -> None:
+    @rule(branch=branches, writes=writes, deaths=deaths)
+    def begin(self, branch: str, writes: list[tuple[Key, str, int | None]], deaths: tuple[int, ...]) -> None:
         id = str(uuid.UUID(int=self.number()))
         answer = self.catalog.call("begin", id, branch, deaths=deaths)
         if branch not in self.heads:
@@ -89,6 +88,16 @@ class WholeCatalog(RuleBasedStateMachine):
             return
         assert answer is None
         self.txs[id] = ModelTx(branch, self.heads[branch].state)
+        for key, item, value in writes:
+            self.write_to(id, key, item, value, deaths)
+
+    @precondition(lambda self: len(self.txs) < 4)
+    @rule(branch=branches, writes=writes, deaths=deaths)
+    def change(self, branch: str, writes: list[tuple[Key, str, int | None]], deaths: tuple[int, ...]) -> None:
+        if branch in self.heads:
+            self.begin(branch, writes, ())
+            *_, id = self.txs
+            self.commit_whole(id, deaths)
 
     @precondition(lambda self: self.txs)
     @rule(data=st.data(), key=keys, item=items, value=st.one_of(st.none(), st.integers(1, 3)), deaths=deaths)
@@ -220,6 +229,7 @@ class WholeCatalog(RuleBasedStateMachine):
             del self.txs[id]  # Of a branch that may be made anew, but is another one then.
             assert self.catalog.call("discard", id) is None
 
+    @precondition(lambda self: len(self.txs) < 4)
     @rule(key=keys, item=items, value=st.integers(4, 6), deaths=deaths)
     def write_past_plait_and_adopt(self, key: Key, item: str, value: int, deaths: tuple[int, ...]) -> None:
         held = self.heads["main"].state.get(key)
@@ -227,11 +237,7 @@ class WholeCatalog(RuleBasedStateMachine):
             return
         native = {**held.items, item: value}
         write_behind(self.folder / key[0], self.ask("assets")[key], {name: str(one) for name, one in native.items()})
-        self.begin("main", ())
-        *_, id = self.txs
-        other = "ours"
-        self.write_to(id, key, other, self.number(), ())
-        self.commit_whole(id, deaths)
+        self.change("main", [(key, "ours", self.number())], deaths)
         assert self.ask("unpublished") == [(key, "diverged")]
         answer = self.catalog.call("adopt", str(uuid.uuid4()), key, deaths=deaths)
         # Asked again after it was done, it has not diverged any more.
@@ -272,8 +278,8 @@ class WholeCatalog(RuleBasedStateMachine):
 
 TestWholeCatalog = WholeCatalog.TestCase
 TestWholeCatalog.settings = settings(
-    max_examples=500 if SOAK else 6,
-    stateful_step_count=60 if SOAK else 25,
+    max_examples=500 if SOAK else 8,
+    stateful_step_count=60 if SOAK else 20,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )

@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from plait.adapter import Adapter, Capability, Context, Side, StagingPort
-from plait.errors import Corrupt, InvalidArgument, NotFound
+from plait.errors import Corrupt, InvalidArgument, NotFound, StoreUnavailable
 from plait.refspec import format_key
 from plait.types import (
     Conflicted,
@@ -73,6 +73,11 @@ class FakeAdapter(Adapter):
         self.folder = Folder(store.options["path"])
         self.trace: list[Call] = []
         self.closed = False
+
+    def reach(self) -> None:
+        """Raises: StoreUnavailable while the store is down."""
+        if self.folder.is_down:
+            raise StoreUnavailable(f"store {self.store.name!r} does not answer", remedy="see that it runs, try again")
 
     # -- looking -----------------------------------------------------------------------------------------------------
 

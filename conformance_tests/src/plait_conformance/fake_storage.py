@@ -264,6 +264,10 @@ class Folder:
     def set_working(self, asset: str, number: int) -> None:
         write_over(self.path / "working" / f"{_asset_file(asset)}.json", _pack(number))
 
+    @property
+    def is_down(self) -> bool:
+        return (self.path / "down").exists()
+
     def is_held(self, asset: str) -> bool:
         return (self.path / "locks" / _asset_file(asset)).exists()
 
@@ -285,6 +289,16 @@ def write_behind(path: str | os.PathLike[str], asset: str, items: Mapping[str, s
         assert written
         folder.set_working(asset, head.number + 1)
     return version
+
+
+def take_down(path: str | os.PathLike[str]) -> None:
+    """The store answers nobody until `bring_up`."""
+    write_over(Path(path) / "down", b"")
+
+
+def bring_up(path: str | os.PathLike[str]) -> None:
+    """Repeat: no-op."""
+    remove(Path(path) / "down")
 
 
 def hold(path: str | os.PathLike[str], asset: str) -> None:

@@ -23,6 +23,8 @@ class Traced(Protocol):
     trace: list[Call]
     closed: bool
 
+    def reach(self) -> None: ...
+
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -30,12 +32,13 @@ T = TypeVar("T", bound=Traced)
 
 
 def traced(method: Callable[Concatenate[T, P], R]) -> Callable[Concatenate[T, P], R]:
-    """Keep the call in the trace, and refuse it once the adapter is closed."""
+    """Keep the call in the trace, refuse it once the adapter is closed, and fail it while the store is down."""
 
     @functools.wraps(method)
     def call(self: T, *args: P.args, **kwargs: P.kwargs) -> R:
         assert not self.closed, f"{method.__name__} was called after close"
         self.trace.append(Call(method.__name__, args, kwargs))
+        self.reach()
         return method(self, *args, **kwargs)
 
     return cast("Callable[Concatenate[T, P], R]", call)

@@ -22,6 +22,8 @@ WATCHES_MAX: Final = 64
 """Watches of events that one server keeps open at once: each holds a thread."""
 QUEUE_PROPOSALS_MAX: Final = 4_096
 BATCH_PROPOSALS_MAX: Final = 256
+STORE_RETRY_US: Final = 30 * 1_000_000
+"""How long commits leave a store alone that did not answer them; `publish` and recovery ask it at once."""
 MERGE_ROUNDS_MAX: Final = 64
 """How often one proposal is merged onto a head that moved again before it is refused."""
 

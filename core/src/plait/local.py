@@ -315,7 +315,7 @@ class LocalBackend:
     def _follow(self, stores: Sequence[str] | None = None) -> None:
         """Publish what is durable already: whatever fails is caught up with later, and takes nothing back."""
         try:
-            self._publisher.run(stores, is_alive=is_alive)
+            self._publisher.run(stores, is_alive=is_alive, spare_down=True)
         except PlaitError as error:
             _log.warning("publishing was put off: %s", error)
 

@@ -17,7 +17,7 @@ from plait.adapter import Capability
 from plait.clock import Clock
 from plait.codec import decode_key, encode_key, encode_snapshot
 from plait.commit_point import unpack_value
-from plait.errors import NotFound, PlaitError
+from plait.errors import NotFound, PlaitError, StoreUnavailable
 from plait.failpoint import failpoint
 from plait.graph import RowNodes, load_snapshots
 from plait.persist import Repository, Rows
@@ -41,6 +41,7 @@ class Publisher:
         self._clock = clock
         self._cache = cache
         self._owner = owner
+        self._down_until_us: dict[str, int] = {}
 
     def follows(self, store: Store) -> bool:
         """Whether plait moves native heads of this store."""
@@ -58,11 +59,16 @@ class Publisher:
         return found is not None and found.bound_ref == ref and self.follows(found)
 
     def run(
-        self, stores: Iterable[str] | None = None, *, is_alive: Callable[[str], bool] = lambda owner: True
+        self,
+        stores: Iterable[str] | None = None,
+        *,
+        is_alive: Callable[[str], bool] = lambda owner: True,
+        spare_down: bool = False,
     ) -> list[Publication]:
         """Bring native heads of these stores (None: all) to their bound ref's head; the publications not done.
 
-        A store that is down leaves its publications pending and does not stop the others.
+        A store that is down leaves its publications pending and does not stop the others. It is asked once, not for
+        each of its heads; and with `spare_down` not at all for `STORE_RETRY_US`, since it may cost a time-out.
         """
         with self._repository.read() as rows:
             followed = [store for store in rows.stores().values() if self.follows(store)]
@@ -70,7 +76,11 @@ class Publisher:
         for store in wanted:
             self._set_targets(store)
             failpoint("publisher.targets_set")
+            if not spare_down:
+                self._down_until_us.pop(store.name, None)
             for publication in self._unpublished(store.name):
+                if self._down_until_us.get(store.name, 0) > self._clock.now_us():
+                    break
                 self._advance(store, publication, is_alive)
         return [found for store in wanted for found in self._unpublished(store.name)]
 
@@ -163,6 +173,8 @@ class Publisher:
                 {claimed.key: Move(before, after, seq=seq, epoch=claimed.epoch)}
             )[claimed.key]
         except PlaitError as error:
+            if isinstance(error, StoreUnavailable):
+                self._down_until_us[store.name] = self._clock.now_us() + limits.STORE_RETRY_US
             # Left as it is, and free to be claimed: the store may be back the next time.
             _log.warning("publishing %s failed: %s", format_key(claimed.key), error)
             return free

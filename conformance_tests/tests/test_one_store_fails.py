@@ -1,0 +1,175 @@
+"""A store that is down stops what touches it, and nothing else; many writers of many stores all get their turn."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import cast
+
+import pytest
+from plait import limits
+from plait.catalog import Catalog
+from plait.clock import ManualClock
+from plait.errors import StoreUnavailable
+from plait.failpoint import armed
+from plait.local import LocalBackend
+from plait.types import Commit, TxState
+from plait_conformance.crash import check_heads, handle, items, write
+from plait_conformance.fake_storage import bring_up, take_down
+from plait_conformance.fake_trace import Call, Traced
+from plait_conformance.scenes import make_scene
+
+WRITERS, COMMITS = 16, 6
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def catalog(tmp_path: Path, clock: ManualClock) -> Iterator[Catalog]:
+    """Over the stores `one` and `two`, which have native heads."""
+    with make_scene(tmp_path).open(clock=clock) as made:
+        for store in ("one", "two"):
+            made.add_store(store, "fake-dolt", {"path": str(tmp_path / store)})
+        write(made, "main", "create", "0")
+        yield made
+
+
+def commit(catalog: Catalog, store: str, item: str) -> Commit:
+    with catalog.transaction(message=f"{item} in {store}") as tx:
+        handle(tx, store)[item] = "1"
+    assert tx.committed is not None
+    return tx.committed
+
+
+def calls(catalog: Catalog, store: str) -> list[Call]:
+    return cast(Traced, cast(LocalBackend, catalog.backend).adapters.get(store)).trace
+
+
+def fall(tmp_path: Path, catalog: Catalog) -> None:
+    """Store `two` goes down between a commit's commit point and its publishing."""
+
+    def taken_down(name: str) -> None:
+        if name == "coordinator.after_commit_point":
+            take_down(tmp_path / "two")
+
+    with armed(taken_down):
+        commit(catalog, "two", "1")
+
+
+def test_commits_that_do_not_touch_it_go_on(catalog: Catalog, tmp_path: Path) -> None:
+    take_down(tmp_path / "two")
+    before = len(calls(catalog, "two"))
+    commit(catalog, "one", "1")
+    assert items(catalog, "main", "one") == {"0", "1"}
+    assert calls(catalog, "two")[before:] == []
+
+
+def test_a_commit_that_touches_it_fails_clearly_and_is_made_when_it_is_back(catalog: Catalog, tmp_path: Path) -> None:
+    head = catalog.resolve("main")
+    tx = catalog.begin(message="both")
+    for store in ("one", "two"):
+        handle(tx, store)["1"] = "1"
+    take_down(tmp_path / "two")
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="store 'two'"):
+            tx.commit()
+        assert (catalog.resolve("main"), tx.state) == (head, TxState.OPEN)
+    bring_up(tmp_path / "two")
+    made = tx.commit()
+    assert (catalog.resolve("main"), tx.commit()) == (made, made)
+    assert items(catalog, "main", "two") == {"0", "1"}
+
+
+def test_a_discard_is_finished_when_it_is_back(catalog: Catalog, tmp_path: Path) -> None:
+    tx = catalog.begin()
+    handle(tx, "two")["1"] = "1"
+    take_down(tmp_path / "two")
+    with pytest.raises(StoreUnavailable):
+        tx.discard()
+    commit(catalog, "one", "1")
+    bring_up(tmp_path / "two")
+    assert catalog.recover() == [f"finished discarding {tx.id}"]
+    assert catalog.working_sets() == []
+
+
+def test_a_commit_is_acknowledged_and_published_when_it_is_back(catalog: Catalog, tmp_path: Path) -> None:
+    fall(tmp_path, catalog)
+    assert [one.key for one in catalog.publish()] == [("two", "t")]
+    commit(catalog, "one", "1")
+    bring_up(tmp_path / "two")
+    assert catalog.publish() == []
+    check_heads(tmp_path, catalog, set())
+
+
+def test_one_that_is_behind_is_not_waited_for_by_each_commit(
+    catalog: Catalog, tmp_path: Path, clock: ManualClock
+) -> None:
+    fall(tmp_path, catalog)
+    before = len(calls(catalog, "two"))
+    for number in range(3):
+        commit(catalog, "one", str(number + 1))
+    assert calls(catalog, "two")[before:] == []
+    bring_up(tmp_path / "two")
+    clock.advance(limits.STORE_RETRY_US)
+    commit(catalog, "one", "4")
+    check_heads(tmp_path, catalog, set())
+
+
+def test_recovery_asks_it_once_for_all_its_heads(catalog: Catalog, tmp_path: Path) -> None:
+    with catalog.transaction() as tx:
+        for name in "abc":
+            tx.open(("two", name), create=True)
+
+    def taken_down(name: str) -> None:
+        if name == "coordinator.after_commit_point":
+            take_down(tmp_path / "two")
+
+    with armed(taken_down), catalog.transaction() as tx:
+        for name in "abc":
+            cast("dict[str, str]", tx.open(("two", name)))["x"] = "1"
+    before = len(calls(catalog, "two"))
+    assert len(catalog.publish()) == 3
+    assert [call.name for call in calls(catalog, "two")[before:]] == ["publish"]
+
+
+def test_no_writer_of_some_stores_starves(tmp_path: Path) -> None:
+    """Each adds items to a random subset of stores, on one branch: all succeed, and all wait about alike."""
+    stores = ["a", "b", "c", "d"]
+    waits: dict[int, list[float]] = {writer: [] for writer in range(WRITERS)}
+    together = threading.Barrier(WRITERS)
+    with make_scene(tmp_path).open() as catalog:
+        for store in stores:
+            catalog.add_store(store, "fake-dolt", {"path": str(tmp_path / store)})
+        with catalog.transaction() as tx:
+            for store in stores:
+                handle(tx, store)
+
+        def add(writer: int) -> None:
+            chance = random.Random(writer)
+            together.wait()
+            for number in range(COMMITS):
+                tx = catalog.begin(message=f"{writer}-{number}")
+                for store in chance.sample(stores, chance.randint(1, len(stores))):
+                    handle(tx, store)[f"{writer}-{number}"] = "1"
+                began = time.monotonic()
+                tx.commit()
+                waits[writer].append(time.monotonic() - began)
+
+        with ThreadPoolExecutor(WRITERS) as pool:
+            for adding in [pool.submit(add, writer) for writer in range(WRITERS)]:
+                adding.result()
+        messages = [made.message for made in catalog.log()]
+        assert set(messages) >= {f"{writer}-{number}" for writer in range(WRITERS) for number in range(COMMITS)}
+        assert catalog.publish() == []
+    means = [statistics.mean(waited) for waited in waits.values()]
+    assert max(means) < 10 * statistics.median(means), sorted(means)
+    single = [one for waited in waits.values() for one in waited]
+    assert max(single) < 10 * statistics.median(single), sorted(single)
