@@ -15,6 +15,7 @@ import io
 import itertools
 import os
 import signal
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from plait import errors as plait_errors
 from plait.clock import SystemClock
 from plait.failpoint import armed
 from plait.persist.store_rows import StoreRows
-from plait_conformance import crash, sabotage
+from plait_conformance import crash, power, sabotage
 from plait_conformance.fake_kinds import KINDS
 from plait_conformance.killing import Place, count_places, kill_at, places
 from plait_conformance.scenes import Prepared, Scene, connect_patiently
@@ -232,6 +233,65 @@ def test_every_failpoint_of_the_core_is_in_the_matrix(matrix: dict[Cell, list[Pl
     } <= names
 
 
+# -- twice, and without power ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pair", RING, ids="-".join)
+@pytest.mark.timeout(36_000 if SOAK else 900)
+def test_killed_again_while_it_recovers(
+    recorded: dict[tuple[str, Pair], list[Place]], tmp_path: Path, pair: Pair
+) -> None:
+    """Pairs of failpoints: each of the recovery after each of the scenario; by default some of both."""
+    prepared = prepare(tmp_path / "stage", pair)
+    firsts = recorded["embedded", pair]
+    failed = []
+    for first in firsts if SOAK else spread(firsts, 4, RING.index(pair)):
+        kill_at(SCRIPT, arguments(prepared.renew()), first)
+        seconds = places(SCRIPT, [*arguments(prepared.scene), "recover"], tmp_path / f"record-{first}")
+        for second in seconds if SOAK else spread(seconds, 2, RING.index(pair)):
+            scene = prepared.renew()
+            printed = kill_at(SCRIPT, arguments(scene), first)
+            kill_at(SCRIPT, [*arguments(scene), "recover"], second)
+            try:
+                crash.check(scene, printed)
+            except Exception as error:
+                failed.append(f"killed at {first}, then at {second}: {type(error).__name__}: {error}")
+    assert not failed, "\n".join(failed)
+
+
+def spread(found: list[Place], count: int, offset: int) -> list[Place]:
+    """Some of the places, one from each part of the list."""
+    chosen = [(number * len(found) + offset) // count for number in range(count)]
+    return list(dict.fromkeys(found[index % len(found)] for index in chosen if found))
+
+
+def die_without_power(prepared: Prepared, place: Place, *sabotages: str) -> tuple[Scene, str]:
+    """Killed there, and what the stores did not fsync is gone. Databases are trusted with their own."""
+    scene = prepared.renew()
+    durable = power.inodes(scene.folder)
+    journal = scene.folder.parent / f"syncs-{uuid.uuid4().hex}"
+    printed = kill_at(SCRIPT, [*arguments(scene), *sabotages], place, PLAIT_SYNC_JOURNAL=str(journal))
+    for store in crash.STORES:
+        power.lose(scene.folder / store, journal, durable)
+    return scene, printed
+
+
+@pytest.mark.parametrize("pair", RING, ids="-".join)
+@pytest.mark.timeout(36_000 if SOAK else 900)
+def test_without_power_it_is_whole_or_absent(
+    recorded: dict[tuple[str, Pair], list[Place]], tmp_path: Path, pair: Pair
+) -> None:
+    prepared = prepare(tmp_path / "stage", pair)
+    found = recorded["embedded", pair]
+    failed = []
+    for place in found if SOAK else spread(found, 8, RING.index(pair)):
+        try:
+            crash.check(*die_without_power(prepared, place))
+        except Exception as error:
+            failed.append(f"without power from {place}: {type(error).__name__}: {error}")
+    assert not failed, "\n".join(failed)
+
+
 # -- sabotage: a check that finds nothing wrong in these is blind ------------------------------------------------------
 
 
@@ -252,6 +312,14 @@ def test_a_broken_rule_is_found(dolt: Prepared, broken: str, place: Place, found
     scene = dolt.renew()
     printed = kill_at(SCRIPT, [*arguments(scene), broken], place)
     with pytest.raises(AssertionError, match=found):
+        crash.check(scene, printed)
+
+
+def test_a_vote_without_fsync_is_found(dolt: Prepared) -> None:
+    place = Place("coordinator.after_commit_point", 1)
+    crash.check(*die_without_power(dolt, place))
+    scene, printed = die_without_power(dolt, place, "no_fsync")
+    with pytest.raises(Exception, match="not pinned"):
         crash.check(scene, printed)
 
 

@@ -2,7 +2,9 @@
 
 Run as a script, it is the child that dies (`PLAIT_FAILPOINT`, `PLAIT_FAILPOINT_RECORD`):
 
-    python crash.py FOLDER DATABASE [SABOTAGE]
+    python crash.py FOLDER DATABASE [SABOTAGE | recover]     `recover` only reopens, as the next process does
+
+With `PLAIT_SYNC_JOURNAL` it notes there what it makes durable, for `power.lose`.
 
 `prepare` makes what exists before; the scenario prints a line for each thing that was acknowledged; `check` reopens,
 recovers and asserts the invariants I1 to I5, I7 and I8. A sabotage breaks one rule on purpose in the child.
@@ -10,6 +12,7 @@ recovers and asserts the invariants I1 to I5, I7 and I8. A sabotage breaks one r
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +25,7 @@ from plait.errors import NotFound
 from plait.failpoint import arm_from_environment
 from plait.types import Commit, Depth, EventKind, Key, Proposal, TxState
 
-from plait_conformance import fake_plugin
+from plait_conformance import fake_plugin, power
 from plait_conformance.fake_handles import FakeAsset
 from plait_conformance.fake_storage import FOUND, Folder, head_items, hold, release, write_behind
 from plait_conformance.scenes import Scene
@@ -256,12 +259,19 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-if __name__ == "__main__":
+def main(folder: str, database: str, how: str = "") -> None:
     arm_from_environment()
-    if len(sys.argv) > 3:
+    if journal := os.environ.get("PLAIT_SYNC_JOURNAL"):
+        power.note_syncs(Path(journal))
+    if how not in ("", "recover"):
         from plait_conformance import sabotage
 
-        getattr(sabotage, sys.argv[3])()
-    scene = Scene(Path(sys.argv[1]), sys.argv[2])
+        getattr(sabotage, how)()
+    scene = Scene(Path(folder), database)
     with scene.open() as catalog:
-        run(catalog, scene.folder)
+        if how != "recover":
+            run(catalog, scene.folder)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

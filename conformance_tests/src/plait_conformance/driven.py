@@ -108,7 +108,7 @@ def _drive(pipe: Connection, scene: Scene, death: int) -> None:
                 name, id, arguments, death = pipe.recv()
             except EOFError:
                 return
-            clock.next_id = id or None
+            clock.next_id = id if name in NAMING else None
             die_at(death)
             try:
                 answer = CALLS[name](catalog, id, *arguments)
@@ -217,6 +217,9 @@ def _problems(catalog: Catalog, id: str) -> list[str]:
     found += [f"announced {announced.count(one)} times: {one}" for one in commits if announced.count(one) != 1]
     return found + [f"left to recover: {one}" for one in catalog.recover()]
 
+
+NAMING = {"begin", "begin_merge", "create_branch", "delete_branch", "revert"}
+"""Calls that make something under the id; to the others it names what is there."""
 
 CALLS: dict[str, Callable[..., Any]] = {
     "adopt": _adopt,

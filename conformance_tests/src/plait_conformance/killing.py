@@ -44,9 +44,9 @@ def count_places(record: Path) -> list[Place]:
     return found
 
 
-def kill_at(script: Path, arguments: Sequence[str], place: Place) -> str:
+def kill_at(script: Path, arguments: Sequence[str], place: Place, **environment: str) -> str:
     """Run a scenario until it kills itself there; what it printed. Raises: AssertionError when it got past."""
-    ended = _run(script, arguments, {"PLAIT_FAILPOINT": str(place)})
+    ended = _run(script, arguments, {"PLAIT_FAILPOINT": str(place), **environment})
     assert ended.returncode == -signal.SIGKILL, f"{place} was not reached: {ended.returncode} {ended.stderr}"
     return ended.stdout
 

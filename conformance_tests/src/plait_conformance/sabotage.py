@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
@@ -40,6 +41,11 @@ def no_intent() -> None:
         return stage(self, tx_id, keys, **how)
 
     Transactions.stage = sabotaged  # type: ignore[method-assign]
+
+
+def no_fsync() -> None:
+    """The votes of the stores are in no way durable."""
+    os.fsync = lambda fd: None
 
 
 def unchecked_row_count() -> None:

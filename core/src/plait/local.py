@@ -552,6 +552,8 @@ class LocalBackend:
 
     def adopt(self, key: Key, session: Session) -> Commit | None:
         commit = adopt(self._repository, self._transactions, self._coordinator, key, session)
+        if commit is not None:
+            self._transactions.release(commit.tx)
         self._follow([key[0]])
         return commit
 
