@@ -34,6 +34,7 @@ from plait.types import (
     Tx,
     TxState,
 )
+from plait_conformance.catalogs import new_postgresql_database
 from plait_conformance.samples import POINTER_STORE, pointer
 
 ADA = Session("ada", "Ada <ada@example.org>", "test/1", {"run": "7"})
@@ -158,6 +159,47 @@ class TestWriting:
             list(pool.map(append, range(24)))
         with repository.read() as rows:
             assert rows.serial().seq == 24
+
+    def test_writes_that_travel_together_are_all_there(self, repository: Repository) -> None:
+        with repository.write() as rows, rows.together():
+            rows.put_nodes({b"a": b"1", b"b": b"2"}, 1)
+            rows.insert_log([LogRow(1, "commit", bytes(32), b"payload")])
+        with repository.read() as rows:
+            assert rows.nodes([b"a", b"b"]) == {b"a": b"1", b"b": b"2"}
+            assert [record.payload for record in rows.log(0, 10)] == [b"payload"]
+
+    def test_of_writes_that_travel_together_one_that_fails_fails_all(self, repository: Repository) -> None:
+        def write_twice() -> None:
+            with repository.write() as rows, rows.together():
+                rows.put_nodes({b"a": b"1", b"b": b"2"}, 1)
+                rows.insert_log([LogRow(1, "commit", bytes(32), b"payload")])
+                rows.insert_log([LogRow(1, "commit", bytes(32), b"payload")])
+                rows.put_nodes({b"c": b"3"}, 1)
+
+        with pytest.raises(sa.exc.IntegrityError):
+            write_twice()
+        with repository.read() as rows:
+            assert rows.nodes([b"a", b"c"]) == {}
+            assert rows.log(0, 10) == []
+
+    @pytest.mark.postgres
+    def test_a_connection_lost_among_writes_that_travel_together_changes_nothing(self, postgresql_url: str) -> None:
+        database = Database(new_postgresql_database(postgresql_url))
+        database.create_schema()
+        repository = create_repository(database, "lost", ManualClock())
+
+        def lose() -> None:
+            with repository.write() as rows, rows.together():
+                rows.insert_log([LogRow(1, "commit", bytes(32), b"payload")])
+                with database.read() as other:
+                    ours = "pid <> pg_backend_pid() AND datname = current_database()"
+                    other.execute(sa.text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {ours}"))
+
+        with pytest.raises(StoreUnavailable, match="does not answer"):
+            lose()
+        with repository.read() as rows:
+            assert rows.log(0, 10) == []
+        database.close()
 
 
 class TestRepositories:

@@ -238,13 +238,14 @@ class Batch:
         if self._serial.seq == self._written.seq and not self._tx_swaps and not self.answers:
             return
         rows = self.rows
-        rows.put_nodes(self._nodes.added, self._serial.seq)
-        rows.put_snapshots(self._new_snapshots, self._serial.seq)
-        rows.insert_commits(self._new_commits)
-        rows.insert_changes(self._new_changes)
-        rows.insert_log(self._new_records)
-        rows.insert_moves(self._new_moves)
-        rows.insert_answers(self.answers)
+        with rows.together():
+            rows.put_nodes(self._nodes.added, self._serial.seq)
+            rows.put_snapshots(self._new_snapshots, self._serial.seq)
+            rows.insert_commits(self._new_commits)
+            rows.insert_changes(self._new_changes)
+            rows.insert_log(self._new_records)
+            rows.insert_moves(self._new_moves)
+            rows.insert_answers(self.answers)
         failpoint("sequencer.rows_written")
         swapped = all(rows.swap_tx(before, after) for before, after in self._tx_swaps) and self._swap_refs()
         if not (swapped and rows.swap_serial(self._written, self._serial)):

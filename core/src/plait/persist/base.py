@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -56,6 +57,24 @@ class BaseRows:
         """Insert whole rows; where the primary key is taken, update these columns, or leave the row if none."""
         if rows:
             statements.upsert(self._dialect, table, tuple(update)).run_many(self._connection, self._owned(rows))
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """For writes whose answers nobody reads: on PostgreSQL they wait for one round trip together, at the end."""
+        if self._dialect != "postgresql":
+            yield
+            return
+        connection = self._connection
+        dbapi: Any = connection.dialect.loaded_dbapi
+        driver: Any = connection.connection.driver_connection
+        try:
+            with driver.pipeline():
+                yield
+        except dbapi.Error as error:
+            # It may come between two statements, where SQLAlchemy, which makes its errors of the driver's, is not.
+            raise sa.exc.DBAPIError.instance(
+                "a pipeline", None, error, dbapi.Error, dialect=connection.dialect
+            ) from error
 
     def _swap(self, table: sa.Table, where: Mapping[str, object], values: Mapping[str, object]) -> bool:
         """Set columns of the one row that still holds these values; say whether there was one."""
