@@ -15,13 +15,25 @@ from pathlib import Path
 
 import plait
 import pyarrow as pa
-from load import Row, clients, cpu_seconds, has_postgresql, pointer, proposal, s3_server, scratch, served, show, timed
+from load import (
+    Row,
+    clients,
+    cpu_seconds,
+    has_postgresql,
+    pointer,
+    proposal,
+    s3_server,
+    scratch,
+    served,
+    serving,
+    show,
+    timed,
+)
 from plait.catalog import Catalog
 from plait.codec import encode_key
 from plait.limits import BATCH_PROPOSALS_MAX
 from plait.tree import MemoryNodes, NodeCache, Tree
 from plait.types import Mode, Proposal, Put
-from plait_conformance.serving import serving
 
 _DURABLE = "one flush to disk a batch, and Python's gRPC on both sides"
 
@@ -55,7 +67,7 @@ def bench_grpc(seconds: float) -> Iterator[Row]:
     for dialect in ("sqlite", "postgresql") if has_postgresql() else ("sqlite",):
         with served(dialect) as server, plait.connect(server.url) as catalog:
             catalog.add_store("p", "pointer", mode=Mode.POINTER)
-            pid, alone = server.process.pid, 1
+            pid, alone = server.pid, 1
             for place, count in enumerate((1, 8, 32, 64)):
                 row = clients(
                     lambda number: _commit(catalog, number), count, seconds, place * 1_000_000_000, server_pid=pid
@@ -108,7 +120,7 @@ def bench_transactions(seconds: float) -> Iterator[Row]:
                 tx.open("raw.landing").pipe(f"{number}.json", b'{"item": "tea"}')
 
         for place, count in enumerate((1, 4)):
-            row = clients(whole, count, seconds, (place + 1) * 1_000_000_000, server_pid=server.process.pid)
+            row = clients(whole, count, seconds, (place + 1) * 1_000_000_000, server_pid=server.pid)
             yield {
                 "what": f"append + object, clients: {count}",
                 **row,

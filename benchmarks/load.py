@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from plait.errors import PlaitError
 from plait.types import Proposal, Put, SnapshotRef
 from plait_conformance.servers import free_port, postgresql_folder, postgresql_server
-from plait_conformance.serving import ServerProcess, serving
 
 Row = dict[str, object]
 
@@ -43,8 +45,33 @@ def scratch() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    url: str
+    pid: int
+    folder: Path
+
+
 @contextmanager
-def served(dialect: str) -> Iterator[ServerProcess]:
+def serving(folder: Path, *, database: str | None = None) -> Iterator[Served]:
+    """A server started as its users start it, over the folder's SQLite file or another database."""
+    command = [sys.executable, "-m", "plait_server", "--init", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]
+    command += ["--database", database or f"sqlite:///{folder / 'catalog.db'}"]
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=log, text=True)
+    try:
+        assert process.stdout is not None
+        url = re.search(r"plait://\S+", process.stdout.readline())
+        if url is None:
+            raise RuntimeError(f"the server did not start: {(folder / 'server.log').read_text()[-2000:]}")
+        yield Served(url[0], process.pid, folder)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextmanager
+def served(dialect: str) -> Iterator[Served]:
     """A real server process over a new catalog on "sqlite" or "postgresql", both with full durability."""
     with ExitStack() as stack:
         folder = stack.enter_context(scratch())

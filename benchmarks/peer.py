@@ -25,11 +25,10 @@ from typing import Any
 
 import plait
 import psycopg
-from load import Row, clients, has_postgresql, proposal, scratch, show, timed
+from load import Row, clients, has_postgresql, proposal, scratch, serving, show, timed
 from plait.errors import CommitConflict, PlaitError
 from plait.types import Mode
 from plait_conformance.servers import free_port, postgresql_server
-from plait_conformance.serving import serving
 
 _START_SECONDS = 120
 _RETRIES_MAX = 200
@@ -182,7 +181,7 @@ def ours(database: str | None) -> Iterator[Peer]:
             for start in range(0, keys, _FILL_KEYS):
                 catalog.commit(proposal(10**12 + start, _FILL_KEYS))
 
-        yield Peer("plait", server.process.pid, fill, lambda number: _commit(catalog, number), stored)
+        yield Peer("plait", server.pid, fill, lambda number: _commit(catalog, number), stored)
 
 
 def _commit(catalog: plait.Catalog, number: int) -> None:
