@@ -33,6 +33,7 @@ ALL = dict(commands())
 def test_every_command_has_help_and_json(path: tuple[str, ...], run_plait: Any) -> None:
     command = ALL[path]
     assert command.help
+    assert all(option.help for option in command.params if isinstance(option, click.Option))
     assert "--json" in {name for option in command.params for name in option.opts}
     ran = run_plait(*path, "--help")
     assert ran.code == 0

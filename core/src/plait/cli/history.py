@@ -54,13 +54,13 @@ def ls(session: Session, prefix: str, spec: str | None, recursive: bool) -> None
 @click.option("--html", type=click.Path(path_type=Path), help="Write the graph as one self-contained page.")
 @click.option("--svg", type=click.Path(path_type=Path), help="Write the graph as a picture.")
 @click.option("-n", "--limit", type=int, help="At most so many commits.")
-@click.option("--author")
+@click.option("--author", help="Text in the author's name.")
 @click.option("--grep", "message", help="Text in the message.")
 @click.option("--since", help="A time, as in ISO 8601.")
 @click.option("--until", help="A time.")
 @click.option("--key", help="Commits that changed this key or prefix.")
-@click.option("--property", "properties", multiple=True, metavar="NAME=VALUE")
-@click.option("--first-parent", is_flag=True)
+@click.option("--property", "properties", multiple=True, metavar="NAME=VALUE", help="Commits that have this property.")
+@click.option("--first-parent", is_flag=True, help="Only what was committed to the branch itself.")
 @click.option("--all", "everything", is_flag=True, help="From every branch and tag, not from SPEC alone.")
 @json_option
 @pass_session
@@ -291,8 +291,8 @@ def _print_items(session: Session, found: Iterable[dict[str, Any]], limit: int, 
 
 @click.command("blame")
 @click.argument("path")
-@click.option("--at", "spec")
-@click.option("--limit", type=int, default=100, show_default=True)
+@click.option("--at", "spec", help="A point in the history; default: the current branch.")
+@click.option("--limit", type=int, default=100, show_default=True, help="At most so many items.")
 @json_option
 @pass_session
 def blame(session: Session, path: str, spec: str | None, limit: int) -> None:
@@ -338,7 +338,13 @@ def reflog(session: Session, name: str | None) -> None:
 
 
 @click.command("verify")
-@click.option("--depth", type=click.Choice(["exists", "metadata", "bytes"]), default="metadata", show_default=True)
+@click.option(
+    "--depth",
+    type=click.Choice(["exists", "metadata", "bytes"]),
+    default="metadata",
+    show_default=True,
+    help="How deep to look into the stores.",
+)
 @json_option
 @pass_session
 def verify(session: Session, depth: str) -> None:

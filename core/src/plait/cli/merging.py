@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.command("merge")
 @click.argument("source")
 @click.option("--into", help="Default: the current branch.")
-@click.option("-m", "--message", default="")
+@click.option("-m", "--message", default="", help="The commit's message; default: what was done.")
 @click.option("--dry-run", is_flag=True, help="Say what would be merged and what conflicts; change nothing.")
 @click.option("--squash", is_flag=True, help="One parent: the branch does not become part of the history.")
 @click.option("--ours", multiple=True, metavar="KEY", help="Settle conflicts of KEY by our side.")
@@ -89,7 +89,7 @@ def _preview(session: Session, tx: WorkingSet, branch: str) -> None:
 
 @click.command("conflicts")
 @click.argument("name", required=False)
-@click.option("--limit", type=int, default=100, show_default=True)
+@click.option("--limit", type=int, default=100, show_default=True, help="At most so many conflicts.")
 @json_option
 @pass_session
 def conflicts(session: Session, name: str | None, limit: int) -> None:
@@ -112,9 +112,9 @@ def conflicts(session: Session, name: str | None, limit: int) -> None:
 
 @click.command("resolve")
 @click.argument("paths", nargs=-1)
-@click.option("--ours", "choice", flag_value="ours")
-@click.option("--theirs", "choice", flag_value="theirs")
-@click.option("--base", "choice", flag_value="base")
+@click.option("--ours", "choice", flag_value="ours", help="As the branch has it that is merged into.")
+@click.option("--theirs", "choice", flag_value="theirs", help="As the merged side has it.")
+@click.option("--base", "choice", flag_value="base", help="As it was before both.")
 @click.option("--value", help="The item itself, as JSON; null removes it.")
 @click.option("--all", "everything", is_flag=True, help="Every listed conflict.")
 @click.option("--in", "name", help="The working set; default: the current one.")
@@ -158,7 +158,7 @@ def resolve(
 
 @click.command("cherry-pick")
 @click.argument("spec")
-@click.option("-m", "--message", default="")
+@click.option("-m", "--message", default="", help="The commit's message; default: what was done.")
 @click.option("--onto", help="Default: the current branch.")
 @json_option
 @pass_session
@@ -172,7 +172,7 @@ def cherry_pick(session: Session, spec: str, message: str, onto: str | None) -> 
 @click.command("revert")
 @click.argument("spec")
 @click.argument("paths", nargs=-1, metavar="[KEY[::ITEM]]…")
-@click.option("-m", "--message", default="")
+@click.option("-m", "--message", default="", help="The commit's message; default: what was done.")
 @click.option("--on", "branch", help="Default: the current branch.")
 @json_option
 @pass_session
@@ -187,7 +187,7 @@ def revert(session: Session, spec: str, paths: tuple[str, ...], message: str, br
 @click.command("restore")
 @click.argument("paths", nargs=-1, metavar="[KEY[::ITEM]]…")
 @click.option("--from", "spec", required=True, help="The point to take it from.")
-@click.option("-m", "--message", default="")
+@click.option("-m", "--message", default="", help="The commit's message; default: what was done.")
 @click.option("--on", "branch", help="Default: the current branch.")
 @json_option
 @pass_session

@@ -33,10 +33,10 @@ def _check_kind(session: Session, name: str, kind: RefKind) -> None:
 @click.command("branch")
 @click.argument("name", required=False)
 @click.option("--at", "spec", help="Where it begins; default: the current branch.")
-@click.option("-d", "--delete", is_flag=True)
+@click.option("-d", "--delete", is_flag=True, help="Delete it; its commits stay.")
 @click.option("--undelete", is_flag=True, help="Bring a deleted branch back where it last stood.")
 @click.option("--protect", "protect", flag_value="yes", help="Neither deleted nor moved by hand.")
-@click.option("--unprotect", "protect", flag_value="no")
+@click.option("--unprotect", "protect", flag_value="no", help="As before --protect.")
 @click.option("--reset", metavar="SPEC", help="Move it to another commit; the reflog keeps where it was.")
 @json_option
 @pass_session
@@ -79,7 +79,7 @@ def branch(
 @click.command("tag")
 @click.argument("name", required=False)
 @click.option("--at", "spec", help="Default: the current branch.")
-@click.option("-d", "--delete", is_flag=True)
+@click.option("-d", "--delete", is_flag=True, help="Delete it.")
 @json_option
 @pass_session
 def tag(session: Session, name: str | None, spec: str | None, delete: bool) -> None:

@@ -100,9 +100,15 @@ def store() -> None:
 
 @store.command("add")
 @click.argument("name")
-@click.option("--kind", required=True)
+@click.option("--kind", required=True, help="iceberg, s3, files …: what the installed plugins bring.")
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="Secrets only as env:NAME or file:PATH.")
-@click.option("--mode", type=click.Choice(["managed", "observed", "pointer"]), default="managed", show_default=True)
+@click.option(
+    "--mode",
+    type=click.Choice(["managed", "observed", "pointer"]),
+    default="managed",
+    show_default=True,
+    help="Who moves native heads: plait alone, others too, or plait owns nothing.",
+)
 @click.option("--bound-ref", default="main", show_default=True, help="The branch that native heads follow.")
 @json_option
 @pass_session
@@ -206,7 +212,7 @@ def _located(location: str) -> str:
 
 @import_.command("assets")
 @click.argument("assets", nargs=-1, required=True, metavar="KEY=LOCATION…")
-@click.option("-m", "--message", default="")
+@click.option("-m", "--message", default="", help="The commit's message; default: how many assets.")
 @click.option("--into", help="Default: the current branch.")
 @json_option
 @pass_session

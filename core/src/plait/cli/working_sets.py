@@ -89,13 +89,13 @@ def status(session: Session, name: str | None) -> None:
 
 @click.command("commit")
 @click.argument("name", required=False)
-@click.option("-m", "--message")
-@click.option("--author", default="")
-@click.option("--property", "properties", multiple=True, metavar="NAME=VALUE")
+@click.option("-m", "--message", help="Default: what begin was given.")
+@click.option("--author", default="", help="Default: PLAIT_AUTHOR, else who is logged in.")
+@click.option("--property", "properties", multiple=True, metavar="NAME=VALUE", help="As for begin, in addition.")
 @click.option(
     "--unchanged", multiple=True, metavar="KEY", help="Commit only if KEY still is what the working set read."
 )
-@click.option("--allow-empty", is_flag=True)
+@click.option("--allow-empty", is_flag=True, help="Commit also when nothing changed.")
 @json_option
 @pass_session
 def commit(
