@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,11 +68,24 @@ def run_plait(capfd: pytest.CaptureFixture[str]) -> Plait:
     return ran
 
 
+@pytest.fixture(scope="session")
+def _made_example(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Where the example catalog lives, for its stores name whole paths, and a copy of it as it was made."""
+    folder = tmp_path_factory.mktemp("shop") / "here"
+    plait.init(folder, example=True).close()
+    pristine = folder.with_name("pristine")
+    shutil.copytree(folder, pristine)
+    return folder, pristine
+
+
 @pytest.fixture
-def example(here: Path) -> Path:
-    """The example catalog: a table and objects, `main` and `more-orders` apart."""
-    plait.init(here, example=True).close()
-    return here
+def example(_made_example: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The example catalog, as it was made, and the test in it: a table and objects, `main` and `more-orders` apart."""
+    folder, pristine = _made_example
+    shutil.rmtree(folder)
+    shutil.copytree(pristine, folder)
+    monkeypatch.chdir(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

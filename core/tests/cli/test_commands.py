@@ -180,7 +180,7 @@ def test_a_working_set_from_begin_to_commit(run_plait: Any, example: Path) -> No
     assert nothing.code == 0
     assert "no working set is open here" in nothing.out
     assert run_plait("status", "notes").code == 3
-    begun = run_plait("begin", "notes", "-m", "Notes", "--json").value
+    begun = run_plait("begin", "notes", "-m", "Notes", "--property", "run=7", "--json").value
     assert run_plait("put", str(note), "raw.landing::note").code == 0
     status = run_plait("status", "--json").value
     assert (status["id"], status["state"]) == (begun["id"], "open")
@@ -197,6 +197,7 @@ def test_a_working_set_from_begin_to_commit(run_plait: Any, example: Path) -> No
     made = run_plait("commit", "--json").value
     assert (made["message"], run_plait("status", "--json").value["id"]) == ("Notes", None)
     assert run_plait("show", "--json").value["id"] == made["id"]
+    assert [row["id"] for row in run_plait("log", "--property", "run=7", "--json").value] == [made["id"]]
     assert run_plait("get", "raw.landing::note", "copy").code == 0
     assert (example / "copy").read_bytes() == b"\x00\xff"
 
@@ -245,6 +246,8 @@ def test_a_deleted_branch_comes_back(run_plait: Any, example: Path) -> None:
     head = run_plait("show", "--json").value["id"]
     assert run_plait("branch", "more-orders", "-d").out.endswith("on main\n")
     assert run_plait("branch", "more-orders", "--undelete", "--json").value["head"] == head
+    moves = run_plait("reflog", "more-orders", "--json").value
+    assert [(row["before"] is None, row["after"] is None) for row in moves[:2]] == [(True, False), (False, True)]
 
 
 def test_branch_and_tag_delete_only_their_own_kind(run_plait: Any, example: Path) -> None:
@@ -264,6 +267,30 @@ def test_a_store_goes_through_add_list_check_remove(run_plait: Any, example: Pat
     assert run_plait("store", "remove", "wild").code == 0
     assert run_plait("store", "add", "odd", "--kind", "nonsense").code == 2
     assert run_plait("store", "add", "odd", "--kind", "files", "--option", "path").code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("ls", "--at", "nope"), 3),
+        (("branch", "a..b"), 2),
+        (("branch", "main"), 4),
+        (("merge", "main"), 2),
+        (("cat", "raw.landing::nope"), 3),
+        (("open", "lake.nope"), 3),
+        (("store", "add", "x", "--kind", "nope"), 2),
+        (("resolve", "raw.landing::x", "--ours"), 3),
+        (("frobnicate",), 2),
+    ],
+    ids=lambda value: str(value),
+)
+def test_what_is_refused_has_its_exit_code_and_no_traceback(
+    words: tuple[str, ...], code: int, run_plait: Any, unchanging: Path
+) -> None:
+    ran = run_plait(*words)
+    assert (ran.code, ran.out) == (code, "")
+    assert ran.err
+    assert "Traceback" not in ran.err
 
 
 def test_tokens_are_made_listed_and_deleted(run_plait: Any, example: Path) -> None:

@@ -21,6 +21,10 @@ def test_a_merge_takes_both_sides(run_plait: Any, example: Path) -> None:
     made = run_plait("merge", "more-orders", "--json").value
     assert len(made["parents"]) == 2
     assert {row["id"] for row in run_plait("cat", KEY, "--json").value} == {1, 2, 3, 4, 5, 6}
+    blamed = {row["item"]: row["message"] for row in run_plait("blame", "raw.landing", "--json").value}
+    assert (blamed["4.json"], blamed["1.json"]) == ("Two more orders", "Three orders")
+    assert run_plait("cat", "raw.landing::5.json").out.startswith('{"id": 5')
+    assert run_plait("verify", "--depth", "bytes", "--json").value == []
     again = run_plait("merge", "more-orders", "--json")
     assert (again.code, again.error["code"]) == (2, "NOTHING_TO_COMMIT")
 
@@ -89,6 +93,19 @@ def test_resolved_conflicts_are_committed(
     assert run_plait("status", "--json").value["id"] is None
 
 
+def test_a_conflict_of_an_object_is_resolved_and_committed(run_plait: Any, example: Path) -> None:
+    for branch in ("main", "more-orders"):
+        run_plait("switch", branch)
+        (example / branch).write_bytes(branch.encode())
+        run_plait("put", branch, "raw.landing::1.bin", "-m", f"As on {branch}")
+    run_plait("switch", "main")
+    refused = run_plait("merge", "more-orders", "--json")
+    assert (refused.code, [row["item"] for row in refused.error["conflicts"]]) == (5, ["1.bin"])
+    assert run_plait("resolve", "raw.landing::1.bin", "--theirs", "--json").value == {"settled": 1, "left": 0}
+    assert len(run_plait("commit", "--json").value["parents"]) == 2
+    assert run_plait("cat", "raw.landing::1.bin").out == "more-orders"
+
+
 def test_all_conflicts_are_settled_at_once(run_plait: Any, conflicting: Path) -> None:
     run_plait("merge", "more-orders")
     settled = run_plait("resolve", "--all", "--theirs")
@@ -150,6 +167,14 @@ def test_a_row_is_reverted_and_restored_alone(run_plait: Any, example: Path) -> 
     assert "6.json" in run_plait("cat", "raw.landing").out
     assert run_plait("restore", f"{KEY}::id=6", "--from", "main~1").code == 0
     assert price(run_plait, 6) == 3
+
+
+def test_objects_are_reverted_as_a_key_and_restored_alone(run_plait: Any, example: Path) -> None:
+    run_plait("tag", "before")
+    assert run_plait("revert", "main", "raw.landing").code == 0
+    assert run_plait("cat", "raw.landing::6.json").code == 3
+    assert run_plait("restore", "raw.landing::6.json", "--from", "before").code == 0
+    assert run_plait("cat", "raw.landing::6.json").out.startswith('{"id": 6')
 
 
 def test_whole_keys_and_items_do_not_mix(run_plait: Any, example: Path) -> None:
