@@ -21,7 +21,7 @@ $(READY): requirements.txt scripts/venv.sh $(addsuffix /pyproject.toml,$(PACKAGE
 	@touch $@
 
 demo: $(READY) ## The five-minute story on real data: no server, no root
-	@$(BIN)/plait demo --folder plait-demo
+	@$(BIN)/plait demo --folder plait-demo --force
 
 serve: $(READY) ## A server on 127.0.0.1:7450 over ./.plait
 	@$(BIN)/python -m plait_server --init

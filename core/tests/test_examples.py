@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
+import plait
 import pytest
 from nbclient import NotebookClient
+from plait.cli import run
 
 ROOT = Path(__file__).parent.parent.parent
 TOUR = ROOT / "examples" / "tour"
@@ -49,3 +52,26 @@ def test_the_notebook_is_what_the_script_says() -> None:
     command = [sys.executable, "scripts/notebook.py", "--check"]
     ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_the_readmes_five_minutes_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    section = (ROOT / "README.md").read_text().partition("## Five minutes")[2].partition("What that looks like on")[0]
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    codes = []
+    in_python, block = False, list[str]()
+    for line in section.splitlines():
+        if line.startswith("```"):
+            if in_python:
+                exec(compile("\n".join(block), "README.md", "exec"), names)
+            in_python, block = not in_python, []
+        elif in_python:
+            block.append(line)
+        elif line.startswith("    plait "):
+            codes.append((line.split()[1], run(shlex.split(line, comments=True)[1:])))
+    assert ("merge", 5) in codes, "the merge was to conflict"
+    assert [code for code in codes if code[1]] == [("merge", 5)]
+    assert len(codes) >= 11
+    catalog = names["catalog"]
+    assert isinstance(catalog, plait.Catalog)
+    catalog.close()
