@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 
 from plait import codec
+from plait.adapter import Progress
 from plait.backend import Problem
 from plait.commit_point import unpack_value
 from plait.errors import Corrupt, PlaitError
@@ -18,7 +19,7 @@ from plait.types import Depth, Mode, SnapshotRef
 _PAGE = 1000
 
 
-def verify_metadata(repository: Repository) -> Iterator[Problem]:
+def verify_metadata(repository: Repository, progress: Progress) -> Iterator[Problem]:
     """Walk the log from its start: what does not fit is named by seq, commit or node.
 
     Cost: every record, commit and node once; memory for the ids of the nodes.
@@ -30,6 +31,7 @@ def verify_metadata(repository: Repository) -> Iterator[Problem]:
         tree = Tree(RowNodes(rows), salt=repository.salt)
         end = rows.serial()
         while page := rows.log(seq, _PAGE):
+            progress("log records", seq, end.seq)
             commits = rows.commits_by_seq([record.seq for record in page])
             for record in page:
                 if record.seq != seq + 1:
@@ -89,7 +91,9 @@ def _verify_tree(tree: Tree, commit: str, root: bytes, seen: set[bytes], snapsho
         yield Problem(f"commit {commit}", error.message)
 
 
-def verify_stores(repository: Repository, adapters: Adapters, depth: Depth, executor: Executor) -> Iterator[Problem]:
+def verify_stores(
+    repository: Repository, adapters: Adapters, depth: Depth, executor: Executor, progress: Progress
+) -> Iterator[Problem]:
     """Ask every store for every live snapshot of the reachable history, side by side, each once."""
     with repository.read() as rows:
         pointers = {store.name for store in rows.stores().values() if store.mode is Mode.POINTER}
@@ -106,7 +110,8 @@ def verify_stores(repository: Repository, adapters: Adapters, depth: Depth, exec
         for snapshot in wanted
         if snapshot.store in known - pointers
     ]
-    for snapshot, check in checks:
+    for done, (snapshot, check) in enumerate(checks):
+        progress("snapshots", done, len(checks))
         where = f"store {snapshot.store}, {snapshot.asset} at {snapshot.version}"
         try:
             for problem in check.result().problems:

@@ -133,6 +133,7 @@ class LocalBackend:
         self.outbox = Outbox(self._repository)
         self._sequencer = Sequencer(self._repository, self.clock, on_durable=self.outbox.wake)
         self._executor = ThreadPoolExecutor(_EXECUTOR_THREADS, thread_name_prefix="plait-prepare")
+        self._progress = progress
         context = row_context(self._repository, self.plugins, self.clock, progress)
         self.adapters = Adapters(self.plugins, self._store, context)
         self._transactions = Transactions(self._repository, self._sequencer, self.adapters, self.clock, self._cache)
@@ -272,8 +273,8 @@ class LocalBackend:
             yield from page
 
     def verify(self, depth: Depth) -> Iterator[Problem]:
-        yield from audit.verify_metadata(self._repository)
-        yield from audit.verify_stores(self._repository, self.adapters, depth, self._executor)
+        yield from audit.verify_metadata(self._repository, self._progress)
+        yield from audit.verify_stores(self._repository, self.adapters, depth, self._executor, self._progress)
 
     # -- writing -----------------------------------------------------------------------------------------------------
 

@@ -226,6 +226,16 @@ def test_colour_is_for_terminals_that_want_it(unchanging: Path) -> None:
     assert not colours(["log"], unchanging, {"NO_COLOR": "1"})
 
 
+def test_long_work_says_how_far_it_is(unchanging: Path) -> None:
+    told: list[tuple[str, int, int | None]] = []
+    with plait.open(unchanging, progress=lambda *step: told.append(step)) as catalog:
+        assert list(catalog.verify(plait.Depth.BYTES)) == []
+    snapshots = [(done, total) for what, done, total in told if what == "snapshots"]
+    assert [done for done, _ in snapshots] == list(range(len(snapshots)))
+    assert {total for _, total in snapshots} == {len(snapshots)}
+    assert {what for what, _, _ in told} >= {"log records", "snapshots"}
+
+
 # -- plugins -----------------------------------------------------------------------------------------------------------
 
 
