@@ -121,6 +121,7 @@ class Coordinator:
             return running.result()
         try:
             commit = self._commit(tx_id, message, author, properties or {}, unchanged, allow_empty)
+            self._transactions.release(tx_id)
         except BaseException as error:
             mine.set_exception(error)
             raise

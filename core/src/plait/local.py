@@ -458,7 +458,6 @@ class LocalBackend:
             self._follow()
             raise
         self._follow()
-        self._transactions.release(found.id)
         return commit
 
     def discard(self, tx: str) -> None:

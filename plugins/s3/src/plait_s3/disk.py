@@ -109,7 +109,8 @@ class FilesBlobs:
 
     def _open(self, key: str) -> BinaryIO:
         """For reading, without following a link at the end of the path."""
-        return os.fdopen(os.open(self._path(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
+        descriptor = os.open(self._path(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        return os.fdopen(descriptor, "rb")
 
     def list(self, prefix: str) -> list[Blob]:
         folder = prefix.rpartition("/")[0]

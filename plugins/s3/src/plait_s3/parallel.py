@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
-_THREADS_MAX: Final = 8
+_THREADS_MAX: Final = 16
 _CHUNK_MAX: Final = 64
 
 T = TypeVar("T")

@@ -13,7 +13,6 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from io import BufferedRandom
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -40,6 +39,7 @@ class Placing:
 
     def __init__(self, root: str, failpoint: Callable[[str], None]) -> None:
         self._root = root
+        self._temporary = os.path.join(root, _TEMPORARY)
         self._failpoint = failpoint
 
     def path(self, key: str) -> str:
@@ -47,16 +47,17 @@ class Placing:
 
     def write(self, content: Content) -> str:
         """A temporary file with this content, on the disk for good."""
-        with self._new() as (temporary, stream):
+        with self._new() as (temporary, descriptor):
             if isinstance(content, bytes):
-                stream.write(content)
-            elif isinstance(content, Path):
-                with content.open("rb") as source:
-                    shutil.copyfileobj(source, stream, CHUNK_BYTES)
+                _write_all(descriptor, content)
             else:
-                shutil.copyfileobj(content, stream, CHUNK_BYTES)
-            stream.flush()
-            os.fsync(stream.fileno())
+                with open(descriptor, "wb", closefd=False) as stream:
+                    if isinstance(content, Path):
+                        with content.open("rb") as source:
+                            _fill(stream, source)
+                    else:
+                        shutil.copyfileobj(content, stream, CHUNK_BYTES)
+            os.fsync(descriptor)
             return temporary
 
     def copy(self, source: BinaryIO, *, unless_kept: bool = False) -> Copied:
@@ -65,23 +66,21 @@ class Placing:
 
         `unless_kept`: none where the content's address holds it.
         """
-        data = source.read(CHUNK_BYTES + 1)
-        if len(data) <= CHUNK_BYTES:
+        size = os.fstat(source.fileno()).st_size
+        data = source.read(min(size, CHUNK_BYTES) + 1)
+        if len(data) <= CHUNK_BYTES and len(data) <= size:
             sha256 = hashlib.sha256(data).digest()
             if unless_kept and self._is_kept(sha256, len(data)):
                 return Copied("", len(data), sha256)
             return Copied(self.write(data), len(data), sha256)
-        with self._new() as (temporary, copy):
-            try:
-                fcntl.ioctl(copy.fileno(), _FICLONE, source.fileno())
-            except OSError:
-                copy.write(data)
-                shutil.copyfileobj(source, copy, CHUNK_BYTES)
+        with self._new() as (temporary, descriptor), open(descriptor, "r+b", closefd=False) as copy:
+            source.seek(0)
+            _fill(copy, source)
             copy.flush()
             copy.seek(0)
             sha256 = hashlib.file_digest(copy, "sha256").digest()
-            os.fsync(copy.fileno())
-            size = os.fstat(copy.fileno()).st_size
+            os.fsync(descriptor)
+            size = os.fstat(descriptor).st_size
         if unless_kept and self._is_kept(sha256, size):
             os.unlink(temporary)
             return Copied("", size, sha256)
@@ -99,17 +98,22 @@ class Placing:
         return True
 
     @contextmanager
-    def _new(self) -> Iterator[tuple[str, BufferedRandom]]:
-        """A new temporary file, which an error removes."""
-        folder = self.path(_TEMPORARY)
-        os.makedirs(folder, exist_ok=True)
-        temporary = os.path.join(folder, secrets.token_hex(16))
+    def _new(self) -> Iterator[tuple[str, int]]:
+        """A new temporary file and its descriptor; an error removes it."""
+        temporary = os.path.join(self._temporary, secrets.token_hex(16))
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
-            with open(temporary, "x+b") as stream:
-                yield temporary, stream
+            descriptor = os.open(temporary, flags, 0o666)
+        except FileNotFoundError:
+            os.makedirs(self._temporary, exist_ok=True)
+            descriptor = os.open(temporary, flags, 0o666)
+        try:
+            yield temporary, descriptor
         except BaseException:
-            self.drop([temporary])
+            os.unlink(temporary)
             raise
+        finally:
+            os.close(descriptor)
 
     def place(self, temporaries: Iterable[tuple[str, str]]) -> None:
         """Give finished temporary files their keys ((temporary, key) each), for good when this returns.
@@ -159,3 +163,18 @@ def fsync(path: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _fill(copy: BinaryIO, source: BinaryIO) -> None:
+    """A whole file into a new one."""
+    try:
+        fcntl.ioctl(copy.fileno(), _FICLONE, source.fileno())
+    except OSError:
+        shutil.copyfileobj(source, copy, CHUNK_BYTES)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    """One call writes at most 2 GiB."""
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]

@@ -11,6 +11,7 @@ import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -22,6 +23,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from plait.errors import InvalidArgument, NotFound, PermissionDenied, StoreUnavailable
 
 from plait_s3.blobs import CHUNK_BYTES, Blob, Content, Pinned, address
+from plait_s3.listing import ENTRIES, parsed_entry, read_entries_apart
 from plait_s3.parallel import side_by_side
 
 _MD5: Final = re.compile(r"[0-9a-f]{32}\Z")
@@ -73,7 +75,7 @@ class S3Blobs:
     @cached_property
     def client(self) -> Any:
         with translated(f"bucket {self.bucket!r}"):
-            return boto3.session.Session().client(
+            client = boto3.session.Session().client(
                 "s3",
                 endpoint_url=self._options.get("endpoint") or None,
                 region_name=self._options.get("region") or "us-east-1",
@@ -87,6 +89,8 @@ class S3Blobs:
                     s3={"addressing_style": "path"} if self._options.get("endpoint") else {},
                 ),
             )
+        read_entries_apart(client)
+        return client
 
     @cached_property
     def versioned(self) -> bool:
@@ -165,40 +169,34 @@ class S3Blobs:
                 body.close()
 
     def list(self, prefix: str) -> list[Blob]:
-        found = []
-        with translated(f"prefix {self.uri(prefix)}"):
-            pages = self.client.get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=self.bucket, Prefix=self._full(prefix)):
-                found += [self._listed(one) for one in page.get("Contents", ())]
+        found = [self._relative(blob) for blob, _ in self._pages("list_objects_v2", "Contents", prefix)]
         # SeaweedFS lists `a/b` before `a-b`: an order that only bytes give.
         return sorted(found, key=lambda blob: blob.key.encode())
 
     def list_current(self, prefix: str) -> Sequence[Blob]:
         if not self.versioned:
             return self.list(prefix)
-        found = [self._listed(one) for one in self._versions(prefix) if one.get("IsLatest")]
+        pages = self._pages("list_object_versions", "Versions", prefix)
+        found = [self._relative(blob) for blob, is_latest in pages if is_latest]
         return sorted(found, key=lambda blob: blob.key.encode())
 
     def list_versions(self, prefix: str) -> Iterator[Blob]:
         if not self.versioned:
             yield from self.list(prefix)
         else:
-            yield from (self._listed(one) for one in self._versions(prefix))
+            for blob, _ in self._pages("list_object_versions", "Versions", prefix):
+                yield self._relative(blob)
 
-    def _versions(self, prefix: str) -> Iterator[Mapping[str, Any]]:
-        with translated(f"versions below {self.uri(prefix)}"):
-            pages = self.client.get_paginator("list_object_versions")
-            for page in pages.paginate(Bucket=self.bucket, Prefix=self._full(prefix)):
-                yield from page.get("Versions", ())
+    def _pages(self, operation: str, member: str, prefix: str) -> Iterator[tuple[Blob, bool]]:
+        with translated(f"prefix {self.uri(prefix)}"):
+            for page in self.client.get_paginator(operation).paginate(Bucket=self.bucket, Prefix=self._full(prefix)):
+                if ENTRIES in page:
+                    yield from page[ENTRIES]
+                else:
+                    yield from (parsed_entry(one) for one in page.get(member, ()))
 
-    def _listed(self, one: Mapping[str, Any]) -> Blob:
-        return Blob(
-            one["Key"][len(self._prefix) :],
-            one["Size"],
-            one.get("ETag", "").strip('"'),
-            one.get("VersionId", ""),
-            int(one["LastModified"].timestamp() * 1_000_000),
-        )
+    def _relative(self, blob: Blob) -> Blob:
+        return replace(blob, key=blob.key[len(self._prefix) :]) if self._prefix else blob
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
