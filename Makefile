@@ -1,5 +1,5 @@
 # Each target does all of its own set-up. Nothing is installed outside .venv, but for `make test`' servers,
-# which go to ~/.cache/plait (built binaries) and, as root, through the system's package manager (PostgreSQL).
+# which go to ~/.cache/plait (built binaries) and, as root, through the system's package manager (PostgreSQL, QEMU).
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -20,7 +20,8 @@ $(READY): requirements.txt scripts/venv.sh $(addsuffix /pyproject.toml,$(PACKAGE
 	@PYTHON="$(PYTHON)" bash scripts/venv.sh $(VENV) $(PACKAGES)
 	@touch $@
 
-demo: $(READY) ## The five-minute story on real data: no server, no root
+demo: $(READY) ## The story of five stores on real data: no server, no root, no Go, no Java
+	@bash scripts/volumes.sh
 	@$(BIN)/plait demo --folder plait-demo --force
 
 serve: $(READY) ## A server on 127.0.0.1:7450 over ./.plait

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Bring the servers that tests start: PostgreSQL and QEMU's tools from the system's packages, versitygw and Dolt built by Go into the
+# Bring the servers that tests start: PostgreSQL and (volumes.sh) QEMU's tools from the system's packages, versitygw and Dolt built by Go into the
 # cache. (SeaweedFS and doltlite are wheels among the requirements.) Under CI=true a missing one is a failure, else tests print NOT RUN.
 set -euo pipefail
 cache=${PLAIT_CACHE:-$HOME/.cache/plait}
@@ -13,20 +13,7 @@ if ! compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null && ! command -v 
     echo "NOT RUN without PostgreSQL:   sudo apt-get install postgresql" >&2
   fi
 fi
-missing=()
-for program in qemu-storage-daemon qemu-img mke2fs fuse2fs fusermount3 nbdcopy; do
-  PATH=$PATH:/usr/sbin:/sbin command -v "$program" >/dev/null || missing+=("$program")
-done
-if [ ${#missing[@]} -gt 0 ]; then
-  packages="$(pin qemu packages) $(pin filesystems packages) $(pin nbd packages)"
-  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    apt-get update -qq
-    # shellcheck disable=SC2086
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null
-  else
-    echo "NOT RUN without ${missing[*]}:   sudo apt-get install $packages" >&2
-  fi
-fi
+bash scripts/volumes.sh
 if [ ! -x "$cache/bin/versitygw" ]; then
   if command -v go >/dev/null; then
     echo "Building versitygw into $cache/bin (once)"
