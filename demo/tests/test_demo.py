@@ -6,8 +6,6 @@ import io
 import json
 import os
 import shlex
-import tarfile
-import zipfile
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -20,55 +18,17 @@ from plait_demo.crash import crash_at, seen, steps
 from plait_demo.story import tell
 from plait_demo.telling import Teller
 
-HEADER = "year,month,day,dep_delay,arr_delay,carrier,flight,origin,dest,distance"
-WEATHER_HEADER = (
-    "origin,year,month,day,hour,temp,dewp,humid,wind_dir,wind_speed,wind_gust,precip,pressure,visib,time_hour"
-)
-
 STORES = ["lake", "meteo", "crm", "raw", *(["vm"] if stores.has_volumes() else [])]
 """What the story is told over here: in CI all five."""
 
 
-def make_archive(folder: Path) -> Path:
-    rows = [f"2013,{1 + n % 12},{1 + n % 28},{n % 60},{n % 50},UA,{n},EWR,IAH,1400" for n in range(2400)]
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as zipped:
-        zipped.writestr("flights.csv", "\n".join([HEADER, *rows]) + "\n")
-    hours = [
-        f"{origin},2013,{month},1,1,39.0,26.0,59.3,270,10.3,NA,0,1012,10,2013-{month:02}-01T06:00:00Z"
-        for month in range(1, 13)
-        for origin in ("EWR", "JFK")
-    ]
-    named = [f"{carrier},{carrier} Inc." for carrier in ("AA", "B6", "DL", "UA")]
-    tables = {
-        "weather.csv": [WEATHER_HEADER, *hours],
-        "airlines.csv": ["carrier,name", *named],
-        "airports.csv": ["faa,name", "EWR,Newark", "JFK,Kennedy"],
-        "planes.csv": ["tailnum,year", "N10156,2004"],
-    }
-    files = {name: ("\n".join(lines) + "\n").encode() for name, lines in tables.items()}
-    files["flights.csv.zip"] = packed.getvalue()
-    made = folder / "data.tar.gz"
-    with tarfile.open(made, "w:gz") as tar:
-        for name, content in files.items():
-            member = tarfile.TarInfo(f"pkg/data/{name}")
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    return made
-
-
-@pytest.fixture
-def archive(tmp_path: Path) -> Path:
-    return make_archive(tmp_path)
-
-
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def told(tmp_path_factory: pytest.TempPathFactory, archive: Path) -> tuple[Path, str]:
     """A demo that was told, where, and the text."""
     root = tmp_path_factory.mktemp("demo")
     printed = io.StringIO()
     with redirect_stdout(printed):
-        code = run(["demo", "--folder", str(root / "demo"), "--data", str(make_archive(root))])
+        code = run(["demo", "--folder", str(root / "demo"), "--data", str(archive)])
     assert code == 0
     return root / "demo", printed.getvalue()
 

@@ -42,13 +42,14 @@ def is_demo(folder: Path) -> bool:
 def prepare(folder: Path) -> None:
     """A catalog as the demo's, but for the data."""
     with plait.init(folder) as catalog:
-        added = stores.add_stores(catalog, folder)
+        configured = stores.local(folder)
+        stores.add_stores(catalog, configured)
         with catalog.transaction(message="Before") as tx:
             stores.make_flights(tx)
             stores.make_weather(tx)
             stores.make_reference(tx, {"airlines": [{"carrier": "UA", "name": "United"}]})
             tx.create(stores.LANDING)
-            if "vm" in added:
+            if "vm" in configured:
                 stores.make_disk(tx, folder, {})
 
 

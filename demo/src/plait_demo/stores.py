@@ -26,13 +26,9 @@ FLIGHTS, WEATHER, REFERENCE = "lake.air.flights", "meteo.hourly", "crm.reference
 LANDING, DISK = "raw.landing", "vm.disk0"
 """Where the demo keeps its data: rows by month, rows by hour, a small database, raw files, a volume with a model."""
 
-_STORES = {
-    "lake": ("iceberg", "warehouse"),
-    "meteo": ("delta", "path"),
-    "crm": ("dolt", "path"),
-    "raw": ("files", "path"),
-    "vm": ("block", "path"),
-}
+Configured = Mapping[str, tuple[str, Mapping[str, str]]]
+"""Stores by name: their kind and their options."""
+
 _NEEDED = ("qemu-storage-daemon", "qemu-img", "mke2fs", "fuse2fs", "fusermount3")
 VOLUMES_REMEDY = "sudo apt-get install qemu-utils qemu-system-common e2fsprogs fuse2fs fuse3"
 MODEL = "model/delays.json"
@@ -48,13 +44,16 @@ def has_volumes() -> bool:
     return all(shutil.which(name, path=path) for name in _NEEDED) and os.access("/dev/fuse", os.R_OK | os.W_OK)
 
 
-def add_stores(catalog: Catalog, folder: Path) -> list[str]:
-    """Configure them, each a folder of its own. Returns: their names; volumes are left out where they cannot be."""
-    names = [name for name in _STORES if name != "vm" or has_volumes()]
-    for name in names:
-        kind, option = _STORES[name]
-        catalog.add_store(name, kind, {option: str(folder / name)})
-    return names
+def local(folder: Path) -> Configured:
+    """Each in a folder of its own, without a server; volumes are left out where they cannot be."""
+    kinds = {"lake": ("iceberg", "warehouse"), "meteo": ("delta", "path"), "crm": ("dolt", "path")}
+    kinds |= {"raw": ("files", "path"), **({"vm": ("block", "path")} if has_volumes() else {})}
+    return {name: (kind, {option: str(folder / name)}) for name, (kind, option) in kinds.items()}
+
+
+def add_stores(catalog: Catalog, configured: Configured) -> None:
+    for name, (kind, options) in configured.items():
+        catalog.add_store(name, kind, options)
 
 
 # -- flights: an Iceberg table, written and read by pyiceberg ----------------------------------------------------------

@@ -55,13 +55,18 @@ class MonthsGate:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """What every step needs. `volumes`: whether the fifth store is there."""
+    """What every step needs: the stores may be anywhere, the folder is for a disk's image."""
 
     teller: Teller
     catalog: Catalog
     folder: Path
     source: Source
-    volumes: bool
+    configured: stores.Configured
+
+    @property
+    def volumes(self) -> bool:
+        """Whether the fifth store is there."""
+        return "vm" in self.configured
 
     def counts(self, spec: str = "main") -> str:
         point = self.catalog.at(spec)
@@ -89,8 +94,8 @@ def tell(folder: Path, data: Path | None, *, force: bool = False, as_json: bool 
     teller = Teller(9, as_json=as_json)
     plait.init(folder).close()
     with plait.open(folder, plugins=Plugins([MonthsGate()])) as catalog:
-        story = Story(teller, catalog, folder, source, stores.has_volumes())
-        for step in (_load, _nightly, _bad_load, _two_branches, _conflict, _undo, _look):
+        story = Story(teller, catalog, folder, source, stores.local(folder))
+        for step in STEPS:
             step(story)
     _page(teller, folder)
     with teller.step("kill -9 in the middle of a commit: all stores or none"):
@@ -100,9 +105,9 @@ def tell(folder: Path, data: Path | None, *, force: bool = False, as_json: bool 
     return {"folder": str(folder), "steps": teller.told, "page": (folder / PAGE).as_uri(), "next": list(NEXT)}
 
 
-def _load(story: Story) -> None:
+def load(story: Story) -> None:
     with story.teller.step("One commit over Iceberg, Delta, Dolt, files and a block volume"):
-        added = stores.add_stores(story.catalog, story.folder)
+        stores.add_stores(story.catalog, story.configured)
         if not story.volumes:
             story.teller.say(f"told without block volumes; to have them:   {stores.VOLUMES_REMEDY}")
         flights, weather = (stores.rows_of_month(part, 1, 10) for part in (story.source.flights, story.source.weather))
@@ -117,11 +122,13 @@ def _load(story: Story) -> None:
             if story.volumes:
                 stores.make_disk(tx, story.folder, stores.train(flights))
         assert tx.committed is not None
-        story.teller.say(f"commit {tx.committed.id[:12]} over {len(added)} stores: {', '.join(added)}")
+        story.teller.say(
+            f"commit {tx.committed.id[:12]} over {len(story.configured)} stores: {', '.join(story.configured)}"
+        )
         story.teller.say(story.counts())
 
 
-def _nightly(story: Story) -> None:
+def nightly(story: Story) -> None:
     with story.teller.step("A nightly load on a branch changes every store, and lands at once"):
         story.catalog.create_branch("nightly")
         with story.catalog.transaction("nightly", message="November", properties={"run": "nightly-11"}) as tx:
@@ -137,7 +144,7 @@ def _nightly(story: Story) -> None:
         story.teller.say(f"main:    {story.counts()}")
 
 
-def _bad_load(story: Story) -> None:
+def bad_load(story: Story) -> None:
     with story.teller.step("A bad load is refused by a gate, and leaves no trace in any store"):
         before = story.catalog.resolve("main")
         bad = pa.Table.from_pylist([{**dict.fromkeys(SCHEMA.names), "id": 0, "month": 13}], schema=SCHEMA)
@@ -153,7 +160,7 @@ def _bad_load(story: Story) -> None:
         story.teller.say(f"main:    {story.counts()}, UA is {stores.airlines(story.catalog.at('main'))['UA']}")
 
 
-def _two_branches(story: Story) -> None:
+def two_branches(story: Story) -> None:
     title = "Two branches correct different rows of the same tables and files: merged natively, all of it is kept"
     with story.teller.step(title):
         december, weather = of_month(story.source.flights, 12), of_month(story.source.weather, 12)
@@ -203,7 +210,7 @@ def _check_merged(story: Story, expected: int) -> None:
         assert {"early.txt", "late.txt", stores.MODEL} <= set(names)
 
 
-def _conflict(story: Story) -> None:
+def conflict(story: Story) -> None:
     with story.teller.step("A true conflict: listed per row, cell and object, resolved one by one"):
         catalog = story.catalog
         catalog.create_branch("audit")
@@ -231,7 +238,7 @@ def _say_conflict(story: Story, conflict: Conflict) -> None:
         story.teller.say(f"   {side:<7}{json.dumps(getattr(conflict, side))[:110]}")
 
 
-def _undo(story: Story) -> None:
+def undo(story: Story) -> None:
     with story.teller.step("Revert one table of a commit that changed several stores"):
         with story.catalog.transaction(message="January was removed") as tx:
             stores.flights(tx).delete("month = 1")
@@ -244,7 +251,7 @@ def _undo(story: Story) -> None:
         story.teller.say(f"note.txt is still there: {'note.txt' in names}")
 
 
-def _look(story: Story) -> None:
+def look(story: Story) -> None:
     with story.teller.step("A time between two commits just made, blame, and proof"):
         catalog = story.catalog
         commits = list(catalog.log("main"))
@@ -259,6 +266,10 @@ def _look(story: Story) -> None:
         problems = list(catalog.verify(plait.Depth.BYTES))
         story.teller.say(f"verify, every byte: {len(problems)} problems in {len(commits)} commits")
         assert problems == []
+
+
+STEPS = (load, nightly, bad_load, two_branches, conflict, undo, look)
+"""What needs a catalog alone, wherever it and its stores are; `bad_load` needs the gate in it."""
 
 
 def _page(teller: Teller, folder: Path) -> None:
