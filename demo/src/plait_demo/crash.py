@@ -22,6 +22,9 @@ from plait.failpoint import arm_from_environment
 from plait_demo import stores
 from plait_demo.flights import SCHEMA, WEATHER_SCHEMA
 
+Where = str | Path
+"""A folder that holds a catalog, or the URL of a database that does."""
+
 _MARK = "made-by-plait-demo"
 _MESSAGE = "One change in every store"
 _FIRST_ID = 10_000_000
@@ -39,9 +42,9 @@ def is_demo(folder: Path) -> bool:
     return (folder / _MARK).exists()
 
 
-def prepare(folder: Path) -> None:
-    """A catalog as the demo's, but for the data."""
-    with plait.init(folder) as catalog:
+def prepare(folder: Path, where: Where | None = None) -> None:
+    """A catalog as the demo's, but for the data: in the folder, or in the database of a URL."""
+    with plait.init(where or folder) as catalog:
         configured = stores.local(folder)
         stores.add_stores(catalog, configured)
         with catalog.transaction(message="Before") as tx:
@@ -53,10 +56,10 @@ def prepare(folder: Path) -> None:
                 stores.make_disk(tx, folder, {})
 
 
-def commit(folder: str) -> None:
+def commit(where: Where) -> None:
     """What the child does: one commit that changes every store."""
     arm_from_environment()
-    with plait.open(folder) as catalog:
+    with plait.open(where) as catalog:
         number = _FIRST_ID + next(iter(seen(catalog).values()))
         flight = {**dict.fromkeys(SCHEMA.names), "id": number, "month": 1}
         hour = {**dict.fromkeys(WEATHER_SCHEMA.names), "origin": _CRASHED, "time_hour": str(number)}
@@ -70,8 +73,8 @@ def commit(folder: str) -> None:
                 stores.put_note(tx, f"{_CRASHED}{number}.txt", "one\n")
 
 
-def _child(folder: Path, environment: dict[str, str]) -> int:
-    code = f"from plait_demo.crash import commit; commit({str(folder)!r})"
+def _child(where: Where, environment: dict[str, str]) -> int:
+    code = f"from plait_demo.crash import commit; commit({str(where)!r})"
     return subprocess.run([sys.executable, "-c", code], env={**os.environ, **environment}, check=False).returncode
 
 
@@ -105,23 +108,23 @@ def seen(catalog: Catalog) -> dict[str, int]:
     return found
 
 
-def crash_at(step: str, folder: Path | None = None, say: Callable[[str], None] = click.echo) -> bool:
-    """Die there, recover, and tell; whether the commit was whole. In the demo's folder, or (None) in one for once.
+def crash_at(step: str, where: Where | None = None, say: Callable[[str], None] = click.echo) -> bool:
+    """Die there, recover, and tell; whether the commit was whole. In the demo's catalog, or (None) in one for once.
 
     Raises: InvalidArgument for a step that the commit does not pass, Corrupt when it is neither whole nor absent.
     """
-    if folder is None:
+    if where is None:
         with tempfile.TemporaryDirectory() as root:
             fresh = Path(root) / "catalog"
             prepare(fresh)
             return crash_at(step, fresh, say)
-    with plait.open(folder) as catalog:
+    with plait.open(where) as catalog:
         before = next(iter(seen(catalog).values()))
-    ended = _child(folder, {"PLAIT_FAILPOINT": step})
+    ended = _child(where, {"PLAIT_FAILPOINT": step})
     if ended != -signal.SIGKILL:
         raise InvalidArgument(f"the commit does not pass {step!r}", remedy="see 'plait demo crash --list'")
     say(f"killed with SIGKILL at {step}")
-    with plait.open(folder, recover=False) as catalog:
+    with plait.open(where, recover=False) as catalog:
         for sentence in catalog.recover():
             say(f"recovery {sentence}")
         counts = seen(catalog)
