@@ -203,14 +203,16 @@ def test_a_database_is_imported_with_its_own_history(catalog: Catalog, place: Pl
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        import_history(catalog, place.key, place.name, commits, "main", progress=stop)
-    import_history(catalog, place.key, place.name, commits, "main")
+        import_history(catalog, adapter, place.key, place.name, commits, "main", progress=stop)
+    import_history(catalog, adapter, place.key, place.name, commits, "main")
     assert len(held(catalog, place, "main")) == 3
     assert catalog.publish() == []
     blamed = {one.item: one.commit for one in catalog.blame(place.key)}
     assert blamed["city::id=1"].message == "city 1"
     assert blamed["city::id=1"].properties["dolt.commit"] == commits[3].id
     assert blamed["city::id=1"].properties["dolt.author"].strip()
+    with adapter.engine.session(place.name, "main") as session:
+        assert session.branches("plait/w/") == []
 
 
 def test_a_dropped_key_keeps_its_data_and_comes_back(catalog: Catalog, place: Place) -> None:

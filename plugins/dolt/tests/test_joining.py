@@ -178,6 +178,23 @@ def test_rows_that_break_a_constraint_together_are_a_conflict(place: Place) -> N
     assert still.kind is ConflictKind.CONSTRAINT
 
 
+def test_tables_without_a_primary_key_merge_or_are_settled_as_a_whole(place: Place) -> None:
+    sides = Sides(
+        place,
+        ["CREATE TABLE log (line VARCHAR(20), n INT)", "INSERT INTO log VALUES ('a',1), ('a',1), ('b',2)"],
+        ["INSERT INTO log VALUES ('a',1)", "INSERT INTO log VALUES ('c',3)"],
+        ["DELETE FROM log WHERE line = 'a'"],
+    )
+    assert [change.kind.value for change in sides.adapter.diff(sides.base, sides.theirs)] == ["removed"]
+    found = sides.merge()
+    if isinstance(found, Conflicted):
+        (conflict,) = found.conflicts
+        assert (conflict.item, conflict.kind) == ("log", ConflictKind.ITEM_CHANGED)
+        found = sides.merge(("log", Choice.THEIRS))
+    assert isinstance(found, Merged)
+    assert {("b", 2), ("c", 3)} <= set(sides.rows(found.snapshot, "log"))
+
+
 def test_a_cherry_pick_takes_one_change_and_a_revert_takes_it_back(place: Place) -> None:
     sides = Sides(place, BASE, ["UPDATE city SET pop = 11 WHERE id = 1"], ["UPDATE city SET pop = 21 WHERE id = 2"])
     later = sides.write(sides.theirs, "UPDATE city SET pop = 31 WHERE id = 3")

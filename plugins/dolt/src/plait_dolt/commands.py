@@ -13,7 +13,6 @@ from plait.types import Store
 
 from plait_dolt.adapter import DoltAdapter
 from plait_dolt.history import import_history, native_history
-from plait_dolt.names import OWN
 
 
 @click.command("dolt")
@@ -37,12 +36,13 @@ def import_dolt(
         for database in wanted:
             key = (store.name, database)
             commits = native_history(adapter, database)
-            new = key not in there and not any(commit.message.find(f"{OWN[:-1]}-txn: ") >= 0 for commit in commits)
+            # What plait made here is under another key already.
+            new = key not in there and not any("plait-txn: " in commit.message for commit in commits)
             rows.append({"key": ".".join(key), "commits": len(commits), "take": new, "commit": None})
             if not new or dry_run:
                 continue
             if history:
-                commit = import_history(session.catalog, key, database, commits, branch)
+                commit = import_history(session.catalog, adapter, key, database, commits, branch)
             else:
                 commit = session.catalog.import_assets({key: database}, branch, message=f"Import {database}")
             rows[-1]["commit"] = commit.id

@@ -6,7 +6,7 @@ branch at the new commit and its working set at the old tables, which the next p
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from plait.adapter import Context
 from plait.errors import NotFound, PlaitError
@@ -87,10 +87,16 @@ def tidy(session: Session, commit: str, context: Context) -> None:
     """Drop the branches of the transaction that made a published commit: it has ended, its tags remain."""
     try:
         message = str(session.value("SELECT message FROM dolt_log LIMIT 1"))
-        tx = message.rpartition("plait-txn: ")[2].strip() if "plait-txn: " in message else ""
-        for name in session.branches(OWN) if tx else ():
-            if name.startswith((f"{OWN}w/{tx}/", f"{OWN}m/{tx}/")):
-                session.call("dolt_branch", "-D", name)
-                context.failpoint("dolt.publish.tidied")
+        if "plait-txn: " in message:
+            drop_branches(session, [message.rpartition("plait-txn: ")[2].strip()], context)
     except PlaitError as error:
-        context.log.info("database %s: branches of %s are left: %s", session.database, commit, error)
+        context.log.info("database %s: branches of commit %s are left: %s", session.database, commit, error)
+
+
+def drop_branches(session: Session, txs: Sequence[str], context: Context) -> None:
+    """Drop the branches of transactions that have ended. Repeat: no-op."""
+    prefixes = tuple(f"{OWN}{area}/{tx}/" for tx in txs for area in ("w", "m"))
+    for name in session.branches(OWN):
+        if name.startswith(prefixes):
+            session.call("dolt_branch", "-D", name)
+            context.failpoint("dolt.publish.tidied")
