@@ -99,6 +99,8 @@ class Life:
         assert voted is not None
         assert voted.digest == merged.snapshot.digest
         self.publish(across, voted, 5)
+        self.step(lambda adapter: adapter.release(tx, [merged.snapshot]))
+        self.step(lambda adapter: adapter.release(restoring, [voted]))
         aborted = self.tx()
         self.staged(aborted, key, across, "DELETE FROM city")
         fresh = self.staged(aborted, ("crm", self.place.name, "more"), None, CITY).location.partition("/")[0]

@@ -203,8 +203,8 @@ def test_a_database_is_imported_with_its_own_history(catalog: Catalog, place: Pl
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        import_history(catalog, adapter, place.key, place.name, commits, "main", progress=stop)
-    import_history(catalog, adapter, place.key, place.name, commits, "main")
+        import_history(catalog, place.key, place.name, commits, "main", progress=stop)
+    import_history(catalog, place.key, place.name, commits, "main")
     assert len(held(catalog, place, "main")) == 3
     assert catalog.publish() == []
     blamed = {one.item: one.commit for one in catalog.blame(place.key)}
@@ -256,17 +256,14 @@ def test_what_is_read_in_place_needs_no_plait(catalog: Catalog, place: Place) ->
 
 
 KILLED = """
-import os, signal, sys
-import plait
-from plait.failpoint import arm
-from plait.plugins import Plugins
+import sys
+from plait.failpoint import arm_from_environment
 sys.path.insert(0, sys.argv[3])
 from test_in_a_catalog import OnlyDolt, open_catalog, run
 catalog = open_catalog(sys.argv[1])
-with catalog.transaction(message="acknowledged") as tx:
+arm_from_environment()
+with catalog.transaction(message="committed") as tx:
     run(tx.open(("crm", sys.argv[2])), "UPDATE city SET pop = 11 WHERE id = 1")
-print("acknowledged", flush=True)
-os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
@@ -276,11 +273,12 @@ def test_killed_between_commit_and_publish_it_is_published_by_the_next(folder: s
         catalog.publish()
     environment = {**os.environ, "PLAIT_FAILPOINT": "dolt.publish.before_move@1"}
     ended = subprocess.run(
-        [sys.executable, "-c", KILLED.replace("from plait.failpoint import arm\n", ""), folder, place.name,
+        [sys.executable, "-c", KILLED, folder, place.name,
          str(Path(__file__).parent)],
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert native(place)[0] == (1, "Ur", 10), "it was to die before the head moved"
     with open_catalog(folder) as catalog:
         assert held(catalog, place, "main")[0] == (1, "Ur", 11)
         catalog.recover()

@@ -265,3 +265,23 @@ def test_abort_drops_branches_tags_and_the_database_that_it_began(place: Place) 
         assert [name for name in session.branches(OWN) if tx.tx in name] == []
         assert [name for name in session.tags(OWN) if tx.tx in name] == []
     sides.adapter.abort(str(uuid.uuid4()))
+
+
+def test_release_keeps_what_was_committed_and_drops_the_rest(place: Place) -> None:
+    sides = Sides(place, BASE, ["DELETE FROM city WHERE id = 1"], ["UPDATE city SET pop = 1 WHERE id = 2"])
+    for again in (sides.adapter, place.adapter()):
+        tx = Transaction(sides.adapter, place.key, str(uuid.uuid4()), sides.base)
+        tx.run("DELETE FROM city WHERE id = 3")
+        lost = tx.prepare(attempt=1)
+        tx.run("DELETE FROM city WHERE id = 2")
+        won = tx.prepare(attempt=2)
+        merged = sides.merge(tx=tx.tx)
+        assert isinstance(merged, Merged)
+        for _ in range(2):
+            again.release(tx.tx, [won])
+        with sides.adapter.engine.session(place.name, "") as session:
+            assert [name for name in session.branches(OWN) if tx.tx in name] == []
+            assert {commit for name, commit in session.tags(OWN).items() if tx.tx in name} == {won.version}
+        assert lost.version != won.version
+        assert len(sides.rows(won)) == 1
+    sides.adapter.release(str(uuid.uuid4()), [])

@@ -31,7 +31,7 @@ from plait.types import (
     Store,
 )
 
-from plait_dolt import names, space
+from plait_dolt import ending, names, space
 from plait_dolt.diff import diff
 from plait_dolt.engine import Engine, Refused, Session
 from plait_dolt.join import Joining
@@ -66,6 +66,7 @@ class DoltAdapter(Adapter):
     def __init__(self, store: Store, context: Context) -> None:
         super().__init__(store, context)
         self._where = _where(store)
+        self._known = ending.Known()
         self._branch = check_ref_name(store.options.get("branch", "main"))
         _reserved(store, self._branch)
 
@@ -142,6 +143,7 @@ class DoltAdapter(Adapter):
                         f"{format_key(key)} cannot be staged: {error.text}", remedy="see 'plait verify'"
                     ) from error
             self.context.failpoint("dolt.stage.after_branch")
+        self._known.note(tx, (database, branch))
         return Staging(tx, key, base, names.place(database, branch))
 
     def _new_database(self, tx: str, key: Key, intent: str) -> str:
@@ -182,6 +184,7 @@ class DoltAdapter(Adapter):
     def prepare(self, tx: str, attempt: int, stagings: Mapping[Key, Staging]) -> Mapping[Key, SnapshotRef | None]:
         """Commit what each branch holds, and tag that: the tag is the vote. Cost: four statements each."""
         votes: dict[Key, SnapshotRef | None] = {}
+        self._known.note(tx, may_have_lost=attempt > 1)
         for done, (key, staging) in enumerate(stagings.items()):
             self.context.check_cancelled()
             self.context.progress("databases", done, len(stagings))
@@ -231,19 +234,21 @@ class DoltAdapter(Adapter):
         return staging
 
     def abort(self, tx: str) -> None:
-        """Drop its branches, its tags and the databases that it began. Cost: two statements for each database."""
+        """Drop its branches, its tags and the databases that it began. Cost: three statements for each database."""
         names.checked_id(tx)
         for database in self.engine.databases():
-            if self._drop_new(tx, database):
-                continue
-            with self.engine.session(database, "") as session:
-                for name in session.branches(names.OWN):
-                    if name.startswith(names.branches_of(tx)):
-                        session.call("dolt_branch", "-D", name)
-                        self.context.failpoint("dolt.abort.branch_dropped")
-                for name in session.tags(names.tags_of(tx)):
-                    session.call("dolt_tag", "-d", name)
-                    self.context.failpoint("dolt.abort.tag_dropped")
+            if not self._drop_new(tx, database):
+                ending.abort(self.engine, self.context, tx, database)
+        self._known.take(tx)
+
+    def release(self, tx: str, kept: Sequence[SnapshotRef]) -> None:
+        """Drop its branches, and the tags of attempts and merges that lost."""
+        names.checked_id(tx)
+        databases = {snapshot.asset for snapshot in kept}
+        touched = self._known.take(tx)
+        for database in {database for database, _ in touched.places} - databases:
+            self._drop_new(tx, database)  # Begun, and dropped before the commit.
+        ending.release(self.engine, self.context, tx, touched, databases, {snapshot.version for snapshot in kept})
 
     def _drop_new(self, tx: str, database: str) -> bool:
         """Drop a database that this transaction began, unless somebody else works there by now."""
@@ -281,6 +286,7 @@ class DoltAdapter(Adapter):
         return self._joining(tx, attempt, onto.asset).succeed(onto, content)
 
     def _joining(self, tx: str, attempt: int, database: str) -> Joining:
+        self._known.note(tx, may_have_lost=True)
         return Joining(self.engine, self.context, self._describe, tx, attempt, database)
 
     # -- native heads ------------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ def import_dolt(
             if not new or dry_run:
                 continue
             if history:
-                commit = import_history(session.catalog, adapter, key, database, commits, branch)
+                commit = import_history(session.catalog, key, database, commits, branch)
             else:
                 commit = session.catalog.import_assets({key: database}, branch, message=f"Import {database}")
             rows[-1]["commit"] = commit.id

@@ -11,7 +11,6 @@ from plait.refspec import format_key
 from plait.types import Commit, Key
 
 from plait_dolt.adapter import DoltAdapter
-from plait_dolt.publish import drop_branches
 
 if TYPE_CHECKING:
     from plait.catalog import Catalog
@@ -54,7 +53,6 @@ def native_history(adapter: DoltAdapter, database: str) -> list[NativeCommit]:
 
 def import_history(
     catalog: Catalog,
-    adapter: DoltAdapter,
     key: Key,
     database: str,
     commits: Sequence[NativeCommit],
@@ -74,19 +72,15 @@ def import_history(
     except NotFound:
         last = ""
     ids = [commit.id for commit in commits]
-    imported = [commit.tx for commit in catalog.log(branch) if COMMIT in commit.properties]
     start = ids.index(last) + 1 if last in ids else 0
     for done, commit in enumerate(commits[start:], start + 1):
-        made = catalog.import_assets(
+        catalog.import_assets(
             {key: f"{database}/{commit.id}"},
             branch,
             message=commit.message or f"{database} {commit.id}",
             properties={COMMIT: commit.id, "dolt.author": commit.author, "dolt.date": commit.date},
         )
-        imported.append(made.tx)
         progress(done, len(commits))
     merged = catalog.merge(branch, into, message=f"Import {format_key(key)} with {len(commits)} commits of its own")
     catalog.delete_ref(branch)
-    with adapter.engine.session(database, "") as session:
-        drop_branches(session, imported, adapter.context)
     return merged

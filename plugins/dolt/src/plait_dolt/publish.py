@@ -6,14 +6,14 @@ branch at the new commit and its working set at the old tables, which the next p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from plait.adapter import Context
-from plait.errors import NotFound, PlaitError
+from plait.errors import NotFound
 from plait.types import Move, Published, PublishState, SnapshotRef
 
 from plait_dolt.engine import Engine, Session, Standing
-from plait_dolt.names import FOUND, OWN
+from plait_dolt.names import FOUND
 
 Describe = Callable[[Session, str, str], SnapshotRef]
 """(session, commit, root of its tables) → the snapshot."""
@@ -29,7 +29,7 @@ def is_torn(standing: Standing, move: Move) -> bool:
 
 
 def publish_one(engine: Engine, branch: str, move: Move, describe: Describe, context: Context) -> Published:
-    """Move one head. Repeat: DONE, without a write. Cost: three statements, and two to tidy up.
+    """Move one head. Repeat: DONE, without a write. Cost: three statements.
 
     DIVERGED: the head is at neither side. BUSY: somebody has uncommitted rows on the public branch. A head is never
     taken away: where `after` is None, it stays where it is.
@@ -57,7 +57,6 @@ def _publish(session: Session, one: SnapshotRef, move: Move, describe: Describe,
             return Published(PublishState.DONE)
         return _diverged(session, standing, describe)
     if standing.commit == after.version:
-        tidy(session, after.version, context)
         return Published(PublishState.DONE)
     if move.before is None:
         if not session.has_ancestor(after.version, standing.commit):
@@ -73,7 +72,6 @@ def _publish(session: Session, one: SnapshotRef, move: Move, describe: Describe,
     if not moved:
         found = session.standing()
         return Published(PublishState.BUSY) if found.commit == standing.commit else _diverged(session, found, describe)
-    tidy(session, after.version, context)
     return Published(PublishState.DONE)
 
 
@@ -81,22 +79,3 @@ def _diverged(session: Session, standing: Standing, describe: Describe) -> Publi
     """What was found is pinned: its writer may let go of it before it is adopted."""
     session.pin(FOUND + standing.commit, standing.commit)
     return Published(PublishState.DIVERGED, describe(session, standing.commit, standing.head))
-
-
-def tidy(session: Session, commit: str, context: Context) -> None:
-    """Drop the branches of the transaction that made a published commit: it has ended, its tags remain."""
-    try:
-        message = str(session.value("SELECT message FROM dolt_log LIMIT 1"))
-        if "plait-txn: " in message:
-            drop_branches(session, [message.rpartition("plait-txn: ")[2].strip()], context)
-    except PlaitError as error:
-        context.log.info("database %s: branches of commit %s are left: %s", session.database, commit, error)
-
-
-def drop_branches(session: Session, txs: Sequence[str], context: Context) -> None:
-    """Drop the branches of transactions that have ended. Repeat: no-op."""
-    prefixes = tuple(f"{OWN}{area}/{tx}/" for tx in txs for area in ("w", "m"))
-    for name in session.branches(OWN):
-        if name.startswith(prefixes):
-            session.call("dolt_branch", "-D", name)
-            context.failpoint("dolt.publish.tidied")

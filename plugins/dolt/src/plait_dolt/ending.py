@@ -1,0 +1,99 @@
+"""The end of a transaction: its branches go, and the tags of what lost."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Final
+
+from plait.adapter import Context
+from plait.errors import NotFound
+
+from plait_dolt.engine import Engine, Refused, Session
+from plait_dolt.names import OWN, branches_of, tags_of
+
+_TRANSACTIONS_MAX: Final = 10_000
+
+
+@dataclass(slots=True)
+class Touched:
+    """Where this process has written for one transaction. `may_have_lost`: there may be tags that its commit does
+    not name."""
+
+    places: set[tuple[str, str]] = field(default_factory=set)
+    may_have_lost: bool = False
+
+
+class Known:
+    """What each transaction touched, as far as this process did it: listing the tags of a database is O(tags).
+
+    A process that was started since knows nothing, and lists. Thread-safe, of bounded size.
+    """
+
+    def __init__(self) -> None:
+        self._touched: OrderedDict[str, Touched] = OrderedDict()
+        self._lock = Lock()
+
+    def note(self, tx: str, place: tuple[str, str] | None = None, *, may_have_lost: bool = False) -> None:
+        with self._lock:
+            touched = self._touched.setdefault(tx, Touched())
+            if place is not None:
+                touched.places.add(place)
+            touched.may_have_lost |= may_have_lost
+            while len(self._touched) > _TRANSACTIONS_MAX:
+                self._touched.popitem(last=False)
+
+    def take(self, tx: str) -> Touched:
+        with self._lock:
+            return self._touched.pop(tx, Touched())
+
+
+def release(
+    engine: Engine, context: Context, tx: str, touched: Touched, databases: Collection[str], kept: Collection[str]
+) -> None:
+    """Drop a committed transaction's branches, and its tags but those of the kept commits.
+
+    `databases`: where it may have written without this process. Repeat: no-op. Cost: a statement for each staging.
+    """
+    known = {database for database, _ in touched.places}
+    for database in sorted(known | set(databases)):
+        try:
+            with engine.session(database, "") as session:
+                if database in known:
+                    _drop(session, context, [branch for one, branch in touched.places if one == database])
+                else:
+                    _drop(session, context, branches_found(session, tx))
+                if touched.may_have_lost or database not in known:
+                    drop_tags(session, context, tx, kept)
+        except NotFound:
+            continue  # Dropped behind plait.
+
+
+def branches_found(session: Session, tx: str) -> list[str]:
+    return [name for name in session.branches(OWN) if name.startswith(branches_of(tx))]
+
+
+def _drop(session: Session, context: Context, branches: Iterable[str]) -> None:
+    for name in branches:
+        try:
+            session.call("dolt_branch", "-D", name)
+        except Refused as error:
+            if "not found" not in error.text:
+                raise
+        context.failpoint("dolt.end.branch_dropped")
+
+
+def drop_tags(session: Session, context: Context, tx: str, kept: Collection[str] = ()) -> None:
+    for name, commit in session.tags(tags_of(tx)).items():
+        if commit not in kept:
+            session.call("dolt_tag", "-d", name)
+            context.failpoint("dolt.end.tag_dropped")
+
+
+def abort(engine: Engine, context: Context, tx: str, database: str) -> None:
+    """Drop a transaction's branches and all of its tags in one database. Repeat: no-op."""
+    with engine.session(database, "") as session:
+        _drop(session, context, branches_found(session, tx))
+        drop_tags(session, context, tx)
