@@ -7,8 +7,9 @@ from pathlib import Path
 import plait
 import pytest
 import sqlalchemy as sa
+from plait.catalog import Catalog
 from plait.connecting import shown
-from plait.errors import AlreadyExists, NotFound
+from plait.errors import AlreadyExists, NotFound, OutcomeUnknown
 from plait.failpoint import armed
 from plait.persist import Database, schema
 from plait.types import Depth, Mode, Proposal
@@ -67,6 +68,23 @@ class TestDurability:
             problems = list(catalog.verify(Depth.METADATA))
         assert problems
         assert problems[0].where.startswith(where)
+
+
+@pytest.mark.parametrize("place", ["coordinator.before_commit_point", "coordinator.after_commit_point"])
+def test_a_merge_whose_answer_was_lost_can_be_asked_for(catalog: Catalog, place: str) -> None:
+    catalog.create_branch("dev")
+    theirs = catalog.commit(Proposal("dev", (put("a", 1),)))
+
+    def lose(name: str) -> None:
+        if name == place:
+            raise OutcomeUnknown("lost")
+
+    with pytest.raises(OutcomeUnknown) as lost, armed(lose):
+        catalog.merge("dev")
+    made = catalog.working_set(lost.value.details["tx"]).commit(allow_empty=True)
+    assert made.parents[1] == theirs.id
+    assert [commit.id for commit in catalog.log()].count(made.id) == 1
+    assert lost.value.details["tx"] in lost.value.remedy
 
 
 class TestMaking:

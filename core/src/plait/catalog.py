@@ -456,7 +456,11 @@ class Catalog:
         """Commit. What conflicts or was refused stays as a working set, all else that fails leaves nothing behind."""
         try:
             return tx.commit(allow_empty=allow_empty)
-        except (CommitConflict, ProposalRejected, OutcomeUnknown):
+        except (CommitConflict, ProposalRejected):
+            raise
+        except OutcomeUnknown as error:
+            error.details["tx"] = tx.id
+            error.remedy = f"ask again: commit the working set {tx.id}, which is one commit however often it is asked"
             raise
         except BaseException:
             tx.discard()
