@@ -11,6 +11,7 @@ import os
 import platform
 import statistics
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import plait
@@ -35,6 +36,7 @@ from plait.limits import BATCH_PROPOSALS_MAX
 from plait.tree import MemoryNodes, NodeCache, Tree
 from plait.types import Mode, Proposal, Put
 
+_TURNS, _WARM_TURNS = 40, 5
 _DURABLE = "one flush to disk a batch, and Python's gRPC on both sides"
 
 
@@ -130,27 +132,36 @@ def bench_transactions(seconds: float) -> Iterator[Row]:
 
 
 def bench_flatness(sizes: tuple[int, ...], commits: int) -> Iterator[Row]:
-    """One change over gRPC in catalogs of different sizes: medians, and their ratio to the smallest catalog."""
-    first: dict[str, float] = {}
-    shapes = [(f"{size} keys", size, 0) for size in sizes] + [(f"{commits} commits", sizes[0], commits)]
-    for name, keys, history in shapes:
-        with scratch() as folder:
-            with plait.init(f"sqlite:///{folder / 'catalog.db'}") as catalog:
+    """One change over gRPC in catalogs of different sizes, turn by turn: medians, and their ratio to the first."""
+    shapes = {f"{size} keys": (size, 0) for size in sizes} | {f"{commits} commits": (sizes[0], commits)}
+    with ExitStack() as stack:
+        folders = {name: stack.enter_context(scratch()) for name in shapes}
+        for name, (keys, history) in shapes.items():
+            with plait.init(f"sqlite:///{folders[name] / 'catalog.db'}") as catalog:
                 catalog.add_store("p", "pointer", mode=Mode.POINTER)
                 for puts in _filling(keys):
                     catalog.commit(Proposal("main", puts, message="fill"))
                 for start in range(0, history, 1000):
                     catalog.commit_many([proposal(2 * 10**8 + start + number) for number in range(1000)])
-            with serving(folder) as server, plait.connect(server.url) as catalog:
-                for what, seconds in _one_change(catalog).items():
-                    median = statistics.median(seconds) * 1000
-                    first.setdefault(what, median)
-                    yield {
-                        "what": f"gRPC {what}, {name}",
-                        "p50_ms": round(median, 2),
-                        "ratio_to_smallest": round(median / first[what], 2),
-                        "limit": "round trips" if what == "diff" else "round trips and one flush to disk",
-                    }
+        catalogs = {}
+        for name, folder in folders.items():
+            catalogs[name] = stack.enter_context(plait.connect(stack.enter_context(serving(folder)).url))
+        times: dict[str, dict[str, list[float]]] = {}
+        for turn in range(_TURNS):
+            for name, catalog in catalogs.items():
+                for what, took in _one_change(catalog, turn).items():
+                    times.setdefault(what, {}).setdefault(name, []).append(took)
+    for what, by_name in times.items():
+        # The first turns load what every later one has in its caches.
+        medians = {name: statistics.median(seconds[_WARM_TURNS:]) * 1000 for name, seconds in by_name.items()}
+        first = next(iter(medians.values()))
+        for name, median in medians.items():
+            yield {
+                "what": f"gRPC {what}, {name}",
+                "p50_ms": round(median, 2),
+                "ratio_to_smallest": round(median / first, 2),
+                "limit": "round trips" if what == "diff" else "round trips and flushes to disk",
+            }
 
 
 def _filling(keys: int) -> Iterator[tuple[Put, ...]]:
@@ -159,22 +170,17 @@ def _filling(keys: int) -> Iterator[tuple[Put, ...]]:
         yield tuple(Put(("p", f"t{number % 997}", f"k{number}"), pointer(number)) for number in numbers)
 
 
-def _one_change(catalog: Catalog, turns: int = 30) -> dict[str, list[float]]:
-    times: dict[str, list[float]] = {"commit": [], "diff": [], "branch": [], "merge": []}
-    for turn in range(-3, turns):
-        branch = f"b{turn + 3}"
-        took = {
-            "commit": timed(lambda turn=turn: _commit(catalog, 10**8 + turn)),
-            "diff": timed(lambda: list(catalog.diff("main~1", "main"))),
-            "branch": timed(lambda branch=branch: catalog.create_branch(branch)),
-        }
-        catalog.commit(Proposal(branch, (Put(("p", "m", f"k{turn}"), pointer(turn)),), message="theirs"))
-        catalog.commit(Proposal("main", (Put(("p", "n", f"k{turn}"), pointer(turn)),), message="ours"))
-        took["merge"] = timed(lambda branch=branch: catalog.merge(branch))
-        if turn >= 0:  # The first turns load what every later one has in its caches.
-            for what, seconds in took.items():
-                times[what].append(seconds)
-    return times
+def _one_change(catalog: Catalog, turn: int) -> dict[str, float]:
+    branch = f"b{turn}"
+    took = {
+        "commit": timed(lambda: _commit(catalog, 10**8 + turn)),
+        "diff": timed(lambda: list(catalog.diff("main~1", "main"))),
+        "branch": timed(lambda: catalog.create_branch(branch)),
+    }
+    catalog.commit(Proposal(branch, (Put(("p", "m", f"k{turn}"), pointer(turn)),), message="theirs"))
+    catalog.commit(Proposal("main", (Put(("p", "n", f"k{turn}"), pointer(turn)),), message="ours"))
+    took["merge"] = timed(lambda: catalog.merge(branch))
+    return took
 
 
 def bench_nodes(sizes: tuple[int, ...]) -> Iterator[Row]:

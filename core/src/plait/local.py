@@ -131,7 +131,7 @@ class LocalBackend:
         self._repository: Repository = find_repository(database, repository)
         self._cache = NodeCache()
         self.outbox = Outbox(self._repository)
-        self._sequencer = Sequencer(self._repository, self.clock, on_durable=self.outbox.wake)
+        self._sequencer = Sequencer(self._repository, self.clock, cache=self._cache, on_durable=self.outbox.wake)
         self._executor = ThreadPoolExecutor(_EXECUTOR_THREADS, thread_name_prefix="plait-prepare")
         self._progress = progress
         context = row_context(self._repository, self.plugins, self.clock, progress)

@@ -23,7 +23,7 @@ from plait.errors import InvalidArgument, OutcomeUnknown, PlaitError, ResourceEx
 from plait.failpoint import failpoint
 from plait.persist import Repository, Rows
 from plait.persist.graph_rows import Answer
-from plait.tree import DEFAULT_SHAPE, Shape, Tree
+from plait.tree import DEFAULT_SHAPE, NodeCache, Shape, Tree
 
 _log = logging.getLogger("plait.sequencer")
 R = TypeVar("R")
@@ -87,13 +87,14 @@ class Sequencer:
         clock: Clock,
         *,
         shape: Shape = DEFAULT_SHAPE,
+        cache: NodeCache | None = None,
         batch_max: int = limits.BATCH_PROPOSALS_MAX,
         on_durable: Callable[[], None] = lambda: None,
     ) -> None:
         self._repository = repository
         self._clock = clock
         self._nodes = BatchNodes()
-        self._tree = Tree(self._nodes, salt=repository.salt, shape=shape)
+        self._tree = Tree(self._nodes, salt=repository.salt, shape=shape, cache=cache)
         self._kept: Kept | None = None
         self._batch_max = batch_max
         self._on_durable = on_durable
