@@ -45,6 +45,7 @@ soak: $(READY) ## The full crash matrices: hours
 
 bench: $(READY) ## Speed, as ratios in one run; writes benchmarks/results.json
 	@$(BIN)/python benchmarks/bench.py --json benchmarks/results.json
+	@$(BIN)/python benchmarks/stores.py --json benchmarks/stores.json
 
 bench-peer: $(READY) ## plait beside Nessie in one sitting (needs Maven and Java 21); writes benchmarks/peer.json
 	@jar=$$(bash scripts/nessie.sh) && $(BIN)/python benchmarks/peer.py --jar "$$jar" --json benchmarks/peer.json
