@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from plait.errors import StoreUnavailable
-from plait_conformance.testing import MemoryPort
+from plait_conformance.testing import MemoryPort, MemoryState
 from plait_dolt.adapter import DoltAdapter
+from plait_dolt.lite import LiteEngine
 from plait_dolt.lite_dbapi import Connection
 from plait_dolt.lite_process import Process
-from plait_dolt.testing import Place
+from plait_dolt.testing import Place, rows
 from sqlalchemy import orm
 
 
@@ -98,6 +99,22 @@ def test_two_working_sets_do_not_see_each_other(place: Place) -> None:
 
 
 class TestDoltlitesProcess:
+    def test_killed_it_is_started_again_below_an_engine_that_is_open(self, tmp_path: Path) -> None:
+        place = Place({"path": str(tmp_path)}, MemoryState(), "crm")
+        adapter = place.adapter()
+        engine, port = opened(adapter, place)
+        Base.metadata.create_all(engine)
+        assert isinstance(adapter.engine, LiteEngine)
+        adapter.engine.process._process.kill()
+        adapter.engine.process._process.wait()
+        with orm.Session(engine) as session:
+            session.add(City(name="Ur"))
+            session.commit()
+        vote = adapter.prepare(port.tx, 1, port.stagings)[place.key]
+        assert vote is not None
+        assert len(rows(adapter, vote, "city")) == 1
+        place.close()
+
     def test_one_that_waits_for_a_lock_holds_no_other_session_up(self, tmp_path: Path) -> None:
         process = Process()
         uri = f"file:{tmp_path}/x.db"
@@ -120,7 +137,7 @@ class TestDoltlitesProcess:
         connection.execute("CREATE TABLE t (id INT PRIMARY KEY)")
         connection.execute("INSERT INTO t VALUES (1)")
         process._process.kill()
-        with pytest.raises(sqlite3.OperationalError, match="ended"):
+        with pytest.raises(sqlite3.ProgrammingError, match="ended"):
             connection.execute("SELECT 1")
         with pytest.raises(StoreUnavailable):
             process.ask(process.session(), "open", "file:x", None, [])

@@ -13,7 +13,7 @@ from plait_conformance.servers import DoltServer, dolt_server
 from plait_conformance.suite import *  # noqa: F403
 from plait_dolt.testing import LiteHarness, ServerHarness
 
-_OWN_SERVER = ("TestSpace", "corrupted")
+_OWN_SERVER = ("TestSpace", "corrupted", "changed_byte")
 """What sweeps a whole store, or damages it, gets a server of its own."""
 
 

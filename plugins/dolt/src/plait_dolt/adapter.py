@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import ClassVar
 
 import sqlalchemy as sa
@@ -65,23 +64,19 @@ class DoltAdapter(Adapter):
 
     def __init__(self, store: Store, context: Context) -> None:
         super().__init__(store, context)
-        self._where = _where(store)
+        where = _where(store)
         self._known = ending.Known()
         self._branch = check_ref_name(store.options.get("branch", "main"))
-        _reserved(store, self._branch)
-
-    @cached_property
-    def engine(self) -> Engine:
-        """The server, or doltlite. Connects on first use."""
-        options = self.store.options
-        if self._where == "path":
-            return LiteEngine(os.path.normpath(options["path"]))
-        return ServerEngine(
-            read_url(options["url"], self.store.name),
-            lambda: self.context.credential(options.get("password", "")),
-            tls_ca=options.get("tls_ca", ""),
-            reserved=_reserved(self.store, self._branch),
-        )
+        self.engine: Engine
+        if where == "path":
+            self.engine = LiteEngine(os.path.normpath(store.options["path"]))
+        else:
+            self.engine = ServerEngine(
+                read_url(store.options["url"], store.name),
+                lambda: context.credential(store.options.get("password", "")),
+                tls_ca=store.options.get("tls_ca", ""),
+                reserved=_reserved(store, self._branch),
+            )
 
     @property
     def public_branch(self) -> str:
@@ -163,7 +158,11 @@ class DoltAdapter(Adapter):
                 continue
             self.context.failpoint("dolt.stage.claimed")
             if name not in there:
-                self.engine.create_database(name, self._branch)
+                try:
+                    self.engine.create_database(name, self._branch)
+                except Refused:  # Somebody else made it meanwhile.
+                    self.context.state.compare_and_set(state, claim, None)
+                    continue
                 self.context.failpoint("dolt.stage.created")
             return name
         raise InvalidArgument(f"database {wanted!r} exists already", remedy="choose another key")
@@ -257,7 +256,9 @@ class DoltAdapter(Adapter):
             return False
         with self.engine.session(database, self._branch) as session:
             others = [name for name in session.branches("") if not name.startswith((*names.branches_of(tx),))]
-            is_used = others != [self._branch] or session.tables() or len(session.rows(names.TWO_COMMITS)) > 1
+            pins = [name for name in session.tags("") if not name.startswith(names.tags_of(tx))]
+            has_content = session.tables() or len(session.rows(names.TWO_COMMITS)) > 1
+            is_used = others != [self._branch] or pins or has_content
         if is_used:
             return False
         self.engine.drop_database(database)
@@ -313,8 +314,7 @@ class DoltAdapter(Adapter):
         return iter(())
 
     def close(self) -> None:
-        if "engine" in self.__dict__:
-            self.engine.close()
+        self.engine.close()
 
     # -- parts -------------------------------------------------------------------------------------------------------
 

@@ -53,11 +53,12 @@ class LiteEngine(Engine):
     @property
     def process(self) -> Process:
         with self._lock:
-            if self._running is None or not self._running.is_alive:
-                if self._running is not None:
-                    self._running.close()
-                self._running = Process()
-            return self._running
+            running = self._running
+            if running is None or not running.is_mine or not running.is_alive:
+                if running is not None and running.is_mine:
+                    running.close()
+                running = self._running = Process()
+            return running
 
     def _file(self, database: str) -> Path:
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", database):
@@ -155,7 +156,7 @@ class LiteEngine(Engine):
             running, self._running = self._running, None
         for client in clients:
             client.dispose()
-        if running is not None:
+        if running is not None and running.is_mine:
             running.close()
 
 

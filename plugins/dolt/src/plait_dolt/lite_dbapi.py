@@ -56,13 +56,13 @@ class Connection:
             raise
 
     def ask(self, operation: str, *arguments: object) -> Any:
-        """Raises: the errors of `sqlite3`; an OperationalError when the process has died."""
+        """Raises: the errors of `sqlite3`; when the process has died, the one that makes SQLAlchemy connect again."""
         try:
             return self._process.ask(self._session, operation, *arguments)
         except EngineError as error:
             raise ERRORS.get(error.name, sqlite3.DatabaseError)(str(error)) from error
         except StoreUnavailable as error:
-            raise sqlite3.OperationalError(error.message) from error
+            raise sqlite3.ProgrammingError(f"{error.message}. Cannot operate on a closed database.") from error
         except (TypeError, OverflowError, NotImplementedError) as error:
             raise sqlite3.ProgrammingError(f"a parameter cannot be bound: {error}") from error
 

@@ -41,6 +41,7 @@ class Process:
         self._writing = threading.Lock()
         self._knowing = threading.Lock()
         self._has_ended = False
+        self._owner = os.getpid()
         self._answers: dict[int, queue.SimpleQueue[list[Any] | None]] = {}
         self._numbers = count(1)
         first = self._read()
@@ -50,6 +51,11 @@ class Process:
             raise StoreUnavailable(f"doltlite cannot be loaded: {why}", remedy=_REMEDY)
         self.version, self.sqlite_version = str(first[0]), str(first[1])
         threading.Thread(target=self._listen, name="doltlite", daemon=True).start()
+
+    @property
+    def is_mine(self) -> bool:
+        """False in a child that this process forked: its pipes are the parent's."""
+        return self._owner == os.getpid()
 
     @property
     def is_alive(self) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -18,6 +20,7 @@ from plait_conformance.servers import DoltServer
 from plait_conformance.testing import MemoryState
 
 from plait_dolt.adapter import DoltAdapter
+from plait_dolt.engine import Engine, Row, Session
 from plait_dolt.lite_dbapi import Connection
 from plait_dolt.lite_process import Process
 
@@ -79,6 +82,10 @@ def rows(adapter: DoltAdapter, snapshot: SnapshotRef, table: str) -> list[Mappin
 class DoltHarness(Harness):
     """Rows are rows of one table. Subclasses say on which engine."""
 
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._counts: dict[int, Counted] = {}
+
     @property
     def options(self) -> Mapping[str, str]:
         raise NotImplementedError
@@ -112,11 +119,41 @@ class DoltHarness(Harness):
         finally:
             own.close()
 
+    def cost(self, adapter: Adapter) -> Mapping[str, int]:
+        """Statements that the adapter has sent, and rows that it got for them, since this was first asked."""
+        assert isinstance(adapter, DoltAdapter)
+        return self._counts.setdefault(id(adapter), Counted(adapter.engine)).asked
+
     def item(self, row: str) -> str:
         return f"things::id={row[1:]}"
 
     def value(self, row: str, text: str) -> Json:
         return {"id": int(row[1:]), "body": text}
+
+
+class Counted:
+    """Counts what the sessions of an engine ask from now on."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.asked: Counter[str] = Counter(statements=0, rows=0)
+        self._engine = engine
+        self._open = engine.session
+        engine.session = self.session  # type: ignore[method-assign]
+
+    @contextmanager
+    def session(self, database: str, revision: str = "") -> Iterator[Session]:
+        with self._open(database, revision) as session:
+            for name in ("rows", "stream"):
+                setattr(session, name, self._counting(getattr(session, name)))
+            yield session
+
+    def _counting(self, ask: Callable[..., Iterable[Row]]) -> Callable[..., list[Row]]:
+        def counting(*args: object) -> list[Row]:
+            found = list(ask(*args))
+            self.asked.update(statements=1, rows=len(found))
+            return found
+
+        return counting
 
 
 _TABLE = "CREATE TABLE things (id INT PRIMARY KEY, body VARCHAR(255))"
@@ -149,7 +186,7 @@ class LiteHarness(DoltHarness):
     def corrupt(self, snapshot: SnapshotRef) -> None:
         path = self.folder / "databases" / f"{snapshot.asset}.db"
         found = self.open(Context(MemoryState()))
-        text = next(str(row["body"]) for row in rows(found, snapshot, "things"))
+        text = max((str(row["body"]) for row in rows(found, snapshot, "things")), key=len)
         found.close()
         flip(path, text.encode())
 
@@ -180,13 +217,16 @@ class ServerHarness(DoltHarness):
     def corrupt(self, snapshot: SnapshotRef) -> None:
         """In a table file: what is still in the journal is checked when the server starts, and it does not start."""
         found = self.open(Context(MemoryState()))
-        text = next(str(row["body"]) for row in rows(found, snapshot, "things"))
+        texts = sorted((str(row["body"]).encode() for row in rows(found, snapshot, "things")), key=len)
         found.engine.collect(snapshot.asset)
         found.close()
         self._server.kill()
-        for path in sorted((self._server.databases / snapshot.asset / ".dolt" / "noms").rglob("*")):
-            if path.is_file() and text.encode() in path.read_bytes():
-                flip(path, text.encode())
+        folder = self._server.databases / snapshot.asset / ".dolt" / "noms"
+        files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "manifest"]
+        # The compression leaves some of the texts as they are.
+        held = [(path, text) for text in reversed(texts) for path in files if text in path.read_bytes()]
+        assert held, f"no file in {folder} holds one of {texts} as it is"
+        flip(*held[0])
         self._server.start()
 
 
