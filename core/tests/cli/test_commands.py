@@ -372,3 +372,14 @@ def test_events_are_followed_as_they_happen(example: Path) -> None:
         follower.send_signal(signal.SIGINT)
         assert follower.wait(60) == 130
         follower.stdout and follower.stdout.close()
+
+
+def test_cat_prints_the_items_of_any_other_store(run_plait: Any, tmp_path: Path) -> None:
+    with plait.init(Path.cwd()) as catalog:
+        catalog.add_store("f", "fake", {"path": str(tmp_path / "fake")})
+        with catalog.transaction(message="Two") as tx:
+            handle: Any = tx.open("f.a", create=True)
+            handle.update({"x": "1", "y": "2"})
+    assert run_plait("cat", "f.a", "--json").value == [{"item": "x", "content": "1"}, {"item": "y", "content": "2"}]
+    assert run_plait("cat", "f.a::y", "--json").value == [{"item": "y", "content": "2"}]
+    assert run_plait("cat", "f.a::z").code == 3

@@ -40,27 +40,50 @@ def _handle(session: Session, key: Key, spec: str | None) -> Any:
 @json_option
 @pass_session
 def cat(session: Session, path: str, spec: str | None, limit: int) -> None:
-    """Print an object (KEY::ITEM), or rows of a table, or names of objects (KEY)."""
+    """Print an object (KEY::ITEM), or rows of a table, names of objects, or other items (KEY, or KEY::ITEM for one)."""
     from plait.refspec import parse_path
 
     key, item = parse_path(path)
     handle = _handle(session, key, spec)
-    if hasattr(handle, "scan"):
-        rows = [
-            dict(row)
-            for batch in islice(handle.scan(limit=limit).to_arrow_batch_reader(), limit)
-            for row in batch.to_pylist()
-        ][:limit]
-        session.table(rows, tuple(rows[0]) if rows else (), "no rows")
-    elif item is None:
+    if item is not None and hasattr(handle, "cat_file"):
+        with _reading(handle, path, item) as source:
+            if session.as_json:
+                session.emit({"item": path, **_as_text(source.read())})
+            else:
+                _copy(session, source, sys.stdout.buffer, path)
+    elif hasattr(handle, "find"):
         names = sorted(handle.find(""))
         session.table([{"object": name} for name in names], ("object",), "no objects")
-    elif session.as_json:
-        with _reading(handle, path, item) as source:
-            session.emit({"item": path, **_as_text(source.read())})
+    elif item is None and hasattr(handle, "snapshots"):
+        # A pyiceberg table reads the first rows for less than its whole content, which is what the rest below asks for.
+        batches = handle.scan(limit=limit).to_arrow_batch_reader()
+        rows = [dict(row) for batch in islice(batches, limit) for row in batch.to_pylist()][:limit]
+        session.table(rows, tuple(rows[0]) if rows else (), "no rows")
     else:
-        with _reading(handle, path, item) as source:
-            _copy(session, source, sys.stdout.buffer, path)
+        _print_items(session, key, item, spec, limit)
+
+
+def _print_items(session: Session, key: Key, item: str | None, spec: str | None, limit: int) -> None:
+    """What an asset holds, item by item: what differs from nothing. Raises: NotFound for one item that is not there."""
+    from plait.backend import Side
+    from plait.refspec import format_path
+
+    tx = session.current_tx() if spec is None else None
+    held = tx is not None and any(found.key == key and found.staging for found in tx.participants())
+    side = Side(tx=tx.id) if tx is not None and held else Side(spec=spec or session.branch)
+    items = None if item is None else [item]
+    changes = session.catalog.backend.diff_items(key, Side(), side, items)
+    found = list(islice((change for change in changes if change.aspect not in _DESCRIPTIONS), limit))
+    if item is not None and not found:
+        raise NotFound(f"{format_path(key, item)} does not exist", remedy="see all items with 'plait cat KEY'")
+    rows = [
+        {"item": one.item, **(one.after if isinstance(one.after, dict) else {"content": one.after})} for one in found
+    ]
+    session.table(rows, tuple(dict.fromkeys(column for row in rows for column in row)), "no items")
+
+
+_DESCRIPTIONS = frozenset({"schema", "property", "partition", "sort", "protocol", "snapshot", "transaction", "view"})
+"""Aspects that say how an asset is made, not what it holds."""
 
 
 def _as_text(content: bytes) -> dict[str, Any]:
