@@ -380,6 +380,6 @@ def test_cat_prints_the_items_of_any_other_store(run_plait: Any, tmp_path: Path)
         with catalog.transaction(message="Two") as tx:
             handle: Any = tx.open("f.a", create=True)
             handle.update({"x": "1", "y": "2"})
-    assert run_plait("cat", "f.a", "--json").value == [{"item": "x", "content": "1"}, {"item": "y", "content": "2"}]
-    assert run_plait("cat", "f.a::y", "--json").value == [{"item": "y", "content": "2"}]
+    assert run_plait("cat", "f.a", "--json").value == [{"item": "x", "content": 1}, {"item": "y", "content": 2}]
+    assert run_plait("cat", "f.a::y", "--json").value == [{"item": "y", "content": 2}]
     assert run_plait("cat", "f.a::z").code == 3
