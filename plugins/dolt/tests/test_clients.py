@@ -105,8 +105,9 @@ class TestDoltlitesProcess:
         engine, port = opened(adapter, place)
         Base.metadata.create_all(engine)
         assert isinstance(adapter.engine, LiteEngine)
-        adapter.engine.process._process.kill()
-        adapter.engine.process._process.wait()
+        process = adapter.engine.process
+        process._process.kill()
+        process._process.wait()
         with orm.Session(engine) as session:
             session.add(City(name="Ur"))
             session.commit()
