@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
-from urllib.parse import unquote
+from urllib.parse import unquote_plus
 from xml.etree import ElementTree
 
 from plait_s3.blobs import Blob
@@ -46,7 +46,7 @@ def _name(part: ElementTree.Element) -> str:
 def _entry(part: ElementTree.Element, is_encoded: bool) -> tuple[Blob, bool]:
     """Raises: KeyError, ValueError."""
     said = {field.tag.rpartition("}")[2]: field.text or "" for field in part}
-    key = unquote(said["Key"]) if is_encoded else said["Key"]
+    key = unquote_plus(said["Key"]) if is_encoded else said["Key"]
     changed = datetime.fromisoformat(said["LastModified"])
     blob = Blob(
         key,
