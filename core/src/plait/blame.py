@@ -11,7 +11,7 @@ from plait.errors import NotFound
 from plait.refspec import format_key
 from plait.types import Commit, Entry, ItemChange, ItemChangeKind, Key
 
-_ITEMS = ("row", "object", "file", "item")
+_ITEMS = ("row", "object", "file", "extent", "item")
 """The aspects of a change that are items; the others describe the asset as a whole."""
 
 

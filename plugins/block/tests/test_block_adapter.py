@@ -24,7 +24,7 @@ from plait.types import (
     Resolution,
     SnapshotRef,
 )
-from plait_block import BlockAdapter
+from plait_block import BlockAdapter, volume
 
 from .conftest import KEY, SIZE, Fresh, Work, content, need
 
@@ -103,6 +103,32 @@ def test_an_untouched_volume_votes_its_base(adapter: BlockAdapter, base: Snapsho
     assert work.prepare() == base
     assert work.volume.read(0, 1) == b"a"
     assert work.prepare() == base
+
+
+def test_who_is_not_connected_at_the_vote_cannot_write_past_it_unnoticed(
+    adapter: BlockAdapter, base: SnapshotRef
+) -> None:
+    work = Work(adapter, "tx-1", base).write(0, b"mine")
+    uri = work.volume.uri
+    prepared = work.prepare()
+    refused = subprocess.run(["nbdinfo", uri], capture_output=True, check=False)
+    assert refused.returncode != 0
+    assert work.volume.uri == uri
+    assert work.volume.read(0, 4) == b"mine"
+    assert work.prepare() == prepared
+
+
+def test_versions_that_nobody_reads_are_not_served_for_ever(
+    adapter: BlockAdapter, base: SnapshotRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(volume, "_SERVED_MAX", 1)
+    history = grown(adapter, base, 3)
+    with adapter.open(history[0], None).connect() as client:
+        uris = [adapter.locate(one).uri for one in history]
+        alive = [subprocess.run(["nbdinfo", uri], capture_output=True, check=False).returncode == 0 for uri in uris]
+        assert alive == [True, False, True, True]
+        assert client.read(0, 4) == b"aaaa"
+    assert content(adapter, history[1], 0, 4) == b"0000"
 
 
 def test_a_new_volume_without_a_size_is_none(adapter: BlockAdapter) -> None:

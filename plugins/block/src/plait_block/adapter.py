@@ -199,7 +199,7 @@ class BlockAdapter(Adapter):
         record = self.folder.votes(tx) / f"{attempt}-{staging.attrs['intent']}.json"
         known = self.folder.read(record)
         if known is None:
-            layer = self._place(staging).freeze(partial(self._frozen, staging.attrs["asset"]))
+            layer = self._place(staging).freeze(partial(self._frozen, staging.attrs["asset"]), ends=True)
             self.context.failpoint("block.prepare.before_vote")
             known = {"layer": None if layer is None else layer.id}
             self.folder.write(record, known)

@@ -47,13 +47,11 @@ class Comparing:
         if items is not None:
             wanted = [one for one in map(extents.extent_of, items) if one is not None]
             ranges = extents.intersection(ranges, extents.union(wanted))
-        for extent in extents.differing(ranges, old, new):
+        for one in extents.differing(ranges, old, new):
             self._context.check_cancelled()
-            left, right = (
-                None if side is None else extents.describe(reader, extent)
-                for side, reader in ((before, old), (after, new))
-            )
-            yield ItemChange(extents.item_of(extent), _kind(left, right), "extent", left, right)
+            left = None if before is None else one.before
+            right = None if after is None else one.after
+            yield ItemChange(extents.item_of(one.extent), _kind(left, right), "extent", left, right)
 
     def _diff_files(self, before: Layer, after: Layer, items: Sequence[str] | None) -> Iterator[ItemChange]:
         with self._trees(before, after) as (old, new):

@@ -15,12 +15,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final, cast
 from urllib.parse import quote
 
-from plait.errors import PlaitError, StoreUnavailable
+from plait.errors import StoreUnavailable
 from qemu.qmp import QMPClient, QMPError
 from qemu.qmp.qmp_client import ExecuteError
 
@@ -189,7 +189,8 @@ class Daemon:
                 self._use()
                 yield Monitor(client, self._running_loop(), self.nbd_socket())
             finally:
-                self._wait(client.disconnect())
+                with suppress(QMPError, OSError, EOFError):  # It may have gone first.
+                    self._wait(client.disconnect())
 
     def _connect(self) -> QMPClient | None:
         socket = self._sockets() / "qmp"
@@ -198,15 +199,12 @@ class Daemon:
         client = QMPClient("plait")
         try:
             self._wait(client.connect(str(socket)))
-        except (QMPError, OSError, TimeoutError):
+        except (QMPError, OSError, EOFError):
             return None
         return client
 
     def _wait(self, call: Any) -> None:
-        try:
-            asyncio.run_coroutine_threadsafe(call, self._running_loop()).result(_SECONDS_MAX)
-        except (EOFError, ConnectionError):
-            return  # It went first.
+        asyncio.run_coroutine_threadsafe(call, self._running_loop()).result(_SECONDS_MAX)
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
@@ -243,7 +241,8 @@ class Daemon:
             for name in ("qmp", "nbd"):
                 (sockets / name).unlink(missing_ok=True)
         images.run(
-            "qemu-storage-daemon",
+            "sh", "-c", 'ulimit -n "$(ulimit -H -n)"; exec "$0" "$@"',  # Each layer that is served is an open file.
+            images.find("qemu-storage-daemon"),
             "--daemonize",
             "--chardev", f"socket,id=qmp,path={_escaped(sockets / 'qmp')},server=on,wait=off",
             "--monitor", "chardev=qmp",
@@ -266,15 +265,10 @@ class Daemon:
         """Ask it to end, and wait for that. By its own socket, since a process id may be another's by now."""
         socket = self._sockets() / "qmp"
         client = QMPClient("plait")
-        loop = asyncio.new_event_loop()
-        try:
+        with closing(asyncio.new_event_loop()) as loop, suppress(QMPError, OSError, EOFError):
             loop.run_until_complete(client.connect(str(socket)))
             loop.run_until_complete(client.execute("quit"))
             loop.run_until_complete(client.disconnect())
-        except (QMPError, OSError, EOFError, PlaitError):
-            pass
-        finally:
-            loop.close()
         deadline = time.monotonic() + _STOP_SECONDS
         while (self._folder.run / "pid").exists() and time.monotonic() < deadline:
             time.sleep(0.005)

@@ -30,11 +30,12 @@ _MOUNT_SECONDS: Final = 30
 _POLL_SECONDS: Final = 0.01
 
 
-def is_ext4(reader: Reader | None) -> bool:
+def is_ext4(reader: Reader) -> bool:
     """Whether the volume as a whole is an ext2, ext3 or ext4 filesystem."""
-    if reader is None or reader.size_bytes < 2 * _SUPERBLOCK:
+    if reader.size_bytes < 2 * _SUPERBLOCK:
         return False
-    return reader.read(_SUPERBLOCK, 1024)[56:58] == _MAGIC
+    (superblock,) = reader.read_many([(_SUPERBLOCK, 2 * _SUPERBLOCK)])
+    return superblock[56:58] == _MAGIC
 
 
 class Filesystems:
@@ -141,12 +142,10 @@ def _mounted(file: Path, scratch: Path, options: str) -> Iterator[Path]:
     root = scratch / "root"
     root.mkdir(exist_ok=True)
     # It ends with this process, however that dies.
-    command = ["setpriv", "--pdeathsig", "TERM", "fuse2fs", "-f", "-o", options, str(file), str(root)]
-    for program in ("setpriv", "fuse2fs", "fusermount3"):
-        if shutil.which(program) is None:
-            raise Unsupported(f"the program {program} is not installed", remedy="apt-get install fuse2fs fuse3")
+    unmount = [images.find("fusermount3"), "-u", "-z", str(root)]
+    command = [images.find("setpriv"), "--pdeathsig", "TERM", images.find("fuse2fs"), "-f", "-o", options]
     with (scratch / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        process = subprocess.Popen([*command, str(file), str(root)], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + _MOUNT_SECONDS
         while not os.path.ismount(root):
@@ -157,7 +156,7 @@ def _mounted(file: Path, scratch: Path, options: str) -> Iterator[Path]:
                 process.wait(_POLL_SECONDS)
         yield root
     finally:
-        subprocess.run(["fusermount3", "-u", "-z", str(root)], capture_output=True, check=False)
+        subprocess.run(unmount, capture_output=True, check=False)
         try:
             process.wait(_MOUNT_SECONDS)
         except subprocess.TimeoutExpired:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from plait.errors import InvalidArgument
@@ -19,7 +20,7 @@ from plait_block.layers import Layer, Layers
 Range = tuple[int, int]
 PAGE: Final = 4096
 """The grain of what is compared: a sub-cluster, and a page of every filesystem."""
-_CHUNK: Final = 1 << 20
+CHUNK: Final = 1 << 20
 _GAP_MAX: Final = 64 << 10
 """Reading over a small gap costs less than one more request; equal bytes there make no difference."""
 _ITEM: Final = re.compile(r"@(\d+)\+(\d+)")
@@ -31,7 +32,7 @@ class Reader(Protocol):
     @property
     def size_bytes(self) -> int: ...
 
-    def read(self, offset: int, length: int) -> bytes: ...
+    def read_many(self, ranges: Iterable[Range]) -> Iterator[bytes]: ...
 
 
 # -- ranges ------------------------------------------------------------------------------------------------------------
@@ -108,44 +109,84 @@ def _own(layers: Layers, layer: Layer) -> list[Range]:
 # -- what differs ------------------------------------------------------------------------------------------------------
 
 
-def differing(ranges: Iterable[Range], one: Reader, other: Reader) -> Iterator[Range]:
-    """The pages within these ranges whose bytes differ, joined where they touch. What lies behind an end is zero."""
-    last: Range | None = None
-    for start, end in _chunks(ranges, max(one.size_bytes, other.size_bytes)):
-        left, right = read_padded(one, start, end), read_padded(other, start, end)
-        if left == right:
-            continue
-        for at in range(0, end - start, PAGE):
-            if left[at : at + PAGE] == right[at : at + PAGE]:
-                continue
-            found = start + at, min(start + at + PAGE, end)
-            if last is not None and last[1] == found[0]:
-                last = last[0], found[1]
-            else:
-                if last is not None:
-                    yield last
-                last = found
+@dataclass(slots=True)
+class Difference:
+    """An extent whose bytes differ, and the digests of both sides' bytes; what lies behind an end is zero."""
+
+    extent: Range
+    _before: _Content
+    _after: _Content
+
+    @property
+    def before(self) -> Json:
+        """The content, as diffs show it; None where it is nothing but zeroes."""
+        return self._before.describe(self.extent)
+
+    @property
+    def after(self) -> Json:
+        return self._after.describe(self.extent)
+
+
+@dataclass(slots=True)
+class _Content:
+    sha256: hashlib._Hash = field(default_factory=hashlib.sha256)
+    is_zero: bool = True
+
+    def add(self, page: bytes) -> None:
+        self.sha256.update(page)
+        self.is_zero = self.is_zero and not any(page)
+
+    def describe(self, extent: Range) -> Json:
+        if self.is_zero:
+            return None
+        return {"offset": extent[0], "length": extent[1] - extent[0], "sha256": self.sha256.hexdigest()}
+
+
+def differing(ranges: Iterable[Range], one: Reader, other: Reader) -> Iterator[Difference]:
+    """The pages within these ranges whose bytes differ, joined where they touch. Nothing else is read."""
+    last: Difference | None = None
+    for at, left, right in _pages(ranges, one, other):
+        if last is None or last.extent[1] != at:
+            if last is not None:
+                yield last
+            last = Difference((at, at), _Content(), _Content())
+        last.extent = last.extent[0], at + len(left)
+        last._before.add(left)
+        last._after.add(right)
     if last is not None:
         yield last
 
 
-def differing_exactly(ranges: Iterable[Range], one: Reader, other: Reader) -> Iterator[Range]:
-    """As `differing`, but nothing outside of the ranges: for those that hold pages which are known to differ."""
-    given = union(ranges)
-    yield from intersection(given, list(differing(given, one, other)))
+def _pages(ranges: Iterable[Range], one: Reader, other: Reader) -> Iterator[tuple[int, bytes, bytes]]:
+    """Each page that differs, with both contents."""
+    chunks = list(_chunks(ranges, max(one.size_bytes, other.size_bytes)))
+    pairs = zip(chunks, read_many(one, chunks), read_many(other, chunks), strict=True)
+    for (start, end), left, right in pairs:
+        if left == right:
+            continue
+        for at in range(0, end - start, PAGE):
+            if left[at : at + PAGE] != right[at : at + PAGE]:
+                yield start + at, left[at : at + PAGE], right[at : at + PAGE]
 
 
 def _chunks(ranges: Iterable[Range], size_bytes: int) -> Iterator[Range]:
     pages = ((start // PAGE * PAGE, -(-end // PAGE) * PAGE) for start, end in ranges)
     for start, end in union(pages, gap=_GAP_MAX):
-        for at in range(start, min(end, size_bytes), _CHUNK):
-            yield at, min(at + _CHUNK, end, size_bytes)
+        for at in range(start, min(end, size_bytes), CHUNK):
+            yield at, min(at + CHUNK, end, size_bytes)
 
 
-def read_padded(reader: Reader, start: int, end: int) -> bytes:
-    """Bytes of a range, zeroes where it lies behind the volume's end."""
-    inside = max(0, min(end, reader.size_bytes) - start)
-    return (reader.read(start, inside) if inside else b"").ljust(end - start, b"\0")
+def read_many(reader: Reader, ranges: Sequence[Range]) -> Iterator[bytes]:
+    """Bytes of ranges, in order, zeroes where they lie behind the volume's end."""
+    inside = ((min(start, reader.size_bytes), min(end, reader.size_bytes)) for start, end in ranges)
+    for (start, end), content in zip(ranges, reader.read_many(inside), strict=True):
+        yield content.ljust(end - start, b"\0")
+
+
+def chunks_of(extent: Range) -> Iterator[Range]:
+    """An extent in parts that fit into memory."""
+    for at in range(extent[0], extent[1], CHUNK):
+        yield at, min(at + CHUNK, extent[1])
 
 
 # -- as items ----------------------------------------------------------------------------------------------------------
@@ -170,10 +211,8 @@ def check_inside(extent: Range, size_bytes: int) -> Range:
 
 
 def describe(reader: Reader, extent: Range) -> Json:
-    """An extent's content, as diffs and conflicts show it; None where it is nothing but zeroes."""
-    if extent[0] >= reader.size_bytes:
-        return None
-    content = reader.read(extent[0], min(extent[1], reader.size_bytes) - extent[0])
-    if not any(content):
-        return None
-    return {"offset": extent[0], "length": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    """An extent's content, as conflicts show it; None where it is nothing but zeroes."""
+    content = _Content()
+    for part in read_many(reader, list(chunks_of(extent))):
+        content.add(part)
+    return content.describe(extent)

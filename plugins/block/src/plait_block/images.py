@@ -18,10 +18,11 @@ from plait_block.folder import sync, translated
 
 OPTIONS: Final = "cluster_size=128k,extended_l2=on"
 """Sub-clusters of 4 KiB: a small change costs what it changes, and neighbours do not look like conflicts."""
-REMEDY: Final = "install it: apt-get install qemu-utils qemu-system-common"
+_REMEDY: Final = "apt-get install qemu-utils qemu-system-common e2fsprogs fuse2fs fuse3 util-linux"
 _BLOCK: Final = 1 << 20
 _LINES_MAX: Final = 4
-_ZEROES: Final = bytes(_BLOCK)
+_PAGE: Final = 4096
+_ZEROES: Final = bytes(_PAGE)
 _MAGIC: Final = b"QFI\xfb"
 
 
@@ -124,22 +125,26 @@ def format_of(path: Path) -> str:
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 over the file's blocks that are not zero, each with its place; holes are skipped, not read."""
+    """SHA-256 over the file's pages that are not zero, each with its place; holes are skipped, not read."""
     hashed = hashlib.sha256()
     with translated(f"file {path}"), path.open("rb", buffering=0) as stream:
         size = os.fstat(stream.fileno()).st_size
         hashed.update(size.to_bytes(8, "big"))
-        at = 0
-        while at < size:
+        end = 0
+        while end < size:
             try:
-                at = max(at, os.lseek(stream.fileno(), at, os.SEEK_DATA) // _BLOCK * _BLOCK)
+                data = os.lseek(stream.fileno(), end, os.SEEK_DATA)
             except OSError:
                 break  # Only a hole is left.
-            block = os.pread(stream.fileno(), _BLOCK, at)
-            if block != _ZEROES[: len(block)]:
-                hashed.update(at.to_bytes(8, "big"))
-                hashed.update(block)
-            at += _BLOCK
+            start = data // _PAGE * _PAGE
+            end = -(-os.lseek(stream.fileno(), data, os.SEEK_HOLE) // _PAGE) * _PAGE
+            for at in range(start, end, _BLOCK):
+                block = os.pread(stream.fileno(), min(_BLOCK, end - at), at)
+                for within in range(0, len(block), _PAGE):
+                    page = block[within : within + _PAGE]
+                    if page != _ZEROES[: len(page)]:
+                        hashed.update((at + within).to_bytes(8, "big"))
+                        hashed.update(page)
     return hashed.hexdigest()
 
 
@@ -149,12 +154,19 @@ def dig_holes(path: Path) -> None:
         subprocess.run(["fallocate", "--dig-holes", str(path)], capture_output=True, check=False)
 
 
-def run(program: str, *arguments: str, accepts: Sequence[int] = (0,)) -> str:
-    """What a program prints. Raises: Unsupported when it is missing, StoreUnavailable with what it said."""
+def find(program: str) -> str:
+    """Where a program is. Raises: Unsupported when it is not installed."""
     found = shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"]))
     if found is None:
-        raise Unsupported(f"the program {program} is not installed", remedy=REMEDY)
-    ended = subprocess.run([found, *arguments], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        raise Unsupported(f"the program {program} is not installed", remedy=_REMEDY)
+    return found
+
+
+def run(program: str, *arguments: str, accepts: Sequence[int] = (0,)) -> str:
+    """What a program prints. Raises: Unsupported when it is missing, StoreUnavailable with what it said."""
+    ended = subprocess.run(
+        [find(program), *arguments], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    )
     if ended.returncode not in accepts:
         said = " ".join((ended.stdout + ended.stderr).strip().splitlines()[-_LINES_MAX:])
         raise StoreUnavailable(f"{program} failed: {said or f'exit code {ended.returncode}'}")

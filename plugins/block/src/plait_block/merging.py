@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -13,8 +13,6 @@ from plait_block import extents
 from plait_block.extents import Range, Reader
 from plait_block.layers import Layer, Layers
 from plait_block.nbd import NbdClient
-
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +37,8 @@ Readers = Mapping[Choice, Reader]
 class _Nothing:
     size_bytes = 0
 
-    def read(self, offset: int, length: int) -> bytes:
-        raise AssertionError("nothing is read of a volume without bytes")
+    def read_many(self, ranges: Iterable[Range]) -> Iterator[bytes]:
+        return (b"" for _ in ranges)
 
 
 NOTHING: Final[Reader] = _Nothing()
@@ -68,10 +66,15 @@ def plan(layers: Layers, sides: Sides, readers: Readers, resolutions: Sequence[R
     base, ours, theirs = (readers[choice] for choice in ORDER)
     of_ours = extents.candidates(layers, sides.base, sides.ours)
     of_theirs = extents.candidates(layers, sides.base, sides.theirs)
-    changed = list(extents.differing(of_theirs, base, theirs))
-    both = extents.intersection(changed, list(extents.differing(of_ours, base, ours)))
+    changed, by_ours = (
+        [one.extent for one in extents.differing(ranges, base, side)]
+        for ranges, side in ((of_theirs, theirs), (of_ours, ours))
+    )
+    both = extents.intersection(changed, by_ours)
     made.take[Choice.THEIRS] = extents.without(changed, both)
-    for extent in extents.differing_exactly(both, ours, theirs):
+    # Between two ranges that both sides changed lie pages that only one did: those are no conflict.
+    differing = [one.extent for one in extents.differing(both, ours, theirs)]
+    for extent in extents.intersection(both, differing):
         item = extents.item_of(extent)
         resolution = settled.get(item)
         if resolution is None:
@@ -125,11 +128,10 @@ def _plan_size(made: Plan, sides: Sides, settled: Mapping[str, Resolution]) -> N
 def write(plan: Plan, readers: Readers, target: NbdClient, check_cancelled: Callable[[], None]) -> None:
     """Copy what the plan takes onto a layer on ours, durable when this returns."""
     for choice, ranges in plan.take.items():
-        reader = readers[choice]
-        for start, end in ranges:
-            for at in range(start, min(end, target.size_bytes), _CHUNK):
-                check_cancelled()
-                target.write(at, extents.read_padded(reader, at, min(at + _CHUNK, end, target.size_bytes)))
-    for offset, content in plan.values:
-        target.write(offset, content)
+        parts = [part for extent in ranges if extent[0] < target.size_bytes for part in extents.chunks_of(extent)]
+        parts = [(start, min(end, target.size_bytes)) for start, end in parts]
+        contents = extents.read_many(readers[choice], parts)
+        target.write_many((start, content) for (start, _), content in zip(parts, contents, strict=True))
+        check_cancelled()
+    target.write_many(plan.values)
     target.flush()

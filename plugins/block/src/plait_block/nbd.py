@@ -1,7 +1,7 @@
 """A small NBD client: enough to read, write and ask what is allocated, on any Python, without a C library.
 
 Source: the NBD protocol, fixed newstyle with structured replies (github.com/NetworkBlockDevice/nbd, doc/proto.md).
-One request at a time; a lost connection is StoreUnavailable, and a new client goes on.
+Requests are sent ahead of their answers; a lost connection is StoreUnavailable, and a new client goes on.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -21,6 +23,8 @@ ALLOCATION_DEPTH: Final = "qemu:allocation-depth"
 _SECONDS_MAX: Final = 60
 _REQUEST_MAX: Final = 1 << 20
 _STATUS_MAX: Final = 1 << 30
+_FLYING_MAX: Final = 16
+"""As many as qemu works on at once."""
 
 _OPTION, _OPTION_REPLY = 0x49484156454F5054, 0x0003E889045565A9
 _REQUEST, _SIMPLE, _STRUCTURED = 0x25609513, 0x67446698, 0x668E33EF
@@ -29,8 +33,32 @@ _REP_ACK, _REP_INFO, _REP_META = 1, 3, 4
 _REP_UNKNOWN = 0x80000006
 _READ, _WRITE, _DISCONNECT, _FLUSH, _TRIM, _ZEROES, _STATUS = 0, 1, 2, 3, 4, 6, 7
 _FLAG_READ_ONLY = 2
-_OFFSET_DATA, _OFFSET_HOLE, _BLOCK_STATUS = 1, 2, 5
+_OFFSET_DATA, _BLOCK_STATUS, _IS_ERROR = 1, 5, 0x8000
 _ERRORS = {1: PermissionDenied, 22: InvalidArgument}
+
+
+@dataclass(slots=True)
+class _Flight:
+    """What was asked and is not answered yet. `waits`: for how many answers; `content`: the bytes that came."""
+
+    start: int
+    content: bytearray
+    waits: int = 0
+    code: int = 0
+    said: str = ""
+
+    def take_in(self, kind: int, payload: bytes) -> None:
+        if kind == _OFFSET_DATA:
+            at = int.from_bytes(payload[:8], "big") - self.start
+            self.content[at : at + len(payload) - 8] = payload[8:]
+        elif kind == _BLOCK_STATUS:
+            self.content += payload[4:]
+        elif kind & _IS_ERROR:
+            code, length = struct.unpack(">IH", payload[:6])
+            self.fail(code, payload[6 : 6 + length])
+
+    def fail(self, code: int, said: bytes) -> None:
+        self.code, self.said = self.code or code, self.said or said.decode(errors="replace")
 
 
 class NbdClient:
@@ -43,6 +71,7 @@ class NbdClient:
         self.is_writable = False
         self._context: int | None = None
         self._cookie = 0
+        self._flights: dict[int, _Flight] = {}
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(_SECONDS_MAX)
         try:
@@ -67,49 +96,59 @@ class NbdClient:
 
     def read(self, offset: int, length: int) -> bytes:
         """Bytes as they are now. Raises: InvalidArgument outside of the volume, StoreUnavailable."""
-        self._check(offset, length)
-        content = bytearray(length)
-        for at in range(0, length, _REQUEST_MAX):
-            count = min(_REQUEST_MAX, length - at)
-            self._send(_READ, offset + at, count)
-            for kind, payload in self._replies():
-                start = struct.unpack(">Q", payload[:8])[0] - offset
-                if kind == _OFFSET_DATA:
-                    content[start : start + len(payload) - 8] = payload[8:]
-        return bytes(content)
+        return next(self.read_many([(offset, offset + length)]))
+
+    def read_many(self, ranges: Iterable[tuple[int, int]]) -> Iterator[bytes]:
+        """The bytes of ranges (start, end), in order, asked for ahead of their turn. Raises: as `read`."""
+        flying: deque[_Flight] = deque()
+        for start, end in ranges:
+            self._check(start, end - start)
+            flying.append(_Flight(start, bytearray(end - start)))
+            for at in range(start, end, _REQUEST_MAX):
+                self._send(_READ, at, min(_REQUEST_MAX, end - at), flight=flying[-1])
+            while len(flying) >= _FLYING_MAX:
+                yield self._landed(flying)
+        while flying:
+            yield self._landed(flying)
 
     def write(self, offset: int, content: bytes) -> None:
         """Durable only after `flush`. Raises: Unsupported on a read-only export, InvalidArgument."""
-        self._check_writable(offset, len(content))
-        for at in range(0, len(content), _REQUEST_MAX):
-            part = content[at : at + _REQUEST_MAX]
-            self._send(_WRITE, offset + at, len(part), part)
-            self._done()
+        self.write_many([(offset, content)])
+
+    def write_many(self, parts: Iterable[tuple[int, bytes]]) -> None:
+        """As `write` of each (offset, bytes), without waiting for one before the next is sent."""
+        flying: deque[_Flight] = deque()
+        for offset, content in parts:
+            self._check_writable(offset, len(content))
+            for at in range(0, len(content), _REQUEST_MAX):
+                part = content[at : at + _REQUEST_MAX]
+                flying.append(_Flight(offset, bytearray()))
+                self._send(_WRITE, offset + at, len(part), part, flight=flying[-1])
+                while len(flying) >= _FLYING_MAX:
+                    self._landed(flying)
+        while flying:
+            self._landed(flying)
 
     def write_zeroes(self, offset: int, length: int) -> None:
         """As `write` of zeroes, without sending them."""
         self._check_writable(offset, length)
         for at in range(0, length, _STATUS_MAX):
-            self._send(_ZEROES, offset + at, min(_STATUS_MAX, length - at))
-            self._done()
+            self._wait(self._send(_ZEROES, offset + at, min(_STATUS_MAX, length - at)))
 
     def flush(self) -> None:
         """Everything that was written is durable when this returns."""
-        self._send(_FLUSH, 0, 0)
-        self._done()
+        self._wait(self._send(_FLUSH, 0, 0))
 
     def allocated(self, depth: int) -> Iterator[tuple[int, int]]:
         """Ranges (start, end) that the `depth` topmost layers hold, in order. Cost: O(extents), no data is read."""
         at = 0
         while at < self.size_bytes:
-            self._send(_STATUS, at, min(_STATUS_MAX, self.size_bytes - at))
-            for kind, payload in self._replies():
-                if kind != _BLOCK_STATUS:
-                    continue
-                for length, found in struct.iter_unpack(">II", payload[4:]):
-                    if 0 < found <= depth:
-                        yield at, at + length
-                    at += length
+            flight = self._send(_STATUS, at, min(_STATUS_MAX, self.size_bytes - at))
+            self._wait(flight)
+            for length, found in struct.iter_unpack(">II", flight.content):
+                if 0 < found <= depth:
+                    yield at, at + length
+                at += length
 
     def close(self) -> None:
         """Repeat: no-op."""
@@ -153,45 +192,52 @@ class NbdClient:
                 return
             yield kind, payload
 
-    def _send(self, command: int, offset: int, length: int, content: bytes = b"") -> None:
+    def _send(
+        self, command: int, offset: int, length: int, content: bytes = b"", *, flight: _Flight | None = None
+    ) -> _Flight:
+        flight = flight or _Flight(offset, bytearray())
+        flight.waits += 1
         self._cookie += 1
+        self._flights[self._cookie] = flight
         try:
             header = struct.pack(">IHHQQI", _REQUEST, 0, command, self._cookie, offset, length)
             self._socket.sendall(header + content)
         except OSError as error:
             raise self._lost(error) from error
+        return flight
 
-    def _replies(self) -> Iterator[tuple[int, bytes]]:
-        """The chunks that answer the last request."""
+    def _landed(self, flying: deque[_Flight]) -> bytes:
+        """What the first of these requests is answered."""
+        flight = flying.popleft()
+        self._wait(flight)
+        return bytes(flight.content)
+
+    def _wait(self, flight: _Flight) -> None:
+        """Take in answers, in whatever order they come, until this one is whole. Raises: what it was answered."""
         try:
-            is_done = False
-            while not is_done:
-                (magic,) = struct.unpack(">I", self._receive(4))
-                if magic == _SIMPLE:
-                    code, cookie = struct.unpack(">IQ", self._receive(12))
-                    self._raise_for(code, "")
-                    kind, payload, is_done = 0, b"", True
-                elif magic == _STRUCTURED:
-                    flags, kind, cookie, length = struct.unpack(">HHQI", self._receive(16))
-                    payload, is_done = self._receive(length), bool(flags & 1)
-                else:
-                    raise StoreUnavailable("the NBD server broke the protocol")
-                assert cookie == self._cookie
-                if kind & 0x8000:
-                    code, size = struct.unpack(">IH", payload[:6])
-                    self._raise_for(code, payload[6 : 6 + size].decode(errors="replace"))
-                yield kind, payload
+            while flight.waits:
+                self._take_in()
         except OSError as error:
             raise self._lost(error) from error
+        if flight.code:
+            error_type = _ERRORS.get(flight.code, StoreUnavailable)
+            raise error_type(f"export {self.export!r} refused: {flight.said or os.strerror(flight.code)}")
 
-    def _done(self) -> None:
-        for _ in self._replies():
-            pass
-
-    def _raise_for(self, code: int, text: str) -> None:
-        if code:
-            error = _ERRORS.get(code, StoreUnavailable)
-            raise error(f"export {self.export!r} refused: {text or os.strerror(code)}")
+    def _take_in(self) -> None:
+        """One chunk of an answer."""
+        (magic,) = struct.unpack(">I", self._receive(4))
+        if magic == _SIMPLE:
+            code, cookie = struct.unpack(">IQ", self._receive(12))
+            self._flights[cookie].fail(code, b"")
+            is_done = True
+        elif magic == _STRUCTURED:
+            flags, kind, cookie, length = struct.unpack(">HHQI", self._receive(16))
+            self._flights[cookie].take_in(kind, self._receive(length))
+            is_done = bool(flags & 1)
+        else:
+            raise StoreUnavailable("the NBD server broke the protocol")
+        if is_done:
+            self._flights.pop(cookie).waits -= 1
 
     def _receive(self, length: int) -> bytes:
         content = bytearray(length)

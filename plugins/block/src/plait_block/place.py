@@ -8,7 +8,7 @@ it is put there (`next`), so that whoever finds the record after a crash finishe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -137,15 +137,22 @@ class Place:
 
     # -- freezing ----------------------------------------------------------------------------------------------------
 
-    def freeze(self, frozen: Callable[[], AbstractContextManager[None]] = nullcontext) -> Layer | None:
+    def freeze(
+        self, frozen: Callable[[], AbstractContextManager[None]] = nullcontext, *, ends: bool = False
+    ) -> Layer | None:
         """Seal what it holds now, as one layer; None for a volume without a size. Clients go on writing, above it.
 
         What they were told is flushed is in it: a crash-consistent cut. `frozen` surrounds the cut itself, where
-        clients are served. Untouched since the last freeze: the same layer. Cost: O(written since).
+        clients are served. `ends`: while nobody is connected, nobody is served from now on, until it is asked for
+        again: what is written after a vote is in no commit. Untouched since the last freeze: the same layer.
+        Cost: O(written since).
         """
         with self._locked() as state:
             if state.size_bytes is None:
                 return None
+            if ends:
+                with suppress(StoreUnavailable):
+                    self._withdraw(state, force=False)
             if state.top is None and state.parent is None:
                 state = self._with_top(state)
             elif state.top is None or (state.parent is not None and not self._top_extents(state)):

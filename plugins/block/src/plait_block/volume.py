@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from plait.adapter import StagingPort
 from plait.errors import AlreadyExists, NotFound, StoreDiverged
 from plait.refspec import format_key, parse_key
 from plait.types import Key, SnapshotRef, Staging
 
-from plait_block.daemon import Daemon
+from plait_block.daemon import Daemon, Monitor
 from plait_block.ext4 import Filesystems
 from plait_block.layers import Layer, Layers
 from plait_block.nbd import NbdClient
@@ -21,10 +21,15 @@ from plait_block.place import Place, check_size
 PlaceOf: TypeAlias = Callable[[Staging], Place]
 
 
+_SERVED_MAX: Final = 128
+"""Versions that are served at once beside those with clients; who wants an older one asks for its URI again."""
+
+
 class Version:
     """A frozen layer as clients see it: read-only."""
 
     def __init__(self, layers: Layers, daemon: Daemon, layer: Layer) -> None:
+        self._layers = layers
         self._chain = layers.chain(layer)
         self._daemon = daemon
         self.layer = layer
@@ -33,13 +38,23 @@ class Version:
     def serve(self) -> str:
         """Its URI. Repeat: the same."""
         with self._daemon.monitor() as monitor:
-            if self.export not in monitor.exports():
+            known = monitor.exports()
+            if self.export not in known:
                 monitor.serve(self.export, monitor.add_chain(self._chain), writable=False)
+                served = [export for export in known if export.startswith("v-")]
+                for export in served[_SERVED_MAX:]:
+                    self._retire(monitor, export)
         return self._daemon.uri(self.export)
 
     def connect(self) -> NbdClient:
         self.serve()
         return NbdClient(self._daemon.nbd_socket(), self.export)
+
+    def _retire(self, monitor: Monitor, export: str) -> None:
+        """Stop serving what was asked for longest ago, unless clients are connected."""
+        layer = self._layers.find(export.removeprefix("v-"))
+        if monitor.withdraw(export, force=False) and layer is not None:
+            monitor.remove_chain(self._layers.chain(layer))
 
 
 class Volume:
