@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import plait
 import pytest
 from plait.catalog import Catalog
+from plait.errors import StoreUnavailable
+from plait.events import Outbox
 from plait.hookspecs import hookimpl
 from plait.plugins import Plugins
 from plait.types import Event, EventKind, Mode, Proposal
@@ -82,6 +84,15 @@ class TestHooks:
             assert seen.wait(SECONDS)
         assert recorder.seqs == [made]
 
+    def test_what_this_process_commits_is_told_without_polling(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("plait.events._POLL_SECONDS", 3600.0)
+        seen = threading.Event()
+        with open_with(folder, Recorder(lambda event: seen.set())) as catalog:
+            commit(catalog, 1)
+            assert seen.wait(SECONDS)
+
     def test_a_commit_does_not_wait_for_a_hook(self, folder: Path) -> None:
         entered, leave = threading.Event(), threading.Event()
 
@@ -115,6 +126,28 @@ class TestHooks:
         assert [record.getMessage() for record in caplog.records] == [
             f"plugin 'failing' failed at event {seq} (commit): no orders on Sundays" for seq in (first, second)
         ]
+
+    def test_a_database_that_fails_meanwhile_loses_and_repeats_nothing(
+        self, folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("plait.events._RETRY_SECONDS", 0.01)
+        read, failures = Outbox.read, [StoreUnavailable("the database is away")]
+
+        def fail(outbox: Outbox, after_seq: int, limit: int) -> Sequence[Event]:
+            if after_seq == made[0] and failures:
+                raise failures.pop()
+            return read(outbox, after_seq, limit)
+
+        monkeypatch.setattr(Outbox, "read", fail)
+        seen = threading.Event()
+        recorder = Recorder(lambda event: seen.set())
+        made: list[int] = [0]
+        with caplog.at_level(logging.ERROR, "plait.events"), open_with(folder, recorder) as catalog:
+            made[0] = commit(catalog, 1)
+            assert seen.wait(SECONDS)
+            made.append(commit(catalog, 2))
+        assert recorder.seqs == made
+        assert "cannot be read now: the database is away" in caplog.text
 
     def test_a_hook_may_commit(self, folder: Path) -> None:
         class Follower:

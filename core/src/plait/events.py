@@ -134,6 +134,7 @@ class EventHooks:
 
     def _run(self) -> None:
         while True:
+            is_last = self._outbox.wait_closed(0)
             try:
                 for page in self._outbox.follow(self._told + 1, lambda: False):
                     for event in page:
@@ -142,8 +143,9 @@ class EventHooks:
                 return
             except Exception as error:
                 _log.error("events after %d cannot be read now: %s", self._told, error)
-                if self._outbox.wait_closed(_RETRY_SECONDS):
+                if is_last:
                     return
+                self._outbox.wait_closed(_RETRY_SECONDS)
 
     def _tell(self, event: Event) -> None:
         for hook in self._hooks:
