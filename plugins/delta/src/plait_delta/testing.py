@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import ClassVar, cast
 
 import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder, write_deltalake
 from plait.adapter import Adapter, Context, StagingPort
+from plait.stores import NoState
 from plait.types import Json, Key, Location, SnapshotRef, Store
 from plait_conformance.harness import Edits, Harness, Rows
 
@@ -66,7 +69,11 @@ class DeltaHarness(Harness):
         return name
 
     def cost(self, adapter: Adapter) -> Mapping[str, int]:
-        """Bytes that this process has read and written, as the kernel counts them: delta-rs reads past Python."""
+        """Bytes that this process has read and written, as the kernel counts them: delta-rs reads past Python.
+
+        What a process reads once, when it first compares rows (libraries, say), is behind it when this answers.
+        """
+        _compare_once()
         counts = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
         return {"bytes": int(counts["rchar"]) + int(counts["wchar"])}
 
@@ -80,6 +87,18 @@ class DeltaHarness(Harness):
             byte = stream.read(1)
             stream.seek(middle)
             stream.write(bytes([byte[0] ^ 1]))
+
+
+@cache
+def _compare_once() -> None:
+    with TemporaryDirectory() as folder:
+        adapter = DeltaAdapter(Store("once", "delta", options={"path": folder}), Context(NoState()))
+        found = []
+        for name, text in (("a", "one"), ("b", "two")):
+            path = os.path.join(folder, name)
+            write_deltalake(path, pa.Table.from_pylist([{"id": "r0", "text": text}], schema=_SCHEMA))
+            found.append(adapter.snapshot("once", {("once", name): name})["once", name])
+        assert list(adapter.diff(*found))
 
 
 def _rows(table: DeltaTable) -> list[dict[str, str]]:
