@@ -178,6 +178,10 @@ def matrix(recorded: dict[tuple[str, Pair], list[Place]]) -> dict[Cell, list[Pla
             )
             if name.startswith("fake."):
                 break
+    for cell, places_of_cell in chosen.items():
+        if not places_of_cell:  # The names did not go round to it: one death in the middle stands for its edge.
+            having = recorded[cell.edge, cell.pair]
+            places_of_cell.append(having[len(having) // 2])
     return chosen
 
 

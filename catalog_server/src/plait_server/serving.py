@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from plait import limits
-from plait.errors import NotFound, StoreUnavailable
+from plait.errors import AlreadyExists, StoreUnavailable
 from plait.local import create
 from plait.persist import Database
 from plait.plugins import Plugins
@@ -84,10 +85,8 @@ class Server:
         self._database.close()
 
     def _create(self, repository: str) -> None:
-        self._database.create_schema()
-        try:
-            self._repositories.get(repository)
-        except NotFound:
+        # Another server may be making it now, and one that died may have left it half-made: this makes it whole.
+        with suppress(AlreadyExists):
             create(self._database, repository)
 
     def _start_grpc(self, config: Config, handlers: grpc.GenericRpcHandler[Any, Any]) -> tuple[grpc.Server, int]:

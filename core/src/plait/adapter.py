@@ -265,8 +265,8 @@ class Adapter(ABC):
     ) -> Merged | Conflicted:
         """Three-way merge of one asset; only true three-way cases arrive. The result is prepared and succeeds ours.
 
-        Conflicted lists every conflict in native key order, also those beside which others were resolved. The sides
-        stay as they are; a result may be merged again. Repeat: the same answer for the same arguments.
+        Conflicted lists every conflict in native key order, also those beside which others were resolved.
+        Its sides stay as they are; a result may be merged again. Repeat: the same answer for the same arguments.
         """
         raise Unsupported(f"stores of kind {self.kind!r} cannot merge")
 
