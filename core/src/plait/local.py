@@ -103,6 +103,9 @@ def create(database: Database, name: str = DEFAULT_REPOSITORY, *, author: str = 
         repository = create_repository(database, name, clock)
     except AlreadyExists:
         repository = find_repository(database, name)
+        with repository.read() as rows:
+            if rows.serial().seq:
+                raise
     failpoint("local.repository_created")
     sequencer = Sequencer(repository, clock)
     try:

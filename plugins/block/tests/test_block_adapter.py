@@ -286,6 +286,44 @@ def test_an_abort_leaves_nothing_of_its_transaction(adapter: BlockAdapter, base:
     assert content(adapter, base, 0, 1) == b"a"
 
 
+def test_a_committed_transaction_leaves_its_layers_alone(
+    adapter: BlockAdapter, base: SnapshotRef, folder: Path
+) -> None:
+    work = Work(adapter, "tx-1", base).write(0, b"lost")
+    work.prepare()
+    kept = work.write(0, b"kept").prepare()
+    other = Work(adapter, "tx-2", base).write(PAGE, b"x")
+    work.write(0, b"late")
+    for _ in range(2):
+        adapter.release("tx-1", [kept])
+    assert not (folder / "places" / "tx-1").exists()
+    assert not (folder / "votes" / "tx-1").exists()
+    assert content(adapter, kept, 0, 4) == b"kept"
+    assert adapter.verify(kept, Depth.BYTES).problems == ()
+    with pytest.raises(NotFound, match="ended"):
+        work.volume.read(0, 1)
+    assert other.volume.read(PAGE, 1) == b"x"
+    adapter.release("tx-2", [])
+    layers = {path.name.split(".")[0] for path in folder.glob("layers/*.qcow2")}
+    assert layers == {one.id for one in adapter.layers.lineage(kept.version)}
+
+
+def test_a_released_volume_with_clients_stays_until_they_have_gone(
+    adapter: BlockAdapter, base: SnapshotRef, folder: Path
+) -> None:
+    work = Work(adapter, "tx-1", base)
+    with work.volume.connect() as client:
+        client.write(0, b"mine")
+        kept = work.prepare()
+        adapter.release("tx-1", [kept])
+        client.write(0, b"late")
+        assert client.read(0, 4) == b"late"
+    Work(adapter, "tx-2", base)
+    adapter.release("tx-2", [])
+    assert [path.name for path in folder.glob("places/*")] == ["tx-base"]
+    assert content(adapter, kept, 0, 4) == b"mine"
+
+
 # -- heads -------------------------------------------------------------------------------------------------------------
 
 

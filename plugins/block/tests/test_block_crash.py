@@ -92,6 +92,7 @@ def ending(folder: Path) -> Life:
         snapshot = base = begun(adapter, folder)
         for number in range(4):
             snapshot = work_on(adapter, f"tx-{number}", snapshot, number + 1, b"%04d" % number)
+            adapter.release(f"tx-{number}", [snapshot])
         work_on(adapter, "tx-gone", snapshot, 9, b"gone")
         adapter.abort("tx-gone")
         return base, snapshot

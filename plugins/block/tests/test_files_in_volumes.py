@@ -270,7 +270,9 @@ def test_what_fsck_refuses_is_not_taken_in(adapter: BlockAdapter, disk: Snapshot
             (root / "etc/new").write_text("new\n")
             broken = root.parent / "volume"
             subprocess.run(
-                ["/usr/sbin/debugfs", "-w", "-R", "clri /home", str(broken)], check=True, capture_output=True
+                ["/usr/sbin/debugfs", "-w", "-R", "zap_block -f /home -p 0xff 0", str(broken)],
+                check=True,
+                capture_output=True,
             )
     assert work.prepare() == disk
 

@@ -11,7 +11,7 @@ import shlex
 import subprocess
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Final
@@ -52,6 +52,7 @@ from plait_block.volume import Version, Volume, Volumes
 _ASSETS: Final = uuid.UUID("0d3a7a54-98a5-5b6f-9c21-5f3a0f1b7c55")
 _OPTIONS: Final = frozenset({"path", "driver", "pre_freeze", "post_freeze"})
 _HOOK_SECONDS_MAX: Final = 60
+_RELEASED: Final = "released.json"
 
 
 class BlockAdapter(Adapter):
@@ -89,11 +90,11 @@ class BlockAdapter(Adapter):
         if driver != "qcow2":
             raise InvalidArgument(f"there is no driver {driver!r}", remedy="use --option driver=qcow2")
         self.folder = Folder(Path(os.path.normpath(path)))
-        self._layers = Layers(self.folder, context.failpoint)
+        self.layers = Layers(self.folder, context.failpoint)
         self._daemon = Daemon(self.folder)
-        self._filesystems = Filesystems(self.folder, self._layers, self._daemon)
-        self._comparing = Comparing(self._layers, self._daemon, self._filesystems, context)
-        self._heads = Heads(self.folder, self._layers, live=self._live, refer=self._refer, failpoint=context.failpoint)
+        self._filesystems = Filesystems(self.folder, self.layers, self._daemon)
+        self._comparing = Comparing(self.layers, self._daemon, self._filesystems, context)
+        self._heads = Heads(self.folder, self.layers, live=self._live, refer=self._refer, failpoint=context.failpoint)
 
     # -- looking -----------------------------------------------------------------------------------------------------
 
@@ -126,7 +127,7 @@ class BlockAdapter(Adapter):
         if not path.is_absolute():
             raise InvalidArgument(f"image {location!r} has a relative path", remedy="give its absolute path")
         path = Path(os.path.normpath(path))
-        return self._refer(self._layers.adopt(path, str(uuid.uuid5(_ASSETS, f"{self.store.name}\0{path}"))))
+        return self._refer(self.layers.adopt(path, str(uuid.uuid5(_ASSETS, f"{self.store.name}\0{path}"))))
 
     def diff(self, before: Side, after: Side, *, items: Sequence[str] | None = None) -> Iterator[ItemChange]:
         """By file where both sides hold an ext4 filesystem, in order of their paths; else by extent, in order of their
@@ -142,12 +143,12 @@ class BlockAdapter(Adapter):
     def _frozen_layer(self, side: Side) -> Layer | None:
         if isinstance(side, Staging):
             return self._place(side).freeze()
-        return None if side is None else self._layers.get(side.version)
+        return None if side is None else self.layers.get(side.version)
 
     def locate(self, snapshot: SnapshotRef) -> Location:
         """Its NBD URI, served read-only from now on; the snippets read the same without plait and its daemon."""
-        layer = self._layers.get(snapshot.version)
-        chain = images.uri_of(self._layers.chain(layer))
+        layer = self.layers.get(snapshot.version)
+        chain = images.uri_of(self.layers.chain(layer))
         uri = self._version(layer).serve()
         snippet = (
             f"nbdcopy '{uri}' volume.img\n"
@@ -157,7 +158,7 @@ class BlockAdapter(Adapter):
         return Location(uri, {"image": chain}, snippet)
 
     def verify(self, snapshot: SnapshotRef, depth: Depth) -> Health:
-        return space.verify(self._layers, snapshot, depth)
+        return space.verify(self.layers, snapshot, depth)
 
     # -- writing inside a transaction --------------------------------------------------------------------------------
 
@@ -165,7 +166,7 @@ class BlockAdapter(Adapter):
         """A record each; the writable layer is made when somebody first writes. Cost: O(1)."""
         staged = {}
         for key, intent in intents.items():
-            layer = None if intent.base is None else self._layers.get(intent.base.version)
+            layer = None if intent.base is None else self.layers.get(intent.base.version)
             asset = intent.id if intent.base is None else intent.base.asset
             path = self.folder.places(tx) / check_id(intent.id)
             self.context.failpoint("block.stage.before_place")
@@ -176,12 +177,12 @@ class BlockAdapter(Adapter):
     def open(self, target: SnapshotRef | Staging, port: StagingPort | None) -> Volume:
         """A volume: writable in a working set, read-only at a commit."""
         if isinstance(target, SnapshotRef):
-            return self.volume(self._version(self._layers.get(target.version)))
+            return self.volume(self._version(self.layers.get(target.version)))
         return self.volume(self._place(target))
 
     def open_store(self, port: StagingPort) -> Volumes:
         """The volumes of this store inside a transaction."""
-        return Volumes(self.store.name, port, self._layers, self._place, self)
+        return Volumes(self.store.name, port, self.layers, self._place, self)
 
     def prepare(self, tx: str, attempt: int, stagings: Mapping[Key, Staging]) -> Mapping[Key, SnapshotRef | None]:
         """Freeze each volume, under its connected clients; what they write from then on is in none of the votes.
@@ -207,7 +208,7 @@ class BlockAdapter(Adapter):
             return None
         if staging.base is not None and known["layer"] == staging.base.version:
             return staging.base
-        return self._refer(self._layers.get(known["layer"]), staging.attrs["asset"])
+        return self._refer(self.layers.get(known["layer"]), staging.attrs["asset"])
 
     def restore(self, tx: str, staging: Staging, snapshot: SnapshotRef, *, items: Sequence[str] | None) -> Staging:
         """As a whole: the working volume stands on the snapshot's layer again. By items: those files, or extents, are
@@ -215,7 +216,7 @@ class BlockAdapter(Adapter):
 
         Raises: StoreUnavailable while clients are connected to the working volume.
         """
-        place, layer = self._place(staging), self._layers.get(snapshot.version)
+        place, layer = self._place(staging), self.layers.get(snapshot.version)
         if items is None:
             place.rest_on(layer)
         elif all(extents.extent_of(item) is not None for item in items):
@@ -236,29 +237,43 @@ class BlockAdapter(Adapter):
 
     def abort(self, tx: str) -> None:
         """Drop its volumes, cutting clients off, and every layer that it made."""
+        self._end(tx, kept=(), force=True)
+
+    def release(self, tx: str, kept: Sequence[SnapshotRef]) -> None:
+        """Drop its volumes, and the layers that `kept` does not need. A volume with clients stays until they have gone:
+        each later release looks again."""
+        if not self.folder.places(tx).is_dir():
+            return
+        self.folder.write(self.folder.places(tx) / _RELEASED, {"kept": [snapshot.version for snapshot in kept]})
+        for marker in sorted(self.folder.root.glob(f"places/*/{_RELEASED}")):
+            record = self.folder.read(marker)
+            if record is not None:
+                with suppress(StoreUnavailable):
+                    self._end(marker.parent.name, kept=record["kept"], force=False)
+
+    def _end(self, tx: str, *, kept: Sequence[str], force: bool) -> None:
         places = self.folder.places(tx)
-        made = places / "made"
-        if places.is_dir():
-            for path in sorted(places.iterdir()):
-                if path != made:
-                    self._place_at(path, f"w-{path.name}").remove()
-                    self.context.failpoint("block.abort.after_place")
-        if made.is_dir():
-            for note in sorted(made.iterdir()):
+        notes = sorted((places / "made").glob("*"))
+        for path in sorted(places.glob("*/place.json")):
+            self._place_at(path.parent, f"w-{path.parent.name}").remove(force=force)
+            self.context.failpoint("block.end.after_place")
+        needed = {layer.id for version in kept for layer in self.layers.lineage(version)}
+        for note in notes:
+            if note.name not in needed:
                 self._drop(note.name)
-                self.context.failpoint("block.abort.after_layer")
+                self.context.failpoint("block.end.after_layer")
         self.folder.remove_tree(self.folder.votes(tx))
         self.folder.remove_tree(places)
 
     def _drop(self, layer: str) -> None:
-        found = self._layers.find(layer)
+        found = self.layers.find(layer)
         if found is not None:
             with self._daemon.monitor_if_running() as monitor:
                 if monitor is not None:
                     for export in (f"v-{layer}", f"m-{layer}"):
                         monitor.withdraw(export, force=True)
-                    monitor.remove_chain([self._layers.image(found)])
-        self._layers.remove(layer)
+                    monitor.remove_chain([self.layers.image(found)])
+        self.layers.remove(layer)
 
     # -- joining -----------------------------------------------------------------------------------------------------
 
@@ -285,15 +300,15 @@ class BlockAdapter(Adapter):
         record = self.folder.votes(tx) / f"merge-{arguments}.json"
         known = self.folder.read(record)
         if known is not None:
-            return Merged(self._refer(self._layers.get(known["layer"]), ours.asset))
-        sides = Sides(None if base is None else self._layers.get(base.version), *map(self._layers.get, named))
+            return Merged(self._refer(self.layers.get(known["layer"]), ours.asset))
+        sides = Sides(None if base is None else self.layers.get(base.version), *map(self.layers.get, named))
         answer = self._comparing.merge(sides, resolutions, lambda size: self._new_layer(tx, ours, size))
         if isinstance(answer, Conflicted):
             return answer
         if answer is None:
             return Merged(ours)
         self.context.failpoint("block.merge.before_seal")
-        layer = self._layers.seal(answer.id)
+        layer = self.layers.seal(answer.id)
         self.context.failpoint("block.merge.before_vote")
         self.folder.write(record, {"layer": layer.id})
         return Merged(self._refer(layer, ours.asset))
@@ -304,9 +319,9 @@ class BlockAdapter(Adapter):
         self.folder.make(made)
         name = Layers.new_id()
         (made / name).touch()
-        below = self._layers.get(onto.version)
-        self._layers.base_for(below)
-        return self._layers.create(name, onto.asset, below, size_bytes)
+        below = self.layers.get(onto.version)
+        self.layers.base_for(below)
+        return self.layers.create(name, onto.asset, below, size_bytes)
 
     # -- native heads ------------------------------------------------------------------------------------------------
 
@@ -338,22 +353,22 @@ class BlockAdapter(Adapter):
     # -- space -------------------------------------------------------------------------------------------------------
 
     def reachable(self, snapshot: SnapshotRef) -> Iterator[Item]:
-        return space.reachable(self.folder, self._layers, snapshot)
+        return space.reachable(self.folder, self.layers, snapshot)
 
     def inventory(self, prefix: str = "") -> Iterator[Item]:
-        return space.inventory(self.folder, self._layers, prefix)
+        return space.inventory(self.folder, self.layers, prefix)
 
     def delete(self, items: Iterable[Item]) -> None:
         held = [
-            *space.held_by_heads(self._layers, self._all_places("heads/*/place.json")),
-            *space.held_by_working_sets(self.folder, self._layers, self._all_places("places/*/*/place.json")),
+            *space.held_by_heads(self.layers, self._all_places("heads/*/place.json")),
+            *space.held_by_working_sets(self.folder, self.layers, self._all_places("places/*/*/place.json")),
         ]
         self.context.failpoint("block.delete.before_files")
-        space.delete(self.folder, self._layers, self._daemon, items, held)
+        space.delete(self.folder, self.layers, self._daemon, items, held)
 
     def retention_risks(self) -> Iterator[Risk]:
         """Imported images are their owner's files."""
-        for layer in self._layers.all():
+        for layer in self.layers.all():
             if layer.source:
                 yield Risk(
                     "an imported image is its owner's file, and can be changed or deleted past plait",
@@ -374,7 +389,7 @@ class BlockAdapter(Adapter):
         return SnapshotRef(self.store.name, self.kind, asset or layer.asset, layer.id, bytes.fromhex(layer.digest))
 
     def _version(self, layer: Layer) -> Version:
-        return Version(self._layers, self._daemon, layer)
+        return Version(self.layers, self._daemon, layer)
 
     def _place(self, staging: Staging) -> Place:
         intent = staging.attrs["intent"]
@@ -385,7 +400,7 @@ class BlockAdapter(Adapter):
 
     def _place_at(self, path: Path, export: str) -> Place:
         failpoint = self.context.failpoint
-        return Place(self.folder, self._layers, self._daemon, path, export=export, failpoint=failpoint)
+        return Place(self.folder, self.layers, self._daemon, path, export=export, failpoint=failpoint)
 
     def _all_places(self, pattern: str) -> Iterator[Place]:
         for path in self.folder.root.glob(pattern):

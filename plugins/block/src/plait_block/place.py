@@ -193,12 +193,15 @@ class Place:
             self._failpoint("block.edit.before_record")
             self._write(replace(state, parent=under, top=layer.id))
 
-    def remove(self) -> None:
-        """Drop the place, cutting clients off. Its layers are the caller's to drop. Repeat: no-op."""
+    def remove(self, *, force: bool) -> None:
+        """Drop the place. Its layers are the caller's to drop. Repeat: no-op.
+
+        Raises: StoreUnavailable while clients are connected, unless they are to be cut off.
+        """
         state = self.read()
         if state is not None:
             with self._locked() as state:
-                self._withdraw(state, force=True)
+                self._withdraw(state, force=force)
         self._folder.remove_tree(self.path)
 
     # -- parts, under the lock ---------------------------------------------------------------------------------------
