@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from plait import codec
@@ -279,4 +279,4 @@ class Batch:
 
 def moved(ref: Ref, head: str) -> Ref:
     """The same ref at another head."""
-    return replace(ref, head=head)
+    return Ref(ref.name, ref.kind, head, ref.incarnation, ref.protected)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,6 +14,9 @@ from plait.errors import AlreadyExists, Corrupt, InvalidArgument, NotFound
 from plait.persist import schema
 from plait.persist.base import BaseRows, from_json, join_ids, split_ids, to_json
 from plait.types import Commit, Ref, RefKind, RefMove, Session
+
+_SESSIONS_KEPT_MAX = 1024
+"""Sessions whose ids are remembered: a client makes many commits in one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,8 +349,12 @@ class GraphRows(BaseRows):
 
 def session_id(session: Session) -> bytes:
     """Equal sessions share one row."""
-    body = pack([session.principal, session.author, session.client, pairs(session.properties)])
-    return digest(b"session", body)[:16]
+    return _session_id(session.principal, session.author, session.client, tuple(pairs(session.properties)))
+
+
+@lru_cache(_SESSIONS_KEPT_MAX)
+def _session_id(principal: str, author: str, client: str, properties: tuple[tuple[str, str], ...]) -> bytes:
+    return digest(b"session", pack([principal, author, client, properties]))[:16]
 
 
 def _to_ref(row: sa.Row[Any]) -> Ref:
