@@ -254,6 +254,8 @@ class BlockAdapter(Adapter):
     def _end(self, tx: str, *, kept: Sequence[str], force: bool) -> None:
         places = self.folder.places(tx)
         notes = sorted((places / "made").glob("*"))
+        self.folder.remove_tree(self.folder.votes(tx))  # First: no vote names a layer that is gone.
+        self.context.failpoint("block.end.after_votes")
         for path in sorted(places.glob("*/place.json")):
             self._place_at(path.parent, f"w-{path.parent.name}").remove(force=force)
             self.context.failpoint("block.end.after_place")
@@ -262,7 +264,6 @@ class BlockAdapter(Adapter):
             if note.name not in needed:
                 self._drop(note.name)
                 self.context.failpoint("block.end.after_layer")
-        self.folder.remove_tree(self.folder.votes(tx))
         self.folder.remove_tree(places)
 
     def _drop(self, layer: str) -> None:

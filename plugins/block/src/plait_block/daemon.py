@@ -234,12 +234,15 @@ class Daemon:
         self._folder.write(record, {"path": made})
         return Path(made)
 
+    def _remove_sockets(self) -> None:
+        for name in ("qmp", "nbd"):
+            (self._sockets() / name).unlink(missing_ok=True)
+
     def _start(self) -> None:
         sockets = self._sockets()
         with translated(f"folder {sockets}"):
             sockets.chmod(0o700)
-            for name in ("qmp", "nbd"):
-                (sockets / name).unlink(missing_ok=True)
+            self._remove_sockets()
         images.run(
             "sh", "-c", 'ulimit -n "$(ulimit -H -n)"; exec "$0" "$@"',  # Each layer that is served is an open file.
             images.find("qemu-storage-daemon"),
@@ -272,6 +275,8 @@ class Daemon:
         deadline = time.monotonic() + _STOP_SECONDS
         while (self._folder.run / "pid").exists() and time.monotonic() < deadline:
             time.sleep(0.005)
+        if not (self._folder.run / "pid").exists():  # It leaves the socket of its exports, which cannot be copied.
+            self._remove_sockets()
 
 
 def _options(image: Image, *, writable: bool) -> dict[str, object]:
