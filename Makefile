@@ -35,7 +35,7 @@ test: $(READY) ## Everything that CI runs
 	@$(MAKE) --no-print-directory lint
 	@bash scripts/stage.sh core $(PYTEST) core/tests demo
 	@bash scripts/stage.sh server $(PYTEST) catalog_server/tests
-	@bash scripts/stage.sh stores $(PYTEST) plugins
+	@bash scripts/stage.sh stores $(PYTEST) -n 3 plugins
 	@bash scripts/stage.sh crash $(PYTEST) conformance_tests/tests
 	@bash scripts/stage.sh --summary
 

@@ -76,9 +76,9 @@ class TestSchema:
             assert connection.execute(sa.select(schema.schema_version.c.revision)).scalars().all() == [schema.REVISION]
         opened.close()
 
-    def test_two_servers_that_start_at_once_make_one_schema(self, database_url: str) -> None:
-        servers = [Database(database_url) for _ in range(2)]
-        with ThreadPoolExecutor(2) as pool:
+    def test_servers_that_start_at_once_make_one_schema(self, database_url: str) -> None:
+        servers = [Database(database_url) for _ in range(8)]
+        with ThreadPoolExecutor(8) as pool:
             list(pool.map(Database.create_schema, servers))
         for server in servers:
             server.check_schema()

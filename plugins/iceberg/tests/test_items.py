@@ -1,4 +1,4 @@
-"""Items as text and rows as JSON: unambiguous, and without loss for every type that Iceberg has."""
+"""Rows as JSON: without loss for every type that Iceberg has."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from plait.errors import InvalidArgument
+from plait.rows.items import from_json, to_json
 from plait.types import Choice, Json, Resolution
 from plait_conformance.tables import KEY, Tables, append, ordered, read_back
-from plait_iceberg.items import check_row_item, from_json, hashed_item, keyed_item, to_json
 from pyiceberg.schema import Schema
 from pyiceberg.types import (
     BinaryType,
@@ -36,44 +36,6 @@ from pyiceberg.types import (
     TimeType,
     UUIDType,
 )
-
-_values: st.SearchStrategy[Json] = st.one_of(st.integers(), st.text(), st.booleans())
-_names = st.lists(st.text(min_size=1), min_size=1, max_size=3, unique=True)
-
-
-# -- text --------------------------------------------------------------------------------------------------------------
-
-
-@given(_names, st.data())
-def test_every_keyed_item_is_recognised_as_a_row(names: list[str], data: st.DataObject) -> None:
-    values = [data.draw(_values) for _ in names]
-    assert check_row_item(keyed_item(names, values)) == keyed_item(names, values)
-
-
-@given(st.lists(st.text(), min_size=2, max_size=2), st.lists(st.text(), min_size=2, max_size=2))
-def test_two_rows_have_one_item_only_if_their_identifiers_are_equal(one: list[str], two: list[str]) -> None:
-    names = ["a", "b"]
-    assert (keyed_item(names, one) == keyed_item(names, two)) == (one == two)
-
-
-@pytest.mark.parametrize("item", ["id", "schema:price", "property:a", "partition", "row:12", "", "id=1,", "=", 'id="a'])
-def test_other_items_are_no_rows(item: str) -> None:
-    with pytest.raises(InvalidArgument):
-        check_row_item(item)
-
-
-def test_items_read_as_people_write_them() -> None:
-    assert keyed_item(["id"], [7]) == "id=7"
-    assert keyed_item(["region", "id"], ["eu", 7]) == "region=eu,id=7"
-    assert keyed_item(["order id"], ["a,b"]) == '"order id"="a,b"'
-    assert keyed_item(["day"], ["2026-11-01"]) == "day=2026-11-01"
-    assert keyed_item(["ok"], [True]) == "ok=true"
-
-
-def test_a_hashed_item_stays_when_a_column_is_added() -> None:
-    assert hashed_item({"a": 1}, {"a": 1}) == hashed_item({"a": 1, "b": None}, {"a": 1, "b": 2})
-    assert hashed_item({"a": 1}, {"a": 1}) != hashed_item({"a": 2}, {"a": 1})
-
 
 # -- values ------------------------------------------------------------------------------------------------------------
 

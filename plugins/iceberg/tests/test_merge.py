@@ -250,7 +250,7 @@ def test_a_conflict_is_settled_by_a_row_of_the_users(tables: Tables) -> None:
     ("value", "message"),
     [
         ("cap", "is no row"),
-        ({"id": 2}, "another identifier, id=2"),
+        ({"id": 2}, "another key, id=2"),
         ({"id": 1, "colour": "red"}, "no column 'colour'"),
         ({"id": 1, "price": "much"}, "column 'price' cannot hold"),
         ({"id": 1, "price": 2**70}, "column 'price' cannot hold"),

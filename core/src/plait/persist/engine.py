@@ -10,6 +10,7 @@ PostgreSQL: READ COMMITTED is enough, because every change of the history first 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -176,7 +177,8 @@ def _sqlite_engine(url: URL, module: ModuleType) -> Engine:
     def _connect(dbapi_connection: Any, record: object) -> None:
         # SQLAlchemy's own documented way to get explicit transactions: the driver begins nothing by itself.
         dbapi_connection.isolation_level = None
-        for pragma in (f"journal_mode={journal}", "synchronous=FULL", "foreign_keys=ON", "cache_size=-65536"):
+        _set_journal(dbapi_connection, journal)
+        for pragma in ("synchronous=FULL", "foreign_keys=ON", "cache_size=-65536"):
             dbapi_connection.execute(f"PRAGMA {pragma}")
 
     @sa.event.listens_for(engine, "begin")
@@ -186,6 +188,20 @@ def _sqlite_engine(url: URL, module: ModuleType) -> Engine:
             connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("plait_write", False) else "BEGIN")
 
     return engine
+
+
+def _set_journal(dbapi_connection: Any, journal: str) -> None:
+    """Of two who make a database at once, SQLite refuses one the switch without waiting: both hold what the other
+    needs (https://sqlite.org/c3ref/busy_handler.html). So that one asks again."""
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            dbapi_connection.execute(f"PRAGMA journal_mode={journal}")
+            return
+        except _sqlite.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _postgresql_engine(url: URL) -> Engine:

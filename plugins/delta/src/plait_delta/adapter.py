@@ -19,6 +19,9 @@ from plait.adapter import Adapter, Capability, Context, StagingPort
 from plait.codec import digest, pack
 from plait.errors import InvalidArgument, NotFound, PlaitError, StoreUnavailable, Unsupported
 from plait.refspec import format_key
+from plait.rows.comparing import take
+from plait.rows.items import check_row_item
+from plait.rows.merging import Decisions
 from plait.types import (
     Choice,
     Conflicted,
@@ -44,14 +47,12 @@ from plait.types import (
 from plait_delta import space
 from plait_delta.diff import diff, row_changes, same_types
 from plait_delta.disk import make_folders, put_new, read_bytes
-from plait_delta.evolve import Decisions
 from plait_delta.features import check_supported
-from plait_delta.items import check_row_item
 from plait_delta.log import head_version, put_commit, read_state
 from plait_delta.merge import Merge, write_rows
 from plait_delta.publish import Publishing
 from plait_delta.roots import LINK, OWN, Layout, Root
-from plait_delta.rows import Shape, Side, take
+from plait_delta.rows import Shape, Side
 from plait_delta.table import Namespace, SnapshotTable, WorkingTable, translated
 from plait_delta.versions import KIND, Versions
 

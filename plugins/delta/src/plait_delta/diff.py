@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from plait.adapter import Context
+from plait.rows.comparing import RowChange, RowChanges, compare
 from plait.types import ItemChange, ItemChangeKind, Json
 
 from plait_delta.actions import State, described
 from plait_delta.feed import feed_changes
-from plait_delta.rows import RowChange, RowChanges, Shape, Side, compare, read, read_in_order
+from plait_delta.rows import Shape, Side, read, read_in_order
 
 
 @dataclass(frozen=True, slots=True)

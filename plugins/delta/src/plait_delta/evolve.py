@@ -3,63 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
-from plait.errors import InvalidArgument
-from plait.types import Choice, Conflict, ConflictKind, Json, Resolution
+from plait.rows.merging import Decisions
 
 from plait_delta.actions import State, joined_protocol
 from plait_delta.features import is_mapped
 
-T = TypeVar("T")
-
 _MAX_COLUMN_ID = "delta.columnMapping.maxColumnId"
-
-
-class Decisions:
-    """The user's resolutions, and the conflicts that none of them settles. The core knows the key: here it is ()."""
-
-    def __init__(self, resolutions: Sequence[Resolution]) -> None:
-        self._by_item = {resolution.item: resolution for resolution in resolutions}
-        self.conflicts: list[Conflict] = []
-
-    def for_item(self, item: str) -> Resolution | None:
-        """What was decided for an item, else for the table as a whole."""
-        return self._by_item.get(item) or self._by_item.get(None)
-
-    @property
-    def whole(self) -> Resolution | None:
-        """What was decided for the table as a whole."""
-        return self._by_item.get(None)
-
-    def three_way(self, item: str, base: T, ours: T, theirs: T, detail: str = "") -> T:
-        """The side that changed; where both did, differently, what was decided, else a conflict (and ours for now)."""
-        if theirs in (base, ours):
-            return ours
-        if ours == base:
-            return theirs
-        resolution = self.for_item(item)
-        if resolution is None:
-            self.conflict(item, base, ours, theirs, ConflictKind.SCHEMA_CHANGED, detail)
-            return ours
-        if resolution.choice is Choice.VALUE:
-            if item.startswith("property:") and isinstance(resolution.value, str | None):
-                return resolution.value  # type: ignore[return-value]
-            raise InvalidArgument(f"{item} cannot be resolved by a value", remedy="choose ours, theirs or base")
-        return {Choice.BASE: base, Choice.OURS: ours, Choice.THEIRS: theirs}[resolution.choice]
-
-    def conflict(
-        self, item: str | None, base: object, ours: object, theirs: object, kind: ConflictKind, detail: str
-    ) -> None:
-        """Note a conflict."""
-        self.conflicts.append(Conflict((), kind, item, _json(base), _json(ours), _json(theirs), detail))
-
-
-def _json(value: Any) -> Json:
-    if isinstance(value, list | tuple):
-        return [_json(one) for one in value]
-    return {key: _json(one) for key, one in value.items()} if isinstance(value, Mapping) else value
 
 
 def evolve(base: State, ours: State, theirs: State, decisions: Decisions) -> State:
@@ -70,7 +22,11 @@ def evolve(base: State, ours: State, theirs: State, decisions: Decisions) -> Sta
             name, base.metadata.get(name), ours.metadata.get(name), theirs.metadata.get(name)
         )
     metadata["partitionColumns"] = decisions.three_way(
-        "partition", base.partition_columns, ours.partition_columns, theirs.partition_columns, "both repartitioned"
+        "partition",
+        base.partition_columns,
+        ours.partition_columns,
+        theirs.partition_columns,
+        detail="both repartitioned",
     )
     metadata["configuration"] = _properties(base, ours, theirs, decisions)
     metadata["schemaString"] = _schema(base, ours, theirs, decisions)
@@ -108,7 +64,7 @@ def _schema(base: State, ours: State, theirs: State, decisions: Decisions) -> st
             list(was.values()),
             list(mine.values()),
             list(others.values()),
-            "both changed a schema with column mapping",
+            detail="both changed a schema with column mapping",
         )
         return json.dumps({"type": "struct", "fields": fields})
     merged = []
@@ -130,7 +86,9 @@ def _transactions(base: State, ours: State, theirs: State, decisions: Decisions)
     merged: dict[str, Mapping[str, Any]] = {}
     for app in sorted({*base.transactions, *ours.transactions, *theirs.transactions}):
         was, mine, others = (side.transactions.get(app, {}).get("version") for side in (base, ours, theirs))
-        chosen = decisions.three_way(f"txn:{app}", was, mine, others, "both sides took in a batch of this application")
+        chosen = decisions.three_way(
+            f"txn:{app}", was, mine, others, detail="both sides took in a batch of this application"
+        )
         for side in (ours, theirs, base):
             if app in side.transactions and side.transactions[app]["version"] == chosen:
                 merged[app] = side.transactions[app]

@@ -8,11 +8,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 from plait.errors import NotFound, PlaitError
+from plait.rows.comparing import RowChanges, compare
 
 from plait_delta.actions import State, described, features
 from plait_delta.features import is_mapped
 from plait_delta.log import read_state
-from plait_delta.rows import RowChanges, Shape, Side, compare, plain
+from plait_delta.rows import Shape, Side, plain
 from plait_delta.table import translated
 
 _ENABLED: Final = "delta.enableChangeDataFeed"

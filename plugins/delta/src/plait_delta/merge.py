@@ -10,24 +10,22 @@ changes of schema and properties are merged instead of refused.
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from plait.adapter import Context
-from plait.errors import InvalidArgument
-from plait.types import Choice, ConflictKind, Json, Resolution
+from plait.rows.merging import Decisions, RowMerge
+from plait.types import ConflictKind
 
 from plait_delta.actions import FileId, State
 from plait_delta.diff import row_changes, same_types
-from plait_delta.evolve import Decisions, evolve
+from plait_delta.evolve import evolve
 from plait_delta.features import required_columns
-from plait_delta.rows import RowChange, RowChanges, Shape, Side, from_rows, quoted, read, take, to_rows
+from plait_delta.rows import Shape, Side, quoted, read
 from plait_delta.table import KEEP_LOG, translated
 
 _ON_TABLE = "choose a side for the table, or name its key columns (property plait.key-columns) first"
@@ -104,7 +102,7 @@ class Merge:
         shape = Shape(evolved.key_columns)
         ours = row_changes(shape, self.base, self.ours, self.context, evolved)
         theirs = row_changes(shape, self.base, self.theirs, self.context, evolved)
-        joined = _Join(shape, required_columns(evolved), theirs, self.decisions)
+        joined = RowMerge(shape, required_columns(evolved), theirs, self.decisions)
         joined.run(ours)
         if not self._overlap and not joined.met:
             return by_files
@@ -174,93 +172,6 @@ class _Files:
 
     def is_within(self, other: _Files) -> bool:
         return self.gone <= other.gone and self.come <= other.come
-
-
-@dataclass
-class _Join:
-    """Which rows leave ours, by key, and which come."""
-
-    shape: Shape
-    required: frozenset[str]
-    theirs: RowChanges
-    decisions: Decisions
-    met: bool = False
-    """Whether both sides changed a row of one key."""
-    _keys: list[pa.Table] = field(default_factory=list)
-    _rows: list[pa.Table] = field(default_factory=list)
-
-    @property
-    def keys(self) -> pa.Table:
-        return pa.concat_tables([self.shape.keys(self.theirs.removed).slice(0, 0), *self._keys])
-
-    @property
-    def rows(self) -> pa.Table:
-        return pa.concat_tables([self.theirs.added.slice(0, 0), *self._rows])
-
-    def run(self, ours: RowChanges) -> None:
-        """Decide for each row that theirs changed; conflicts, in order of their keys, go into `decisions`."""
-        mine, others = _by_item(ours.changes), _by_item(self.theirs.changes)
-        leaving: list[int] = []
-        coming: list[int] = []
-        for item, changes in others.items():
-            if item not in mine:
-                leaving += [one.before_index for one in changes if one.before_index is not None]
-                coming += [one.after_index for one in changes if one.after_index is not None]
-                continue
-            self.met = True
-            if _texts(one.after for one in mine[item]) != _texts(one.after for one in changes):
-                self._settle(item, mine[item], changes)
-        self._keys.append(self.shape.keys(take(self.theirs.removed, leaving)))
-        self._rows.append(take(self.theirs.added, coming))
-
-    def _settle(self, item: str, mine: Sequence[RowChange], changes: Sequence[RowChange]) -> None:
-        resolution = self.decisions.for_item(item)
-        if resolution is None:
-            before = next((one.before for one in (*changes, *mine) if one.before is not None), None)
-            ours_after = next((one.after for one in mine if one.after is not None), None)
-            theirs_after = next((one.after for one in changes if one.after is not None), None)
-            single = len(mine) == len(changes) == 1
-            kind = ConflictKind.ITEM_CHANGED if single else ConflictKind.CONSTRAINT
-            detail = "both sides changed this row" if single else "several rows have these key columns"
-            self.decisions.conflict(item, before, ours_after, theirs_after, kind, detail)
-            return
-        if resolution.choice is Choice.OURS:
-            return
-        one = changes[0]
-        removed, added = self.theirs.removed, self.theirs.added
-        side, index = (removed, one.before_index) if one.after_index is None else (added, one.after_index)
-        assert index is not None, "a change has a row on at least one side"
-        self._keys.append(self.shape.keys(take(side, [index])))
-        if resolution.choice is Choice.THEIRS:
-            self._rows.append(take(added, [one.after_index for one in changes if one.after_index is not None]))
-        elif resolution.choice is Choice.BASE:
-            self._rows.append(take(removed, [one.before_index for one in changes if one.before_index is not None]))
-        elif resolution.value is not None:
-            self._rows.append(self._row(item, resolution))
-
-    def _row(self, item: str, resolution: Resolution) -> pa.Table:
-        if not isinstance(resolution.value, dict):
-            raise InvalidArgument(
-                f"{item} is resolved by {resolution.value!r}, which is no row",
-                remedy="give the row as an object of column names and values, or null to remove it",
-            )
-        if lacking := sorted(name for name in self.required if resolution.value.get(name) is None):
-            raise InvalidArgument(f"{item} is resolved by a row without {lacking[0]!r}, which the table requires")
-        made = from_rows(self.theirs.added.schema, [resolution.value])
-        if (found := self.shape.item(to_rows(made)[0])) != item:
-            raise InvalidArgument(f"{item} is resolved by a row of other key columns, {found}")
-        return made
-
-
-def _by_item(changes: Iterable[RowChange]) -> dict[str, list[RowChange]]:
-    found: dict[str, list[RowChange]] = defaultdict(list)
-    for one in changes:
-        found[one.item].append(one)
-    return found
-
-
-def _texts(rows: Iterable[Mapping[str, Json] | None]) -> list[str]:
-    return sorted(json.dumps(one, sort_keys=True) for one in rows if one is not None)
 
 
 def write_rows(folder: str, tx: str, *, keys: pa.Table | None, rows: pa.Table | None) -> None:

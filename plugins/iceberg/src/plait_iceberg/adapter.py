@@ -11,6 +11,9 @@ from typing import ClassVar
 from plait.adapter import Adapter, Capability, Context, StagingPort
 from plait.errors import InvalidArgument, NotFound, PlaitError, Unsupported
 from plait.refspec import format_key
+from plait.rows.comparing import take
+from plait.rows.items import check_row_item
+from plait.rows.merging import Decisions
 from plait.types import (
     Choice,
     Conflict,
@@ -38,15 +41,13 @@ from pyiceberg.view import View
 from plait_iceberg import space
 from plait_iceberg.changes import Version, compare_rows, differing_files
 from plait_iceberg.diff import diff
-from plait_iceberg.evolve import Decisions
 from plait_iceberg.fields import projection
 from plait_iceberg.files import Files, warehouse_uri
-from plait_iceberg.items import check_row_item
 from plait_iceberg.manifests import ManifestReader, compare
 from plait_iceberg.merge import Merge, Sides, check_mergeable, rewrite, whole_conflict
 from plait_iceberg.metadata import TABLE, VIEW, Metadata, check_writable, load, load_side, resolve
 from plait_iceberg.namespace import SnapshotCatalog, TransactionCatalog
-from plait_iceberg.rows import Shape, take
+from plait_iceberg.rows import Shape
 from plait_iceberg.write import Edits, SnapshotWriter, token
 
 _OPTION_PREFIXES = ("s3.", "client.")

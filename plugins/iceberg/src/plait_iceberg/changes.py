@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import pyarrow as pa
+from plait.rows.comparing import RowChange, RowChanges, compare
 from pyiceberg.schema import Schema
 
 from plait_iceberg.manifests import FileChanges, Held, ManifestReader, data_files, find, touched_paths
 from plait_iceberg.metadata import Metadata
-from plait_iceberg.rows import RowChange, Shape, difference, pair, read, read_all
+from plait_iceberg.rows import Shape, read, read_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +46,6 @@ class Version:
     schema: Schema
 
 
-@dataclass(frozen=True, slots=True)
-class RowChanges:
-    """All rows that differ, and as Arrow what `before_index` and `after_index` point into."""
-
-    changes: tuple[RowChange, ...]
-    removed: pa.Table
-    added: pa.Table
-
-
 def compare_rows(
     reader: ManifestReader,
     shape: Shape,
@@ -68,8 +59,7 @@ def compare_rows(
     files = differing_files(reader, before.metadata, after.metadata, changes)
     old = read_all(reader, before.metadata.table, before.schema, files.before, check_cancelled=check_cancelled)
     new = read_all(reader, after.metadata.table, after.schema, files.after, check_cancelled=check_cancelled)
-    removed, added = difference(old, new)
-    return RowChanges(tuple(pair(shape, removed, added)), removed, added)
+    return compare(shape, old, new)
 
 
 def stream_rows(
@@ -92,4 +82,5 @@ def stream_rows(
         table, schema = version.metadata.table, version.schema
         for _, rows in read(reader, table, schema, held, check_cancelled=check_cancelled):
             none = rows.slice(0, 0)
-            yield from pair(shape, rows, none) if sign < 0 else pair(shape, none, rows)
+            found = compare(shape, rows, none) if sign < 0 else compare(shape, none, rows)
+            yield from found.changes

@@ -9,60 +9,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any
 
-from plait.errors import InvalidArgument, Unsupported
-from plait.types import Choice, Conflict, ConflictKind, Json, Resolution
+from plait.errors import Unsupported
+from plait.rows.merging import Decisions
+from plait.types import ConflictKind
 
 from plait_iceberg.fields import current_schema, descend, last_column_id, origins, renumber, renumbered, schemas
 from plait_iceberg.metadata import Document, Metadata
-
-T = TypeVar("T")
-
-
-class Decisions:
-    """The user's resolutions, and the conflicts that none of them settles. The core knows the key: here it is ()."""
-
-    def __init__(self, resolutions: Sequence[Resolution]) -> None:
-        self._by_item = {resolution.item: resolution for resolution in resolutions}
-        self.conflicts: list[Conflict] = []
-
-    def for_item(self, item: str) -> Resolution | None:
-        """What was decided for an item, else for the table as a whole."""
-        return self._by_item.get(item) or self._by_item.get(None)
-
-    @property
-    def whole(self) -> Resolution | None:
-        """What was decided for the table as a whole."""
-        return self._by_item.get(None)
-
-    def three_way(self, item: str, base: T, ours: T, theirs: T, kind: ConflictKind, detail: str = "") -> T:
-        """The side that changed; where both did, differently, what was decided, else a conflict (and ours for now)."""
-        if theirs in (base, ours):
-            return ours
-        if ours == base:
-            return theirs
-        resolution = self.for_item(item)
-        if resolution is None:
-            self.conflict(item, base, ours, theirs, kind, detail)
-            return ours
-        if resolution.choice is Choice.VALUE:
-            if item.startswith("property:") and isinstance(resolution.value, str | None):
-                return resolution.value  # type: ignore[return-value]
-            raise InvalidArgument(f"{item} cannot be resolved by a value", remedy="choose ours, theirs or base")
-        return {Choice.BASE: base, Choice.OURS: ours, Choice.THEIRS: theirs}[resolution.choice]
-
-    def conflict(
-        self, item: str | None, base: object, ours: object, theirs: object, kind: ConflictKind, detail: str
-    ) -> None:
-        """Note a conflict."""
-        self.conflicts.append(Conflict((), kind, item, _json(base), _json(ours), _json(theirs), detail))
-
-
-def _json(value: Any) -> Json:
-    if isinstance(value, tuple | list):
-        return [_json(one) for one in value]
-    return {key: _json(one) for key, one in value.items()} if isinstance(value, dict) else value
 
 
 @dataclass

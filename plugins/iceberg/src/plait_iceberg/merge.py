@@ -10,21 +10,21 @@ anew that hold a file which goes. Source: Iceberg specification, "Scan Planning"
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import pyarrow as pa
 from plait.adapter import Context
-from plait.errors import InvalidArgument, Unsupported
-from plait.types import Choice, ConflictKind, Json, Resolution
+from plait.errors import Unsupported
+from plait.rows.comparing import RowChanges
+from plait.rows.merging import Decisions, RowMerge
+from plait.types import ConflictKind
 from pyiceberg.manifest import DataFile
 
-from plait_iceberg.changes import RowChanges, Version, compare_rows, touched
-from plait_iceberg.evolve import Decisions, Evolved, check_required, evolve
+from plait_iceberg.changes import Version, compare_rows, touched
+from plait_iceberg.evolve import Evolved, check_required, evolve
 from plait_iceberg.fields import current_schema, projection
 from plait_iceberg.files import Files
 from plait_iceberg.manifests import (
@@ -39,7 +39,7 @@ from plait_iceberg.manifests import (
     touched_paths,
 )
 from plait_iceberg.metadata import VIEW, Metadata, check_writable
-from plait_iceberg.rows import RowChange, Shape, from_rows, read, read_all, take, to_rows, without
+from plait_iceberg.rows import Shape, read, read_all, without
 from plait_iceberg.write import Edits, SnapshotWriter
 
 _ON_TABLE = "choose a side for the table, or declare identifier fields (update_schema().set_identifier_fields) first"
@@ -149,9 +149,9 @@ class Merge:
             return None
         ours = self._rows(views, views.ours, self.ours_changes)
         theirs = self._rows(views, views.theirs, self.theirs_changes)
-        plan = _RowPlan(views)
-        plan.join(ours, theirs, self.decisions)
-        return plan if self.overlap or plan.met else _FilePlan()
+        merge = RowMerge(views.shape, views.required, theirs, self.decisions)
+        merge.run(ours)
+        return _RowPlan(views, merge.keys, merge.rows) if self.overlap or merge.met else _FilePlan()
 
     def _rows(self, views: Views, side: Version, changes: FileChanges) -> RowChanges:
         check = self.context.check_cancelled
@@ -219,111 +219,13 @@ class _FilePlan:
     """Replay theirs' files as they are."""
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class _RowPlan:
     """Which rows leave ours, by key, and which come."""
 
     views: Views
-    met: bool = False
-    """Whether both sides changed a row of one key."""
-    _keys: list[pa.Table] = field(default_factory=list)
-    _rows: list[pa.Table] = field(default_factory=list)
-
-    @property
-    def arrow(self) -> pa.Schema:
-        return self.views.shape.arrow
-
-    @property
-    def keys(self) -> pa.Table:
-        empty = self.views.shape.keys(self.arrow.empty_table())
-        return pa.concat_tables([empty, *self._keys])
-
-    @property
-    def rows(self) -> pa.Table:
-        return pa.concat_tables([self.arrow.empty_table(), *self._rows])
-
-    def join(self, ours: RowChanges, theirs: RowChanges, decisions: Decisions) -> None:
-        """Decide for each row that theirs changed; conflicts, in order of their keys, go into `decisions`."""
-        mine, others = _by_item(ours.changes), _by_item(theirs.changes)
-        leaving: list[int] = []
-        coming: list[int] = []
-        for item, changes in others.items():
-            if item not in mine:
-                leaving += [one.before_index for one in changes if one.before_index is not None]
-                coming += [one.after_index for one in changes if one.after_index is not None]
-                continue
-            self.met = True
-            if _afters(mine[item]) != _afters(changes):
-                self._settle(item, mine[item], changes, theirs, decisions)
-        self._keys.append(self.views.shape.keys(take(theirs.removed, leaving)))
-        self._rows.append(take(theirs.added, coming))
-
-    def _settle(
-        self,
-        item: str,
-        mine: Sequence[RowChange],
-        changes: Sequence[RowChange],
-        theirs: RowChanges,
-        decisions: Decisions,
-    ) -> None:
-        resolution = decisions.for_item(item)
-        if resolution is None:
-            befores = [*_befores(changes), *_befores(mine), None]
-            ours_after, theirs_after = [*_afters(mine), None], [*_afters(changes), None]
-            single = len(mine) == len(changes) == 1
-            kind = ConflictKind.ITEM_CHANGED if single else ConflictKind.CONSTRAINT
-            detail = "both sides changed this row" if single else "several rows have this identifier"
-            decisions.conflict(item, _load(befores[0]), _load(ours_after[0]), _load(theirs_after[0]), kind, detail)
-            return
-        if resolution.choice is Choice.OURS:
-            return
-        change = changes[0]
-        side, index = (
-            (theirs.removed, change.before_index) if change.after_index is None else (theirs.added, change.after_index)
-        )
-        assert index is not None, "a change has a row on at least one side"
-        self._keys.append(self.views.shape.keys(take(side, [index])))
-        if resolution.choice is Choice.THEIRS:
-            self._rows.append(take(theirs.added, [one.after_index for one in changes if one.after_index is not None]))
-        elif resolution.choice is Choice.BASE:
-            self._rows.append(
-                take(theirs.removed, [one.before_index for one in changes if one.before_index is not None])
-            )
-        elif resolution.value is not None:
-            self._rows.append(self._row(item, resolution))
-
-    def _row(self, item: str, resolution: Resolution) -> pa.Table:
-        if not isinstance(resolution.value, dict):
-            raise InvalidArgument(
-                f"{item} is resolved by {resolution.value!r}, which is no row",
-                remedy="give the row as an object of column names and values, or null to remove it",
-            )
-        if lacking := sorted(name for name in self.views.required if resolution.value.get(name) is None):
-            raise InvalidArgument(f"{item} is resolved by a row without {lacking[0]!r}, which the table requires")
-        row = from_rows(self.arrow, [resolution.value])
-        if (found := self.views.shape.item(to_rows(row)[0])) != item:
-            raise InvalidArgument(f"{item} is resolved by a row of another identifier, {found}")
-        return row
-
-
-def _by_item(changes: Iterable[RowChange]) -> dict[str, list[RowChange]]:
-    found: dict[str, list[RowChange]] = defaultdict(list)
-    for one in changes:
-        found[one.item].append(one)
-    return found
-
-
-def _afters(changes: Iterable[RowChange]) -> list[str]:
-    return sorted(json.dumps(one.after, sort_keys=True) for one in changes if one.after is not None)
-
-
-def _befores(changes: Iterable[RowChange]) -> list[str]:
-    return sorted(json.dumps(one.before, sort_keys=True) for one in changes if one.before is not None)
-
-
-def _load(text: str | None) -> Json:
-    loaded: Json = None if text is None else json.loads(text)
-    return loaded
+    keys: pa.Table
+    rows: pa.Table
 
 
 def rewrite(

@@ -1,10 +1,10 @@
 """Items as text and rows as JSON: how people and programs name and read what is inside a table.
 
-    row with identifier fields   id=7    region=eu,id=7    "order id"="a,b"
-    row without                  row:9f86d081884c7d65…     (a hash of its values, alike in every process)
-    part of the metadata         property:write.format    schema:price    snapshot:123    partition    sort
+    row with key columns    id=7    region=eu,id=7    "order id"="a,b"
+    row without             row:9f86d081884c7d65…     (a hash of its values, alike in every process)
 
-A row's item has an unquoted `=`, no other item has one before a colon, so the two never meet.
+A keyed row's item has an unquoted `=` before any colon. Adapters name other parts `schema:price`, `property:owner`, so
+the two never meet.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, TypeVar
 
 import pyarrow as pa
+
 from plait.codec import pack
 from plait.errors import InvalidArgument
 from plait.types import Json
@@ -38,7 +39,7 @@ def _quoted(text: str, plain: re.Pattern[str]) -> str:
 
 
 def keyed_item(names: Sequence[str], values: Sequence[Json]) -> str:
-    """The item of a row by its identifier fields; two rows have the same text only if these are equal."""
+    """The item of a row by its key columns; two rows have the same text only if these are equal."""
     return ",".join(
         f"{_quoted(name, _PLAIN_NAME)}={'' if value is None else _quoted(_text(value), _PLAIN_VALUE)}"
         for name, value in zip(names, values, strict=True)
@@ -49,21 +50,26 @@ def _text(value: Json) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def hashed_item(row: Mapping[str, Json], field_ids: Mapping[str, int]) -> str:
-    """The item of a row without identifier fields. A column that is null, or was added later, does not change it."""
-    values = sorted((field_ids[name], _canonical(value)) for name, value in row.items() if value is not None)
+def hashed_item(row: Mapping[str, Json] | Mapping[int, Json]) -> str:
+    """The item of a row without key columns, of its values by column: names, or ids that survive a renaming.
+
+    A column that is null, or was added later, does not change it.
+    """
+    values = sorted((column, _canonical(value)) for column, value in row.items() if value is not None)
     return ROW_PREFIX + hashlib.sha256(pack(values)).hexdigest()[:32]
 
 
 def _canonical(value: Json) -> object:
+    if isinstance(value, list):
+        return [_canonical(one) for one in value]
     return sorted((key, _canonical(one)) for key, one in value.items()) if isinstance(value, dict) else value
 
 
 def check_row_item(item: str) -> str:
-    """Return the item of a row with identifier fields, or raise InvalidArgument."""
+    """Return the item of a row with key columns, or raise InvalidArgument."""
     if not _ROW_ITEM.match(item):
         raise InvalidArgument(
-            f"{item!r} names no row", remedy='name rows by their identifier fields: id=7, or region="a,b",id=7'
+            f"{item!r} names no row", remedy='name rows by their key columns: id=7, or region="a,b",id=7'
         )
     return item
 
