@@ -23,6 +23,7 @@ from plait.failpoint import failpoint
 from plait.types import (
     Conflicted,
     Depth,
+    Found,
     Health,
     Intent,
     Item,
@@ -175,6 +176,16 @@ class Adapter(ABC):
     def check(self) -> Sequence[str]:
         """Probe the store as `plait store add` and `store check` do: what is missing, as sentences; empty when fit."""
         return ()
+
+    def discover(self, place: str) -> Iterator[Found]:
+        """The native assets at and below a place, in order of their names, for `snapshot` to take. Writes nothing.
+
+        What cannot be taken is told with its reason, and keeps nothing else back.
+        Raises: NotFound for a place that is not there; Unsupported where assets are only known by name.
+        """
+        raise Unsupported(
+            f"stores of kind {self.kind!r} cannot be searched", remedy="name each: plait import assets KEY=LOCATION"
+        )
 
     @abstractmethod
     def snapshot(self, tx: str, assets: Mapping[Key, str]) -> Mapping[Key, SnapshotRef]:

@@ -13,7 +13,9 @@ from plait.adapter import Capability
 from plait.backend import Backend, BeginRequest, Problem, Side
 from plait.blame import Blamed, blame
 from plait.clock import Clock, SystemClock
+from plait.codec import digest, pack
 from plait.errors import (
+    AlreadyExists,
     CommitConflict,
     InvalidArgument,
     NotFound,
@@ -37,6 +39,7 @@ from plait.types import (
     Depth,
     Entry,
     Event,
+    Found,
     ItemChange,
     Key,
     Mode,
@@ -493,14 +496,30 @@ class Catalog:
         missing, risks = self.backend.check_store(name)
         return list(missing), list(risks)
 
+    def discover(self, store: str, place: str) -> Iterator[Found]:
+        """The native assets at and below a place of a store's kind, in order of their names; nothing is changed.
+
+        Raises: NotFound, Unsupported where the store's kind cannot be searched.
+        """
+        return self._adapters.get(store).discover(place)
+
     def import_assets(
         self, assets: Mapping[Key, str], branch: str = "main", *, message: str = "", properties: Mapping[str, str] = {}
     ) -> Commit:
-        """Bring existing native assets (key → name or location) into the history as one commit, in place."""
-        tx = self.begin(branch, message=message or f"Import {len(assets)} assets", properties=properties)
+        """Bring existing native assets (key → name or location) into the history as one commit, in place.
+
+        Repeat: an import of the same that was killed is gone on with, and what it took in is not read again.
+        """
+        message = message or f"Import {len(assets)} assets"
+        named = sorted((format_key(key), location) for key, location in assets.items())
+        name = f"import-{digest(b'import', pack([branch, named])).hex()[:16]}"
+        try:
+            tx = self.begin(branch, name=name, message=message, properties=properties)
+        except AlreadyExists:
+            tx = self.working_set(name)
         try:
             self.backend.import_assets(tx.id, assets)
-        except BaseException:
+        except Exception:
             tx.discard()
             raise
         return self._finish(tx)

@@ -428,6 +428,20 @@ class Risk:
     remedy: str
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A native asset that could be imported: a name to make its key of, and the location by which `snapshot` takes it.
+
+    `refusal` says why it cannot come, and what would help; empty: it can. `risks` are rules of the asset that let its
+    owner delete what a commit will name.
+    """
+
+    name: Key
+    location: str = ""
+    refusal: str = ""
+    risks: tuple[Risk, ...] = ()
+
+
 class Mode(StrEnum):
     """Who moves a store's native heads: plait alone, others too (plait records what it sees), or plait owns nothing."""
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from plait.errors import StoreUnavailable
-from plait.types import Entry, SnapshotRef
+from plait.types import Entry, Found, SnapshotRef
 from plait_conformance.tables import KEYED, Tables, append, batch, order, ordered, read_back
-from plait_iceberg.transfer import Discovered, ExportState, discover, export, importable
+from plait_iceberg.transfer import ExportState, discover, export
 from pyiceberg.catalog.memory import InMemoryCatalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.typedef import Identifier
@@ -29,8 +29,8 @@ def source(tmp_path: Path) -> Iterator[SqlCatalog]:
     opened.close()
 
 
-def names(found: list[Discovered]) -> list[str]:
-    return [".".join(one.identifier) for one in found]
+def names(found: list[Found]) -> list[str]:
+    return [".".join(one.name) for one in found]
 
 
 def entry(key: tuple[str, ...], snapshot: SnapshotRef) -> Entry:
@@ -58,7 +58,7 @@ def test_what_is_discovered_is_imported_in_place_and_read_back(
     source: SqlCatalog, tables: Tables, tmp_path: Path
 ) -> None:
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
-    assets = importable(discover(source), "lake")
+    assets = {("lake", *one.name): one.location for one in discover(source)}
     found = tables.adapter.snapshot("tx", assets)
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == before
     assert sorted(found) == [
@@ -78,7 +78,7 @@ def test_what_is_discovered_is_imported_in_place_and_read_back(
 def test_a_table_that_cannot_be_loaded_is_told_and_the_others_come(source: SqlCatalog) -> None:
     lost = source.load_table("sales.orders").metadata_location
     Path(lost.removeprefix("file://")).unlink()
-    found = {".".join(one.identifier): one.refusal for one in discover(source)}
+    found = {".".join(one.name): one.refusal for one in discover(source)}
     assert "cannot be loaded" in found.pop("sales.orders")
     assert set(found.values()) == {""}
 
@@ -91,7 +91,6 @@ def test_a_newer_format_is_told_with_its_remedy(source: SqlCatalog, tmp_path: Pa
     (one,) = discover(source, "raw.newer")
     assert "format version is 3" in one.refusal
     assert "mode=pointer" in one.refusal
-    assert importable([one], "lake") == {}
 
 
 def test_rules_of_the_old_owner_that_could_delete_files_come_as_risks(source: SqlCatalog) -> None:

@@ -1,4 +1,4 @@
-"""Catalogs and stores: init, serve, store, import, token, migrate."""
+"""Catalogs and stores: init, serve, store, export, token, migrate."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from plait.cli.importing import import_
 from plait.cli.plugin_commands import OpenGroup
 from plait.cli.session import Session, json_option, pairs, pass_session
 from plait.cli.working_sets import committed
@@ -193,38 +194,9 @@ def store_remove(session: Session, name: str) -> None:
     session.emit({"removed": name}, f"removed {name}; its data stays where it is")
 
 
-@click.group("import", cls=OpenGroup)
-def import_() -> None:
-    """Bring existing data into the history: named assets, or a whole catalog of a store's kind."""
-
-
 @click.group("export", cls=OpenGroup)
 def export() -> None:
     """Hand data of a commit over to other catalogs, as the stores' plugins can."""
-
-
-def _located(location: str) -> str:
-    """A path that says it is one, made absolute: the store does not know from which directory it was written."""
-    if location in (".", "..", "~") or location.startswith(("./", "../", "~/")):
-        return os.path.abspath(os.path.expanduser(location))
-    return location
-
-
-@import_.command("assets")
-@click.argument("assets", nargs=-1, required=True, metavar="KEY=LOCATION…")
-@click.option("-m", "--message", default="", help="The commit's message; default: how many assets.")
-@click.option("--into", help="Default: the current branch.")
-@json_option
-@pass_session
-def import_assets(session: Session, assets: tuple[str, ...], message: str, into: str | None) -> None:
-    """Bring existing native assets into the history as one commit, in place where the store keeps versions.
-
-    A LOCATION that begins with ./, ../ or ~/ is a path on this machine; any other is the store's own to read.
-    """
-    from plait.refspec import parse_key
-
-    wanted = {parse_key(key): _located(location) for key, location in pairs(assets, "asset").items()}
-    committed(session, session.catalog.import_assets(wanted, into or session.branch, message=message))
 
 
 @click.group("token")

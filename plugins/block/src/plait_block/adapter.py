@@ -19,9 +19,11 @@ from typing import ClassVar, Final
 from plait.adapter import Adapter, Capability, Context, Side, StagingPort
 from plait.codec import digest, encode_resolution, pack
 from plait.errors import InvalidArgument, NotFound, PlaitError, StoreUnavailable, Unsupported
+from plait.refspec import check_key
 from plait.types import (
     Conflicted,
     Depth,
+    Found,
     Health,
     Intent,
     Item,
@@ -110,6 +112,23 @@ class BlockAdapter(Adapter):
         except PlaitError as error:
             return [str(error)]
         return ()
+
+    def discover(self, place: str) -> Iterator[Found]:
+        """An image, or all images below a folder, by their paths: qcow2 by their headers, else `.img` and `.raw`."""
+        top = Path(os.path.normpath(place.removeprefix("file://")))
+        if not top.is_absolute() or not top.exists():
+            raise NotFound(f"{top} does not exist", remedy="name an image or a folder of images by its absolute path")
+        for path in images.images_below(top) if top.is_dir() else [top]:
+            name = path.relative_to(top if top.is_dir() else top.parent).with_suffix("").parts
+            yield Found(name, str(path), self._refusal(name, path))
+
+    def _refusal(self, name: Key, path: Path) -> str:
+        try:
+            check_key((self.store.name, *name))
+            images.format_of(path)
+        except PlaitError as error:
+            return str(error)
+        return ""
 
     def snapshot(self, tx: str, assets: Mapping[Key, str]) -> Mapping[Key, SnapshotRef]:
         """Take in an existing raw or qcow2 image where it is, without a copy; or freeze a live volume (`live:ASSET`).

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from plait.errors import Corrupt, NotFound, StoreUnavailable, Unsupported
+from plait.errors import Corrupt, InvalidArgument, NotFound, StoreUnavailable, Unsupported
 
 from plait_block.folder import sync, translated
 
@@ -24,6 +24,7 @@ _LINES_MAX: Final = 4
 _PAGE: Final = 4096
 _ZEROES: Final = bytes(_PAGE)
 _MAGIC: Final = b"QFI\xfb"
+_SUFFIXES: Final = frozenset({".qcow2", ".img", ".raw"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +110,28 @@ def virtual_size(image: Image) -> int:
     return int.from_bytes(header[24:32], "big")
 
 
+def is_qcow2(path: Path) -> bool:
+    with translated(f"image {path}"), path.open("rb") as stream:
+        return stream.read(4) == _MAGIC
+
+
+def images_below(top: Path) -> Iterator[Path]:
+    """The files at and below a folder that are images by their names or headers, in order of their paths."""
+    for folder, below, names in os.walk(top):
+        below.sort()
+        for path in (Path(folder, name) for name in sorted(names)):
+            if path.is_file() and (path.suffix in _SUFFIXES or is_qcow2(path)):
+                yield path
+
+
 def format_of(path: Path) -> str:
     """`qcow2` or `raw`. Raises: NotFound; Unsupported for an image that needs other files."""
     if not path.is_file():
         raise NotFound(f"image {path} does not exist", remedy="name a raw or qcow2 image by its absolute path")
-    with translated(f"image {path}"), path.open("rb") as stream:
-        if stream.read(4) != _MAGIC:
-            return "raw"
+    if not is_qcow2(path):
+        if path.suffix == ".qcow2":
+            raise InvalidArgument(f"image {path} is no qcow2 image", remedy="give a raw image another name: disk.img")
+        return "raw"
     described = json.loads(run("qemu-img", "info", "--output=json", "-f", "qcow2", "-U", str(path)))
     if described.get("backing-filename") or described.get("format-specific", {}).get("data", {}).get("data-file"):
         raise Unsupported(

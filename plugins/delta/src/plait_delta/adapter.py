@@ -18,7 +18,7 @@ from typing import ClassVar
 from plait.adapter import Adapter, Capability, Context, StagingPort
 from plait.codec import digest, pack
 from plait.errors import InvalidArgument, NotFound, PlaitError, StoreUnavailable, Unsupported
-from plait.refspec import format_key
+from plait.refspec import check_key, format_key
 from plait.rows.comparing import take
 from plait.rows.items import check_row_item
 from plait.rows.merging import Decisions
@@ -27,6 +27,7 @@ from plait.types import (
     Conflicted,
     ConflictKind,
     Depth,
+    Found,
     Health,
     Intent,
     Item,
@@ -51,7 +52,7 @@ from plait_delta.features import check_supported
 from plait_delta.log import head_version, put_commit, read_state
 from plait_delta.merge import Merge, write_rows
 from plait_delta.publish import Publishing
-from plait_delta.roots import LINK, OWN, Layout, Root
+from plait_delta.roots import LINK, OWN, Layout, Root, tables_below
 from plait_delta.rows import Shape, Side
 from plait_delta.table import Namespace, SnapshotTable, WorkingTable, translated
 from plait_delta.versions import KIND, Versions
@@ -110,6 +111,23 @@ class DeltaAdapter(Adapter):
             return (f"folder {self._layout.path} cannot hold branches of Delta tables: {error}",)
         return ()
 
+    def discover(self, place: str) -> Iterator[Found]:
+        """The table in a folder, or all in the folders below it, by their paths; relative to the store or absolute."""
+        top = self._layout.table(place.removeprefix("file://")).folder
+        if not os.path.isdir(top):
+            raise NotFound(f"folder {top} does not exist", remedy="name a folder of Delta tables")
+        for folder in tables_below(top):
+            name = tuple(os.path.relpath(folder, top).split(os.sep)) if folder != top else (os.path.basename(top),)
+            yield Found(name, folder, self._refusal(name, folder))
+
+    def _refusal(self, name: Key, folder: str) -> str:
+        try:
+            check_key((self.store.name, *name))
+            self._at_head(folder)
+        except PlaitError as error:
+            return str(error)
+        return ""
+
     def snapshot(self, tx: str, assets: Mapping[Key, str]) -> Mapping[Key, SnapshotRef]:
         """Name existing tables, in place, at their newest version; by their folder, relative to the store or absolute.
 
@@ -119,14 +137,17 @@ class DeltaAdapter(Adapter):
         for done, (key, location) in enumerate(assets.items()):
             self.context.check_cancelled()
             self.context.progress("tables", done, len(assets))
-            table = self._layout.table(location.removeprefix("file://"))
-            version = head_version(table)
-            if version is None:
-                raise NotFound(f"{table.folder} holds no Delta table", remedy="name a folder that has a _delta_log")
-            if self.store.mode is not Mode.POINTER:
-                check_supported(self._versions.state(table, version), f"the table in {table.folder}")
-            found[key] = self._versions.refer(table, version)
+            found[key] = self._versions.refer(*self._at_head(location.removeprefix("file://")))
         return found
+
+    def _at_head(self, location: str) -> tuple[Root, int]:
+        table = self._layout.table(location)
+        version = head_version(table)
+        if version is None:
+            raise NotFound(f"{table.folder} holds no Delta table", remedy="name a folder that has a _delta_log")
+        if self.store.mode is not Mode.POINTER:
+            check_supported(self._versions.state(table, version), f"the table in {table.folder}")
+        return table, version
 
     def diff(
         self,

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,9 +19,7 @@ from plait.errors import Corrupt, NotFound
 
 from plait_delta.actions import Action, Replay, State, relocate
 from plait_delta.disk import Failpoint, put_new, read_bytes, translated
-from plait_delta.roots import Root
-
-LOG: Final = "_delta_log"
+from plait_delta.roots import LOG, Root
 
 _COMMIT = re.compile(r"(\d{20})\.json\Z")
 _CHECKPOINT = re.compile(

@@ -33,6 +33,7 @@ LINK: Final = "_table"
 OWN: Final = "_plait"
 ROOTS: Final = f"{OWN}/roots"
 TEMPORARY: Final = f"{OWN}/tmp"
+LOG: Final = "_delta_log"
 CLAIM: Final = f"{BRANCHES}/claim"
 
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
@@ -226,3 +227,12 @@ def _listed(folder: str) -> list[str]:
             return os.listdir(folder)
     except NotFound:
         return []
+
+
+def tables_below(top: str) -> Iterator[str]:
+    """The folders at and below one that hold a Delta table, in order of their paths; none inside another."""
+    for folder, below, _ in os.walk(top):
+        if LOG in below:
+            below.clear()
+            yield folder
+        below[:] = sorted(name for name in below if not name.startswith(("_", ".")))

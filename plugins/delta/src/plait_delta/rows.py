@@ -16,8 +16,8 @@ from plait.rows.items import hashed_item, keyed_item
 
 from plait_delta.actions import Action, FileId, State, joined_protocol, relocate
 from plait_delta.disk import translated as disk_translated
-from plait_delta.log import LOG, encode
-from plait_delta.roots import LINK, Root
+from plait_delta.log import encode
+from plait_delta.roots import LINK, LOG, Root
 from plait_delta.table import rows_of, translated
 
 _OWN_LINK = "_own"

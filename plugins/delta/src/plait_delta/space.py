@@ -17,8 +17,8 @@ from plait.types import Depth, Health, Item, Risk, SnapshotRef
 
 from plait_delta.actions import State, vector_path
 from plait_delta.disk import read_bytes, translated
-from plait_delta.log import LOG, head_version, log_files, read_state
-from plait_delta.roots import BRANCHES, CLAIM, LINK, OWN, Layout, Root
+from plait_delta.log import head_version, log_files, read_state
+from plait_delta.roots import BRANCHES, CLAIM, LINK, LOG, OWN, Layout, Root
 
 SUMS: Final = "sha256.json"
 """In the folder of a root's data inside the table: the hash of each file, as it was when it was prepared."""

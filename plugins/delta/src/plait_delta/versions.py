@@ -15,8 +15,8 @@ from plait_delta import space
 from plait_delta.actions import Action, State, difference
 from plait_delta.disk import fsync, keep, replace_file
 from plait_delta.features import check_supported
-from plait_delta.log import LOG, head_version, put_commit, read_state
-from plait_delta.roots import Layout, Root
+from plait_delta.log import head_version, put_commit, read_state
+from plait_delta.roots import LOG, Layout, Root
 from plait_delta.rows import Side
 
 KIND: Final = "delta"

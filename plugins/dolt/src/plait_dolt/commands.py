@@ -7,9 +7,7 @@ import logging
 import click
 from plait.adapter import Context
 from plait.cli.session import Session, json_option, pass_session
-from plait.errors import InvalidArgument, NotFound
 from plait.stores import NoState, resolve_credential
-from plait.types import Store
 
 from plait_dolt.adapter import DoltAdapter
 from plait_dolt.history import import_history, native_history
@@ -27,7 +25,10 @@ def import_dolt(
     session: Session, databases: tuple[str, ...], named: str | None, into: str | None, history: bool, dry_run: bool
 ) -> None:
     """Bring DATABASES (none named: all) of a Dolt store into the history, in place: nothing is copied."""
-    branch, store = into or session.branch, _store(session, named)
+    from plait.cli.importing import store_of_kind
+
+    branch, name = into or session.branch, store_of_kind(session, DoltAdapter.kind, named)
+    store = next(one for one in session.catalog.stores() if one.name == name)
     adapter = DoltAdapter(store, Context(NoState(), log=logging.getLogger("plait"), credential=resolve_credential))
     try:
         there = {entry.key for entry in session.catalog.at(branch).entries((store.name,))}
@@ -49,16 +50,3 @@ def import_dolt(
         session.table(rows, ("key", "commits", "take", "commit"), "there is no database")
     finally:
         adapter.close()
-
-
-def _store(session: Session, named: str | None) -> Store:
-    """Raises: InvalidArgument, NotFound."""
-    known = {one.name: one for one in session.catalog.stores() if one.kind == DoltAdapter.kind}
-    if named is not None and named not in known:
-        raise NotFound(f"no store of kind dolt is named {named!r}", remedy="see 'plait store list'")
-    if named is None and len(known) != 1:
-        raise InvalidArgument(
-            f"which store has the databases? There is {', '.join(known) or 'none'}",
-            remedy="give --store, or 'plait store add' one",
-        )
-    return known[named] if named is not None else next(iter(known.values()))

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 from plait.cli.session import Session, json_option, pairs, pass_session
-from plait.errors import InvalidArgument, NotFound, StoreUnavailable
+from plait.errors import InvalidArgument, StoreUnavailable
 from plait.refspec import format_key
 from pyiceberg.catalog import Catalog, load_catalog
 
-from plait_iceberg.transfer import discover, export, importable
+from plait_iceberg.transfer import discover, export
 
 _NAME = "Its name, which SQL catalogs keep with each table. (With a URI.)"
 _WHERE = "A catalog's URI, or its name in .pyiceberg.yaml."
@@ -41,34 +41,11 @@ def import_iceberg(
     dry_run: bool,
 ) -> None:
     """Bring the tables of an Iceberg catalog into the history, in place: no file is copied or moved."""
-    from plait.cli.working_sets import committed
+    from plait.cli.importing import import_found, store_of_kind
 
-    branch, target = into or session.branch, _store(session, store)
-    there = {entry.key for entry in session.catalog.at(branch).entries((target,))}
-    found = list(discover(_load(origin, name, options), match))
-    taken = {key: location for key, location in importable(found, target).items() if key not in there}
-    if dry_run:
-        rows = [
-            {
-                "key": ".".join((target, *one.identifier)),
-                "take": one.key(target) in taken,
-                "why not": one.refusal or (None if one.key(target) in taken else "it is in the history already"),
-                "risks": "; ".join(f"{risk.rule}: {risk.remedy}" for risk in one.risks) or None,
-            }
-            for one in found
-        ]
-        session.table(rows, ("key", "take", "why not", "risks"), "no table matches")
-        return
-    for one in found:
-        if one.refusal:
-            click.echo(f"{'.'.join(one.identifier)} is left out: {one.refusal}", err=True)
-    if not found:
-        raise NotFound(f"no table of {_shown(origin)} matches {match!r}", remedy="list them with --dry-run")
-    if not taken:
-        session.emit(None, "nothing is new: see --dry-run")
-        return
-    message = message or f"Import {len(taken)} Iceberg tables from {_shown(origin)}"
-    committed(session, session.catalog.import_assets(taken, branch, message=message))
+    target = store_of_kind(session, "iceberg", store)
+    found = discover(_load(origin, name, options), match)
+    import_found(session, _shown(origin), found, (target,), match="*", into=into, message=message, dry_run=dry_run)
 
 
 @click.command("iceberg")
@@ -97,19 +74,6 @@ def export_iceberg(
         for one in export(_load(target, name, options), entries, replace=replace)
     ]
     session.table(rows, ("key", "state", "reason"), "no table is there")
-
-
-def _store(session: Session, named: str | None) -> str:
-    """Raises: InvalidArgument, NotFound."""
-    known = [one.name for one in session.catalog.stores() if one.kind == "iceberg"]
-    if named is not None and named not in known:
-        raise NotFound(f"no store of kind iceberg is named {named!r}", remedy="see 'plait store list'")
-    if named is None and len(known) != 1:
-        listed = ", ".join(known) or "none"
-        raise InvalidArgument(
-            f"which store takes the tables? There is {listed}", remedy="give --store, or 'plait store add' one"
-        )
-    return named or known[0]
 
 
 def _load(origin: str, name: str, options: tuple[str, ...]) -> Catalog:

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 
 from plait.errors import InvalidArgument, StoreUnavailable
 from plait.refspec import check_key, format_key
-from plait.types import Entry, Key, Risk
+from plait.types import Entry, Found, Key
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import (
     NoSuchNamespaceError,
@@ -33,24 +33,7 @@ _UNREACHABLE = (ConnectionError, TimeoutError, ServiceUnavailableError)
 # -- into plait --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Discovered:
-    """A table of another catalog. `refusal` says why it cannot come into plait; empty: it can.
-
-    `risks` are rules of the table that let its old owner delete what a commit will name.
-    """
-
-    identifier: Identifier
-    metadata_location: str = ""
-    refusal: str = ""
-    risks: tuple[Risk, ...] = ()
-
-    def key(self, store: str) -> Key:
-        """The key it gets in a store of plait's."""
-        return (store, *self.identifier)
-
-
-def discover(source: Catalog, match: str = "*") -> Iterator[Discovered]:
+def discover(source: Catalog, match: str = "*") -> Iterator[Found]:
     """Every table and view of a catalog whose dotted name fits a glob, in order of their names, namespace by namespace.
 
     Views are listed to be refused: pyiceberg's catalogs do not tell where a view's metadata is.
@@ -62,12 +45,7 @@ def discover(source: Catalog, match: str = "*") -> Iterator[Discovered]:
                 yield _describe(source, identifier)
         for identifier in sorted(_listed_views(source, namespace)):
             if fnmatchcase(".".join(identifier), match):
-                yield Discovered(identifier, refusal="it is a view, and catalogs do not tell where its metadata is")
-
-
-def importable(found: Iterable[Discovered], store: str) -> dict[Key, str]:
-    """What `Catalog.import_assets` takes: the key and the metadata location of each table that can come."""
-    return {one.key(store): one.metadata_location for one in found if not one.refusal}
+                yield Found(identifier, refusal="it is a view, and catalogs do not tell where its metadata is")
 
 
 def _namespaces(source: Catalog) -> Iterator[Identifier]:
@@ -108,27 +86,27 @@ def _listed_views(source: Catalog, namespace: Identifier) -> list[Identifier]:
         return []
 
 
-def _describe(source: Catalog, identifier: Identifier) -> Discovered:
+def _describe(source: Catalog, identifier: Identifier) -> Found:
     try:
         check_key(("store", *identifier))
         table = source.load_table(identifier)
     except _UNREACHABLE as error:
         raise _unavailable(source, error) from error
     except InvalidArgument as error:
-        return Discovered(identifier, refusal=f"its name cannot be a key: {error.message}")
+        return Found(identifier, refusal=f"its name cannot be a key: {error.message}")
     except NoSuchTableError:
-        return Discovered(identifier, refusal="it is no Iceberg table, or was dropped meanwhile")
+        return Found(identifier, refusal="it is no Iceberg table, or was dropped meanwhile")
     except Exception as error:
         # One table that its catalog or pyiceberg cannot load must not keep the others back.
-        return Discovered(identifier, refusal=f"it cannot be loaded: {error}")
+        return Found(identifier, refusal=f"it cannot be loaded: {error}")
     if table.format_version > FORMAT_VERSION_MAX:
-        return Discovered(
+        return Found(
             identifier,
             table.metadata_location,
             f"its format version is {table.format_version}, the newest that can be written is {FORMAT_VERSION_MAX}: "
             "keep it in a store with mode=pointer",
         )
-    return Discovered(identifier, table.metadata_location, risks=tuple(risks_of(table.location(), table.properties)))
+    return Found(identifier, table.metadata_location, risks=tuple(risks_of(table.location(), table.properties)))
 
 
 def _unavailable(catalog: Catalog, error: Exception) -> StoreUnavailable:

@@ -15,11 +15,13 @@ from typing import ClassVar, Final
 
 from plait.adapter import Adapter, Capability, Context, Side, StagingPort
 from plait.codec import digest, pack
-from plait.errors import InvalidArgument, NotFound, Unsupported
+from plait.errors import InvalidArgument, NotFound, PlaitError, Unsupported
+from plait.refspec import check_key
 from plait.types import (
     Choice,
     Conflicted,
     Depth,
+    Found,
     Health,
     Intent,
     Item,
@@ -40,7 +42,7 @@ from plait_s3 import space
 from plait_s3.blobs import Blob, Blobs
 from plait_s3.filesystem import AssetFileSystem
 from plait_s3.heads import publish_head
-from plait_s3.importing import import_prefix
+from plait_s3.importing import folders_below, import_prefix, listed
 from plait_s3.manifest import (
     NOTHING,
     PACKS,
@@ -116,18 +118,44 @@ class ObjectAdapter(Adapter):
     def check(self) -> Sequence[str]:
         return probe(self.blobs)
 
+    def discover(self, place: str) -> Iterator[Found]:
+        """A prefix or folder as one asset; with `/*` at its end each folder right below it as one.
+
+        Cost: one listing. Raises: NotFound where nothing is below it.
+        """
+        each = place == "*" or place.endswith("/*")
+        prefix = self.blobs.key_of(place[:-1] if each else place)
+        names = folders_below(self.blobs, prefix) if each else [""]
+        if not each:
+            listed(self.blobs, prefix)
+        for name in names:
+            found = "/".join(filter(None, (prefix, name)))
+            key = (name or prefix.rpartition("/")[2] or self.store.name,)
+            yield Found(key, self.blobs.uri(found), self._refusal(key))
+
+    def _refusal(self, name: Key) -> str:
+        try:
+            check_key((self.store.name, *name))
+            self._check_importable()
+        except PlaitError as error:
+            return str(error)
+        return ""
+
     def snapshot(self, tx: str, assets: Mapping[Key, str]) -> Mapping[Key, SnapshotRef]:
         """Commit what existing prefixes (or folders, of any place on the disk) hold now. In place where the bucket
         keeps versions; else by copying, where the store's option `copy` allows it.
 
         Raises: NotFound for an empty prefix; Unsupported without versions and without `copy`.
         """
+        self._check_importable()
+        return {key: self._import(location) for key, location in assets.items()}
+
+    def _check_importable(self) -> None:
         if not self.blobs.versioned and self.store.options.get("copy", self.copies) != "true":
             raise Unsupported(
                 f"store {self.store.name!r} keeps no versions, so later writes would alter what is imported in place",
                 remedy="set --option copy=true to import by copying, or enable versioning on the bucket",
             )
-        return {key: self._import(location) for key, location in assets.items()}
 
     def _import(self, location: str) -> SnapshotRef:
         prefix = self.blobs.key_of(location)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from plait.adapter import Context
 from plait.errors import InvalidArgument, NotFound
 
-from plait_s3.blobs import OWN, Blobs
+from plait_s3.blobs import OWN, Blob, Blobs
 from plait_s3.manifest import NOTHING, Manifest, Packs, Root, encode_entry, entry_of, write_manifest
 
 
@@ -15,21 +15,9 @@ def import_prefix(blobs: Blobs, packs: Packs, context: Context, prefix: str, ass
     Raises: NotFound where nothing does. Repeat: an equal prefix is an equal snapshot. Cost: one listing where the store
     keeps versions, else every byte once.
     """
-    folder = prefix + "/" if prefix else ""
-    own = blobs.uri(OWN)
-    if blobs.uri(folder).startswith(own):
-        raise InvalidArgument(f"{blobs.uri(folder)} is plait's own", remedy="import a prefix that others write")
+    folder = _folder(prefix)
     context.progress("listing", 0, None)
-    found = [
-        blob
-        for blob in blobs.list_current(folder)
-        if not blob.key.endswith("/") and not blobs.uri(blob.key).startswith(own)
-    ]
-    if not found:
-        raise NotFound(
-            f"nothing is below {blobs.uri(folder)}, to be imported",
-            remedy="name a folder or a prefix with objects in it; ./name is a folder beside you",
-        )
+    found = listed(blobs, prefix)
 
     def report(done: int) -> None:
         context.check_cancelled()
@@ -45,3 +33,32 @@ def import_prefix(blobs: Blobs, packs: Packs, context: Context, prefix: str, ass
     )
     # The name says nothing of the transaction: whoever imports the same finds it.
     return write_manifest(blobs, manifest, root, f"import/{asset}", context.failpoint)
+
+
+def listed(blobs: Blobs, prefix: str) -> list[Blob]:
+    """Other people's objects below a prefix, in order. Raises: NotFound where there are none."""
+    folder, own = _folder(prefix), blobs.uri(OWN)
+    if blobs.uri(folder).startswith(own):
+        raise InvalidArgument(f"{blobs.uri(folder)} is plait's own", remedy="import a prefix that others write")
+    found = [
+        blob
+        for blob in blobs.list_current(folder)
+        if not blob.key.endswith("/") and not blobs.uri(blob.key).startswith(own)
+    ]
+    if not found:
+        raise NotFound(
+            f"nothing is below {blobs.uri(folder)}, to be imported",
+            remedy="name a folder or a prefix with objects in it; ./name is a folder beside you",
+        )
+    return found
+
+
+def folders_below(blobs: Blobs, prefix: str) -> list[str]:
+    """The folders right below a prefix that have objects in them, in order. Raises: NotFound where nothing is."""
+    start = len(_folder(prefix))
+    names = (blob.key[start:].partition("/") for blob in listed(blobs, prefix))
+    return sorted({name for name, slash, _ in names if slash})
+
+
+def _folder(prefix: str) -> str:
+    return prefix + "/" if prefix else ""

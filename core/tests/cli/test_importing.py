@@ -1,0 +1,144 @@
+"""`plait import KIND`: what people have comes in place, as one commit, and stays what it was."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import deltalake
+import plait
+import pyarrow as pa
+import pytest
+
+from .conftest import Plait
+
+
+def state_of(folder: Path) -> dict[str, tuple[int, str]]:
+    """Every file below, when it was written, and what it holds."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in files
+    }
+
+
+def delta_tables(folder: Path, *names: str) -> None:
+    for number, name in enumerate(names):
+        deltalake.write_deltalake(folder / name, pa.table({"id": [number]}))
+
+
+@pytest.fixture
+def tables(here: Path, run_plait: Plait) -> Path:
+    """A catalog here with a Delta store, and a folder of tables beside it."""
+    folder = here / "tables"
+    delta_tables(folder, "orders", "eu/orders", "eu/lines")
+    assert run_plait("init").code == 0
+    assert run_plait("store", "add", "meteo", "--kind", "delta", "--option", f"path={here / 'store'}").code == 0
+    return folder
+
+
+def test_a_folder_of_tables_comes_as_one_commit_and_stays_as_it_was(tables: Path, run_plait: Plait) -> None:
+    before = state_of(tables)
+    dry = run_plait("import", "delta", "--from", "./tables", "--dry-run", "--json")
+    assert [(row["key"], row["take"]) for row in dry.value] == [
+        ("meteo.eu.lines", True),
+        ("meteo.eu.orders", True),
+        ("meteo.orders", True),
+    ]
+    assert run_plait("log", "--json").out.count("Import") == 0
+    assert run_plait("import", "delta", "--from", "./tables", "-m", "What we had").code == 0
+    with plait.open(".") as catalog:
+        assert [one.message for one in catalog.log()] == ["What we had", "Empty repository"]
+        assert catalog.at("main").open("meteo.eu.lines").to_pyarrow_table()["id"].to_pylist() == [2]
+    assert state_of(tables) == before
+    assert "nothing is new" in run_plait("import", "delta", "--from", "./tables").out
+    deltalake.write_deltalake(tables / "orders", pa.table({"id": [7]}), mode="append")
+    assert sorted(deltalake.DeltaTable(tables / "orders").to_pyarrow_table()["id"].to_pylist()) == [0, 7]
+
+
+def test_a_glob_and_a_prefix_say_what_comes_and_under_which_names(tables: Path, run_plait: Plait) -> None:
+    assert run_plait("import", "delta", "--from", "./tables", "--match", "eu.*", "--prefix", "old").code == 0
+    assert [row["key"] for row in run_plait("ls", "--json").value] == ["meteo.old.eu.lines", "meteo.old.eu.orders"]
+    none = run_plait("import", "delta", "--from", "./tables", "--match", "us.*", "--json")
+    assert (none.code, none.error["code"]) == (3, "NOT_FOUND")
+    assert run_plait("import", "delta", "--from", "./nowhere").code == 3
+
+
+def test_what_cannot_come_is_told_and_keeps_nothing_back(tables: Path, run_plait: Plait) -> None:
+    log = tables / "orders" / "_delta_log" / f"{0:020}.json"
+    log.write_text(log.read_text().replace('"minWriterVersion":2', '"minWriterVersion":7,"writerFeatures":["unheard"]'))
+    (row,) = run_plait("import", "delta", "--from", "./tables", "--match", "orders", "--dry-run", "--json").value
+    assert not row["take"]
+    assert "'unheard'" in row["why not"]
+    taken = run_plait("import", "delta", "--from", "./tables")
+    assert taken.code == 0
+    assert "meteo.orders stays out" in taken.err
+    assert [one["key"] for one in run_plait("ls", "--json").value] == ["meteo.eu.lines", "meteo.eu.orders"]
+
+
+def test_an_import_that_was_killed_is_gone_on_with(here: Path, run_plait: Plait) -> None:
+    """With copies, since what comes in place leaves nothing to go on with but the working set."""
+    for name in ("a", "b", "c"):
+        (here / "objects" / name).mkdir(parents=True)
+        (here / "objects" / name / "one.txt").write_text(name)
+    before = state_of(here / "objects")
+    assert run_plait("init").code == 0
+    assert run_plait("store", "add", "raw", "--kind", "files", "--option", f"path={here / 'store'}").code == 0
+    armed = "from plait.failpoint import arm_from_environment as arm; from plait.cli import run; arm(); run()"
+    words = [sys.executable, "-c", armed, "import", "files", "--from", "./objects/*"]
+    dying = {**os.environ, "PLAIT_FAILPOINT": "objects.import.after_pins@2"}
+    killed = subprocess.run(words, env=dying, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert [row["state"] for row in run_plait("tx", "list", "--json").value] == ["open"]
+    assert run_plait("ls", "--json").value == []
+    assert run_plait("import", "files", "--from", "./objects/*").code == 0
+    assert [row["key"] for row in run_plait("ls", "--json").value] == ["raw.a", "raw.b", "raw.c"]
+    assert run_plait("tx", "list", "--json").value == []
+    assert run_plait("log", "--json").out.count('"Import 3 of ./objects/*"') == 1
+    assert state_of(here / "objects") == before
+
+
+def test_a_prefix_comes_as_one_asset(here: Path, run_plait: Plait) -> None:
+    (here / "objects" / "a").mkdir(parents=True)
+    (here / "objects" / "a" / "one.txt").write_text("1")
+    run_plait("init")
+    run_plait("store", "add", "raw", "--kind", "files", "--option", f"path={here / 'store'}")
+    assert run_plait("import", "files", "--from", "./objects", "--json").code == 0
+    assert run_plait("cat", "raw.objects::a/one.txt").out == "1"
+    refused = run_plait("import", "files", "--from", "./nothing", "--json")
+    assert (refused.code, refused.error["code"]) == (3, "NOT_FOUND")
+
+
+def test_images_come_by_their_headers_and_what_only_claims_to_be_one_is_told(here: Path, run_plait: Plait) -> None:
+    if shutil.which("qemu-img") is None and os.environ.get("CI") != "true":
+        pytest.skip("NOT RUN without qemu-img: apt install qemu-utils")
+    images = here / "images"
+    (images / "old").mkdir(parents=True)
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", images / "one.qcow2", "1M"], check=True)
+    subprocess.run(["qemu-img", "create", "-q", "-f", "raw", images / "old" / "two.img", "1M"], check=True)
+    over = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", images / "one.qcow2", "-F", "qcow2", images / "top.qcow2"]
+    subprocess.run(over, check=True)
+    (images / "false.qcow2").write_text("no image")
+    (images / "notes.txt").write_text("no image either")
+    before = state_of(images)
+    run_plait("init")
+    run_plait("store", "add", "vm", "--kind", "block", "--option", f"path={here / 'store'}")
+    rows = run_plait("import", "block", "--from", "./images", "--dry-run", "--json").value
+    told = {row["key"]: row["why not"] for row in rows}
+    assert "is no qcow2 image" in told.pop("vm.false")
+    assert "needs other files" in told.pop("vm.top")
+    assert told == {"vm.one": None, "vm.old.two": None}
+    assert run_plait("import", "block", "--from", "./images").code == 0
+    assert sorted(row["key"] for row in run_plait("ls", "--json").value) == ["vm.old.two", "vm.one"]
+    assert state_of(images) == before
+
+
+def test_kinds_that_can_be_searched_are_listed(run_plait: Plait) -> None:
+    listed = run_plait("import", "--help").out
+    assert all(f"\n  {kind} " in listed for kind in ("assets", "block", "delta", "dolt", "files", "iceberg", "s3"))
+    assert run_plait("import", "fake", "--from", ".").code == 2
