@@ -277,6 +277,8 @@ class Daemon:
             time.sleep(0.005)
         if not (self._folder.run / "pid").exists():  # It leaves the socket of its exports, which cannot be copied.
             self._remove_sockets()
+            if socket.parent != self._folder.run:
+                socket.parent.rmdir()
 
 
 def _options(image: Image, *, writable: bool) -> dict[str, object]:
