@@ -279,15 +279,19 @@ class DoltAdapter(Adapter):
         resolutions: Sequence[Resolution] = (),
     ) -> Merged | Conflicted:
         """Dolt's own merge, cell by cell, on a scratch branch; the tag is found again by all arguments."""
+        self._known.note(tx, may_have_lost=True)
         return self._joining(tx, attempt, ours.asset).merge(base, ours, theirs, resolutions)
 
     def succeed(self, tx: str, attempt: int, *, onto: SnapshotRef, content: SnapshotRef) -> SnapshotRef:
         """Content itself where it descends from `onto`, else a new commit with content's tables that descends from
         both."""
-        return self._joining(tx, attempt, onto.asset).succeed(onto, content)
+        joining = self._joining(tx, attempt, onto.asset)
+        if joining.descends(content, onto):
+            return content
+        self._known.note(tx, may_have_lost=True)
+        return joining.succeed(onto, content)
 
     def _joining(self, tx: str, attempt: int, database: str) -> Joining:
-        self._known.note(tx, may_have_lost=True)
         return Joining(self.engine, self.context, self._describe, tx, attempt, database)
 
     # -- native heads ------------------------------------------------------------------------------------------------

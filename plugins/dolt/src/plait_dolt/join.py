@@ -56,11 +56,13 @@ class Joining:
                     self.context.failpoint("dolt.merge.after_tag")
             return Merged(self.describe(session, made))
 
+    def descends(self, content: SnapshotRef, onto: SnapshotRef) -> bool:
+        with self.engine.session(self.database, "") as session:
+            return session.has_ancestor(content.version, onto.version)
+
     def succeed(self, onto: SnapshotRef, content: SnapshotRef) -> SnapshotRef:
         join = self._name("succeed", [onto.version, content.version])
         with self.engine.session(self.database, "") as session:
-            if session.has_ancestor(content.version, onto.version):
-                return content
             tag = join_tag(self.tx, self.attempt, join)
             made = session.tag(tag)
             if made is None:
