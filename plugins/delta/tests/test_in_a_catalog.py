@@ -12,7 +12,7 @@ import plait_delta
 import pytest
 from deltalake import DeltaTable, write_deltalake
 from plait.catalog import Catalog
-from plait.errors import CommitConflict
+from plait.errors import CommitConflict, InvalidArgument
 from plait.failpoint import arm_from_environment
 from plait.plugins import Plugins
 from plait.types import Choice, Depth
@@ -176,3 +176,22 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+
+
+def test_rows_of_an_append_only_table_are_not_reverted(catalog: Catalog) -> None:
+    with catalog.transaction(message="append only") as tx:
+        cast(WorkingTable, tx.open(HOURLY)).alter.set_table_properties({"delta.appendOnly": "true"})
+    with catalog.transaction(message="more") as tx:
+        cast(WorkingTable, tx.open(HOURLY)).append(batch([row(3)]))
+    head = catalog.resolve("main")
+    with pytest.raises(InvalidArgument, match=r"append-only, and 1 rows of it would go · unset its property"):
+        catalog.revert("main", "main")
+    assert catalog.resolve("main") == head
+    assert held(catalog) == ordered([row(1), row(2), row(3)])
+    assert catalog.working_sets() == []
+    with catalog.transaction(message="compacted") as tx:  # Files go, rows do not.
+        cast(WorkingTable, tx.open(HOURLY)).optimize.compact()
+    assert [commit.message for commit in catalog.log()][:3] == ["compacted", "more", "append only"]
+    catalog.revert("main~2", "main")  # The property goes, and with that all is as in any table.
+    catalog.revert(f"@{head.id}", "main")
+    assert held(catalog) == ordered([row(1), row(2)])

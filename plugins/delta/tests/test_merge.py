@@ -55,6 +55,32 @@ def test_files_that_one_side_took_away_are_gone(tables: Tables) -> None:
     assert tables.read(tables.merged(base, theirs, ours)) == ordered([row(2), row(3)])
 
 
+def test_a_file_that_one_side_dropped_and_the_other_rewrote_is_dropped(tables: Tables) -> None:
+    base = tables.change(tables.create([row(1)]), append(row(2), row(3)))
+    ours = tables.change(base, lambda table: table.optimize.compact())
+    theirs = tables.change(base, delete("id > 1"))
+    assert tables.read(tables.merged(base, ours, theirs)) == [row(1)]
+    assert tables.read(tables.merged(base, theirs, ours)) == [row(1)]
+
+
+def test_without_keys_a_file_that_one_side_dropped_and_the_other_rewrote_is_a_conflict(tables: Tables) -> None:
+    base = tables.change(tables.create([row(1)], keyed=False), append(row(2), row(3)))
+    ours = tables.change(base, lambda table: table.optimize.compact())
+    theirs = tables.change(base, delete("id > 1"))
+    for sides in ((ours, theirs), (theirs, ours)):
+        (conflict,) = tables.conflicts(base, *sides)
+        assert (conflict.item, conflict.kind) == (None, ConflictKind.ITEM_CHANGED)
+
+
+def test_without_keys_a_side_that_was_made_on_top_of_the_other_is_the_merge(tables: Tables) -> None:
+    base = tables.change(tables.create([row(1)], keyed=False), append(row(2), row(3)))
+    below = tables.change(base, delete("id = 2"), append(row(4)))
+    above = tables.change(below, append(row(5)), delete("id = 1"))
+    expected = ordered([row(3), row(4), row(5)])
+    assert tables.read(tables.merged(base, below, above)) == expected
+    assert tables.read(tables.merged(base, above, below)) == expected
+
+
 def test_rows_of_one_file_changed_on_both_sides_are_joined_by_key(tables: Tables) -> None:
     base = tables.create([row(number) for number in range(1, 7)])
     ours = tables.change(base, correct(row(1, "cap")), delete("id = 3"), append(row(7)))

@@ -112,6 +112,10 @@ class State:
         return list(self.metadata.get("partitionColumns") or ())
 
     @property
+    def is_append_only(self) -> bool:
+        return self.configuration.get("delta.appendOnly", "").lower() == "true"
+
+    @property
     def key_columns(self) -> tuple[str, ...]:
         """The columns that identify a row, as the property `plait.key-columns` says; empty: rows are a multiset.
 

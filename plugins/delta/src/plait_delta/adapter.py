@@ -46,7 +46,7 @@ from plait.types import (
 )
 
 from plait_delta import space
-from plait_delta.diff import diff, row_changes, same_types
+from plait_delta.diff import diff, row_changes, rows_lost, same_types
 from plait_delta.disk import make_folders, put_new, read_bytes
 from plait_delta.features import check_supported
 from plait_delta.log import head_version, put_commit, read_state
@@ -358,6 +358,21 @@ class DeltaAdapter(Adapter):
 
         self._layout.make_root(root, tx, fill)
         return Merged(self._versions.refer(root, self._newest(root)))
+
+    def succeed(self, tx: str, attempt: int, *, onto: SnapshotRef, content: SnapshotRef) -> SnapshotRef:
+        """Content itself: the table's log can go from any version to any other, but for rows of an append-only table.
+
+        Raises: InvalidArgument where such rows would go. Cost: nothing, save for append-only tables that lose files.
+        """
+        before, after = self._versions.side(onto), self._versions.side(content)
+        if before.state.is_append_only and after.state.is_append_only:
+            lost = rows_lost(before, after, self.context)
+            if lost:
+                raise InvalidArgument(
+                    f"the table in {before.root.table} is append-only, and {lost} rows of it would go",
+                    remedy="unset its property delta.appendOnly first",
+                )
+        return content
 
     def _newest(self, root: Root) -> int:
         version = head_version(root)

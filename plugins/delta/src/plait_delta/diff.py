@@ -102,3 +102,11 @@ def row_changes(shape: Shape, before: Side, after: Side, context: Context, under
     old = read(before, gone, wanted)
     context.check_cancelled()
     return compare(shape, old, read(after, come, wanted))
+
+
+def rows_lost(before: Side, after: Side, context: Context) -> int:
+    """How many rows are no longer there, whatever files were rewritten. Cost: the files that differ."""
+    if before.state.files.keys() <= after.state.files.keys():
+        return 0
+    lost: int = row_changes(Shape(()), before, after, context).removed.num_rows
+    return lost
