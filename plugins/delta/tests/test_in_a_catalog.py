@@ -178,6 +178,18 @@ if __name__ == "__main__":
     main(Path(sys.argv[1]))
 
 
+def test_an_older_append_to_an_append_only_table_is_not_reverted_beside_newer_ones(catalog: Catalog) -> None:
+    with catalog.transaction(message="append only") as tx:
+        cast(WorkingTable, tx.open(HOURLY)).alter.set_table_properties({"delta.appendOnly": "true"})
+    for number in (3, 4):
+        with catalog.transaction(message=f"row {number}") as tx:
+            cast(WorkingTable, tx.open(HOURLY)).append(batch([row(number)]))
+    with pytest.raises(CommitConflict) as caught:
+        catalog.revert("main~1", "main")
+    assert "append-only" in caught.value.conflicts[0].detail
+    assert held(catalog) == ordered([row(1), row(2), row(3), row(4)])
+
+
 def test_rows_of_an_append_only_table_are_not_reverted(catalog: Catalog) -> None:
     with catalog.transaction(message="append only") as tx:
         cast(WorkingTable, tx.open(HOURLY)).alter.set_table_properties({"delta.appendOnly": "true"})

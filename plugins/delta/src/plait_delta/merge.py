@@ -23,7 +23,7 @@ from plait.rows.merging import Decisions, RowMerge
 from plait.types import ConflictKind
 
 from plait_delta.actions import FileId, State
-from plait_delta.diff import row_changes, same_types
+from plait_delta.diff import row_changes, rows_lost, same_types
 from plait_delta.evolve import evolve
 from plait_delta.features import required_columns
 from plait_delta.rows import Shape, Side, quoted, read
@@ -147,9 +147,15 @@ class Merge:
     # -- rules of the table ------------------------------------------------------------------------------------------
 
     def _check_append_only(self, evolved: State) -> None:
-        if self._theirs_files.gone and evolved.is_append_only and not self.theirs.state.is_append_only:
+        if not (self._theirs_files.gone and evolved.is_append_only):
+            return
+        if not self.theirs.state.is_append_only:
             detail = "ours made the table append-only, theirs deleted or rewrote rows: choose a side for the table"
-            self.decisions.conflict(None, None, None, None, ConflictKind.CONSTRAINT, detail)
+        elif rows_lost(self.base, self.theirs, self.context):
+            detail = "the table is append-only, and rows of it would go: unset its property delta.appendOnly first"
+        else:
+            return
+        self.decisions.conflict(None, None, None, None, ConflictKind.CONSTRAINT, detail)
 
     def _check_rows(self, evolved: State, side: Side, files: _Files) -> None:
         """What one side added must keep the constraints that the other made. Cost: one query for each new one."""
