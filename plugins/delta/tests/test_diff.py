@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -147,6 +148,37 @@ def test_a_feed_tells_the_same_as_the_files(
     assert told == list(tables.adapter.diff(base, after))
     if keyed:
         assert [one.item for one in told if one.aspect == "row"] == ["id=2", "id=3", "id=4", "id=9"]
+
+
+@pytest.mark.parametrize("partitioned", [False, True])
+def test_a_feed_tells_the_same_of_values_of_every_sort(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch, partitioned: bool
+) -> None:
+    fields: list[tuple[str, Any, list[Any]]] = [
+        ("id", pa.int64(), [1, 2, 3, 4]),
+        ("Teil nr.", pa.string(), ["a b", "c/d=e%20", None, "'"]),
+        ("nan", pa.float64(), [math.nan, -0.0, None, math.inf]),
+        ("price", pa.decimal128(20, 4), [Decimal("1.1000"), None, Decimal("-0.0001"), Decimal("0")]),
+        ("at", pa.timestamp("us", tz="UTC"), [datetime(2024, 3, 31, 1, tzinfo=UTC), None] * 2),
+        ("inner.parts", pa.list_(pa.struct([("x", pa.int64())])), [[{"x": 1}, None], [], None, [{"x": None}]]),
+        ("named", pa.map_(pa.string(), pa.float64()), [[("k", math.nan)], [], None, [("a", None)]]),
+    ]
+    rows = pa.table({name: pa.array(values, kind) for name, kind, values in fields})
+    port = tables.port()
+    options: dict[str, Any] = {"partition_by": ["Teil nr."]} if partitioned else {}
+    feed = {"delta.enableChangeDataFeed": "true"}
+    made = tables.namespace(port).create_table(
+        ("hourly",), schema=rows.schema, key_columns=("id", "Teil nr."), configuration=feed, **options
+    )
+    made.append(rows)
+    base = tables.vote(port)
+    again = tables.change(base, delete("id = 1"), lambda table: table.append(rows.slice(0, 1)))
+    assert [one.item for one in tables.adapter.diff(base, again)] == []
+    after = tables.change(base, lambda table: table.update(new_values={"nan": "2.5"}, predicate="id IN (1, 3)"))
+    told = list(tables.adapter.diff(base, after))
+    monkeypatch.setattr("plait_delta.diff.feed_changes", lambda *sides: None)
+    assert told == list(tables.adapter.diff(base, after))
+    assert [one.kind for one in told] == [ItemChangeKind.CHANGED] * 2
 
 
 def test_a_feed_is_read_instead_of_whole_files(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from plait.adapter import Context
+from plait.errors import Unsupported
 from plait.rows.comparing import difference
 from plait.rows.merging import Decisions, RowMerge
 from plait.types import ConflictKind
@@ -207,6 +208,7 @@ def write_rows(folder: str, tx: str, *, keys: pa.Table | None, rows: pa.Table | 
     options: Any = {"commit_properties": commit, "post_commithook_properties": KEEP_LOG}
     with translated(f"table {folder}"):
         if keys is not None and keys.num_rows:
+            _check_keys(folder, keys)
             named = keys.rename_columns([f"k{n}" for n in range(keys.num_columns)])
             # In parentheses: the engine's parser lets IS NOT DISTINCT FROM swallow the AND that follows.
             same = " AND ".join(
@@ -216,3 +218,16 @@ def write_rows(folder: str, tx: str, *, keys: pa.Table | None, rows: pa.Table | 
             merger.when_matched_delete().execute()
         if rows is not None and rows.num_rows:
             write_deltalake(DeltaTable(folder), rows, mode="append", **options)
+
+
+def _check_keys(folder: str, keys: pa.Table) -> None:
+    """Raises: Unsupported for bytes that partition the table: delta-rs finds none of their rows, and says nothing."""
+    partitions = DeltaTable(folder).metadata().partition_columns
+    for column in keys.schema:
+        kind = column.type
+        is_bytes = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
+        if is_bytes and column.name in partitions:
+            raise Unsupported(
+                f"key column {column.name!r} holds bytes and partitions the table, so delta-rs cannot find its rows",
+                remedy="name other key columns in the table property plait.key-columns, or choose a side for the table",
+            )
