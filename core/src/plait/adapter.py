@@ -60,6 +60,8 @@ class Capability(StrEnum):
     """`open_store` gives a native namespace: create, drop and rename assets inside a transaction."""
     SEALS_WRITES = "seals-writes"
     """After prepare, the store itself refuses writes of native clients to the staging."""
+    DISCOVER = "discover"
+    """`discover` lists what a place holds: `plait import KIND` exists."""
 
 
 class Progress(Protocol):
@@ -178,10 +180,10 @@ class Adapter(ABC):
         return ()
 
     def discover(self, place: str) -> Iterator[Found]:
-        """The native assets at and below a place, in order of their names, for `snapshot` to take. Writes nothing.
+        """What a place holds that `snapshot` can take, in order of names.
 
-        What cannot be taken is told with its reason, and keeps nothing else back.
-        Raises: NotFound for a place that is not there; Unsupported where assets are only known by name.
+        What looks like an asset of this kind and cannot come is told with its refusal, and keeps nothing else back.
+        Writes nothing. Raises: NotFound for a place that is not there.
         """
         raise Unsupported(
             f"stores of kind {self.kind!r} cannot be searched", remedy="name each: plait import assets KEY=LOCATION"

@@ -125,6 +125,7 @@ def test_images_come_by_their_headers_and_what_only_claims_to_be_one_is_told(her
     subprocess.run(over, check=True)
     (images / "false.qcow2").write_text("no image")
     (images / "notes.txt").write_text("no image either")
+    subprocess.run(["qemu-img", "create", "-q", "-f", "vmdk", images / "other.vmdk", "1M"], check=True)
     before = state_of(images)
     run_plait("init")
     run_plait("store", "add", "vm", "--kind", "block", "--option", f"path={here / 'store'}")
@@ -132,6 +133,7 @@ def test_images_come_by_their_headers_and_what_only_claims_to_be_one_is_told(her
     told = {row["key"]: row["why not"] for row in rows}
     assert "is no qcow2 image" in told.pop("vm.false")
     assert "needs other files" in told.pop("vm.top")
+    assert "is a vmdk image" in told.pop("vm.other")
     assert told == {"vm.one": None, "vm.old.two": None}
     assert run_plait("import", "block", "--from", "./images").code == 0
     assert sorted(row["key"] for row in run_plait("ls", "--json").value) == ["vm.old.two", "vm.one"]

@@ -22,7 +22,7 @@ from plait_conformance.suite.test_model import TestModel
 from plait_conformance.suite.test_operations import TestBackup, TestDenial, TestRetention
 from plait_conformance.suite.test_out_of_band import TestOutOfBand
 from plait_conformance.suite.test_publish import TestPublish
-from plait_conformance.suite.test_snapshot import TestLocate, TestSnapshot, TestVerify
+from plait_conformance.suite.test_snapshot import TestDiscover, TestLocate, TestSnapshot, TestVerify
 from plait_conformance.suite.test_space import TestSpace
 from plait_conformance.suite.test_two_phases import TestAbort, TestPrepare, TestRestore, TestStage
 
@@ -48,6 +48,7 @@ __all__ = [
     "TestRestore",
     "TestRetention",
     "TestRevertAndRestore",
+    "TestDiscover",
     "TestSnapshot",
     "TestSpace",
     "TestStage",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from plait.adapter import Capability
 from plait.errors import NotFound
+from plait.refspec import check_key
 from plait.types import Depth, SnapshotRef
 
 from plait_conformance.harness import NotOffered
@@ -57,6 +59,30 @@ class TestSnapshot:
         trial.adapter.abort(tx)
         assert trial.held(kept) == ROWS
         assert trial.adapter.verify(kept, Depth.BYTES).problems == ()
+
+
+@pytest.mark.needs(Capability.DISCOVER)
+class TestDiscover:
+    pytestmark = pytest.mark.assertion(1)
+
+    def test_what_a_place_holds_that_snapshot_can_take(self, trial: Trial) -> None:
+        name = trial.harness.write_behind(None, ROWS)
+        (found,) = trial.adapter.discover(name)
+        assert check_key((trial.adapter.store.name, *found.name))
+        assert found.refusal == ""
+        assert taken(trial, found.location) == taken(trial, name)
+
+    def test_writes_nothing(self, trial: Trial) -> None:
+        name = trial.harness.write_behind(None, ROWS)
+        before = taken(trial, name)
+        found = list(trial.adapter.discover(name))
+        assert list(trial.adapter.discover(name)) == found
+        assert taken(trial, name) == before
+
+    def test_notfound_for_a_place_that_is_not_there(self, trial: Trial) -> None:
+        name = trial.harness.write_behind(None, ROWS)
+        with pytest.raises(NotFound):
+            list(trial.adapter.discover(f"{name}-not-there"))
 
 
 class TestLocate:

@@ -30,11 +30,11 @@ class ImportGroup(OpenGroup):
 
 
 def _searchable() -> list[str]:
-    from plait.adapter import Adapter
+    from plait.adapter import Capability
     from plait.plugins import Plugins
 
     plugins = Plugins()
-    return [kind for kind in plugins.kinds if plugins.adapter_class(kind).discover is not Adapter.discover]
+    return [kind for kind in plugins.kinds if Capability.DISCOVER in plugins.adapter_class(kind).capabilities]
 
 
 @click.group("import", cls=ImportGroup)

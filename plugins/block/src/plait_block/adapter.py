@@ -70,6 +70,7 @@ class BlockAdapter(Adapter):
             Capability.ITEM_RESTORE,
             Capability.NATIVE_HEAD,
             Capability.OPEN_STORE,
+            Capability.DISCOVER,
         }
     )
 
@@ -118,7 +119,7 @@ class BlockAdapter(Adapter):
         top = Path(os.path.normpath(place.removeprefix("file://")))
         if not top.is_absolute() or not top.exists():
             raise NotFound(f"{top} does not exist", remedy="name an image or a folder of images by its absolute path")
-        for path in images.images_below(top) if top.is_dir() else [top]:
+        for path in images.images_below(top, self.folder.root) if top.is_dir() else [top]:
             name = path.relative_to(top if top.is_dir() else top.parent).with_suffix("").parts
             yield Found(name, str(path), self._refusal(name, path))
 

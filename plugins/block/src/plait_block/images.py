@@ -24,7 +24,10 @@ _LINES_MAX: Final = 4
 _PAGE: Final = 4096
 _ZEROES: Final = bytes(_PAGE)
 _MAGIC: Final = b"QFI\xfb"
-_SUFFIXES: Final = frozenset({".qcow2", ".img", ".raw"})
+_MAGICS: Final = {_MAGIC: "qcow2", b"KDMV": "vmdk", b"vhdxfile": "vhdx", b"conectix": "vhd", b"QED\0": "qed"}
+_VDI_MAGIC: Final = b"\x7f\x10\xda\xbe"
+_VDI_MAGIC_AT: Final = 64
+_SUFFIXES: Final = frozenset({".qcow2", ".img", ".raw", ".vmdk", ".vdi", ".vhd"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,28 +113,40 @@ def virtual_size(image: Image) -> int:
     return int.from_bytes(header[24:32], "big")
 
 
-def is_qcow2(path: Path) -> bool:
-    with translated(f"image {path}"), path.open("rb") as stream:
-        return stream.read(4) == _MAGIC
-
-
-def images_below(top: Path) -> Iterator[Path]:
-    """The files at and below a folder that are images by their names or headers, in order of their paths."""
+def images_below(top: Path, own: Path) -> Iterator[Path]:
+    """The files at and below a folder that are images by their names or headers, in order of their paths; but not in
+    `own`, where this store keeps its own."""
     for folder, below, names in os.walk(top):
-        below.sort()
+        below[:] = sorted(name for name in below if Path(folder, name) != own)
         for path in (Path(folder, name) for name in sorted(names)):
-            if path.is_file() and (path.suffix in _SUFFIXES or is_qcow2(path)):
+            if path.is_file() and (path.suffix in _SUFFIXES or _format_by_header(path)):
                 yield path
 
 
+def _format_by_header(path: Path) -> str:
+    """`qcow2`, the name of another format, or nothing: a raw image has no header."""
+    with translated(f"image {path}"), path.open("rb") as stream:
+        start = stream.read(_VDI_MAGIC_AT + 4)
+    if start[_VDI_MAGIC_AT:] == _VDI_MAGIC:
+        return "vdi"
+    return next((name for magic, name in _MAGICS.items() if start.startswith(magic)), "")
+
+
 def format_of(path: Path) -> str:
-    """`qcow2` or `raw`. Raises: NotFound; Unsupported for an image that needs other files."""
+    """`qcow2` or `raw`. Raises: NotFound; InvalidArgument for what is none; Unsupported for other formats, and for an
+    image that needs other files."""
     if not path.is_file():
         raise NotFound(f"image {path} does not exist", remedy="name a raw or qcow2 image by its absolute path")
-    if not is_qcow2(path):
-        if path.suffix == ".qcow2":
+    found = _format_by_header(path)
+    if not found:
+        if path.suffix == ".qcow2" or not path.stat().st_size:
             raise InvalidArgument(f"image {path} is no qcow2 image", remedy="give a raw image another name: disk.img")
         return "raw"
+    if found != "qcow2":
+        raise Unsupported(
+            f"image {path} is a {found} image, and plait takes qcow2 and raw ones",
+            remedy="convert it first: qemu-img convert -O qcow2 IMAGE NEW.qcow2",
+        )
     described = json.loads(run("qemu-img", "info", "--output=json", "-f", "qcow2", "-U", str(path)))
     if described.get("backing-filename") or described.get("format-specific", {}).get("data", {}).get("data-file"):
         raise Unsupported(

@@ -73,6 +73,7 @@ class DeltaAdapter(Adapter):
             Capability.ITEM_RESTORE,
             Capability.NATIVE_HEAD,
             Capability.OPEN_STORE,
+            Capability.DISCOVER,
         }
     )
 

@@ -74,6 +74,7 @@ class ObjectAdapter(Adapter):
             Capability.ITEM_RESOLUTION,
             Capability.ITEM_RESTORE,
             Capability.NATIVE_HEAD,
+            Capability.DISCOVER,
         }
     )
     options_known: ClassVar[frozenset[str]]
