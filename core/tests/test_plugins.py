@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar
 
 import pytest
@@ -129,6 +130,19 @@ def _raise() -> None:
 def test_a_plugin_whose_adapters_do_not_fit_is_named(adapters: Any, reason: str) -> None:
     with pytest.raises(InvalidArgument, match=f"plugin 'Registering'.*{reason}"):
         Plugins([plugin(adapters)], installed=False)
+
+
+def test_an_adapter_named_by_its_place_is_imported_when_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "another_plugin", ModuleType("another_plugin"))
+    plugins = Plugins([plugin(lambda: {"another": "another_plugin:Another"})], installed=False)
+    assert plugins.kinds == ["another"]
+    with pytest.raises(InvalidArgument, match=r"'Registering': the adapter another_plugin:Another cannot be imported"):
+        plugins.adapter_class("another")
+    monkeypatch.setattr(sys.modules["another_plugin"], "Another", Another, raising=False)
+    assert plugins.adapter_class("another") is Another
+    wrong = Plugins([plugin(lambda: {"other": "another_plugin:Another"})], installed=False)
+    with pytest.raises(InvalidArgument, match="for kind 'other', but it is for 'another'"):
+        wrong.adapter_class("other")
 
 
 def test_two_plugins_of_one_kind_are_refused() -> None:

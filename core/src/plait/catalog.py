@@ -28,7 +28,7 @@ from plait.errors import (
 from plait.graph import LogFilter
 from plait.persist.store_rows import Publication
 from plait.point import Point
-from plait.refspec import as_key, check_ref_name, format_key, parse_spec
+from plait.refspec import as_key, check_ref_name, format_key, format_path, parse_spec
 from plait.stores import Adapters
 from plait.tables import Listing, Stream
 from plait.types import (
@@ -436,7 +436,9 @@ class Catalog:
     ) -> Commit:
         """Bring keys (none named: all), or some items, to what they were at a point, as a new commit."""
         wanted = self.resolve(spec)
-        message = message or f"Restore {', '.join(map(_text, keys)) or 'everything'} from {spec}"
+        named = [format_path(key, item) for key, some in (items or {}).items() for item in some]
+        named = named or [_text(key) for key in keys]
+        message = message or f"Restore {', '.join(named) or 'everything'} from {spec}"
         properties = {"plait.restored": wanted.id}
         if items:
             return self._restore_items(f"@{wanted.id}", on, message, properties, items)

@@ -5,7 +5,7 @@ A plugin is a module named by the entry point group ``plait``; plait's own adapt
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -49,8 +49,11 @@ class Gateway:
 
 
 @hookspec
-def plait_register_adapters() -> Sequence[type[Adapter]]:
-    """Adapter classes, one per kind of store."""
+def plait_register_adapters() -> Sequence[type[Adapter]] | Mapping[str, str]:
+    """Adapter classes, one per kind of store; or, by kind, where each is imported from when it is first needed.
+
+    `{"notes": "notes_plait.adapter:NotesAdapter"}` keeps the imports of a store's libraries out of commands without it.
+    """
     raise NotImplementedError
 
 

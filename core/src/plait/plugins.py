@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import metadata
+from dataclasses import dataclass, replace
+from importlib import import_module, metadata
 from inspect import isabstract
+from typing import Any
 
 import pluggy
 
@@ -33,15 +35,20 @@ class Plugins:
         self._adapters = self._collect_adapters()
 
     def adapter_class(self, kind: str) -> type[Adapter]:
-        """Raises: NotFound, with the kinds there are."""
-        try:
-            return self._adapters[kind]
-        except KeyError:
+        """Imported when it is first asked for. Raises: NotFound, with the kinds there are; InvalidArgument naming the
+        plugin whose class cannot be imported, or is no adapter."""
+        registered = self._adapters.get(kind)
+        if registered is None:
             known = ", ".join(sorted(self._adapters)) or "none"
             raise NotFound(
                 f"no installed adapter handles stores of kind {kind!r}; there are: {known}",
                 remedy=f"pip install plait-{kind}",
-            ) from None
+            )
+        if isinstance(registered.adapter, str):
+            registered = replace(registered, adapter=_import(registered.plugin, kind, registered.adapter))
+            self._adapters[kind] = registered
+        assert not isinstance(registered.adapter, str)
+        return registered.adapter
 
     @property
     def kinds(self) -> Sequence[str]:
@@ -67,39 +74,71 @@ class Plugins:
                 f"plugin {name!r} cannot be loaded: {error}", remedy=f"repair or uninstall the plugin {name!r}"
             ) from error
 
-    def _collect_adapters(self) -> Mapping[str, type[Adapter]]:
-        found: dict[str, type[Adapter]] = {}
+    def _collect_adapters(self) -> dict[str, _Registered]:
+        found: dict[str, _Registered] = {}
         for implementation in self.manager.hook.plait_register_adapters.get_hookimpls():
-            for adapter in _adapters_of(implementation):
-                if adapter.kind in found:
+            plugin = implementation.plugin_name
+            for kind, adapter in _adapters_of(implementation):
+                if kind in found:
                     raise InvalidArgument(
-                        f"plugin {implementation.plugin_name!r} registers kind {adapter.kind!r}, which"
-                        f" {found[adapter.kind].__module__} registers already",
+                        f"plugin {plugin!r} registers kind {kind!r}, which {found[kind].plugin} registers already",
                         remedy="uninstall one of the two",
                     )
-                found[adapter.kind] = adapter
+                found[kind] = _Registered(plugin, adapter)
         return found
 
 
-def _adapters_of(implementation: pluggy.HookImpl) -> Sequence[type[Adapter]]:
-    """What one plugin registers, each a class that can be instantiated."""
-    remedy = f"repair or uninstall the plugin {implementation.plugin_name!r}"
+@dataclass(frozen=True, slots=True)
+class _Registered:
+    """An adapter's class, or `module:Class` where it is imported from, and the plugin that says so."""
+
+    plugin: str
+    adapter: type[Adapter] | str
+
+
+def _adapters_of(implementation: pluggy.HookImpl) -> list[tuple[str, type[Adapter] | str]]:
+    """What one plugin registers, with its kind; each class can be instantiated."""
+    plugin = implementation.plugin_name
     try:
-        adapters: Sequence[type[Adapter]] = list(implementation.function())  # type: ignore[call-overload]
+        registered: Any = implementation.function()
+        if isinstance(registered, Mapping):
+            return list(registered.items())
+        adapters = list(registered)
     except Exception as error:
         raise InvalidArgument(
-            f"plugin {implementation.plugin_name!r} cannot register its adapters: {error}", remedy=remedy
+            f"plugin {plugin!r} cannot register its adapters: {error}", remedy=_remedy(plugin)
         ) from error
-    for adapter in adapters:
-        if not (isinstance(adapter, type) and issubclass(adapter, Adapter) and hasattr(adapter, "kind")):
-            raise InvalidArgument(
-                f"plugin {implementation.plugin_name!r} registers {adapter!r}, which is no adapter with a kind",
-                remedy=remedy,
-            )
-        if isabstract(adapter):
-            missing = ", ".join(sorted(adapter.__abstractmethods__))
-            raise InvalidArgument(
-                f"plugin {implementation.plugin_name!r}: {adapter.__name__} does not implement {missing}",
-                remedy=remedy,
-            )
-    return adapters
+    return [(_checked(plugin, adapter).kind, adapter) for adapter in adapters]
+
+
+def _import(plugin: str, kind: str, place: str) -> type[Adapter]:
+    module, _, name = place.partition(":")
+    try:
+        adapter = getattr(import_module(module), name)
+    except Exception as error:
+        raise InvalidArgument(
+            f"plugin {plugin!r}: the adapter {place} cannot be imported: {error}", remedy=_remedy(plugin)
+        ) from error
+    if _checked(plugin, adapter).kind != kind:
+        raise InvalidArgument(
+            f"plugin {plugin!r} registers {place} for kind {kind!r}, but it is for {adapter.kind!r}",
+            remedy=_remedy(plugin),
+        )
+    return _checked(plugin, adapter)
+
+
+def _checked(plugin: str, adapter: object) -> type[Adapter]:
+    if not (isinstance(adapter, type) and issubclass(adapter, Adapter) and hasattr(adapter, "kind")):
+        raise InvalidArgument(
+            f"plugin {plugin!r} registers {adapter!r}, which is no adapter with a kind", remedy=_remedy(plugin)
+        )
+    if isabstract(adapter):
+        missing = ", ".join(sorted(adapter.__abstractmethods__))
+        raise InvalidArgument(
+            f"plugin {plugin!r}: {adapter.__name__} does not implement {missing}", remedy=_remedy(plugin)
+        )
+    return adapter
+
+
+def _remedy(plugin: str) -> str:
+    return f"repair or uninstall the plugin {plugin!r}"

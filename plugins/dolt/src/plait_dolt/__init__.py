@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from plait.adapter import Adapter
 from plait.hookspecs import hookimpl
-
-from plait_dolt.adapter import DoltAdapter
 
 if TYPE_CHECKING:
     import click
+
+    from plait_dolt.adapter import DoltAdapter
 
 __all__ = ["DoltAdapter", "plait_register_adapters", "plait_register_commands"]
 
 
 @hookimpl
-def plait_register_adapters() -> Sequence[type[Adapter]]:
-    """The kind `dolt`."""
-    return [DoltAdapter]
+def plait_register_adapters() -> Mapping[str, str]:
+    """The kind `dolt`; SQLAlchemy and PyMySQL are imported with it."""
+    return {"dolt": "plait_dolt.adapter:DoltAdapter"}
 
 
 @hookimpl
@@ -30,3 +29,11 @@ def plait_register_commands() -> Sequence[click.Command]:
     from plait_dolt.commands import import_dolt
 
     return [click.Group("import", commands=[import_dolt])]
+
+
+def __getattr__(name: str) -> object:
+    if name == "DoltAdapter":
+        from plait_dolt.adapter import DoltAdapter
+
+        return DoltAdapter
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from plait.adapter import Adapter
 from plait.hookspecs import hookimpl
-
-from plait_iceberg.adapter import IcebergAdapter
 
 if TYPE_CHECKING:
     import click
+
+    from plait_iceberg.adapter import IcebergAdapter
 
 __all__ = ["IcebergAdapter", "plait_register_adapters", "plait_register_commands"]
 
 
 @hookimpl
-def plait_register_adapters() -> Sequence[type[Adapter]]:
-    """The kind `iceberg`."""
-    return [IcebergAdapter]
+def plait_register_adapters() -> Mapping[str, str]:
+    """The kind `iceberg`; pyiceberg is imported with it."""
+    return {"iceberg": "plait_iceberg.adapter:IcebergAdapter"}
 
 
 @hookimpl
@@ -33,3 +32,11 @@ def plait_register_commands() -> Sequence[click.Command]:
         click.Group("import", commands=[import_iceberg]),
         click.Group("export", commands=[export_iceberg]),
     ]
+
+
+def __getattr__(name: str) -> object:
+    if name == "IcebergAdapter":
+        from plait_iceberg.adapter import IcebergAdapter
+
+        return IcebergAdapter
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

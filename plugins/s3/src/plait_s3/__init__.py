@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from plait.adapter import Adapter, Context, Merger
+from plait.adapter import Context, Merger
 from plait.hookspecs import hookimpl
-from plait.stores import NoState, resolve_credential
 from plait.types import SnapshotRef, Store
 
-from plait_s3.adapter import ObjectAdapter
 from plait_s3.content import BUILT_IN, command_merger
-from plait_s3.filesystem import AssetFileSystem
-from plait_s3.kinds import FilesAdapter, S3Adapter
+
+if TYPE_CHECKING:
+    from plait_s3.filesystem import AssetFileSystem
+    from plait_s3.kinds import FilesAdapter, S3Adapter
 
 __all__ = [
     "AssetFileSystem",
@@ -25,13 +25,11 @@ __all__ = [
     "plait_register_mergers",
 ]
 
-_KINDS: Final[dict[str, type[ObjectAdapter]]] = {"files": FilesAdapter, "s3": S3Adapter}
-
 
 @hookimpl
-def plait_register_adapters() -> Sequence[type[Adapter]]:
-    """The kinds `files` and `s3`."""
-    return [FilesAdapter, S3Adapter]
+def plait_register_adapters() -> Mapping[str, str]:
+    """The kinds `files` and `s3`; fsspec and boto3 are imported with them."""
+    return {"files": "plait_s3.kinds:FilesAdapter", "s3": "plait_s3.kinds:S3Adapter"}
 
 
 @hookimpl
@@ -42,6 +40,19 @@ def plait_register_mergers() -> Sequence[Merger]:
 
 def open_snapshot(kind: str, version: str, digest: str, **options: str) -> AssetFileSystem:
     """Read one committed snapshot with the store's own credentials, without a catalog. `Location.snippet` calls it."""
+    from plait.stores import NoState, resolve_credential
+
+    from plait_s3.kinds import FilesAdapter, S3Adapter
+
     store = Store("store", kind, options=options)
-    adapter = _KINDS[kind](store, Context(state=NoState(), credential=resolve_credential))
+    made = {"files": FilesAdapter, "s3": S3Adapter}[kind]
+    adapter = made(store, Context(state=NoState(), credential=resolve_credential))
     return adapter.open(SnapshotRef("store", kind, "", version, bytes.fromhex(digest)), None)
+
+
+def __getattr__(name: str) -> object:
+    if name in ("FilesAdapter", "S3Adapter", "AssetFileSystem"):
+        from plait_s3 import filesystem, kinds
+
+        return getattr(filesystem if name == "AssetFileSystem" else kinds, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
