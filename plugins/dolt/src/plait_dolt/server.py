@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
-from ssl import SSLContext
 from threading import Lock
 from typing import Any, Final
 
@@ -59,20 +57,6 @@ def read_url(text: str, store: str) -> URL:
     return url
 
 
-class _Connection(pymysql.connections.Connection):  # type: ignore[misc]
-    """With one TLS context for all connections of equal options: PyMySQL reads the machine's certificates anew for
-    each, which takes longer than a commit."""
-
-    def _create_ssl_ctx(self, sslp: Mapping[str, Any]) -> SSLContext:
-        known = tuple(sorted(sslp.items()))
-        if known not in _contexts:
-            _contexts[known] = super()._create_ssl_ctx(sslp)
-        return _contexts[known]
-
-
-_contexts: Final[dict[tuple[tuple[str, Any], ...], SSLContext]] = {}
-
-
 class ServerEngine(Engine):
     """Pools its connections: each is pointed at a database and revision when it is taken."""
 
@@ -92,15 +76,16 @@ class ServerEngine(Engine):
         return f"{self._url.host}:{self._url.port or 3306}"
 
     def _connect(self, **options: Any) -> Any:
-        return _Connection(
+        return pymysql.connect(
             host=str(self._url.host),
             port=self._url.port or 3306,
             user=self._url.username or "root",
             password=self._password(),
+            autocommit=True,
             connect_timeout=_CONNECT_SECONDS,
             charset="utf8mb4",
             **self._tls,
-            **{"autocommit": True, **options},
+            **options,
         )
 
     @contextmanager
@@ -186,10 +171,14 @@ class ServerEngine(Engine):
         with self._lock:
             if name not in self._clients:
                 url = self._url.set(database=name, username=self._url.username or "root")
-                # Dolt does not say in its answers that autocommit is on, and PyMySQL believes that it is off.
-                explicit = {"autocommit": None, "init_command": "SET autocommit = 0"}
-                connect = partial(self._connect, database=name, **explicit)
-                self._clients[name] = sa.create_engine(url, creator=connect, pool_pre_ping=True)
+                arguments = {
+                    **self._tls,
+                    "connect_timeout": _CONNECT_SECONDS,
+                    "password": self._password(),
+                    # Dolt does not say in its answers that autocommit is on, and PyMySQL believes that it is off.
+                    "init_command": "SET autocommit = 0",
+                }
+                self._clients[name] = sa.create_engine(url, connect_args=arguments, pool_pre_ping=True)
             self._clients.move_to_end(name)
             while len(self._clients) > _CLIENTS_MAX:
                 self._clients.popitem(last=False)[1].dispose()
