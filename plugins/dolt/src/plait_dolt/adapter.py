@@ -204,7 +204,12 @@ class DoltAdapter(Adapter):
                     remedy="settle it in the working set, then commit again",
                 ) from error
             self.context.failpoint("dolt.prepare.committed")
-            made, root = session.head()
+            if base is not None and base.asset == database:
+                made, root, descends = session.head_since(base.version)
+                if descends:
+                    self._known.note_descent(made, base.version)
+            else:
+                made, root = session.head()
             if base is not None and (base.asset, base.digest) == (database, root.encode()):
                 made = base.version
             voted = session.pin(tag, made)
@@ -285,6 +290,8 @@ class DoltAdapter(Adapter):
     def succeed(self, tx: str, attempt: int, *, onto: SnapshotRef, content: SnapshotRef) -> SnapshotRef:
         """Content itself where it descends from `onto`, else a new commit with content's tables that descends from
         both."""
+        if self._known.descends(content.version, onto.version):
+            return content
         joining = self._joining(tx, attempt, onto.asset)
         if joining.descends(content, onto):
             return content

@@ -29,12 +29,26 @@ class Touched:
 class Known:
     """What each transaction touched, as far as this process did it: listing the tags of a database is O(tags).
 
-    A process that was started since knows nothing, and lists. Thread-safe, of bounded size.
+    And which commits it made on top of which, since a prepare finds out what `succeed` asks right after.
+    A process that was started since knows nothing, and asks. Thread-safe, of bounded size.
     """
 
     def __init__(self) -> None:
         self._touched: OrderedDict[str, Touched] = OrderedDict()
+        self._descends: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._lock = Lock()
+
+    def note_descent(self, commit: str, ancestor: str) -> None:
+        """That one commit is, or descends from, another: true for ever."""
+        with self._lock:
+            self._descends[commit, ancestor] = None
+            while len(self._descends) > _TRANSACTIONS_MAX:
+                self._descends.popitem(last=False)
+
+    def descends(self, commit: str, ancestor: str) -> bool:
+        """False: not known here."""
+        with self._lock:
+            return commit == ancestor or (commit, ancestor) in self._descends
 
     def note(self, tx: str, place: tuple[str, str] | None = None, *, may_have_lost: bool = False) -> None:
         with self._lock:
@@ -62,7 +76,10 @@ def release(
         try:
             with engine.session(database, "") as session:
                 if database in known:
-                    _drop(session, context, [branch for one, branch in touched.places if one == database])
+                    branches = [branch for one, branch in touched.places if one == database]
+                    for branch in branches:
+                        engine.forget_client(database, branch)
+                    _drop(session, context, branches)
                 else:
                     _drop(session, context, branches_found(session, tx))
                 if touched.may_have_lost or database not in known:

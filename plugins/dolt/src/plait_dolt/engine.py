@@ -134,6 +134,11 @@ class Session(ABC):
         (row,) = self.rows("SELECT dolt_hashof('HEAD') AS h, dolt_hashof_db('HEAD') AS r")
         return row["h"], row["r"]
 
+    def head_since(self, ancestor: str) -> tuple[str, str, bool]:
+        """`head`, and whether it is this commit or descends from it."""
+        commit, root = self.head()
+        return commit, root, self.has_ancestor(commit, ancestor)
+
     def merge_base(self, ours: str, theirs: str) -> str:
         """The native common ancestor of two commits."""
         return str(self.value("SELECT dolt_merge_base(%s, %s)", ours, theirs))
@@ -207,6 +212,10 @@ class Engine(ABC):
     @abstractmethod
     def client(self, database: str, revision: str) -> sa.Engine:
         """What a user works with: an SQLAlchemy engine standing at a branch or, read-only, at a commit."""
+
+    @abstractmethod
+    def forget_client(self, database: str, revision: str) -> None:
+        """No more work is done there: close what `client` made, but for what is in use. Repeat: no-op."""
 
     @abstractmethod
     def locate(self, database: str, commit: str) -> Location: ...

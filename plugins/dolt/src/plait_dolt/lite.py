@@ -141,6 +141,12 @@ class LiteEngine(Engine):
                 known = self._clients.setdefault(name, known)
         return known
 
+    def forget_client(self, database: str, revision: str) -> None:
+        with self._lock:
+            known = self._clients.pop(f"{database}/{revision}", None)
+        if known is not None:
+            known.dispose()
+
     def locate(self, database: str, commit: str) -> Location:
         uri = self._uri(database, commit)
         snippet = f"import doltlite, sqlite3\nconnection = sqlite3.connect({uri!r}, uri=True)   # read-only\n"

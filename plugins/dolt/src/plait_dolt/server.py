@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from threading import Lock
 from typing import Any, Final
 
 import pymysql
 import sqlalchemy as sa
 from plait.errors import InvalidArgument, NotFound, PermissionDenied, PlaitError, StoreUnavailable
 from plait.types import Location
+from pymysql.constants import CLIENT
 from pymysql.cursors import SSCursor
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
+from plait_dolt.clients import Clients
 from plait_dolt.engine import Engine, Refused, Row, Session, Table
 from plait_dolt.names import quote
 from plait_dolt.rights import missing, reserve
@@ -27,7 +27,6 @@ _LOST: Final = frozenset({2003, 2006, 2013, 2014, 2055, 1053, 4031})
 _DENIED: Final = frozenset({1044, 1045, 1142, 1227, 1370})
 _NO_DATABASE: Final = 1049
 _CONNECT_SECONDS: Final = 10
-_CLIENTS_MAX: Final = 64
 _OWN_DATABASES: Final = frozenset({"information_schema", "mysql", "performance_schema", "sys", "dolt_cluster"})
 
 
@@ -66,27 +65,32 @@ class ServerEngine(Engine):
         self._url = url.set(drivername="mysql+pymysql")
         self._password = password
         self._reserved = tuple(reserved)
-        self._tls = {"ssl_ca": tls_ca} if tls_ca else {}
+        self._tls_asked: dict[str, Any] = {"ssl_ca": tls_ca} if tls_ca else {}
+        self._tls: dict[str, Any] | None = None
         self._pool = QueuePool(self._connect, pool_size=8, max_overflow=24, timeout=30, reset_on_return=None)
-        self._clients: OrderedDict[str, sa.Engine] = OrderedDict()
-        self._lock = Lock()
+        self._clients = Clients(self._url, self._connect)
 
     @property
     def address(self) -> str:
         return f"{self._url.host}:{self._url.port or 3306}"
 
     def _connect(self, **options: Any) -> Any:
-        return pymysql.connect(
+        """PyMySQL reads all certificates of the machine for each connection (20 ms), even where the server has no
+        TLS: so the first connection tells what the next ones need, until one is lost."""
+        connection = pymysql.connect(
             host=str(self._url.host),
             port=self._url.port or 3306,
             user=self._url.username or "root",
             password=self._password(),
-            autocommit=True,
             connect_timeout=_CONNECT_SECONDS,
             charset="utf8mb4",
-            **self._tls,
-            **options,
+            **(self._tls_asked if self._tls is None else self._tls),
+            **{"autocommit": True, **options},
         )
+        if self._tls is None:
+            has_tls = connection.server_capabilities & CLIENT.SSL
+            self._tls = {"ssl": connection.ctx} if has_tls else {"ssl_disabled": True}
+        return connection
 
     @contextmanager
     def session(self, database: str, revision: str = "") -> Iterator[ServerSession]:
@@ -113,6 +117,7 @@ class ServerEngine(Engine):
                 session.connection.invalidate()
                 if attempt == 2:
                     raise
+                self._tls = None
                 self._pool = self._pool.recreate()
             except BaseException:
                 session.connection.close()
@@ -167,22 +172,15 @@ class ServerEngine(Engine):
             return missing(session, self._reserved)
 
     def client(self, database: str, revision: str) -> sa.Engine:
-        name = f"{database}/{revision}"
-        with self._lock:
-            if name not in self._clients:
-                url = self._url.set(database=name, username=self._url.username or "root")
-                arguments = {
-                    **self._tls,
-                    "connect_timeout": _CONNECT_SECONDS,
-                    "password": self._password(),
-                    # Dolt does not say in its answers that autocommit is on, and PyMySQL believes that it is off.
-                    "init_command": "SET autocommit = 0",
-                }
-                self._clients[name] = sa.create_engine(url, connect_args=arguments, pool_pre_ping=True)
-            self._clients.move_to_end(name)
-            while len(self._clients) > _CLIENTS_MAX:
-                self._clients.popitem(last=False)[1].dispose()
-            return self._clients[name]
+        try:
+            return self._clients.get(f"{database}/{revision}")
+        except (sa.exc.DBAPIError, pymysql.MySQLError) as error:
+            cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+            assert isinstance(cause, Exception)
+            raise self.translate(cause) from error
+
+    def forget_client(self, database: str, revision: str) -> None:
+        self._clients.forget(f"{database}/{revision}")
 
     def locate(self, database: str, commit: str) -> Location:
         user = self._url.username or "root"
@@ -202,10 +200,7 @@ class ServerEngine(Engine):
 
     def close(self) -> None:
         self._pool.dispose()
-        with self._lock:
-            clients, self._clients = list(self._clients.values()), OrderedDict()
-        for client in clients:
-            client.dispose()
+        self._clients.close()
 
 
 class ServerSession(Session):
@@ -264,6 +259,12 @@ class ServerSession(Session):
 
     def has_ancestor(self, commit: str, ancestor: str) -> bool:
         return bool(self.value("SELECT has_ancestor(%s, %s)", commit, ancestor))
+
+    def head_since(self, ancestor: str) -> tuple[str, str, bool]:
+        (row,) = self.rows(
+            "SELECT dolt_hashof('HEAD') AS h, dolt_hashof_db('HEAD') AS r, has_ancestor('HEAD', %s) AS a", ancestor
+        )
+        return row["h"], row["r"], bool(row["a"])
 
     def tables(self) -> list[str]:
         found = self.rows("SHOW FULL TABLES WHERE Table_type = 'BASE TABLE'")
