@@ -527,7 +527,7 @@ class TestTransactionRows:
             assert rows.set_resolution("tx-1", key, "", b"ours")
             assert not rows.set_resolution("tx-1", key, "id=8", b"ours")
             assert rows.conflicts("tx-1") == [(0, b"0", None), (1, b"1", b"ours"), (2, b"2", None)]
-            assert rows.conflicts("tx-1", after=0, limit=1) == [(1, b"1", b"ours")]
+            assert rows.conflicts("tx-1")[1] == (1, b"1", b"ours")
             rows.delete_conflicts("tx-1")
             assert rows.conflicts("tx-1") == []
 

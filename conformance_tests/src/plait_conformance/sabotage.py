@@ -53,13 +53,8 @@ def unchecked_row_count() -> None:
 
     def sabotaged(self: StoreRows, before: Publication, after: Publication) -> bool:
         written = ("published", "moving", "found", "state", "owner", "lease_until_us", "epoch")
-        column = schema.publication.c
-        self._update(
-            schema.publication,
-            {name: getattr(after, name) for name in written},
-            column.store == before.store,
-            column.asset == before.asset,
-        )
+        values = {name: getattr(after, name) for name in written}
+        self._swap(schema.publication, {"store": before.store, "asset": before.asset}, values)
         return True
 
     StoreRows.swap_publication = sabotaged  # type: ignore[method-assign]

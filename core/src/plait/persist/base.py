@@ -28,11 +28,10 @@ class BaseRows:
     def _select(self, table: sa.Table, *where: sa.ColumnElement[bool]) -> sa.Select[Any]:
         return sa.select(table).where(self._mine(table), *where)
 
-    def _one(self, table: sa.Table, *where: sa.ColumnElement[bool]) -> sa.Row[Any] | None:
-        return self._connection.execute(self._select(table, *where)).first()
-
-    def _all(self, table: sa.Table, *where: sa.ColumnElement[bool]) -> Sequence[sa.Row[Any]]:
-        return self._connection.execute(self._select(table, *where)).all()
+    def _all(self, table: sa.Table, **where: object) -> Sequence[sa.Row[Any]]:
+        """The rows with these values, in no order."""
+        statement = statements.select_one(self._dialect, table, tuple(where), False)
+        return statement.run(self._connection, {"repository_id": self._repository_id, **where}).all()
 
     def _in(self, table: sa.Table, column: str, values: Sequence[object]) -> list[sa.Row[Any]]:
         """The rows whose column holds one of the values, in groups, in no order."""
@@ -40,13 +39,13 @@ class BaseRows:
         for start in range(0, len(values), statements.WANTED_MAX):
             wanted = statements.wanted(values[start : start + statements.WANTED_MAX])
             statement = statements.select_in(self._dialect, table, column, len(wanted))
-            rows += statement.run(self._connection, {"owner": self._repository_id, **wanted})
+            rows += statement.run(self._connection, {"repository_id": self._repository_id, **wanted})
         return rows
 
     def _named(self, table: sa.Table, *, lock: bool = False, **where: object) -> sa.Row[Any] | None:
-        """The row with these values; `lock` holds it until the transaction ends. Prepared, as `_one` is not."""
+        """The row with these values; `lock` holds it until the transaction ends."""
         statement = statements.select_one(self._dialect, table, tuple(where), lock)
-        return statement.run(self._connection, {"owner": self._repository_id, **where}).first()
+        return statement.run(self._connection, {"repository_id": self._repository_id, **where}).first()
 
     def _insert(self, table: sa.Table, rows: Sequence[Mapping[str, object]]) -> None:
         """Insert whole rows: each names every column."""
@@ -80,19 +79,17 @@ class BaseRows:
         """Set columns of the one row that still holds these values; say whether there was one."""
         statement = statements.swap(self._dialect, table, tuple(where), tuple(values))
         new = {f"new_{name}": value for name, value in values.items()}
-        return statement.run(self._connection, {"owner": self._repository_id, **where, **new}).rowcount == 1
+        return statement.run(self._connection, {"repository_id": self._repository_id, **where, **new}).rowcount == 1
 
     def _insert_absent(self, table: sa.Table, row: Mapping[str, object]) -> bool:
         """Insert one row unless its primary key is taken, by whoever else writes just now too; say which."""
         statement = statements.upsert_statement(self._dialect, table, ()).returning(table.c.repository_id)
         return self._connection.execute(statement, self._owned([row])).first() is not None
 
-    def _update(self, table: sa.Table, values: Mapping[str, object], *where: sa.ColumnElement[bool]) -> int:
-        """How many rows were changed: a conditional update's answer, which every caller checks."""
-        return self._connection.execute(sa.update(table).where(self._mine(table), *where).values(**values)).rowcount
-
-    def _delete(self, table: sa.Table, *where: sa.ColumnElement[bool]) -> int:
-        return self._connection.execute(sa.delete(table).where(self._mine(table), *where)).rowcount
+    def _delete(self, table: sa.Table, **where: object) -> int:
+        """Delete the rows with these values; how many there were."""
+        statement = statements.delete(self._dialect, table, tuple(where))
+        return statement.run(self._connection, {"repository_id": self._repository_id, **where}).rowcount
 
     def _owned(self, rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
         return [{"repository_id": self._repository_id, **row} for row in rows]

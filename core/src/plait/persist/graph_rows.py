@@ -78,7 +78,7 @@ class GraphRows(BaseRows):
         return Serial(row.seq, row.record_hash, row.at_us)
 
     def serial(self) -> Serial:
-        row = self._one(schema.serial)
+        row = self._named(schema.serial)
         if row is None:
             raise Corrupt(f"repository {self._repository_id} has no serial row")
         return Serial(row.seq, row.record_hash, row.at_us)
@@ -161,7 +161,7 @@ class GraphRows(BaseRows):
         return {commit.seq: commit for commit in self._to_commits(rows)}
 
     def commit_salt(self, commit_id: str) -> bytes | None:
-        row = self._one(schema.commit, schema.commit.c.id == bytes.fromhex(commit_id))
+        row = self._named(schema.commit, id=bytes.fromhex(commit_id))
         return None if row is None else row.salt
 
     def commit_by_prefix(self, prefix: str) -> str:
@@ -251,7 +251,7 @@ class GraphRows(BaseRows):
 
     def insert_ref(self, ref: Ref) -> None:
         """Raises: AlreadyExists."""
-        if self._one(schema.ref, schema.ref.c.name == ref.name) is not None:
+        if self._named(schema.ref, name=ref.name) is not None:
             raise AlreadyExists(f"ref {ref.name!r} exists already", remedy="choose another name")
         row = {"name": ref.name, "kind": ref.kind.value, "head": bytes.fromhex(ref.head)}
         self._insert(schema.ref, [{**row, "incarnation": ref.incarnation, "protected": ref.protected}])
@@ -260,9 +260,7 @@ class GraphRows(BaseRows):
         """Move, protect or (None) delete a ref if it still is exactly `before`; say whether it was."""
         head = bytes.fromhex(before.head)
         if after is None:
-            column = schema.ref.c
-            where = (column.name == before.name, column.incarnation == before.incarnation, column.head == head)
-            return self._delete(schema.ref, *where) == 1
+            return self._delete(schema.ref, name=before.name, incarnation=before.incarnation, head=head) == 1
         still = {"name": before.name, "incarnation": before.incarnation, "head": head}
         return self._swap(schema.ref, still, {"head": bytes.fromhex(after.head), "protected": after.protected})
 

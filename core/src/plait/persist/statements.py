@@ -72,6 +72,14 @@ def select_one(dialect: str, table: sa.Table, columns: tuple[str, ...], lock: bo
 
 
 @cache
+def delete(dialect: str, table: sa.Table, columns: tuple[str, ...]) -> Prepared:
+    """The owner's rows with these values."""
+    return Prepared(
+        sa.delete(table).where(_owner(table), *(table.c[name] == sa.bindparam(name) for name in columns)), dialect
+    )
+
+
+@cache
 def insert(dialect: str, table: sa.Table) -> Prepared:
     return Prepared(sa.insert(table), dialect)
 
@@ -101,4 +109,4 @@ def swap(dialect: str, table: sa.Table, where: tuple[str, ...], values: tuple[st
 
 
 def _owner(table: sa.Table) -> sa.ColumnElement[bool]:
-    return table.c.repository_id == sa.bindparam("owner")
+    return table.c.repository_id == sa.bindparam("repository_id")

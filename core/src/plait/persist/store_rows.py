@@ -57,7 +57,7 @@ class StoreRows(TxRows):
 
     def store(self, name: str) -> Store:
         """Raises: NotFound."""
-        row = self._one(schema.store, schema.store.c.name == name)
+        row = self._named(schema.store, name=name)
         if row is None:
             raise NotFound(
                 f"store {name!r} does not exist", remedy="see 'plait store list', or add it with 'plait store add'"
@@ -76,25 +76,24 @@ class StoreRows(TxRows):
 
     def delete_store(self, name: str) -> bool:
         for table in (schema.store_state, schema.publication, schema.publish_cursor):
-            self._delete(table, table.c.store == name)
-        return self._delete(schema.store, schema.store.c.name == name) == 1
+            self._delete(table, store=name)
+        return self._delete(schema.store, name=name) == 1
 
     # -- adapters' state ---------------------------------------------------------------------------------------------
 
     def state(self, store: str, name: str) -> bytes | None:
-        row = self._one(schema.store_state, schema.store_state.c.store == store, schema.store_state.c.name == name)
+        row = self._named(schema.store_state, store=store, name=name)
         return None if row is None else row.value
 
     def swap_state(self, store: str, name: str, expected: bytes | None, value: bytes | None) -> bool:
-        column = schema.store_state.c
-        here = (column.store == store, column.name == name)
+        here = {"store": store, "name": name}
         if expected is None and value is None:
-            return self._one(schema.store_state, *here) is None
+            return not self._all(schema.store_state, **here)
         if expected is None:
-            return self._insert_absent(schema.store_state, {"store": store, "name": name, "value": value})
+            return self._insert_absent(schema.store_state, {**here, "value": value})
         if value is None:
-            return self._delete(schema.store_state, *here, column.value == expected) == 1
-        return self._update(schema.store_state, {"value": value}, *here, column.value == expected) == 1
+            return self._delete(schema.store_state, **here, value=expected) == 1
+        return self._swap(schema.store_state, {**here, "value": expected}, {"value": value})
 
     # -- publications ------------------------------------------------------------------------------------------------
 
@@ -106,7 +105,7 @@ class StoreRows(TxRows):
 
     def publication(self, store: str, asset: str) -> Publication:
         """Raises: NotFound."""
-        row = self._one(schema.publication, schema.publication.c.store == store, schema.publication.c.asset == asset)
+        row = self._named(schema.publication, store=store, asset=asset)
         if row is None:
             raise NotFound(f"store {store!r} publishes no asset {asset!r}")
         return _to_publication(row)
@@ -118,20 +117,14 @@ class StoreRows(TxRows):
 
     def swap_publication(self, before: Publication, after: Publication) -> bool:
         """Change what publishers write, if owner and epoch are still those of `before`."""
-        column = schema.publication.c
         written = ("published", "moving", "found", "state", "owner", "lease_until_us", "epoch")
         values = {name: value for name, value in _from_publication(after).items() if name in written}
-        where = (
-            column.store == before.store,
-            column.asset == before.asset,
-            column.owner == before.owner,
-            column.epoch == before.epoch,
-        )
-        return self._update(schema.publication, values, *where) == 1
+        still = {"store": before.store, "asset": before.asset, "owner": before.owner, "epoch": before.epoch}
+        return self._swap(schema.publication, still, values)
 
     def publish_cursor(self, store: str) -> tuple[str, int] | None:
         """(head, seq) of the bound ref up to which this store's publications have their targets set."""
-        row = self._one(schema.publish_cursor, schema.publish_cursor.c.store == store)
+        row = self._named(schema.publish_cursor, store=store)
         return None if row is None else (row.head.hex(), row.seq)
 
     def set_publish_cursor(self, store: str, head: str, seq: int) -> None:
@@ -142,7 +135,7 @@ class StoreRows(TxRows):
 
     def subscription(self, name: str) -> int:
         """How far a subscriber has read: the seq of its last event, 0 before the first."""
-        row = self._one(schema.subscription, schema.subscription.c.name == name)
+        row = self._named(schema.subscription, name=name)
         return 0 if row is None else row.seq
 
     def set_subscription(self, name: str, seq: int) -> None:
@@ -152,7 +145,7 @@ class StoreRows(TxRows):
         self._insert(schema.token, [{"name": name, "digest": token_digest, "created_at_us": created_at_us}])
 
     def token_name(self, token_digest: bytes) -> str | None:
-        row = self._one(schema.token, schema.token.c.digest == token_digest)
+        row = self._named(schema.token, digest=token_digest)
         return None if row is None else row.name
 
     def tokens(self) -> list[tuple[str, int]]:
@@ -160,7 +153,7 @@ class StoreRows(TxRows):
         return sorted((row.name, row.created_at_us) for row in self._all(schema.token))
 
     def delete_token(self, name: str) -> bool:
-        return self._delete(schema.token, schema.token.c.name == name) == 1
+        return self._delete(schema.token, name=name) == 1
 
 
 def _to_store(row: sa.Row[Any]) -> Store:

@@ -48,7 +48,7 @@ class TxRows(GraphRows):
     def txs(self, ids: Iterable[str], *, lock: bool = False) -> dict[str, Tx]:
         """Transactions by id; `lock` holds their rows until this database transaction ends."""
         wanted = list(set(ids))
-        if lock and wanted:
+        if lock and self._dialect != "sqlite" and wanted:  # There a write transaction is alone anyway.
             # In one order everywhere, so that two lockers cannot wait for each other.
             ordered = self._select(schema.tx, schema.tx.c.id.in_(wanted)).order_by(schema.tx.c.id).with_for_update()
             rows: Sequence[sa.Row[Any]] = self._connection.execute(ordered).all()
@@ -63,7 +63,6 @@ class TxRows(GraphRows):
 
     def swap_tx(self, before: Tx, after: Tx) -> bool:
         """Change a transaction's row if its state, attempt and owner still are those of `before`."""
-        column = schema.tx.c
         values = {
             "state": after.state.value,
             "base": bytes.fromhex(after.base),
@@ -75,17 +74,8 @@ class TxRows(GraphRows):
             "merged_parents": join_ids(after.merged_parents),
             "commit_id": None if after.commit is None else bytes.fromhex(after.commit),
         }
-        return (
-            self._update(
-                schema.tx,
-                values,
-                column.id == before.id,
-                column.state == before.state.value,
-                column.attempt == before.attempt,
-                column.owner == before.owner,
-            )
-            == 1
-        )
+        still = {"id": before.id, "state": before.state.value, "attempt": before.attempt, "owner": before.owner}
+        return self._swap(schema.tx, still, values)
 
     def _to_txs(self, rows: Sequence[sa.Row[Any]]) -> list[Tx]:
         sessions = self.sessions({row.session_id for row in rows})
@@ -123,7 +113,7 @@ class TxRows(GraphRows):
     def participants(self, tx: str, keys: Sequence[Key] | None = None) -> list[Participant]:
         """A transaction's participants in key order."""
         if keys is None:
-            rows: Sequence[sa.Row[Any]] = self._all(schema.participant, schema.participant.c.tx == tx)
+            rows: Sequence[sa.Row[Any]] = self._all(schema.participant, tx=tx)
         else:
             encoded = [encode_key(key) for key in keys]
             rows = [row for row in self._in(schema.participant, "key", encoded) if row.tx == tx]
@@ -144,16 +134,15 @@ class TxRows(GraphRows):
 
     def swap_location(self, tx: str, key: Key, expected: str, location: str) -> bool:
         """Move a staging's location by compare-and-swap."""
-        column = schema.participant.c
-        where = (column.tx == tx, column.key == encode_key(key), column.staged, column.location == expected)
-        return self._update(schema.participant, {"location": location}, *where) == 1
+        still = {"tx": tx, "key": encode_key(key), "staged": True, "location": expected}
+        return self._swap(schema.participant, still, {"location": location})
 
     def delete_participants(self, tx: str, keys: Sequence[Key] | None = None) -> None:
-        column = schema.participant.c
         if keys is None:
-            self._delete(schema.participant, column.tx == tx)
-        else:
-            self._delete(schema.participant, column.tx == tx, column.key.in_([encode_key(key) for key in keys]))
+            self._delete(schema.participant, tx=tx)
+            return
+        for key in keys:
+            self._delete(schema.participant, tx=tx, key=encode_key(key))
 
     # -- conflicts ---------------------------------------------------------------------------------------------------
 
@@ -161,20 +150,17 @@ class TxRows(GraphRows):
         """Rows of key, item, position, body, resolution."""
         self._upsert(schema.conflict, [{"tx": tx, **row} for row in rows], update=("position", "body", "resolution"))
 
-    def conflicts(self, tx: str, *, after: int = -1, limit: int | None = None) -> list[tuple[int, bytes, bytes | None]]:
-        """(position, body, resolution) with position > after, in order."""
-        column = schema.conflict.c
-        statement = self._select(schema.conflict, column.tx == tx, column.position > after).order_by(column.position)
-        rows = self._connection.execute(statement if limit is None else statement.limit(limit))
+    def conflicts(self, tx: str) -> list[tuple[int, bytes, bytes | None]]:
+        """(position, body, resolution), in order of position."""
+        rows = sorted(self._all(schema.conflict, tx=tx), key=lambda row: int(row.position))
         return [(row.position, row.body, row.resolution) for row in rows]
 
     def set_resolution(self, tx: str, key: Key, item: str | None, resolution: bytes | None) -> bool:
-        column = schema.conflict.c
-        where = (column.tx == tx, column.key == encode_key(key), column.item == conflict_item(item))
-        return self._update(schema.conflict, {"resolution": resolution}, *where) == 1
+        still = {"tx": tx, "key": encode_key(key), "item": conflict_item(item)}
+        return self._swap(schema.conflict, still, {"resolution": resolution})
 
     def delete_conflicts(self, tx: str) -> None:
-        self._delete(schema.conflict, schema.conflict.c.tx == tx)
+        self._delete(schema.conflict, tx=tx)
 
 
 def conflict_item(item: str | None) -> bytes:
