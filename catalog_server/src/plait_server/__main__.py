@@ -7,7 +7,6 @@ import gc
 import os
 import signal
 import sys
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,9 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     arm_from_environment()
     log_as_json()
-    stopping = threading.Event()
+    # Not an Event: a signal that interrupts its wait may find its lock held, by itself, for ever.
+    told, tell = os.pipe()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+        signal.signal(number, lambda *_: os.write(tell, b"."))
     try:
         config = load_config(
             options.config,
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     _collect_less_often()
     print(_ready(config, server), flush=True)
-    stopping.wait()
+    os.read(told, 1)
     server.stop()
     return 0
 
