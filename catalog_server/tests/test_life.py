@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ import plait
 import pytest
 from plait.errors import OutcomeUnknown, StoreUnavailable
 from plait.types import Commit, Mode, Proposal, Put, SnapshotRef
+from plait_conformance.forking import Forked
 from plait_conformance.serving import ServerProcess, database_url, serving, start_server
 
 
@@ -134,6 +136,25 @@ def test_a_killed_server_keeps_every_acknowledged_commit(tmp_path: Path) -> None
     with serving(tmp_path) as again, plait.connect(again.url) as catalog:
         assert {commit.id for commit in acknowledged} <= {commit.id for commit in catalog.log()}
         assert list(catalog.verify()) == []
+
+
+def test_a_stop_that_another_thread_was_told_of_is_heard(tmp_path: Path) -> None:
+    """The system gives a signal to any thread: the main one may be in a system call, which then goes on."""
+    script = tmp_path / "serve.py"
+    script.write_text(
+        "import signal, threading, time\n"
+        "threading.Thread(target=time.sleep, args=(120,), daemon=True).start()\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})\n"
+        "from plait_server.__main__ import main\n"
+        "raise SystemExit(main(['--init', '--grpc', '127.0.0.1:0', '--http', '127.0.0.1:0']))\n"
+    )
+    output, errors = tmp_path / "output", tmp_path / "errors"
+    process = Forked([str(script)], environment=os.environ, folder=tmp_path, output=output, errors=errors)
+    while not (output.exists() and "serving" in output.read_text()):
+        assert process.poll() is None, errors.read_text()
+        time.sleep(0.01)
+    process.terminate()
+    assert process.wait(60) == 0
 
 
 def restart_when_dead(server: ServerProcess) -> ServerProcess:

@@ -7,7 +7,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,10 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     arm_from_environment()
     log_as_json()
-    # Not an Event: a signal that interrupts its wait may find its lock held, by itself, for ever.
-    told, tell = os.pipe()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: os.write(tell, b"."))
+    stop_asked = _stop_signals()
     try:
         config = load_config(
             options.config,
@@ -46,9 +43,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     _collect_less_often()
     print(_ready(config, server), flush=True)
-    os.read(told, 1)
+    stop_asked()
     server.stop()
     return 0
+
+
+def _stop_signals() -> Callable[[], object]:
+    """From now on SIGTERM and SIGINT end nothing; a call of the result waits until one of them came, now or before.
+
+    Neither a handler in Python nor an Event is enough: the one does not run while the main thread is about to block
+    in a system call, or when another thread took the signal; the other may find its own lock held. The interpreter's
+    wakeup descriptor is written to by the signal itself.
+    """
+    told, tell = os.pipe()
+    os.set_blocking(tell, False)
+    signal.set_wakeup_fd(tell)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    return lambda: os.read(told, 1)
 
 
 def _collect_less_often() -> None:

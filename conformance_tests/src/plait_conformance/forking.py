@@ -6,6 +6,7 @@ that imports take seconds, and tests that kill processes start hundreds.
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import runpy
@@ -40,9 +41,14 @@ class Forked:
         return self._process.exitcode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Raises: subprocess.TimeoutExpired."""
+        """Its exit code. What is still there has told where its threads are when this raises: see its errors.
+
+        Raises: subprocess.TimeoutExpired.
+        """
         self._process.join(timeout)
         if self._process.exitcode is None:
+            os.kill(self.pid, signal.SIGUSR1)
+            self._process.join(1)
             raise subprocess.TimeoutExpired(str(self.pid), timeout or 0.0)
         return self._process.exitcode
 
@@ -64,6 +70,7 @@ def _run(words: list[str], environment: dict[str, str], folder: str, output: str
         file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         os.dup2(file, descriptor)
         os.close(file)
+    faulthandler.register(signal.SIGUSR1)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)

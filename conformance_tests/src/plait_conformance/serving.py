@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -53,8 +54,11 @@ class ServerProcess:
         self.wait()
 
     def wait(self) -> int:
-        """Until it ends, at a failpoint say; its exit code."""
-        return self.process.wait(_STOP_SECONDS)
+        """Until it ends, at a failpoint say; its exit code. Raises: AssertionError with where its threads are."""
+        try:
+            return self.process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise AssertionError(f"the server does not end: {self.log[-20_000:]}") from error
 
 
 def database_url(folder: Path) -> str:
