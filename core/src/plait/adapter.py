@@ -32,6 +32,7 @@ from plait.types import (
     Location,
     Merged,
     Move,
+    PastVersion,
     Published,
     Resolution,
     Risk,
@@ -180,7 +181,7 @@ class Adapter(ABC):
         return ()
 
     def discover(self, place: str) -> Iterator[Found]:
-        """What a place holds that `snapshot` can take, in order of names.
+        """What a place holds that `snapshot` can take, in order of names. "" is the store as a whole.
 
         What looks like an asset of this kind and cannot come is told with its refusal, and keeps nothing else back.
         Writes nothing. Raises: NotFound for a place that is not there.
@@ -188,6 +189,13 @@ class Adapter(ABC):
         raise Unsupported(
             f"stores of kind {self.kind!r} cannot be searched", remedy="name each: plait import assets KEY=LOCATION"
         )
+
+    def history(self, found: Found) -> Sequence[PastVersion]:
+        """The store's own history of what was discovered, oldest first, and last what `snapshot` takes; empty: none.
+
+        Writes nothing. Cost: O(versions).
+        """
+        return ()
 
     @abstractmethod
     def snapshot(self, tx: str, assets: Mapping[Key, str]) -> Mapping[Key, SnapshotRef]:

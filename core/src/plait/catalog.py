@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from plait import tables
-from plait.adapter import Capability
+from plait.adapter import Capability, Progress
 from plait.backend import Backend, BeginRequest, Problem, Side
 from plait.blame import Blamed, blame
 from plait.clock import Clock, SystemClock
-from plait.codec import digest, pack
 from plait.errors import (
-    AlreadyExists,
     CommitConflict,
     InvalidArgument,
     NotFound,
     NothingToCommit,
     OutcomeUnknown,
+    PlaitError,
     ProposalRejected,
     TransactionClosed,
     Unsupported,
 )
 from plait.graph import LogFilter
+from plait.importing import ImportReport, Taking, name_of, plan
 from plait.persist.store_rows import Publication
 from plait.point import Point
 from plait.refspec import as_key, check_ref_name, format_key, format_path, parse_spec
@@ -62,6 +62,10 @@ if TYPE_CHECKING:
 
 KeyText = str | Key
 """A key, as its text or as its parts."""
+
+
+def _silent(what: str, done: int, total: int | None) -> None:
+    """The progress of a library: none."""
 
 
 class Closer(Protocol):
@@ -350,6 +354,7 @@ class Catalog:
         into: str = "main",
         *,
         message: str = "",
+        name: str = "",
         squash: bool = False,
         default: Strategy = Strategy.NORMAL,
         strategies: Mapping[Key, Strategy] | None = None,
@@ -367,7 +372,7 @@ class Catalog:
         # A part of theirs is no merge of theirs: a later one must still find the rest.
         parents = () if squash or keys else (theirs.id,)
         message = message or f"Merge {source} into {into}"
-        return self.begin(into, message=message, source=merged, merged_parents=parents)
+        return self.begin(into, name=name, message=message, source=merged, merged_parents=parents)
 
     def cherry_pick(self, spec: str, onto: str = "main", *, message: str = "", keys: Sequence[KeyText] = ()) -> Commit:
         """Apply what one commit changed to a branch. Raises: as `merge`."""
@@ -513,18 +518,58 @@ class Catalog:
         Repeat: an import of the same that was killed is gone on with, and what it took in is not read again.
         """
         message = message or f"Import {len(assets)} assets"
-        named = sorted((format_key(key), location) for key, location in assets.items())
-        name = f"import-{digest(b'import', pack([branch, named])).hex()[:16]}"
-        try:
-            tx = self.begin(branch, name=name, message=message, properties=properties)
-        except AlreadyExists:
-            tx = self.working_set(name)
-        try:
-            self.backend.import_assets(tx.id, assets)
-        except Exception:
-            tx.discard()
-            raise
-        return self._finish(tx)
+        name = name_of(branch, sorted((format_key(key), location) for key, location in assets.items()))
+        commit = Taking(self, branch, name, message, properties, _silent, self._end_import).newest(assets, None)
+        if commit is None:
+            raise InvalidArgument("an import needs assets", remedy="name at least one")
+        return commit
+
+    def import_found(
+        self,
+        under: KeyText,
+        found: Iterable[Found],
+        branch: str = "main",
+        *,
+        origin: str = "",
+        message: str = "",
+        history: bool = True,
+        dry_run: bool = False,
+        progress: Progress = _silent,
+    ) -> ImportReport:
+        """Bring what was discovered into the history, in place and as one commit, below a store or a prefix in it.
+
+        Args:
+            origin: where it was found, for the message.
+            history: where the store has a history of its own, a commit for each version of it comes too, by a merge.
+            dry_run: report only, change nothing.
+        What cannot come is told in the report, and keeps nothing else back.
+
+        Repeat: nothing is new, and no commit; after a death it goes on from there.
+        """
+        key = as_key(under)
+        if not key:
+            raise InvalidArgument("an import needs the store that takes it", remedy="name the store, or a prefix in it")
+        past = self._adapters.get(key[0]).history if history else lambda one: ()
+        lines, pasts = plan(self, branch, key, found, past)
+        taken = {key: line.location for key, line in lines.items() if not line.refusal}
+        if dry_run:
+            return ImportReport(tuple(lines.values()), None)
+        message = message or f"Import {len(taken)} of {origin or format_key(key)}"
+        name = name_of(branch, sorted((format_key(key), line.location) for key, line in lines.items()), history)
+        taking = Taking(self, branch, name, message, {}, progress, self._end_import)
+        refused: dict[Key, PlaitError] = {}
+        commit = None
+        if pasts:
+            commit = taking.with_history(taken, pasts, refused)
+        elif taken:
+            commit = taking.newest(taken, refused)
+        else:
+            taking.drop_branch()  # It was merged, and the process died then.
+        told = (replace(line, refusal=str(refused[key])) if key in refused else line for key, line in lines.items())
+        return ImportReport(tuple(told), commit)
+
+    def _end_import(self, tx: WorkingSet) -> Commit:
+        return self._finish(tx, allow_empty=tx.tx.source is not None)
 
     def publish(self, stores: Sequence[str] | None = None) -> list[Publication]:
         """Bring native heads to their bound refs now; those that are not there, and why."""

@@ -433,13 +433,26 @@ class Found:
     """A native asset that could be imported: a name to make its key of, and the location by which `snapshot` takes it.
 
     `refusal` says why it cannot come, and what would help; empty: it can. `risks` are rules of the asset that let its
-    owner delete what a commit will name.
+    owner delete what a commit will name. `asset` is what its snapshots' `asset` will be, where that is known before:
+    what the history holds under another key is not taken twice.
     """
 
     name: Key
     location: str = ""
     refusal: str = ""
     risks: tuple[Risk, ...] = ()
+    asset: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PastVersion:
+    """A version that a store's own history holds: `version` is what its `SnapshotRef.version` will be, by `location`
+    `snapshot` takes it, and `message` and `properties` are those of the commit that records it."""
+
+    version: str
+    location: str
+    message: str
+    properties: Mapping[str, str] = field(default_factory=dict)
 
 
 class Mode(StrEnum):

@@ -14,6 +14,11 @@ import deltalake
 import plait
 import pyarrow as pa
 import pytest
+from plait.adapter import Context
+from plait.graph import LogFilter
+from plait.stores import NoState
+from plait.types import Store
+from plait_dolt import DoltAdapter
 
 from .conftest import Plait
 
@@ -81,6 +86,82 @@ def test_what_cannot_come_is_told_and_keeps_nothing_back(tables: Path, run_plait
     assert [one["key"] for one in run_plait("ls", "--json").value] == ["meteo.eu.lines", "meteo.eu.orders"]
 
 
+def test_a_table_that_is_there_under_another_key_is_not_taken_twice(tables: Path, run_plait: Plait) -> None:
+    assert run_plait("import", "delta", "--from", "./tables", "--prefix", "old").code == 0
+    again = run_plait("import", "delta", "--from", "./tables", "--json")
+    assert (again.code, again.value["commit"]) == (0, None)
+    assert {row["key"]: row["why not"] for row in again.value["assets"]} == {
+        "meteo.eu.lines": "it is in the history as meteo.old.eu.lines",
+        "meteo.eu.orders": "it is in the history as meteo.old.eu.orders",
+        "meteo.orders": "it is in the history as meteo.old.orders",
+    }
+
+
+def test_what_fails_only_when_it_is_taken_keeps_nothing_back(
+    here: Path, run_plait: Plait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link among objects is found when they are read, not when their folder is."""
+    for name in ("a", "b"):
+        (here / "objects" / name).mkdir(parents=True)
+        (here / "objects" / name / "one.txt").write_text(name)
+    run_plait("init")
+    run_plait("store", "add", "raw", "--kind", "files", "--option", f"path={here / 'store'}")
+    with plait.open(".") as catalog:
+        found = list(catalog.discover("raw", str(here / "objects" / "*")))
+        (here / "objects" / "a" / "link").symlink_to("one.txt")
+        report = catalog.import_found("raw", found)
+        assert ["link" in one.refusal for one in report.assets] == [True, False]
+        assert [entry.key for entry in catalog.at("main").entries()] == [("raw", "b")]
+        report = catalog.import_found("raw", found)
+        assert [(one.is_there, report.commit) for one in report.assets] == [(False, None), (True, None)]
+        assert list(catalog.working_sets()) == []
+    alone = run_plait("import", "files", "--from", "./objects/a", "--json")
+    assert (alone.code, alone.error["code"]) == (2, "INVALID_ARGUMENT")
+
+
+@pytest.mark.parametrize("place", ["import.staged@3", "import.before_commit@2", "import.before_merge", "import.merged"])
+def test_databases_come_with_their_history_as_one_merge_whenever_it_is_killed(
+    place: str, here: Path, run_plait: Plait
+) -> None:
+    folder = here / "databases"
+    adapter = DoltAdapter(Store("crm", "dolt", options={"path": str(folder)}), Context(NoState()))
+    for name in ("city", "people"):
+        adapter.engine.create_database(name, "main")
+        with adapter.engine.session(name, "main") as session:
+            session.rows("CREATE TABLE t (id INT PRIMARY KEY)")
+            session.commit(f"{name}: a table")
+            session.rows("INSERT INTO t VALUES (1)")
+            session.commit(f"{name}: a row")
+    run_plait("init")
+    run_plait("store", "add", "crm", "--kind", "dolt", "--option", f"path={folder}")
+    dry = run_plait("import", "dolt", "--dry-run", "--json").value
+    assert [(row["key"], row["take"], row["versions"] >= 2) for row in dry] == [
+        ("crm.city", True, True),
+        ("crm.people", True, True),
+    ]
+    assert killed(place, "import", "dolt") == -signal.SIGKILL
+    assert run_plait("import", "dolt", "--json").code == 0
+    assert [row["key"] for row in run_plait("ls", "--json").value] == ["crm.city", "crm.people"]
+    with plait.open(".") as catalog:
+        first_parents = [one.message for one in catalog.log(wanted=LogFilter(first_parent=True))]
+        assert first_parents == ["Import 2 of store crm", "Empty repository"]
+        messages = [one.message for one in catalog.log()]
+        assert all(messages.count(f"{name}: a row") == 1 for name in ("city", "people"))
+        assert [ref.name for ref in catalog.refs()] == ["main"]
+        assert list(catalog.working_sets()) == []
+        assert catalog.publish() == []
+    with adapter.engine.session("people", "main") as session:
+        assert session.rows("SELECT id FROM t") == [{"id": 1}]
+    adapter.close()
+
+
+def killed(place: str, *words: str) -> int:
+    """Run a command line until it kills itself at a failpoint; its exit code."""
+    armed = "from plait.failpoint import arm_from_environment as arm; from plait.cli import run; arm(); run()"
+    dying = {**os.environ, "PLAIT_FAILPOINT": place if "@" in place else f"{place}@1"}
+    return subprocess.run([sys.executable, "-c", armed, *words], env=dying, capture_output=True, check=False).returncode
+
+
 def test_an_import_that_was_killed_is_gone_on_with(here: Path, run_plait: Plait) -> None:
     """With copies, since what comes in place leaves nothing to go on with but the working set."""
     for name in ("a", "b", "c"):
@@ -89,11 +170,7 @@ def test_an_import_that_was_killed_is_gone_on_with(here: Path, run_plait: Plait)
     before = state_of(here / "objects")
     assert run_plait("init").code == 0
     assert run_plait("store", "add", "raw", "--kind", "files", "--option", f"path={here / 'store'}").code == 0
-    armed = "from plait.failpoint import arm_from_environment as arm; from plait.cli import run; arm(); run()"
-    words = [sys.executable, "-c", armed, "import", "files", "--from", "./objects/*"]
-    dying = {**os.environ, "PLAIT_FAILPOINT": "objects.import.after_pins@2"}
-    killed = subprocess.run(words, env=dying, capture_output=True, check=False)
-    assert killed.returncode == -signal.SIGKILL
+    assert killed("objects.import.after_pins@2", "import", "files", "--from", "./objects/*") == -signal.SIGKILL
     assert [row["state"] for row in run_plait("tx", "list", "--json").value] == ["open"]
     assert run_plait("ls", "--json").value == []
     assert run_plait("import", "files", "--from", "./objects/*").code == 0

@@ -8,19 +8,19 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import plait
 import pytest
 import sqlalchemy as sa
 from plait.adapter import Adapter
 from plait.catalog import Catalog
-from plait.errors import CommitConflict
+from plait.errors import CommitConflict, InvalidArgument, NotFound
 from plait.hookspecs import hookimpl
+from plait.importing import ImportReport
 from plait.plugins import Plugins
 from plait.types import Choice, Depth
 from plait_dolt import DoltAdapter
-from plait_dolt.history import import_history, native_history
 from plait_dolt.testing import Place
 
 CITY = "CREATE TABLE city (id INT PRIMARY KEY, name VARCHAR(50), pop INT)"
@@ -195,24 +195,55 @@ def test_a_database_is_imported_with_its_own_history(catalog: Catalog, place: Pl
         for number in range(3):
             session.rows(f"INSERT INTO city VALUES ({number},'city',{number})")
             session.commit(f"city {number}")
-    commits = native_history(adapter, place.name)
+    found = list(catalog.discover(place.key[0], place.name))
+    commits = adapter.history(found[0])
     assert [commit.message for commit in commits[1:]] == ["the table", "city 0", "city 1", "city 2"]
 
-    def stop(done: int, total: int) -> None:
-        if done == 2:
+    def stop(what: str, done: int, total: int | None) -> None:
+        if what.startswith("versions") and done == 2:
             raise KeyboardInterrupt
 
+    def take(**how: Any) -> ImportReport:
+        return catalog.import_found(place.key[0], catalog.discover(place.key[0], place.name), **how)
+
+    (line,) = take(dry_run=True).assets
+    assert (line.key, line.refusal, line.versions) == (place.key, "", len(commits))
+    assert list(catalog.at("main").entries()) == []
     with pytest.raises(KeyboardInterrupt):
-        import_history(catalog, place.key, place.name, commits, "main", progress=stop)
-    import_history(catalog, place.key, place.name, commits, "main")
+        take(progress=stop)
+    report = take(origin="what people have")
+    assert report.commit is not None
+    assert report.commit.message == "Import 1 of what people have"
+    assert [ref.name for ref in catalog.refs()] == ["main"]
+    assert list(catalog.working_sets()) == []
+    again = take()
+    assert (again.commit, [one.is_there for one in again.assets]) == (None, [True])
     assert len(held(catalog, place, "main")) == 3
     assert catalog.publish() == []
     blamed = {one.item: one.commit for one in catalog.blame(place.key)}
     assert blamed["city::id=1"].message == "city 1"
-    assert blamed["city::id=1"].properties["dolt.commit"] == commits[3].id
+    assert blamed["city::id=1"].properties["dolt.commit"] == commits[3].version
     assert blamed["city::id=1"].properties["dolt.author"].strip()
     with adapter.engine.session(place.name, "main") as session:
         assert session.branches("plait/w/") == []
+
+
+def test_databases_that_cannot_come_are_told(catalog: Catalog, place: Place) -> None:
+    adapter, store = place.adapter(), place.key[0]
+    adapter.engine.create_database(place.name, "main")
+    with adapter.engine.session(place.name, "main") as session:
+        session.rows(CITY)
+        session.commit("the table")
+        session.rows("INSERT INTO city VALUES (1,'Ur',10)")
+    (found,) = catalog.discover(store, place.name)
+    assert [risk.rule for risk in found.risks] == ["rows that nobody committed stay behind"]
+    catalog.import_found((store, "old"), [found], history=False)
+    (moved,) = catalog.import_found(store, [found]).assets
+    assert (moved.is_there, moved.refusal) == (True, f"it is in the history as {store}.old.{place.name}")
+    with pytest.raises(NotFound, match="has no database 'nowhere'"):
+        list(catalog.discover(store, "nowhere"))
+    with pytest.raises(InvalidArgument, match="this store's"):
+        list(catalog.discover(store, "mysql://203.0.113.1:3306" if "url" in place.options else "/elsewhere/people.db"))
 
 
 def test_a_dropped_key_keeps_its_data_and_comes_back(catalog: Catalog, place: Place) -> None:

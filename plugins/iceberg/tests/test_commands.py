@@ -57,12 +57,18 @@ def test_matching_tables_are_one_commit_and_stay_where_they_are(
     code, made = plaited(capfd, "--from", source, "--match", "sales.*", "-m", "Taken")
     assert code == 0
     assert isinstance(made, dict)
-    assert made["message"] == "Taken"
+    assert made["commit"]["message"] == "Taken"
+    assert [(row["key"], row["take"]) for row in made["assets"]] == [
+        ("lake.sales.orders", True),
+        ("lake.sales.returns", True),
+    ]
     assert keys() == [("lake", "sales", "orders"), ("lake", "sales", "returns")]
     with plait.open(".") as catalog:
         entry = catalog.at("main").entry("lake.sales.orders")
         assert entry.snapshot.version.startswith(f"file://{tmp_path}/source/")
-    assert plaited(capfd, "--from", source, "--match", "sales.*") == (0, None)
+    code, again = plaited(capfd, "--from", source, "--match", "sales.*")
+    assert isinstance(again, dict)
+    assert (code, again["commit"], [row["take"] for row in again["assets"]]) == (0, None, [False, False])
     assert plaited(capfd, "--from", source)[0] == 0
     assert len(keys()) == 3
 

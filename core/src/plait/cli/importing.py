@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import click
 
 from plait.cli.plugin_commands import OpenGroup
+from plait.cli.printing import commit_row, subject
 from plait.cli.session import Session, json_option, pairs, pass_session
 from plait.cli.working_sets import committed
 from plait.errors import InvalidArgument, NotFound
+from plait.refspec import format_key, parse_key
 
 if TYPE_CHECKING:
+    from plait.importing import Imported
     from plait.types import Found, Key
 
 
@@ -53,8 +58,6 @@ def import_assets(session: Session, assets: tuple[str, ...], message: str, into:
 
     A LOCATION that begins with ./, ../ or ~/ is a path on this machine; any other is the store's own to read.
     """
-    from plait.refspec import parse_key
-
     wanted = {parse_key(key): _located(location) for key, location in pairs(assets, "asset").items()}
     committed(session, session.catalog.import_assets(wanted, into or session.branch, message=message))
 
@@ -62,13 +65,18 @@ def import_assets(session: Session, assets: tuple[str, ...], message: str, into:
 def _command(kind: str) -> click.Command:
     @click.command(kind, help=f"Bring what is found at a place into a store of kind {kind}, as one commit.")
     @click.option(
-        "--from", "place", required=True, metavar="PLACE", help="./, ../ or ~/: a path; else the store's own."
+        "--from",
+        "place",
+        default="",
+        metavar="PLACE",
+        help="./, ../, ~/: a path; else the store's; default: all.",
     )
     @click.option("--match", default="*", show_default=True, help="A glob on the dotted names that are found.")
     @click.option("--store", "named", help=f"Default: the only store of kind {kind}.")
     @click.option("--prefix", default="", help="Names in front of those that are found: archive.old")
     @click.option("--into", help="Default: the current branch.")
     @click.option("-m", "--message", default="")
+    @click.option("--history/--no-history", default=True, help="A commit for each version of a history of its own.")
     @click.option("--dry-run", is_flag=True, help="Only list what would be taken.")
     @json_option
     @pass_session
@@ -80,55 +88,80 @@ def _command(kind: str) -> click.Command:
         prefix: str,
         into: str | None,
         message: str,
+        history: bool,
         dry_run: bool,
-    ) -> None:
-        from plait.refspec import parse_key
-
+    ) -> int:
         store = store_of_kind(session, kind, named)
         under = (store, *(parse_key(prefix) if prefix else ()))
         found = session.catalog.discover(store, _located(place))
-        import_found(session, place, found, under, match=match, into=into, message=message, dry_run=dry_run)
+        fitting = (one for one in found if fnmatchcase(".".join(one.name), match))
+        how = Asked(shown_place(place) or f"store {store}", match, into, message, dry_run=dry_run, history=history)
+        return import_found(session, fitting, under, how)
 
     return command
 
 
-def import_found(
-    session: Session,
-    origin: str,
-    found: Iterable[Found],
-    under: Key,
-    *,
-    match: str,
-    into: str | None,
-    message: str,
-    dry_run: bool,
-) -> None:
-    """Take in what fits a glob and is new, as one commit; print what, and what stayed behind and why."""
-    branch = into or session.branch
-    there = {entry.key for entry in session.catalog.at(branch).entries(under[:1])}
-    fitting = [one for one in found if fnmatchcase(".".join(one.name), match)]
-    if not fitting:
-        raise NotFound(f"nothing at {origin} matches {match!r}", remedy="look elsewhere, or list it with --dry-run")
-    rows, taken = [], {}
-    for one in fitting:
-        key, why_not = (*under, *one.name), one.refusal
-        if not why_not and (key in there or key in taken):
-            why_not = "its key is in the history already" if key in there else "another has this key"
-        if not why_not:
-            taken[key] = one.location
-        risks = "; ".join(f"{risk.rule}: {risk.remedy}" for risk in one.risks)
-        rows.append({"key": ".".join(key), "take": not why_not, "why not": why_not or None, "risks": risks or None})
-    if dry_run:
-        session.table(rows, ("key", "take", "why not", "risks"), "nothing is there")
-        return
-    for row in rows:
-        if row["why not"]:
-            click.echo(f"{row['key']} stays out: {row['why not']}", err=True)
-    if not taken:
-        session.emit(None, "nothing is new: see --dry-run")
-        return
-    message = message or f"Import {len(taken)} of {origin}"
-    committed(session, session.catalog.import_assets(taken, branch, message=message))
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a command was given, beside where it looks. `origin` is for messages, and shows no secret."""
+
+    origin: str
+    match: str
+    into: str | None
+    message: str
+    dry_run: bool
+    history: bool = False
+
+
+def import_found(session: Session, found: Iterable[Found], under: Key, asked: Asked) -> int:
+    """Take in what is new, as one commit; print what came, and what stayed behind and why. Returns: the exit code.
+
+    Raises: NotFound where nothing was found.
+    """
+    report = session.catalog.import_found(
+        under,
+        found,
+        asked.into or session.branch,
+        origin=asked.origin,
+        message=asked.message,
+        history=asked.history,
+        dry_run=asked.dry_run,
+        progress=session.progress,
+    )
+    if not report.assets:
+        raise NotFound(
+            f"nothing at {asked.origin} matches {asked.match!r}", remedy="look elsewhere, or list it with --dry-run"
+        )
+    rows = [_row(one) for one in report.assets]
+    if asked.dry_run:
+        session.table(rows, ("key", "take", "why not", "versions", "risks"), "nothing is there")
+        return 0
+    stay = [one for one in report.assets if one.refusal]
+    for one in stay:
+        if not session.as_json and not one.is_there:
+            click.echo(f"{format_key(one.key)} stays out: {one.refusal}", err=True)
+    if report.commit is None:
+        session.emit({"commit": None, "assets": rows}, "nothing is new: see --dry-run")
+        return 0 if any(one.is_there for one in stay) else InvalidArgument.exit_code
+    told = f"{report.commit.id[:12]} {subject(report.commit.message)}"
+    counted = f"{len(rows) - len(stay)} came" + (f", {len(stay)} did not: see --dry-run" if stay else "")
+    session.emit({"commit": commit_row(report.commit), "assets": rows}, f"{told}\n{counted}")
+    return 0
+
+
+def _row(one: Imported) -> dict[str, object]:
+    return {
+        "key": format_key(one.key),
+        "take": not one.refusal,
+        "why not": one.refusal or None,
+        "versions": one.versions or None,
+        "risks": "; ".join(f"{risk.rule}: {risk.remedy}" for risk in one.risks) or None,
+    }
+
+
+def shown_place(place: str) -> str:
+    """A place without what may be a secret in its address: a message stays in the history."""
+    return re.sub(r"(://)[^/@]*@|\?.*", r"\1", place) if "://" in place else place
 
 
 def store_of_kind(session: Session, kind: str, named: str | None) -> str:

@@ -121,7 +121,7 @@ class BlockAdapter(Adapter):
             raise NotFound(f"{top} does not exist", remedy="name an image or a folder of images by its absolute path")
         for path in images.images_below(top, self.folder.root) if top.is_dir() else [top]:
             name = path.relative_to(top if top.is_dir() else top.parent).with_suffix("").parts
-            yield Found(name, str(path), self._refusal(name, path))
+            yield Found(name, str(path), self._refusal(name, path), asset=self._asset_of(path))
 
     def _refusal(self, name: Key, path: Path) -> str:
         try:
@@ -147,7 +147,11 @@ class BlockAdapter(Adapter):
         if not path.is_absolute():
             raise InvalidArgument(f"image {location!r} has a relative path", remedy="give its absolute path")
         path = Path(os.path.normpath(path))
-        return self._refer(self.layers.adopt(path, str(uuid.uuid5(_ASSETS, f"{self.store.name}\0{path}"))))
+        return self._refer(self.layers.adopt(path, self._asset_of(path)))
+
+    def _asset_of(self, image: Path) -> str:
+        """An image that is imported again is the same asset."""
+        return str(uuid.uuid5(_ASSETS, f"{self.store.name}\0{image}"))
 
     def diff(self, before: Side, after: Side, *, items: Sequence[str] | None = None) -> Iterator[ItemChange]:
         """By file where both sides hold an ext4 filesystem, in order of their paths; else by extent, in order of their

@@ -119,7 +119,7 @@ class DeltaAdapter(Adapter):
             raise NotFound(f"folder {top} does not exist", remedy="name a folder of Delta tables")
         for folder in tables_below(top):
             name = tuple(os.path.relpath(folder, top).split(os.sep)) if folder != top else (os.path.basename(top),)
-            yield Found(name, folder, self._refusal(name, folder))
+            yield Found(name, folder, self._refusal(name, folder), asset=self._layout.asset_of(folder))
 
     def _refusal(self, name: Key, folder: str) -> str:
         try:

@@ -14,6 +14,7 @@ from plait.refspec import check_ref_name, format_key
 from plait.types import (
     Conflicted,
     Depth,
+    Found,
     Health,
     Intent,
     Item,
@@ -22,6 +23,7 @@ from plait.types import (
     Location,
     Merged,
     Move,
+    PastVersion,
     Published,
     Resolution,
     Risk,
@@ -33,6 +35,7 @@ from plait.types import (
 from plait_dolt import ending, names, space
 from plait_dolt.diff import diff
 from plait_dolt.engine import Engine, Refused, Session
+from plait_dolt.history import discover, native_history
 from plait_dolt.join import Joining
 from plait_dolt.lite import LiteEngine
 from plait_dolt.publish import publish_one
@@ -59,6 +62,7 @@ class DoltAdapter(Adapter):
             Capability.ITEM_RESOLUTION,
             Capability.ITEM_RESTORE,
             Capability.NATIVE_HEAD,
+            Capability.DISCOVER,
         }
     )
 
@@ -90,6 +94,14 @@ class DoltAdapter(Adapter):
             return self.engine.check()
         except PlaitError as error:
             return (str(error),)
+
+    def discover(self, place: str) -> Iterator[Found]:
+        """All databases of the store, or one: by its name, its address on this server, or its file."""
+        return discover(self.engine, self.store.name, self._branch, place)
+
+    def history(self, found: Found) -> Sequence[PastVersion]:
+        """The commits of its public branch, each by its first parent."""
+        return native_history(self.engine, self._branch, found.location)
 
     def snapshot(self, tx: str, assets: Mapping[Key, str]) -> Mapping[Key, SnapshotRef]:
         """Name databases by their public branch's commit; ``database/<revision>`` names an older one.

@@ -199,6 +199,10 @@ class Engine(ABC):
     def databases(self) -> list[str]: ...
 
     @abstractmethod
+    def database_at(self, place: str) -> str:
+        """The database that a place names; "" where it names all. Raises: InvalidArgument for one of another store."""
+
+    @abstractmethod
     def create_database(self, name: str, branch: str) -> None:
         """An empty one, whose public branch is `branch`. Raises: Refused when it exists."""
 

@@ -1,36 +1,48 @@
-"""Bringing a database's own history into plait's: one commit for each of its commits, then one merge."""
+"""What databases people have, and their own histories: what an import brings into plait's."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import Final
 
-from plait.errors import NotFound
-from plait.refspec import format_key
-from plait.types import Commit, Key
+from plait.errors import NotFound, PlaitError
+from plait.refspec import check_key
+from plait.types import Found, PastVersion, Risk
 
-from plait_dolt.adapter import DoltAdapter
+from plait_dolt.engine import Engine
 
-if TYPE_CHECKING:
-    from plait.catalog import Catalog
-
-COMMIT = "dolt.commit"
+COMMIT: Final = "dolt.commit"
+_OURS: Final = "plait-txn: "
 
 
-@dataclass(frozen=True, slots=True)
-class NativeCommit:
-    """One commit of a database's own."""
+def discover(engine: Engine, store: str, branch: str, place: str) -> Iterator[Found]:
+    """The databases at a place: all of the store's, or the one that is named. Raises: NotFound, InvalidArgument."""
+    wanted, there = engine.database_at(place), engine.databases()
+    if wanted and wanted not in there:
+        raise NotFound(f"store {store!r} has no database {wanted!r}", remedy=f"it has {', '.join(there) or 'none'}")
+    for database in [wanted] if wanted else there:
+        yield _describe(engine, store, branch, database)
 
-    id: str
-    author: str
-    date: str
-    message: str
+
+def _describe(engine: Engine, store: str, branch: str, database: str) -> Found:
+    refusal, risks = "", []
+    try:
+        check_key((store, database))
+        with engine.session(database, branch) as session:
+            if any(_OURS in row["message"] for row in session.rows("SELECT message FROM dolt_log")):
+                refusal = "plait wrote to it: it is, or was, a key of this or of another catalog's"
+            if not session.standing().is_clean:
+                risks.append(Risk("rows that nobody committed stay behind", database, "commit them in Dolt first"))
+    except NotFound as error:
+        refusal = f"it has no branch {branch!r}: {error.message}"
+    except PlaitError as error:
+        refusal = str(error)
+    return Found((database,), database, refusal, tuple(risks), asset=database)
 
 
-def native_history(adapter: DoltAdapter, database: str) -> list[NativeCommit]:
+def native_history(engine: Engine, branch: str, database: str) -> list[PastVersion]:
     """The first-parent history of the public branch, oldest first. Raises: NotFound. Cost: O(commits it has)."""
-    with adapter.engine.session(database, adapter.public_branch) as session:
+    with engine.session(database, branch) as session:
         head = session.head()[0]
         parents = {
             row["commit_hash"]: row["parent_hash"]
@@ -38,49 +50,19 @@ def native_history(adapter: DoltAdapter, database: str) -> list[NativeCommit]:
             if row["parent_index"] == 0
         }
         found = {
-            row["commit_hash"]: NativeCommit(
-                row["commit_hash"], f"{row['committer']} <{row['email'] or ''}>", str(row["date"]), row["message"]
-            )
+            row["commit_hash"]: row
             for row in session.rows("SELECT commit_hash, committer, email, date, message FROM dolt_log")
         }
-    line: list[NativeCommit] = []
+    line: list[PastVersion] = []
     commit: str | None = head
     while commit is not None:
-        line.append(found[commit])
+        row = found[commit]
+        told = {
+            COMMIT: commit,
+            "dolt.author": f"{row['committer']} <{row['email'] or ''}>",
+            "dolt.date": str(row["date"]),
+        }
+        message = row["message"] or f"{database} {commit}"
+        line.append(PastVersion(commit, f"{database}/{commit}", message, told))
         commit = parents.get(commit)
     return line[::-1]
-
-
-def import_history(
-    catalog: Catalog,
-    key: Key,
-    database: str,
-    commits: Sequence[NativeCommit],
-    into: str,
-    *,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Commit:
-    """Record every native commit on a branch ``imports/<key>``, then merge that: native heads move once, at the end.
-
-    Repeat: goes on after the last commit that is recorded. Raises: CommitConflict when `into` holds the key otherwise.
-    """
-    branch = f"imports/{'/'.join(key)}"
-    if not any(ref.name == branch for ref in catalog.refs()):
-        catalog.create_branch(branch, into)
-    try:
-        last = catalog.at(branch).entry(key).snapshot.version
-    except NotFound:
-        last = ""
-    ids = [commit.id for commit in commits]
-    start = ids.index(last) + 1 if last in ids else 0
-    for done, commit in enumerate(commits[start:], start + 1):
-        catalog.import_assets(
-            {key: f"{database}/{commit.id}"},
-            branch,
-            message=commit.message or f"{database} {commit.id}",
-            properties={COMMIT: commit.id, "dolt.author": commit.author, "dolt.date": commit.date},
-        )
-        progress(done, len(commits))
-    merged = catalog.merge(branch, into, message=f"Import {format_key(key)} with {len(commits)} commits of its own")
-    catalog.delete_ref(branch)
-    return merged

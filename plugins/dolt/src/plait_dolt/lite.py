@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import quote as quote_uri
 
 import sqlalchemy as sa
-from plait.errors import Corrupt, NotFound, PlaitError, StoreUnavailable
+from plait.errors import Corrupt, InvalidArgument, NotFound, PlaitError, StoreUnavailable
 from plait.types import Location
 
 from plait_dolt.engine import Engine, Refused, Row, Session, Standing, Table
@@ -90,6 +90,20 @@ class LiteEngine(Engine):
 
     def databases(self) -> list[str]:
         return sorted(path.name.removesuffix(_SUFFIX) for path in self._folder.glob(f"*{_SUFFIX}"))
+
+    def database_at(self, place: str) -> str:
+        place = place.removeprefix("file://")
+        if not os.path.isabs(place):
+            return place.removesuffix(_SUFFIX)
+        path = Path(os.path.normpath(place))
+        if path == self._folder:
+            return ""
+        if path.parent != self._folder:
+            raise InvalidArgument(
+                f"{path} is not in this store's folder, {self._folder}",
+                remedy="databases are imported where they are: plait store add a store with that path",
+            )
+        return path.name.removesuffix(_SUFFIX)
 
     def create_database(self, name: str, branch: str) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)

@@ -154,6 +154,20 @@ class ServerEngine(Engine):
             found = [row["Database"] for row in session.rows("SHOW DATABASES")]
         return [name for name in found if name not in _OWN_DATABASES and "/" not in name]
 
+    def database_at(self, place: str) -> str:
+        if "://" not in place:
+            return place
+        try:
+            url = make_url(place)
+        except (ArgumentError, ValueError) as error:
+            raise InvalidArgument("the place is no address", remedy="name a database of the store's server") from error
+        if (url.host, url.port or 3306) != (self._url.host, self._url.port or 3306):
+            raise InvalidArgument(
+                f"{url.host}:{url.port or 3306} is another server than this store's, {self.address}",
+                remedy="databases are imported where they are: plait store add a store with that url",
+            )
+        return url.database or ""
+
     def create_database(self, name: str, branch: str) -> None:
         with self.session("") as session:
             session.rows(f"CREATE DATABASE {quote(name)}")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import click
+from plait.cli.importing import Asked, import_found, shown_place, store_of_kind
 from plait.cli.session import Session, json_option, pairs, pass_session
 from plait.errors import InvalidArgument, StoreUnavailable
 from plait.refspec import format_key
@@ -39,13 +39,11 @@ def import_iceberg(
     into: str | None,
     message: str,
     dry_run: bool,
-) -> None:
+) -> int:
     """Bring the tables of an Iceberg catalog into the history, in place: no file is copied or moved."""
-    from plait.cli.importing import import_found, store_of_kind
-
     target = store_of_kind(session, "iceberg", store)
     found = discover(_load(origin, name, options), match)
-    import_found(session, _shown(origin), found, (target,), match="*", into=into, message=message, dry_run=dry_run)
+    return import_found(session, found, (target,), Asked(shown_place(origin), match, into, message, dry_run=dry_run))
 
 
 @click.command("iceberg")
@@ -83,17 +81,14 @@ def _load(origin: str, name: str, options: tuple[str, ...]) -> Catalog:
         return load_catalog(name, uri=origin, **given) if "://" in origin else load_catalog(origin, **given)
     except (ValueError, ImportError) as error:
         raise InvalidArgument(
-            f"{_shown(origin)} is no Iceberg catalog: {_told(error, origin)}",
+            f"{shown_place(origin)} is no Iceberg catalog: {_told(error, origin)}",
             remedy="give its URI, or a name of .pyiceberg.yaml",
         ) from error
     except Exception as error:  # Every driver that pyiceberg brings has errors of its own.
-        raise StoreUnavailable(f"Iceberg catalog {_shown(origin)} does not answer: {_told(error, origin)}") from error
-
-
-def _shown(origin: str) -> str:
-    """The origin without what may be a secret: a message stays in the history."""
-    return re.sub(r"(://)[^/@]*@|\?.*", r"\1", origin)
+        raise StoreUnavailable(
+            f"Iceberg catalog {shown_place(origin)} does not answer: {_told(error, origin)}"
+        ) from error
 
 
 def _told(error: Exception, origin: str) -> str:
-    return f"{type(error).__name__}: {error}".replace(origin, _shown(origin))
+    return f"{type(error).__name__}: {error}".replace(origin, shown_place(origin))

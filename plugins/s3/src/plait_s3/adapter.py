@@ -132,7 +132,7 @@ class ObjectAdapter(Adapter):
         for name in names:
             found = "/".join(filter(None, (prefix, name)))
             key = (name or prefix.rpartition("/")[2] or self.store.name,)
-            yield Found(key, self.blobs.uri(found), self._refusal(key))
+            yield Found(key, self.blobs.uri(found), self._refusal(key), asset=self._asset_of(found))
 
     def _refusal(self, name: Key) -> str:
         try:
@@ -160,8 +160,11 @@ class ObjectAdapter(Adapter):
 
     def _import(self, location: str) -> SnapshotRef:
         prefix = self.blobs.key_of(location)
-        asset = str(uuid.uuid5(_IMPORTS, f"{self.store.name}\0{prefix}"))
+        asset = self._asset_of(prefix)
         return self._refer(asset, import_prefix(self.blobs, self.packs, self.context, prefix, asset))
+
+    def _asset_of(self, prefix: str) -> str:
+        return str(uuid.uuid5(_IMPORTS, f"{self.store.name}\0{prefix}"))
 
     def diff(self, before: Side, after: Side, *, items: Sequence[str] | None = None) -> Iterator[ItemChange]:
         """Objects, by their content: one that only moved inside the store is none. Cost: O(changes · log objects)."""
