@@ -241,6 +241,11 @@ class DeltaAdapter(Adapter):
             version = json.loads(read_bytes(record))["version"]
         except NotFound:
             version = head_version(root)
+            if version is None and (staging.base is not None or not os.path.isdir(root.folder)):
+                raise NotFound(
+                    f"the working table of {format_key(staging.key)} is gone from {root.folder}",
+                    remedy="bring the store's folder back and commit again, or discard the working set",
+                )
             if version is not None:
                 check_supported(self._versions.state(root, version), format_key(staging.key))
                 self._versions.keep_data(root, self._versions.state(root, version))
