@@ -6,6 +6,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from plait.errors import PermissionDenied
 from plait_s3.bucket_rules import risks
 from plait_s3.disk import FilesBlobs
 from plait_s3.probe import probe
@@ -50,6 +51,20 @@ def test_an_unreachable_bucket_is_a_finding(s3_place: Place) -> None:
     adapter = s3_place.adapter(bucket="nobody-made-this")
     (found,) = adapter.check()
     assert "cannot be used" in found
+
+
+@pytest.mark.s3server
+def test_wrong_keys_are_denied_and_never_shown(s3_place: Place) -> None:
+    adapter = s3_place.adapter(secret_key="not-the-right-secret")
+    (found,) = adapter.check()
+    assert "cannot be used" in found
+    with pytest.raises(PermissionDenied) as caught:
+        adapter.snapshot("tx", {("raw", "a"): "landing"})
+    with pytest.raises(PermissionDenied):
+        list(adapter.discover("landing"))
+    told = found + str(caught.value)
+    assert "not-the-right-secret" not in told
+    assert adapter.store.options["access_key"] not in told
 
 
 @pytest.mark.s3server

@@ -79,6 +79,18 @@ class TestDiscover:
         assert list(trial.adapter.discover(name)) == found
         assert taken(trial, name) == before
 
+    def test_asset_is_what_its_snapshots_asset_will_be(self, trial: Trial) -> None:
+        (found,) = trial.adapter.discover(trial.harness.write_behind(None, ROWS))
+        assert found.asset in ("", taken(trial, found.location).asset)
+
+    def test_oldest_first_and_last_what_snapshot_takes(self, trial: Trial) -> None:
+        (found,) = trial.adapter.discover(trial.harness.write_behind(None, ROWS))
+        past = list(trial.adapter.history(found))
+        versions = [one.version for one in past]
+        assert [taken(trial, one.location).version for one in past] == versions
+        assert versions[-1:] in ([], [taken(trial, found.location).version])
+        assert list(trial.adapter.history(found)) == past
+
     def test_notfound_for_a_place_that_is_not_there(self, trial: Trial) -> None:
         name = trial.harness.write_behind(None, ROWS)
         with pytest.raises(NotFound):

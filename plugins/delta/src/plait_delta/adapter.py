@@ -245,7 +245,7 @@ class DeltaAdapter(Adapter):
                 raise NotFound(
                     f"the working table of {format_key(staging.key)} is gone from {root.folder}",
                     remedy="bring the store's folder back and commit again, or discard the working set",
-                )
+                ) from None
             if version is not None:
                 check_supported(self._versions.state(root, version), format_key(staging.key))
                 self._versions.keep_data(root, self._versions.state(root, version))
