@@ -72,6 +72,10 @@ def test_a_glob_and_a_prefix_say_what_comes_and_under_which_names(tables: Path, 
     none = run_plait("import", "delta", "--from", "./tables", "--match", "us.*", "--json")
     assert (none.code, none.error["code"]) == (3, "NOT_FOUND")
     assert run_plait("import", "delta", "--from", "./nowhere").code == 3
+    (tables.parent / "parquet").mkdir()
+    shutil.copy(next(tables.rglob("*.parquet")), tables.parent / "parquet")
+    parquet = run_plait("import", "delta", "--from", "./parquet", "--json")
+    assert (parquet.code, parquet.error["message"].split()[:3]) == (3, ["./parquet", "holds", "nothing"])
 
 
 def test_what_cannot_come_is_told_and_keeps_nothing_back(tables: Path, run_plait: Plait) -> None:

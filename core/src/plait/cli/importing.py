@@ -129,8 +129,14 @@ def import_found(session: Session, found: Iterable[Found], under: Key, asked: As
         progress=session.progress,
     )
     if not report.assets:
+        if asked.match == "*":
+            raise NotFound(
+                f"{asked.origin} holds nothing that a store of this kind could take",
+                remedy="see that it is the right place, and for what it holds the right kind of import",
+            )
         raise NotFound(
-            f"nothing at {asked.origin} matches {asked.match!r}", remedy="look elsewhere, or list it with --dry-run"
+            f"nothing at {asked.origin} matches {asked.match!r}",
+            remedy="see with --dry-run, without --match, what is there",
         )
     rows = [_row(one) for one in report.assets]
     if asked.dry_run:
