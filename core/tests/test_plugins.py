@@ -55,9 +55,16 @@ def test_adapters_are_found_by_kind() -> None:
 def test_a_kind_that_nobody_handles_is_named_with_those_there_are() -> None:
     with pytest.raises(NotFound, match="'nope'; there are: another") as caught:
         Plugins([plugin(lambda: [Another])], installed=False).adapter_class("nope")
-    assert caught.value.remedy == "pip install plait-nope"
+    assert caught.value.remedy == "install the plugin that brings it, or correct the kind"
     with pytest.raises(NotFound, match="there are: none"):
         Plugins(installed=False).adapter_class("nope")
+
+
+@pytest.mark.parametrize(("kind", "package"), [("files", "plait-s3"), ("dolt", "plait-dolt")])
+def test_a_kind_of_plaits_own_plugins_is_answered_with_the_package_that_brings_it(kind: str, package: str) -> None:
+    with pytest.raises(NotFound) as caught:
+        Plugins(installed=False).adapter_class(kind)
+    assert caught.value.remedy == f"pip install {package}"
 
 
 def test_installed_plugins_come_through_their_entry_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module, metadata
 from inspect import isabstract
-from typing import Any
+from typing import Any, Final
 
 import pluggy
 
@@ -15,6 +15,24 @@ from plait.adapter import Adapter, Merger
 from plait.errors import InvalidArgument, NotFound
 
 ENTRY_POINT_GROUP = "plait"
+
+PACKAGES: Final = {
+    "block": "plait-block",
+    "delta": "plait-delta",
+    "demo": "plait-demo",
+    "dolt": "plait-dolt",
+    "files": "plait-s3",
+    "iceberg": "plait-iceberg",
+    "s3": "plait-s3",
+}
+"""What to install for the kinds of stores, and for the command, that come from plait itself. No other name is guessed:
+whoever followed a guess would run what a stranger published under it."""
+
+
+def remedy_for(kind: str) -> str:
+    """How to get the adapter of a kind of store that no installed plugin brings."""
+    package = PACKAGES.get(kind)
+    return f"pip install {package}" if package else "install the plugin that brings it, or correct the kind"
 
 
 class Plugins:
@@ -42,7 +60,7 @@ class Plugins:
             known = ", ".join(sorted(self._adapters)) or "none"
             raise NotFound(
                 f"no installed adapter handles stores of kind {kind!r}; there are: {known}",
-                remedy=f"pip install plait-{kind}",
+                remedy=remedy_for(kind),
             )
         if isinstance(registered.adapter, str):
             registered = replace(registered, adapter=_import(registered.plugin, kind, registered.adapter))

@@ -322,6 +322,20 @@ def test_serve_says_how_to_install_the_server(
     assert "pip install plait-server" in ran.error["remedy"]
 
 
+@pytest.mark.parametrize(
+    ("words", "package"),
+    [(("import", "files"), "plait-s3"), (("export", "iceberg"), "plait-iceberg"), (("demo",), "plait-demo")],
+)
+def test_a_command_of_a_package_that_is_not_installed_names_the_package(words: tuple[str, ...], package: str) -> None:
+    # In a process of its own: once a plugin's commands are there, they stay.
+    program = (
+        "from importlib import metadata; metadata.entry_points = lambda **_: (); from plait.cli import main; main()"
+    )
+    ran = subprocess.run([sys.executable, "-c", program, *words, "--json"], capture_output=True, text=True, check=False)
+    error = json.loads(ran.stderr)
+    assert (ran.returncode, error["code"], error["remedy"]) == (13, "UNSUPPORTED", f"pip install {package}")
+
+
 def test_the_diff_of_a_long_table_is_cut_and_says_so(run_plait: Any, unchanging: Path) -> None:
     ran = run_plait("diff", "main~1", "main", "lake", "--items", "--limit", "1", "--json")
     assert len(ran.value) == 1

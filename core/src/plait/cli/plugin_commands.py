@@ -6,6 +6,8 @@ from functools import cache
 
 import click
 
+from plait.errors import Unsupported
+
 
 class PluginGroup(click.Group):
     """A group of commands that plugins add to through `plait_register_commands`."""
@@ -18,6 +20,22 @@ class PluginGroup(click.Group):
             _add_to(root)
             found = super().get_command(context, name)
         return found
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does. Raises: Unsupported naming the package that brings a command which is missing."""
+        try:
+            return super().resolve_command(context, args)
+        except click.UsageError as error:
+            from plait.plugins import PACKAGES, Plugins
+
+            package = PACKAGES.get(args[0])
+            # At the root a kind of store is no command: there only the story is a package of its own.
+            if package is None or args[0] in Plugins().kinds or (args[0] == "demo") != (context.parent is None):
+                raise
+            what = f"{context.command_path} {args[0]}"
+            raise Unsupported(f"'{what}' is not installed", remedy=f"pip install {package}") from error
 
 
 class OpenGroup(PluginGroup):
