@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import plait
@@ -9,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from plait.catalog import Catalog
 from plait.connecting import shown
-from plait.errors import AlreadyExists, NotFound, OutcomeUnknown
+from plait.errors import AlreadyExists, Corrupt, NotFound, OutcomeUnknown
 from plait.failpoint import armed
 from plait.persist import Database, schema
 from plait.types import Depth, Mode, Proposal
@@ -30,10 +32,11 @@ def headed_kind() -> str:
 
 @pytest.fixture
 def url(database_url: str) -> str:
-    """A database that holds a catalog with one commit."""
+    """A database that holds a catalog with one commit, and a working set that is open."""
     with plait.init(database_url) as catalog:
         catalog.add_store("p", "pointer", mode=Mode.POINTER)
         catalog.commit(Proposal("main", (put("a", 1),)))
+        catalog.begin()
     return database_url
 
 
@@ -54,8 +57,23 @@ class TestDurability:
             (sa.update(schema.node).values(data=b"\0"), "commit "),
             (sa.update(schema.snapshot).values(body=b"\0"), "snapshot "),
             (sa.delete(schema.log).where(schema.log.c.seq == 2), "log record 2"),
+            (sa.update(schema.ref).values(head=bytes(32)), "ref 'main'"),
+            (sa.update(schema.ref).values(protected=True), "ref 'main'"),
+            (sa.update(schema.ref).values(name="other"), "ref 'main'"),
+            (sa.delete(schema.ref), "ref 'main'"),
+            (sa.update(schema.ref_log).where(schema.ref_log.c.seq == 3).values(after=None), "reflog of 'main'"),
+            (sa.delete(schema.ref_log).where(schema.ref_log.c.seq == 3), "reflog of 'main'"),
+            (sa.update(schema.ref_log).where(schema.ref_log.c.seq == 3).values(moved_at_us=1), "reflog of 'main'"),
+            (sa.update(schema.change).values(after=bytes(32)), "log record "),
+            (sa.delete(schema.change), "log record "),
+            (sa.update(schema.store).values(bound_ref="dev"), "store "),
+            (sa.update(schema.store).values(options='{"path":"/x"}'), "store "),
+            (sa.update(schema.session).values(principal="somebody"), "session "),
+            (sa.delete(schema.session), "log record "),
+            (sa.update(schema.snapshot).values(state="gone"), "snapshot "),
+            (sa.update(schema.tx).values(state="committed"), "working sets"),
+            (sa.update(schema.tx).values(state="closed"), "working sets"),
         ],
-        ids=["log", "commit", "node", "snapshot", "gap"],
     )
     def test_verify_names_what_was_changed_in_the_database(
         self, url: str, statement: sa.Executable, where: str
@@ -68,6 +86,45 @@ class TestDurability:
             problems = list(catalog.verify(Depth.METADATA))
         assert problems
         assert problems[0].where.startswith(where)
+
+
+def test_verify_names_a_value_of_a_wrong_type(tmp_path: Path) -> None:
+    plait.init(tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / ".plait" / "catalog.db")) as database:
+        database.execute("UPDATE ref_log SET before = 'text'")
+        database.commit()
+    with plait.open(tmp_path, recover=False) as catalog:
+        assert [problem.what for problem in catalog.verify()] == [
+            "1 rows of table ref_log have no blob in column before"
+        ]
+
+
+@pytest.mark.parametrize(
+    "altered", ["UPDATE ref SET name = CAST(x'ff' AS TEXT)", "ALTER TABLE ref DROP COLUMN protected"]
+)
+def test_a_database_that_cannot_be_read_is_told_to_be_damaged(tmp_path: Path, altered: str) -> None:
+    plait.init(tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / ".plait" / "catalog.db")) as database:
+        database.execute(altered)
+        database.commit()
+    with plait.open(tmp_path, recover=False) as catalog, pytest.raises(Corrupt, match="is damaged"):
+        list(catalog.verify())
+
+
+def test_verify_names_an_index_that_hides_a_row(tmp_path: Path) -> None:
+    plait.init(tmp_path).close()
+    path = tmp_path / ".plait" / "catalog.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA journal_mode = DELETE")
+        ((page,),) = database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'ref_log_by_ref'")
+        ((size,),) = database.execute("PRAGMA page_size")
+    stored = bytearray(path.read_bytes())
+    stored[(page - 1) * size : page * size] = stored[(page - 1) * size : page * size].replace(b"main", b"mein")
+    path.write_bytes(stored)
+    with plait.open(tmp_path, recover=False) as catalog:
+        problems = list(catalog.verify())
+    assert problems[0].where == "database"
+    assert "ref_log_by_ref" in problems[0].what
 
 
 @pytest.mark.parametrize("place", ["coordinator.before_commit_point", "coordinator.after_commit_point"])

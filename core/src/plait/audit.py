@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 
 from plait import codec
@@ -11,28 +11,34 @@ from plait.backend import Problem
 from plait.commit_point import unpack_value
 from plait.errors import Corrupt, PlaitError
 from plait.graph import RowNodes
-from plait.persist import Repository
+from plait.persist import Repository, Rows
+from plait.persist.graph_rows import LogRow
+from plait.replay import Replay
 from plait.stores import Adapters
 from plait.tree import Tree
-from plait.types import Depth, Mode, SnapshotRef
+from plait.types import Commit, Depth, Mode, SnapshotRef, TxState
 
 _PAGE = 1000
+_SNAPSHOT_STATES = {"live", "condemned", "expired"}
+_PUBLICATION_STATES = {"idle", "busy", "diverged"}
 
 
 def verify_metadata(repository: Repository, progress: Progress) -> Iterator[Problem]:
-    """Walk the log from its start: what does not fit is named by seq, commit or node.
+    """Walk the log from its start: what does not fit is named by seq, commit, node, or row of another table.
 
-    Cost: every record, commit and node once; memory for the ids of the nodes.
+    Cost: every record, commit, change and node once; memory for the ids of the nodes.
     """
     previous, seq = bytes(32), 0
     seen_nodes: set[bytes] = set()
     seen_snapshots: set[bytes] = set()
     with repository.read() as rows:
         tree = Tree(RowNodes(rows), salt=repository.salt)
+        replay = Replay(rows, tree)
         end = rows.serial()
         while page := rows.log(seq, _PAGE):
             progress("log records", seq, end.seq)
-            commits = rows.commits_by_seq([record.seq for record in page])
+            commits: dict[int, Commit] = {}
+            yield from _read_commits(rows, page, commits)
             for record in page:
                 if record.seq != seq + 1:
                     yield Problem(f"log record {seq + 1}", f"is missing: {record.seq} follows {seq}")
@@ -46,37 +52,115 @@ def verify_metadata(repository: Repository, progress: Progress) -> Iterator[Prob
                 if expected != record.record_hash:
                     yield Problem(f"log record {record.seq}", "its hash is not that of its bytes and its predecessor")
                 previous, seq = record.record_hash, record.seq
-                commit = commits.get(record.seq)
                 if record.kind in ("commit", "repository-created"):
+                    commit = commits.get(record.seq)
                     if commit is None:
                         yield Problem(f"log record {record.seq}", "its commit is missing")
                         continue
-                    salt = rows.commit_salt(commit.id)
-                    if salt is not None:
-                        text = codec.text_digest(salt, commit.author, commit.message, commit.properties)
-                        remade = codec.commit_id(
-                            repository=repository.uuid,
-                            parents=commit.parents,
-                            root=commit.root,
-                            tx=commit.tx,
-                            committed_at_us=commit.committed_at_us,
-                            text=text,
-                        )
-                        if remade != commit.id:
-                            yield Problem(f"commit {commit.id}", "its id is not that of its bytes")
-                    if bytes.fromhex(commit.id) not in record.payload:
-                        yield Problem(f"log record {record.seq}", f"does not name commit {commit.id}")
+                    yield from _verify_commit(rows, repository.uuid, commit, record.payload)
                     yield from _verify_tree(tree, commit.id, commit.root, seen_nodes, seen_snapshots)
+            yield from replay.page(page, commits)
         if (seq, previous) != (end.seq, end.record_hash):
             yield Problem(f"log record {seq}", f"is the last, the serial row says {end.seq}")
-        missing = set(seen_snapshots)
-        found = rows.snapshots(seen_snapshots)
-        for digest, row in found.items():
-            missing.discard(digest)
-            if codec.digest(b"snapshot", row.body) != digest:
-                yield Problem(f"snapshot {digest.hex()}", "its bytes are not those that its digest was made of")
-        for digest in sorted(missing):
-            yield Problem(f"snapshot {digest.hex()}", "is missing")
+        yield from replay.finish()
+        yield from _verify_snapshots(rows, seen_snapshots)
+        for session in rows.altered_sessions():
+            yield Problem(f"session {session.hex()}", "its id is not that of its fields")
+
+
+def _read_commits(rows: Rows, page: Sequence[LogRow], commits: dict[int, Commit]) -> Iterator[Problem]:
+    """The commits of a page by seq; those that cannot be read are named one by one."""
+    try:
+        commits.update(rows.commits_by_seq([record.seq for record in page]))
+        return
+    except Corrupt:
+        pass
+    for record in page:
+        try:
+            commits.update(rows.commits_by_seq([record.seq]))
+        except Corrupt as error:
+            yield Problem(f"log record {record.seq}", error.message)
+
+
+def _verify_commit(rows: Rows, repository: str, commit: Commit, payload: bytes) -> Iterator[Problem]:
+    salt = rows.commit_salt(commit.id)
+    if salt is not None:
+        text = codec.text_digest(salt, commit.author, commit.message, commit.properties)
+        remade = codec.commit_id(
+            repository=repository,
+            parents=commit.parents,
+            root=commit.root,
+            tx=commit.tx,
+            committed_at_us=commit.committed_at_us,
+            text=text,
+        )
+        if remade != commit.id:
+            yield Problem(f"commit {commit.id}", "its id is not that of its bytes")
+    if bytes.fromhex(commit.id) not in payload:
+        yield Problem(f"log record {commit.seq}", f"does not name commit {commit.id}")
+
+
+def _verify_snapshots(rows: Rows, named: set[bytes]) -> Iterator[Problem]:
+    """The snapshots that commits name."""
+    found = rows.snapshots(named)
+    for digest, row in found.items():
+        if codec.digest(b"snapshot", row.body) != digest:
+            yield Problem(f"snapshot {digest.hex()}", "its bytes are not those that its digest was made of")
+        if row.state not in _SNAPSHOT_STATES:
+            yield Problem(f"snapshot {digest.hex()}", f"its state is {row.state!r}, which there is not")
+    for digest in sorted(named - found.keys()):
+        yield Problem(f"snapshot {digest.hex()}", "is missing")
+
+
+def verify_working_rows(repository: Repository) -> Iterator[Problem]:
+    """What no hash covers, for it changes: that open working sets and publications can be read, and name what is there.
+
+    Cost: every row of working sets that are open, and of publications.
+    """
+    with repository.read() as rows:
+        for read in (_verify_open_txs, _verify_publications):
+            try:
+                yield from read(rows)
+            except Corrupt as error:
+                yield Problem("working rows", error.message)
+
+
+def _verify_open_txs(rows: Rows) -> Iterator[Problem]:
+    states = set(TxState)
+    for state in sorted(rows.count_txs().keys() - states):
+        yield Problem("working sets", f"there are some of state {state!r}, which there is not")
+    open_txs = rows.txs_in(states - {TxState.COMMITTED, TxState.ABORTED})
+    commits = rows.commits({commit for tx in open_txs for commit in (tx.base, *tx.merged_parents)})
+    for tx in open_txs:
+        for commit in (tx.base, *tx.merged_parents):
+            if commit not in commits:
+                yield Problem(f"working set {tx.id}", f"begins at commit {commit}, which does not exist")
+        try:
+            rows.participants(tx.id)
+            for _, body, resolution in rows.conflicts(tx.id):
+                codec.decode_conflict(body)
+                if resolution is not None:
+                    codec.decode_resolution(resolution)
+        except Corrupt as error:
+            yield Problem(f"working set {tx.id}", error.message)
+
+
+def _verify_publications(rows: Rows) -> Iterator[Problem]:
+    publications, stores = rows.publications(), rows.stores()
+    named = {digest for one in publications for digest in (one.published, one.target) if digest}
+    missing = named - rows.snapshots(named).keys()
+    for one in publications:
+        where = f"publication of {one.store}, {one.asset}"
+        if one.store not in stores:
+            yield Problem(where, "its store does not exist")
+        if one.state not in _PUBLICATION_STATES:
+            yield Problem(where, f"its state is {one.state!r}, which there is not")
+        if {one.published, one.target} & missing:
+            yield Problem(where, "names a snapshot that does not exist")
+    for store in stores:
+        cursor = rows.publish_cursor(store)
+        if cursor is not None and cursor[0] not in rows.commits([cursor[0]]):
+            yield Problem(f"publications of {store}", f"follow commit {cursor[0]}, which does not exist")
 
 
 def _verify_tree(tree: Tree, commit: str, root: bytes, seen: set[bytes], snapshots: set[bytes]) -> Iterator[Problem]:

@@ -160,8 +160,11 @@ def find(catalog: str | None = None, start: str | os.PathLike[str] = ".") -> str
     )
 
 
-def reach(where: str, *, progress: Progress = _silent, session: Session | None = None) -> Catalog:
-    """Open or connect, as the text says. Raises: InvalidArgument, NotFound, StoreUnavailable."""
+def reach(where: str, *, progress: Progress = _silent, session: Session | None = None, recover: bool = True) -> Catalog:
+    """Open or connect, as the text says; a server recovers by itself.
+
+    Raises: InvalidArgument, NotFound, StoreUnavailable.
+    """
     if where.startswith(("plait://", "plaits://")):
         return connect(where, progress=progress, session=session)
     if "://" in where and not where.startswith(("sqlite:", "postgresql")):
@@ -169,7 +172,7 @@ def reach(where: str, *, progress: Progress = _silent, session: Session | None =
             f"{shown(where)!r} names no catalog",
             remedy="write a folder, plait://host:port/repository, postgresql://… or sqlite:///…",
         )
-    return open(where, progress=progress, session=session)
+    return open(where, progress=progress, session=session, recover=recover)
 
 
 def default_session() -> Session:

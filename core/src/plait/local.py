@@ -276,7 +276,12 @@ class LocalBackend:
             yield from page
 
     def verify(self, depth: Depth) -> Iterator[Problem]:
+        damage = self._repository.database.damage()
+        yield from (Problem("database", line) for line in damage)
+        if damage:  # Its rows may be anything, and what they say of stores too.
+            return
         yield from audit.verify_metadata(self._repository, self._progress)
+        yield from audit.verify_working_rows(self._repository)
         yield from audit.verify_stores(self._repository, self.adapters, depth, self._executor, self._progress)
 
     # -- writing -----------------------------------------------------------------------------------------------------

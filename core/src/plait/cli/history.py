@@ -351,6 +351,7 @@ def verify(session: Session, depth: str) -> None:
     """Prove the history's hash chain, and that the stores hold what it names."""
     from plait.types import Depth
 
+    session.recovers = False  # Recovery writes, and by what a damaged catalog says it might write wrongly.
     rows = [{"where": found.where, "what": found.what} for found in session.catalog.verify(Depth(depth))]
     session.table(rows, ("where", "what"), "all is well")
     if rows:

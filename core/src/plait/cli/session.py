@@ -31,6 +31,8 @@ class Session:
         self.where: str | None = None
         self.no_color = False
         self.as_json = False
+        self.recovers = True
+        """Whether opening the catalog puts right what died half-way: not when it may be damaged."""
         self._catalog: Catalog | None = None
         self._bars = Bars()
 
@@ -44,7 +46,7 @@ class Session:
 
             self.where = find(self.where)
             self._bars.is_silent = self.as_json
-            self._catalog = reach(self.where, progress=self._bars)
+            self._catalog = reach(self.where, progress=self._bars, recover=self.recovers)
         return self._catalog
 
     @property

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -12,6 +13,8 @@ from sqlalchemy.engine import Connection
 
 from plait.errors import Corrupt
 from plait.persist import statements
+
+E = TypeVar("E", bound=StrEnum)
 
 
 class BaseRows:
@@ -106,6 +109,14 @@ def from_json(text: str, what: str) -> dict[str, str]:
         return msgspec.json.decode(text, type=dict[str, str])
     except msgspec.DecodeError as error:
         raise Corrupt(f"{what} holds text that is not a JSON map: {error}") from error
+
+
+def of_enum(kind: type[E], text: str, what: str) -> E:
+    """The member with this text. Raises: Corrupt naming what."""
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise Corrupt(f"{what} has the {kind.__name__} {text!r}, which there is not") from error
 
 
 def join_ids(ids: Sequence[str]) -> bytes:

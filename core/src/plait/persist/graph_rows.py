@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from plait.codec import digest, pack, pairs
 from plait.errors import AlreadyExists, Corrupt, InvalidArgument, NotFound
 from plait.persist import schema
-from plait.persist.base import BaseRows, from_json, join_ids, split_ids, to_json
+from plait.persist.base import BaseRows, from_json, join_ids, of_enum, split_ids, to_json
 from plait.types import Commit, Ref, RefKind, RefMove, Session
 
 _SESSIONS_KEPT_MAX = 1024
@@ -189,7 +189,7 @@ class GraphRows(BaseRows):
         return [(row.seq, row.id.hex(), split_ids(row.parents)) for row in self._connection.execute(statement)]
 
     def _to_commits(self, rows: Sequence[sa.Row[Any]]) -> list[Commit]:
-        sessions = self.sessions({row.session_id for row in rows})
+        sessions = self.sessions_of(rows, "commit")
         return [
             Commit(
                 id=row.id.hex(),
@@ -230,6 +230,20 @@ class GraphRows(BaseRows):
             row.id: Session(row.principal, row.author, row.client, from_json(row.properties, "a session"))
             for row in self._in(schema.session, "id", list(ids))
         }
+
+    def sessions_of(self, rows: Sequence[sa.Row[Any]], what: str) -> dict[bytes, Session]:
+        """The sessions of some commits or transactions. Raises: Corrupt naming the one whose session is missing."""
+        found = self.sessions({row.session_id for row in rows})
+        for row in rows:
+            if row.session_id not in found:
+                named = row.id.hex() if isinstance(row.id, bytes) else row.id
+                raise Corrupt(f"{what} {named} is of session {row.session_id.hex()}, which is missing")
+        return found
+
+    def altered_sessions(self) -> list[bytes]:
+        """Ids of sessions whose fields are not those that the id was made of."""
+        kept = self.sessions([row.id for row in self._all(schema.session)])
+        return sorted(identity for identity, session in kept.items() if session_id(session) != identity)
 
     # -- refs --------------------------------------------------------------------------------------------------------
 
@@ -288,6 +302,14 @@ class GraphRows(BaseRows):
         if before_seq is not None:
             statement = statement.where(column.seq < before_seq)
         return [_to_move(row) for row in self._connection.execute(statement.order_by(column.seq.desc()).limit(limit))]
+
+    def moves_between(self, after_seq: int, last_seq: int | None) -> list[RefMove]:
+        """Moves of all refs with after_seq < seq <= last_seq (None: to the end), ascending."""
+        column = schema.ref_log.c
+        statement = self._select(schema.ref_log, column.seq > after_seq)
+        if last_seq is not None:
+            statement = statement.where(column.seq <= last_seq)
+        return [_to_move(row) for row in self._connection.execute(statement.order_by(column.seq))]
 
     def move_at(self, ref: str, at_us: int) -> RefMove | None:
         """The ref's last move at or before a time: where it stood."""
@@ -356,10 +378,12 @@ def _session_id(principal: str, author: str, client: str, properties: tuple[tupl
 
 
 def _to_ref(row: sa.Row[Any]) -> Ref:
-    return Ref(row.name, RefKind(row.kind), row.head.hex(), row.incarnation, bool(row.protected))
+    kind = of_enum(RefKind, row.kind, f"ref {row.name!r}")
+    return Ref(row.name, kind, row.head.hex(), row.incarnation, bool(row.protected))
 
 
 def _to_move(row: sa.Row[Any]) -> RefMove:
     before = None if row.before is None else row.before.hex()
     after = None if row.after is None else row.after.hex()
-    return RefMove(row.seq, row.moved_at_us, row.ref, RefKind(row.kind), row.incarnation, before, after)
+    kind = of_enum(RefKind, row.kind, f"the reflog of {row.ref!r}")
+    return RefMove(row.seq, row.moved_at_us, row.ref, kind, row.incarnation, before, after)

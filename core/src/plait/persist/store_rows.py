@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from plait.codec import decode_key, encode_key
 from plait.errors import NotFound
 from plait.persist import schema
-from plait.persist.base import from_json, to_json
+from plait.persist.base import from_json, of_enum, to_json
 from plait.persist.tx_rows import TxRows
 from plait.types import Key, Mode, Store
 
@@ -157,7 +157,8 @@ class StoreRows(TxRows):
 
 
 def _to_store(row: sa.Row[Any]) -> Store:
-    return Store(row.name, row.kind, Mode(row.mode), row.bound_ref, from_json(row.options, f"store {row.name}"))
+    mode = of_enum(Mode, row.mode, f"store {row.name!r}")
+    return Store(row.name, row.kind, mode, row.bound_ref, from_json(row.options, f"store {row.name}"))
 
 
 def _from_publication(publication: Publication) -> dict[str, object]:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from plait.codec import decode_key, decode_snapshot, decode_source, encode_key, encode_snapshot, encode_source
 from plait.persist import schema
-from plait.persist.base import from_json, join_ids, split_ids, to_json
+from plait.persist.base import from_json, join_ids, of_enum, split_ids, to_json
 from plait.persist.graph_rows import GraphRows, session_id
 from plait.types import Entry, Key, Participant, SnapshotRef, Staging, Tx, TxState
 
@@ -61,6 +61,12 @@ class TxRows(GraphRows):
         rows = self._in(schema.tx, "state", [state.value for state in states])
         return sorted(self._to_txs(rows), key=lambda tx: (tx.created_at_us, tx.id))
 
+    def count_txs(self) -> dict[str, int]:
+        """How many transactions are in each state, as the rows say."""
+        column = schema.tx.c.state
+        counted = sa.select(column, sa.func.count()).where(self._mine(schema.tx)).group_by(column)
+        return {row[0]: row[1] for row in self._connection.execute(counted)}
+
     def swap_tx(self, before: Tx, after: Tx) -> bool:
         """Change a transaction's row if its state, attempt and owner still are those of `before`."""
         values = {
@@ -78,11 +84,11 @@ class TxRows(GraphRows):
         return self._swap(schema.tx, still, values)
 
     def _to_txs(self, rows: Sequence[sa.Row[Any]]) -> list[Tx]:
-        sessions = self.sessions({row.session_id for row in rows})
+        sessions = self.sessions_of(rows, "transaction")
         return [
             Tx(
                 id=row.id,
-                state=TxState(row.state),
+                state=of_enum(TxState, row.state, f"transaction {row.id}"),
                 ref=row.ref,
                 incarnation=row.incarnation,
                 base=row.base.hex(),
