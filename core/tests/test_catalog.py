@@ -11,11 +11,12 @@ import pytest
 import sqlalchemy as sa
 from plait.catalog import Catalog
 from plait.connecting import shown
-from plait.errors import AlreadyExists, Corrupt, NotFound, OutcomeUnknown
+from plait.errors import AlreadyExists, Corrupt, NotFound, OutcomeUnknown, StoreUnavailable
 from plait.failpoint import armed
 from plait.persist import Database, schema
 from plait.types import Depth, Mode, Proposal
 from plait_conformance.behaviour import *  # noqa: F403
+from plait_conformance.fake_storage import bring_up, take_down
 from plait_conformance.samples import put
 
 
@@ -86,6 +87,32 @@ class TestDurability:
             problems = list(catalog.verify(Depth.METADATA))
         assert problems
         assert problems[0].where.startswith(where)
+
+
+def test_an_import_into_no_store_leaves_nothing_and_the_catalog_opens(tmp_path: Path) -> None:
+    with plait.init(tmp_path) as catalog, pytest.raises(NotFound, match="'nostore' does not exist"):
+        catalog.import_assets({("nostore", "x"): "/x"})
+    with plait.open(tmp_path) as catalog:
+        assert catalog.working_sets() == []
+
+
+def test_a_store_that_is_down_keeps_nobody_from_opening_the_catalog(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = tmp_path / "store"
+    with plait.init(tmp_path) as catalog:
+        catalog.add_store("s", "fake-dolt", {"path": str(store)})
+        tx = catalog.begin()
+        tx.create("s.a")
+        take_down(store)
+        with pytest.raises(StoreUnavailable):
+            tx.discard()
+    with plait.open(tmp_path) as catalog:
+        assert [one.id for one in catalog.working_sets()] == [tx.id]
+        assert f"transaction {tx.id} is not put right yet" in caplog.text
+        bring_up(store)
+        assert catalog.recover() == [f"finished discarding {tx.id}"]
+        assert catalog.working_sets() == []
 
 
 def test_verify_names_a_value_of_a_wrong_type(tmp_path: Path) -> None:

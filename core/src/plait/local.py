@@ -550,6 +550,8 @@ class LocalBackend:
         for key, location in assets.items():
             if check_key(key) not in known:
                 by_store.setdefault(key[0], {})[key] = location
+        for store in by_store:
+            self.adapters.get(store)  # One that does not exist leaves no intent behind.
         for store, wanted in by_store.items():
             self._transactions.intend_import(found.id, list(wanted))
             for key, snapshot in self.adapters.get(store).snapshot(found.id, wanted).items():

@@ -192,6 +192,7 @@ class Transactions:
             if row is not None and row.source is not None:
                 # Joining writes natively before its participants' rows tell of it: any store may hold something.
                 stores |= {store.name for store in rows.stores().values() if store.mode is not Mode.POINTER}
+            stores &= rows.stores().keys()  # What was intended in a store that does not exist was never written.
         for store in sorted(stores):
             self.adapters.get(store).abort(tx)
             failpoint("transaction.store_aborted")
@@ -398,20 +399,24 @@ class Transactions:
     def recover(self, is_alive: Callable[[str], bool]) -> list[str]:
         """Put right what died: finish aborts, reopen sealed ones without a coordinator, end expired implicit ones.
 
-        Returns: a sentence for each. Repeat: nothing more to do.
+        One whose store is down waits for the next recovery, and keeps nobody from the others, or from the catalog.
+        Returns: a sentence for each that is done. Repeat: nothing more to do.
         """
         done = []
         now = self.clock.now_us()
         for tx in self.live():
-            if tx.state is TxState.ABORTING:
-                self.finish_abort(tx.id)
-                done.append(f"finished discarding {tx.id}")
-            elif tx.state is TxState.SEALED and (tx.lease_until_us < now or not is_alive(tx.owner)):
-                self.unseal(tx)
-                done.append(f"reopened {tx.id}, whose commit had stopped half-way")
-            elif tx.state is TxState.OPEN and tx.implicit and tx.lease_until_us < now:
-                self.discard(tx.id)
-                done.append(f"discarded {tx.id}, whose lease had run out")
+            try:
+                if tx.state is TxState.ABORTING:
+                    self.finish_abort(tx.id)
+                    done.append(f"finished discarding {tx.id}")
+                elif tx.state is TxState.SEALED and (tx.lease_until_us < now or not is_alive(tx.owner)):
+                    self.unseal(tx)
+                    done.append(f"reopened {tx.id}, whose commit had stopped half-way")
+                elif tx.state is TxState.OPEN and tx.implicit and tx.lease_until_us < now:
+                    self.discard(tx.id)
+                    done.append(f"discarded {tx.id}, whose lease had run out")
+            except PlaitError as error:
+                _log.warning("transaction %s is not put right yet: %s", tx.id, error)
         with self.repository.read() as rows:
             unreleased = rows.committed_with_participants()
         done += [f"dropped what {tx} had staged for its commit" for tx in unreleased if self.release(tx)]
