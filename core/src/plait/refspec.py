@@ -20,6 +20,7 @@ from plait.errors import InvalidArgument
 from plait.types import Key
 
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+\Z")
+_QUOTING = 'join parts by dots, and quote a part with other characters: raw."2013 q1"'
 _PART = re.compile(r'"((?:[^"]|"")*)"|([A-Za-z0-9_-]+)')
 _COMMIT = re.compile(r"[0-9a-f]{4,64}\Z")
 _STEP = re.compile(r"([~^])([0-9]*)")
@@ -75,7 +76,7 @@ def parse_path(text: str) -> tuple[Key, str | None]:
         if not match:
             raise InvalidArgument(
                 f"key {text!r} cannot be read at position {position}",
-                remedy='join parts by dots, and quote a part with other characters: raw."2013 q1"',
+                remedy=_QUOTING,
             )
         quoted, plain = match.groups()
         parts.append(plain if quoted is None else quoted.replace('""', '"'))
@@ -85,7 +86,9 @@ def parse_path(text: str) -> tuple[Key, str | None]:
         if text.startswith("::", position):
             return check_key(tuple(parts)), text[position + 2 :]
         if text[position] != ".":
-            raise InvalidArgument(f"key {text!r} has {text[position]!r} at position {position}, a dot is expected")
+            raise InvalidArgument(
+                f"key {text!r} has {text[position]!r} at position {position}, a dot is expected", remedy=_QUOTING
+            )
         position += 1
 
 

@@ -336,6 +336,31 @@ def test_a_command_of_a_package_that_is_not_installed_names_the_package(words: t
     assert (ran.returncode, error["code"], error["remedy"]) == (13, "UNSUPPORTED", f"pip install {package}")
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("log", "--limit", "-1"), 2, "--limit"),
+        (("cat", "lake.sales.orders", "--limit", "0"), 2, "--limit"),
+        (("log", "--svg", "/nonexistent/graph.svg"), 2, "/nonexistent/graph.svg cannot be written"),
+        (("log", "--html", "."), 2, "cannot be written"),
+        (("init", "/dev/null/x"), 2, "cannot be made"),
+        (("branch", "-d"), 2, "which branch?"),
+        (("branch", "--protect"), 2, "which branch?"),
+        (("branch", "-d", "main"), 2, "the native heads of lake, raw follow 'main'"),
+        (("tag", "-d"), 2, "which tag?"),
+        (("blame", "lake.sales.orders::id=99999"), 3, "does not exist"),
+        (("diff", "main~1", "main", "lake.sales.orders::id=1"), 2, "is one item"),
+    ],
+)
+def test_a_mistake_is_answered_with_what_is_wrong(
+    run_plait: Any, unchanging: Path, words: tuple[str, ...], code: int, says: str
+) -> None:
+    ran = run_plait(*words, "--json")
+    assert (ran.code, ran.out) == (code, "")
+    assert says in ran.error["message"]
+    assert ran.error["remedy"]
+
+
 def test_the_diff_of_a_long_table_is_cut_and_says_so(run_plait: Any, unchanging: Path) -> None:
     ran = run_plait("diff", "main~1", "main", "lake", "--items", "--limit", "1", "--json")
     assert len(ran.value) == 1

@@ -53,7 +53,7 @@ def ls(session: Session, prefix: str, spec: str | None, recursive: bool) -> None
 @click.option("--oneline", is_flag=True, help="One line for each commit.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write the graph as one self-contained page.")
 @click.option("--svg", type=click.Path(path_type=Path), help="Write the graph as a picture.")
-@click.option("-n", "--limit", type=int, help="At most so many commits.")
+@click.option("-n", "--limit", type=click.IntRange(min=1), help="At most so many commits.")
 @click.option("--author", help="Text in the author's name.")
 @click.option("--grep", "message", help="Text in the message.")
 @click.option("--since", help="A time, as in ISO 8601.")
@@ -141,7 +141,10 @@ def _draw(session: Session, commits: Sequence[Commit], *, html: Path | None, svg
     refs = session.catalog.refs()
     for path, draw in ((html, graph_page), (svg, graph_svg)):
         if path is not None:
-            path.write_text(draw(commits, refs, keys), encoding="utf-8")
+            try:
+                path.write_text(draw(commits, refs, keys), encoding="utf-8")
+            except OSError as error:
+                raise InvalidArgument(f"{path} cannot be written: {error.strerror}", remedy="name another") from error
     written = {name: str(path) for name, path in (("html", html), ("svg", svg)) if path is not None}
     session.emit(
         {"commits": len(commits), **written}, f"wrote {' and '.join(written.values())} with {len(commits)} commits"
@@ -198,7 +201,7 @@ def show(session: Session, spec: str | None) -> None:
 @click.option(
     "--items", is_flag=True, help="Rows, objects and schema parts, not only keys. (Always, of a working set.)"
 )
-@click.option("--limit", type=int, default=1000, show_default=True, help="At most so many items.")
+@click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True, help="At most so many items.")
 @json_option
 @pass_session
 def diff(session: Session, arguments: tuple[str, ...], items: bool, limit: int) -> None:
@@ -206,6 +209,12 @@ def diff(session: Session, arguments: tuple[str, ...], items: bool, limit: int) 
 
     A KEY is what begins with a store's name, unless a branch or tag is named just so.
     """
+    if items_named := [word for word in arguments if "::" in word]:
+        key = items_named[0].partition("::")[0]
+        raise InvalidArgument(
+            f"{items_named[0]!r} is one item, and assets are compared whole",
+            remedy=f"give the key: plait diff --items … {key}",
+        )
     catalog = session.catalog
     names = {ref.name for ref in catalog.refs()}
     stores = {store.name for store in catalog.stores()}
@@ -292,14 +301,14 @@ def _print_items(session: Session, found: Iterable[dict[str, Any]], limit: int, 
 @click.command("blame")
 @click.argument("path")
 @click.option("--at", "spec", help="A point in the history; default: the current branch.")
-@click.option("--limit", type=int, default=100, show_default=True, help="At most so many items.")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many items.")
 @json_option
 @pass_session
 def blame(session: Session, path: str, spec: str | None, limit: int) -> None:
     """Say which commit last changed each item of KEY, or one KEY::ITEM."""
     from itertools import islice
 
-    from plait.refspec import format_time, parse_path
+    from plait.refspec import format_key, format_time, parse_path
 
     key, item = parse_path(path)
     found = session.catalog.blame(key, spec or session.branch, items=None if item is None else [item])
@@ -314,6 +323,8 @@ def blame(session: Session, path: str, spec: str | None, limit: int) -> None:
         }
         for one in islice(found, limit)
     ]
+    if item is not None and not rows:
+        raise NotFound(f"{path} does not exist there", remedy=f"see all items with 'plait blame {format_key(key)}'")
     session.table(rows, ("item", "commit", "author", "at", "message"), "it holds no items")
 
 

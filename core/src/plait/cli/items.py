@@ -36,7 +36,7 @@ def _handle(session: Session, key: Key, spec: str | None) -> Any:
 @click.command("cat")
 @click.argument("path")
 @click.option("--at", "spec", help=_AT)
-@click.option("--limit", type=int, default=20, show_default=True, help="Rows of a table.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Rows of a table.")
 @json_option
 @pass_session
 def cat(session: Session, path: str, spec: str | None, limit: int) -> None:

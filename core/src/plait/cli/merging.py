@@ -89,7 +89,7 @@ def _preview(session: Session, tx: WorkingSet, branch: str) -> None:
 
 @click.command("conflicts")
 @click.argument("name", required=False)
-@click.option("--limit", type=int, default=100, show_default=True, help="At most so many conflicts.")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many conflicts.")
 @json_option
 @pass_session
 def conflicts(session: Session, name: str | None, limit: int) -> None:

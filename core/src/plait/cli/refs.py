@@ -30,6 +30,16 @@ def _check_kind(session: Session, name: str, kind: RefKind) -> None:
         raise InvalidArgument(f"{name!r} is a {found.value}, not a {kind.value}", remedy=f"see 'plait {found.value}'")
 
 
+def _check_unfollowed(session: Session, name: str) -> None:
+    """Raises: InvalidArgument for a branch that native heads follow, as `main` usually is."""
+    following = [store.name for store in session.catalog.stores() if store.bound_ref == name]
+    if following:
+        raise InvalidArgument(
+            f"the native heads of {', '.join(following)} follow {name!r}",
+            remedy="remove these stores first, or keep it",
+        )
+
+
 @click.command("branch")
 @click.argument("name", required=False)
 @click.option("--at", "spec", help="Where it begins; default: the current branch.")
@@ -51,13 +61,17 @@ def branch(
 ) -> None:
     """List branches, or make, delete, protect or move one."""
     catalog = session.catalog
-    if name is None:
+    asked = sum((delete, undelete, protect is not None, reset is not None))
+    if name is None and not asked and spec is None:
         _list(session, RefKind.BRANCH)
         return
-    if sum((delete, undelete, protect is not None, reset is not None)) > 1:
+    if name is None:
+        raise InvalidArgument("which branch?", remedy="name it; 'plait branch' lists them")
+    if asked > 1:
         raise InvalidArgument("choose one of --delete, --undelete, --protect, --unprotect and --reset")
     if delete:
         _check_kind(session, name, RefKind.BRANCH)
+        _check_unfollowed(session, name)
         ref, done = catalog.delete_ref(name), f"deleted {name}\n→ plait branch {name} --undelete brings it back"
         if name == session.branch:
             session.current.remember(branch=None)
@@ -84,9 +98,11 @@ def branch(
 @pass_session
 def tag(session: Session, name: str | None, spec: str | None, delete: bool) -> None:
     """List tags, or make or delete one. Tags never move."""
-    if name is None:
+    if name is None and not delete and spec is None:
         _list(session, RefKind.TAG)
         return
+    if name is None:
+        raise InvalidArgument("which tag?", remedy="name it; 'plait tag' lists them")
     if delete:
         _check_kind(session, name, RefKind.TAG)
         ref = session.catalog.delete_ref(name)

@@ -192,7 +192,11 @@ def _check_revision(connection: Connection) -> None:
 def _sqlite_engine(url: URL, module: ModuleType) -> Engine:
     if url.database in (None, "", ":memory:"):
         raise InvalidArgument("a catalog needs a file", remedy="write sqlite:///PATH")
-    Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(str(url.database)).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidArgument(f"{folder} cannot be made: {error.strerror}", remedy="name another folder") from error
     engine = sa.create_engine(
         url.set(drivername="sqlite"),
         module=module,
