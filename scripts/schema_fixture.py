@@ -15,10 +15,12 @@ from pathlib import Path
 import plait
 import sqlalchemy as sa
 from plait.clock import ManualClock
+from plait.codec import encode_conflict, encode_key, encode_resolution
 from plait.local import create
 from plait.persist import Database, schema
 from plait.persist.store_rows import Publication
-from plait.types import Choice, Mode, Participant, Proposal, Session, Staging
+from plait.persist.tx_rows import conflict_item
+from plait.types import Choice, Conflict, ConflictKind, Mode, Participant, Proposal, Resolution, Session, Staging
 from plait_conformance.samples import put
 from plait_conformance.servers import postgresql_folder, postgresql_server
 
@@ -50,11 +52,12 @@ def fill(url: str) -> None:
         entry = catalog.at("main").entry(key)
         staging = Staging(tx.id, key, entry.snapshot, "somewhere", {"attribute": "value"})
         participant = Participant(tx.id, key, entry, staging, content_id=entry.content_id, intent=clock.new_id())
+        conflict = Conflict(key, ConflictKind.ITEM_CHANGED, "7")
+        resolution = encode_resolution(Resolution(key, "7", Choice.OURS))
+        row = {"key": encode_key(key), "item": conflict_item("7"), "position": 0, "body": encode_conflict(conflict)}
         with local._repository.write() as rows:  # type: ignore[attr-defined]  # rows that only a native store would make
             rows.put_participants([participant])
-            rows.put_conflicts(
-                tx.id, [{"key": b"k", "item": "7", "position": 0, "body": b"b", "resolution": Choice.OURS.encode()}]
-            )
+            rows.put_conflicts(tx.id, [{**row, "resolution": resolution}])
             rows.set_targets([Publication("p", "a", key, None, None, 3)])
             rows.set_publish_cursor("p", catalog.resolve("main").id, 3)
             rows.swap_state("p", "n", None, b"state")
