@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -621,3 +622,15 @@ def test_rows_that_cannot_be_read_are_corrupt(
         connection.execute(damage)
     with repository.read() as rows, pytest.raises(Corrupt):
         read(rows)
+
+
+def test_a_write_without_a_flush_leaves_the_next_one_flushed(tmp_path: Path) -> None:
+    with closing(Database(f"sqlite:///{tmp_path}/catalog.db")) as database:
+        database.create_schema()
+
+        def level(flush: bool) -> int:
+            with database.write(flush=flush) as connection:
+                return int(connection.exec_driver_sql("PRAGMA synchronous").scalar_one())
+
+        is_wal = (tmp_path / "catalog.db-wal").exists()
+        assert [level(flush) for flush in (True, False, True, False)] == [2, 1, 2, 1] if is_wal else [2, 2, 2, 2]

@@ -215,7 +215,7 @@ class Coordinator:
             )
             for participant in participants
         ]
-        with self._repository.write() as rows:
+        with self._repository.write(flush=False) as rows:  # The commit point carries the votes, or nobody needs them.
             rows.put_participants(voted)
         failpoint("coordinator.voted")
         return voted

@@ -89,7 +89,7 @@ class Publisher:
         with self._repository.read() as rows:
             if not self._is_behind(rows, store):
                 return
-        with self._repository.write() as rows:
+        with self._repository.write(flush=False) as rows:  # The claim carries them, before the first move.
             try:
                 ref = rows.ref(store.bound_ref)
             except NotFound:
@@ -134,7 +134,7 @@ class Publisher:
                 return
             failpoint("publisher.claimed")
             settled = self._publish(store, claimed)
-            with self._repository.write() as rows:
+            with self._repository.write(flush=False) as rows:  # Lost, the claimed move is repeated, and done already.
                 if not rows.swap_publication(claimed, settled):
                     return  # Another publisher took over when the lease had run out: the rest is its job.
                 publication = rows.publication(store.name, settled.asset)

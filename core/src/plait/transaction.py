@@ -84,12 +84,14 @@ class Transactions:
     ) -> Tx:
         """A new working set on a branch, from its head or from `base`, durable before anything is staged.
 
+        An implicit one may be gone after a power loss until something is staged, as it would be when its lease ran out.
+
         Repeat: with the same `tx_id`, the same working set.
 
         Raises: NotFound, InvalidArgument for a tag, AlreadyExists when a live working set has the name.
         """
         now = self.clock.now_us()
-        with self.repository.write() as rows:
+        with self.repository.write(flush=not implicit) as rows:
             begun = rows.txs([tx_id]).get(tx_id) if tx_id else None
             if begun is not None:
                 return begun
@@ -230,7 +232,7 @@ class Transactions:
         except PlaitError as error:
             _log.warning("what transaction %s staged is not dropped yet: %s", tx, error)
             return False
-        with self.repository.write() as rows:
+        with self.repository.write(flush=False) as rows:  # Lost, it is released once more.
             rows.delete_participants(tx)
             rows.delete_conflicts(tx)
         return True

@@ -74,19 +74,24 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, *, flush: bool = True) -> Iterator[Connection]:
         """One write transaction: durable when the block ends, rolled back when it raises.
+
+        Without `flush` it survives the death of every process, but a power loss only together with the next write that
+        is flushed: what is lost is always the end of the order of writes. docs/decisions/0005 says when that is
+        enough. PostgreSQL, which may lose its power while we live on, flushes it all the same.
 
         Raises: StoreUnavailable before the commit (nothing changed), OutcomeUnknown when the commit's answer is lost.
         """
         if self.dialect == "sqlite":
             with self._write_lock:
-                yield from self._write_once()
+                yield from self._write_once(flush)
         else:
-            yield from self._write_once()
+            yield from self._write_once(flush)
 
-    def _write_once(self) -> Iterator[Connection]:
-        with _translated(), self._engine.connect().execution_options(plait_write=True) as connection:
+    def _write_once(self, flush: bool) -> Iterator[Connection]:
+        options = {"plait_write": True, "plait_flush": flush}
+        with _translated(), self._engine.connect().execution_options(**options) as connection:
             transaction = connection.begin()
             try:
                 yield connection
@@ -218,6 +223,10 @@ def _sqlite_engine(url: URL, module: ModuleType) -> Engine:
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         options = connection.get_execution_options()
+        is_writer = options.get("plait_write", False) or options.get("plait_unmanaged", False)
+        if is_writer and journal == "WAL":  # In a rollback journal NORMAL may damage the file, not only lose its end.
+            driver: Any = connection.connection.driver_connection
+            driver.execute(f"PRAGMA synchronous={'FULL' if options.get('plait_flush', True) else 'NORMAL'}")
         if not options.get("plait_unmanaged", False):
             connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("plait_write", False) else "BEGIN")
 

@@ -35,9 +35,9 @@ class Repository:
             yield Rows(connection, self.id)
 
     @contextmanager
-    def write(self) -> Iterator[Rows]:
-        """Durable when the block ends, rolled back when it raises."""
-        with self.database.write() as connection:
+    def write(self, *, flush: bool = True) -> Iterator[Rows]:
+        """Durable when the block ends, rolled back when it raises. Without `flush`: see `Database.write`."""
+        with self.database.write(flush=flush) as connection:
             yield Rows(connection, self.id)
 
 
