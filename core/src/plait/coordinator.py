@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from plait import limits
+from plait.adapter import Adapter
 from plait.codec import (
     decode_conflict,
     decode_key,
@@ -24,7 +25,7 @@ from plait.codec import (
 )
 from plait.commit_point import CommitRequest, unpack_value
 from plait.divergence import found_candidates, settle
-from plait.errors import CommitConflict, NothingToCommit, OutcomeUnknown
+from plait.errors import CommitConflict, NothingToCommit, OutcomeUnknown, TransactionClosed
 from plait.failpoint import failpoint
 from plait.gates import Gates
 from plait.graph import RowNodes, load_snapshots
@@ -33,6 +34,7 @@ from plait.liveness import is_alive
 from plait.persist import Rows
 from plait.persist.tx_rows import conflict_item
 from plait.refspec import format_key
+from plait.stores import known_store
 from plait.threeway import Candidate, Outcome, ThreeWay
 from plait.transaction import Transactions, entries_at, stored_entry
 from plait.tree import Tree
@@ -51,6 +53,7 @@ from plait.types import (
     SnapshotRef,
     Source,
     SourceKind,
+    Store,
     Strategy,
     Tx,
     TxState,
@@ -81,7 +84,7 @@ class Coordinator:
         gates: Gates,
         executor: Executor,
         catalog: Callable[[], Catalog],
-        native_ref: Callable[[str, str], bool],
+        native_ref: Callable[[Store, str], bool],
     ) -> None:
         """`native_ref(store, ref)`: whether moves of the ref are published to the store's native heads."""
         self._transactions = transactions
@@ -141,14 +144,18 @@ class Coordinator:
         unchanged: Sequence[Key],
         allow_empty: bool,
     ) -> Commit:
-        with self._repository.read() as rows:
-            known = rows.txs([tx_id]).get(tx_id)
-            if known is not None and known.state is TxState.COMMITTED and known.commit is not None:
-                return rows.commit(known.commit)
-        if known is not None and known.state is TxState.SEALED and self._is_abandoned(known):
+        try:
+            sealed = self._transactions.seal(tx_id)
+        except TransactionClosed:
+            with self._repository.read() as rows:
+                found = rows.txs([tx_id])[tx_id]
+                if found.state is TxState.COMMITTED and found.commit is not None:
+                    return rows.commit(found.commit)
+            if found.state is not TxState.SEALED or not self._is_abandoned(found):
+                raise
             # By no call that still runs: its outcome was unknown, now it is known.
-            self._transactions.unseal(known)
-        sealed = self._transactions.seal(tx_id)
+            self._transactions.unseal(found)
+            sealed = self._transactions.seal(tx_id)
         described = replace(
             sealed,
             message=sealed.message if message is None else message,
@@ -182,14 +189,16 @@ class Coordinator:
 
     def prepare(self, sealed: Tx) -> list[Participant]:
         """Every participant with its vote, stores side by side. Repeat: the same votes for the same attempt."""
-        participants = self._transactions.participants(sealed.id)
+        with self._repository.read() as rows:
+            participants = rows.participants(sealed.id)
+            stores = rows.stores()
         by_store: dict[str, list[Participant]] = {}
         for participant in participants:
             if participant.staging is not None:
                 by_store.setdefault(participant.key[0], []).append(participant)
         calls = {
             store: self._executor.submit(
-                self._transactions.adapters.get(store).prepare,
+                self._adapter(stores, store).prepare,
                 sealed.id,
                 sealed.attempt,
                 {participant.key: participant.staging for participant in staged if participant.staging is not None},
@@ -230,12 +239,13 @@ class Coordinator:
             keys = [candidate.key for candidate in [*source, *own]]
             ours = entries_at(rows, tree, head.root, keys)
             resolutions = _resolutions(rows, tx.id)
+            stores = rows.stores()
         join = ThreeWay(
             tx=tx.id,
             attempt=tx.attempt,
-            adapter=self._transactions.adapters.get,
-            capabilities=self._transactions.adapters.capabilities_of,
-            bound=lambda store: self._native_ref(store, tx.ref),
+            adapter=lambda name: self._adapter(stores, name),
+            capabilities=lambda name: self._transactions.adapters.capabilities(known_store(stores, name)),
+            bound=lambda name: name in stores and self._native_ref(stores[name], tx.ref),
             default=tx.source.default if tx.source else Strategy.NORMAL,
             strategies=dict(tx.source.strategies) if tx.source else {},
             resolutions=resolutions,
@@ -371,6 +381,9 @@ class Coordinator:
             remedy=f"see 'plait conflicts {tx.name or tx.id}', settle them with 'plait resolve', then commit again",
             details={"tx": tx.id},
         )
+
+    def _adapter(self, stores: Mapping[str, Store], name: str) -> Adapter:
+        return self._transactions.adapters.of(known_store(stores, name))
 
     def _tree(self, rows: Rows) -> Tree:
         return Tree(RowNodes(rows), salt=self._repository.salt, cache=self._transactions.cache)

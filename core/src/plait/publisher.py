@@ -9,7 +9,7 @@ Several moves in a row become one: native readers see each state that the ref re
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from plait import limits
@@ -52,11 +52,9 @@ class Publisher:
         store = self._adapters.known(name)
         return store is not None and self.follows(store)
 
-    def native_ref(self, store: str, ref: str) -> bool:
+    def native_ref(self, store: Store, ref: str) -> bool:
         """Whether moves of this ref are published to the store's native heads."""
-        with self._repository.read() as rows:
-            found = rows.stores().get(store)
-        return found is not None and found.bound_ref == ref and self.follows(found)
+        return store.bound_ref == ref and self.follows(store)
 
     def run(
         self,
@@ -70,70 +68,77 @@ class Publisher:
         A store that is down leaves its publications pending and does not stop the others. It is asked once, not for
         each of its heads; and with `spare_down` not at all for `STORE_RETRY_US`, since it may cost a time-out.
         """
+        named = None if stores is None else set(stores)
         with self._repository.read() as rows:
-            followed = [store for store in rows.stores().values() if self.follows(store)]
-        wanted = followed if stores is None else [store for store in followed if store.name in set(stores)]
+            wanted = [
+                one for one in rows.stores().values() if self.follows(one) and (named is None or one.name in named)
+            ]
+            behind = {one.name for one in wanted if self._is_behind(rows, one)}
         for store in wanted:
-            self._set_targets(store)
-            failpoint("publisher.targets_set")
             if not spare_down:
                 self._down_until_us.pop(store.name, None)
-            for publication in self._unpublished(store.name):
+            for publication in self._unpublished(store, store.name in behind):
                 if self._down_until_us.get(store.name, 0) > self._clock.now_us():
                     break
                 self._advance(store, publication, is_alive)
-        return [found for store in wanted for found in self._unpublished(store.name)]
-
-    def _set_targets(self, store: Store) -> None:
-        """Turn the bound ref's moves since the cursor into targets; cursor and targets are one write."""
         with self._repository.read() as rows:
-            if not self._is_behind(rows, store):
-                return
-        with self._repository.write(flush=False) as rows:  # The claim carries them, before the first move.
-            try:
-                ref = rows.ref(store.bound_ref)
-            except NotFound:
-                return
-            cursor = rows.publish_cursor(store.name)
-            head = rows.commit(ref.head)
-            tree = Tree(RowNodes(rows), salt=self._repository.salt, cache=self._cache)
-            before = tree.empty if cursor is None else rows.commit(cursor[0]).root
-            known = {publication.asset: publication for publication in rows.publications([store.name])}
-            changed: dict[str, Publication] = {}
-            gone: dict[str, Publication] = {}
-            changes = list(tree.diff(before, head.root, prefix=encode_key((store.name,))))
-            digests = {unpack_value(v)[1] for c in changes for v in (c.before, c.after) if v is not None}
-            snapshots = load_snapshots(rows, digests)
-            for change in changes:
-                key = decode_key(change.key)
-                for value, into in ((change.before, gone), (change.after, changed)):
-                    if value is None:
-                        continue
-                    digest = unpack_value(value)[1]
-                    asset = snapshots[digest].asset
-                    start = known.get(asset) or Publication(store.name, asset, key, None, None, 0)
-                    target = digest if into is changed else None
-                    into[asset] = replace(start, key=key, target=target, seq=head.seq)
-            rows.set_targets(list({**gone, **changed}.values()))
-            rows.set_publish_cursor(store.name, head.id, head.seq)
+            return _undone(rows, [store.name for store in wanted])
+
+    def _unpublished(self, store: Store, is_behind: bool) -> list[Publication]:
+        """What is to be moved, once the bound ref's moves since the cursor are targets."""
+        if is_behind:
+            with self._repository.write(flush=False) as rows:  # The claim carries them, before the first move.
+                self._set_targets(rows, store)
+                undone = _undone(rows, [store.name])
+        else:
+            with self._repository.read() as rows:
+                undone = _undone(rows, [store.name])
+        failpoint("publisher.targets_set")
+        return undone
+
+    def _set_targets(self, rows: Rows, store: Store) -> None:
+        """Turn the bound ref's moves since the cursor into targets; cursor and targets are one write."""
+        try:
+            ref = rows.ref(store.bound_ref)
+        except NotFound:
+            return
+        cursor = rows.publish_cursor(store.name)
+        head = rows.commit(ref.head)
+        tree = Tree(RowNodes(rows), salt=self._repository.salt, cache=self._cache)
+        before = tree.empty if cursor is None else rows.commit(cursor[0]).root
+        known = {publication.asset: publication for publication in rows.publications([store.name])}
+        changed: dict[str, Publication] = {}
+        gone: dict[str, Publication] = {}
+        changes = list(tree.diff(before, head.root, prefix=encode_key((store.name,))))
+        digests = {unpack_value(v)[1] for c in changes for v in (c.before, c.after) if v is not None}
+        snapshots = load_snapshots(rows, digests)
+        for change in changes:
+            key = decode_key(change.key)
+            for value, into in ((change.before, gone), (change.after, changed)):
+                if value is None:
+                    continue
+                digest = unpack_value(value)[1]
+                asset = snapshots[digest].asset
+                start = known.get(asset) or Publication(store.name, asset, key, None, None, 0)
+                target = digest if into is changed else None
+                into[asset] = replace(start, key=key, target=target, seq=head.seq)
+        rows.set_targets(list({**gone, **changed}.values()))
+        rows.set_publish_cursor(store.name, head.id, head.seq)
 
     def _is_behind(self, rows: Rows, store: Store) -> bool:
         ref = rows.refs_named([store.bound_ref]).get(store.bound_ref)
         cursor = rows.publish_cursor(store.name)
         return ref is not None and (cursor is None or cursor[0] != ref.head)
 
-    def _unpublished(self, store: str) -> list[Publication]:
-        with self._repository.read() as rows:
-            return [found for found in rows.publications([store]) if not found.is_done]
-
     def _advance(self, store: Store, publication: Publication, is_alive: Callable[[str], bool]) -> None:
         """Make the moves that bring one head to its target, finishing first what a dead publisher began."""
         for _ in range(_MOVES_MAX):
-            claimed = self._claim(publication, is_alive)
-            if claimed is None:
+            claim = self._claim(publication, is_alive)
+            if claim is None:
                 return
+            claimed, snapshots = claim
             failpoint("publisher.claimed")
-            settled = self._publish(store, claimed)
+            settled = self._publish(store, claimed, snapshots)
             with self._repository.write(flush=False) as rows:  # Lost, the claimed move is repeated, and done already.
                 if not rows.swap_publication(claimed, settled):
                     return  # Another publisher took over when the lease had run out: the rest is its job.
@@ -141,8 +146,13 @@ class Publisher:
             if publication.is_done or publication.moving is not None or publication.state != "idle":
                 return
 
-    def _claim(self, publication: Publication, is_alive: Callable[[str], bool]) -> Publication | None:
-        """Become the one owner of a publication, or None: somebody else is at it, or it waits to be adopted."""
+    def _claim(
+        self, publication: Publication, is_alive: Callable[[str], bool]
+    ) -> tuple[Publication, Mapping[bytes, SnapshotRef]] | None:
+        """Become the one owner of a publication, or None: somebody else is at it, or it waits to be adopted.
+
+        With it come the snapshots that it names.
+        """
         now = self._clock.now_us()
         if publication.state == "diverged":
             return None
@@ -156,20 +166,20 @@ class Publisher:
             moving=(publication.target or NO_SNAPSHOT) if publication.moving is None else publication.moving,
         )
         with self._repository.write() as rows:
-            return claimed if rows.swap_publication(publication, claimed) else None
-
-    def _publish(self, store: Store, claimed: Publication) -> Publication:
-        """Move the head; the publication as it is to be recorded then."""
-        with self._repository.read() as rows:
+            if not rows.swap_publication(publication, claimed):
+                return None
             digests = [digest for digest in (claimed.published, claimed.moving) if digest]
-            snapshots = load_snapshots(rows, digests)
+            return claimed, load_snapshots(rows, digests)
+
+    def _publish(self, store: Store, claimed: Publication, snapshots: Mapping[bytes, SnapshotRef]) -> Publication:
+        """Move the head; the publication as it is to be recorded then."""
         before, after = _look_up(snapshots, claimed.published), _look_up(snapshots, claimed.moving)
         # A move that was begun for an older target comes before the one to the target that `seq` belongs to.
         is_overtaken = claimed.moving != (claimed.target or NO_SNAPSHOT)
         seq = claimed.seq - 1 if is_overtaken else claimed.seq
         free = replace(claimed, owner="", lease_until_us=0)
         try:
-            published = self._adapters.get(store.name).publish(
+            published = self._adapters.of(store).publish(
                 {claimed.key: Move(before, after, seq=seq, epoch=claimed.epoch)}
             )[claimed.key]
         except PlaitError as error:
@@ -185,6 +195,10 @@ class Publisher:
             return replace(free, state="busy")
         found = None if published.found is None else encode_snapshot(published.found)
         return replace(free, state="diverged", found=found)
+
+
+def _undone(rows: Rows, stores: Sequence[str]) -> list[Publication]:
+    return [found for found in rows.publications(stores) if not found.is_done]
 
 
 def _look_up(snapshots: Mapping[bytes, SnapshotRef], digest: bytes | None) -> SnapshotRef | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from plait.adapter import Adapter, Capability, Context, Progress
@@ -46,6 +46,15 @@ class NoState:
         return False
 
 
+def known_store(stores: Mapping[str, Store], name: str) -> Store:
+    """One of these stores. Raises: NotFound."""
+    if name not in stores:
+        raise NotFound(
+            f"store {name!r} does not exist", remedy="see 'plait store list', or add it with 'plait store add'"
+        )
+    return stores[name]
+
+
 def resolve_credential(value: str) -> str:
     """Read ``env:NAME`` or ``file:PATH``; other text is itself. Raises: StoreUnavailable naming what is missing."""
     scheme, _, name = value.partition(":")
@@ -83,13 +92,16 @@ class Adapters:
 
     def get(self, name: str) -> Adapter:
         """The adapter of a store. Raises: NotFound, InvalidArgument; Unsupported for pointers that no plugin reads."""
-        store = self._find(name)
+        return self.of(self._find(name))
+
+    def of(self, store: Store) -> Adapter:
+        """`get`, for a caller who has just read the store's row. Raises: InvalidArgument, Unsupported."""
         with self._lock:
-            adapter = self._adapters.get(name)
+            adapter = self._adapters.get(store.name)
             if adapter is not None and adapter.store == store:
                 return adapter
             made = self.make(store)
-            self._adapters[name] = made
+            self._adapters[store.name] = made
         if adapter is not None:
             adapter.close()
         return made

@@ -24,7 +24,7 @@ from plait.liveness import owner_name
 from plait.persist import Repository, Rows
 from plait.refspec import check_key, format_key
 from plait.sequencer import Sequencer
-from plait.stores import Adapters
+from plait.stores import Adapters, known_store
 from plait.tree import NodeCache, Tree
 from plait.types import (
     Entry,
@@ -38,6 +38,7 @@ from plait.types import (
     SnapshotRef,
     Source,
     Staging,
+    Store,
     Tx,
     TxState,
 )
@@ -221,13 +222,14 @@ class Transactions:
         """
         with self.repository.read() as rows:
             participants = rows.participants(tx)
+            stores = rows.stores()
         kept: dict[str, list[SnapshotRef]] = {participant.key[0]: [] for participant in participants}
         for participant in participants:
             if participant.prepared is not None:
                 kept[participant.key[0]].append(participant.prepared)
         try:
             for store, snapshots in sorted(kept.items()):
-                self.adapters.get(store).release(tx, snapshots)
+                self.adapters.of(known_store(stores, store)).release(tx, snapshots)
                 failpoint("transaction.store_released")
         except PlaitError as error:
             _log.warning("what transaction %s staged is not dropped yet: %s", tx, error)
@@ -256,7 +258,7 @@ class Transactions:
 
         Raises: TransactionClosed, NotFound, AlreadyExists (`new`), Unsupported for pointer stores.
         """
-        intended = self._intend(tx_id, keys, new=new, content_id=content_id)
+        intended, stores = self._intend(tx_id, keys, new=new, content_id=content_id)
         failpoint("transaction.intended")
         unstaged = [participant for participant in intended if participant.staging is None]
         by_store: dict[str, list[Participant]] = {}
@@ -264,7 +266,7 @@ class Transactions:
             by_store.setdefault(participant.key[0], []).append(participant)
         staged: dict[Key, Participant] = {participant.key: participant for participant in intended}
         for store, participants in by_store.items():
-            stagings = self.adapters.get(store).stage(tx_id, {p.key: _intent(p) for p in participants})
+            stagings = self.adapters.of(stores[store]).stage(tx_id, {p.key: _intent(p) for p in participants})
             failpoint("transaction.staged_natively")
             for participant in participants:
                 staged[participant.key] = replace(participant, staging=stagings[participant.key], dropped=False)
@@ -279,7 +281,10 @@ class Transactions:
                 rows.put_participants([staged[participant.key] for participant in unstaged])
         return [_staging(staged[key]) for key in keys]
 
-    def _intend(self, tx_id: str, keys: Sequence[Key], *, new: bool, content_id: str) -> list[Participant]:
+    def _intend(
+        self, tx_id: str, keys: Sequence[Key], *, new: bool, content_id: str
+    ) -> tuple[list[Participant], Mapping[str, Store]]:
+        """The participants' rows, written before any store is asked; and the stores as they are configured."""
         for key in keys:
             check_key(key)
         with self.repository.write() as rows:
@@ -289,9 +294,7 @@ class Transactions:
             bases = self._base_entries(rows, tx, keys)
             intended = []
             for key in keys:
-                store = stores.get(key[0])
-                if store is None:
-                    raise NotFound(f"store {key[0]!r} does not exist", remedy="see 'plait store list'")
+                store = known_store(stores, key[0])
                 if store.mode is Mode.POINTER:
                     raise Unsupported(f"store {store.name!r} only records locations", remedy="use 'catalog.commit'")
                 participant, base = known.get(key), bases.get(key)
@@ -306,7 +309,7 @@ class Transactions:
                     self._intended(participant or Participant(tx_id, key, base), new=new, content_id=content_id)
                 )
             rows.put_participants([one for one in intended if one != known.get(one.key)])
-        return intended
+        return intended, stores
 
     def _intended(self, participant: Participant, *, new: bool = False, content_id: str = "") -> Participant:
         """With the id of its staging, and with a content id of its own where it begins an asset."""
