@@ -139,9 +139,11 @@ class LocalBackend:
         self._progress = progress
         context = row_context(self._repository, self.plugins, self.clock, progress)
         self.adapters = Adapters(self.plugins, self._store, context)
-        self._transactions = Transactions(self._repository, self._sequencer, self.adapters, self.clock, self._cache)
+        self._transactions = Transactions(
+            self._repository, self._sequencer, self.adapters, self.clock, self._cache, self._executor
+        )
         owner = self._transactions.owner
-        self._publisher = Publisher(self._repository, self.adapters, self.clock, self._cache, owner)
+        self._publisher = Publisher(self._repository, self.adapters, self.clock, self._cache, owner, self._executor)
         self.catalog = catalog(self)
         self._gates = Gates(self.plugins, self._executor)
         self._coordinator = Coordinator(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 
 from plait import limits
@@ -23,7 +24,7 @@ from plait.graph import RowNodes, load_snapshots
 from plait.persist import Repository, Rows
 from plait.persist.store_rows import NO_SNAPSHOT, Publication
 from plait.refspec import format_key
-from plait.stores import Adapters
+from plait.stores import Adapters, side_by_side
 from plait.tree import NodeCache, Tree
 from plait.types import Move, PublishState, SnapshotRef, Store
 
@@ -35,7 +36,16 @@ _MOVES_MAX = 8
 class Publisher:
     """Publishes one repository's native heads. Thread-safe; a second publisher, anywhere, is harmless."""
 
-    def __init__(self, repository: Repository, adapters: Adapters, clock: Clock, cache: NodeCache, owner: str) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        adapters: Adapters,
+        clock: Clock,
+        cache: NodeCache,
+        owner: str,
+        executor: Executor,
+    ) -> None:
+        self._executor = executor
         self._repository = repository
         self._adapters = adapters
         self._clock = clock
@@ -74,13 +84,16 @@ class Publisher:
                 one for one in rows.stores().values() if self.follows(one) and (named is None or one.name in named)
             ]
             behind = {one.name for one in wanted if self._is_behind(rows, one)}
-        for store in wanted:
+
+        def follow(store: Store) -> None:
             if not spare_down:
                 self._down_until_us.pop(store.name, None)
             for publication in self._unpublished(store, store.name in behind):
                 if self._down_until_us.get(store.name, 0) > self._clock.now_us():
                     break
                 self._advance(store, publication, is_alive)
+
+        side_by_side(self._executor, follow, wanted)
         with self._repository.read() as rows:
             return _undone(rows, [store.name for store in wanted])
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, wait
 from pathlib import Path
+from typing import TypeVar
 
 from plait.adapter import Adapter, Capability, Context, Progress
 from plait.clock import Clock
@@ -17,6 +19,7 @@ from plait.plugins import Plugins
 from plait.refspec import check_key
 from plait.types import Mode, Store
 
+Item = TypeVar("Item")
 _KNOWN_SECONDS = 1.0
 
 
@@ -53,6 +56,18 @@ def known_store(stores: Mapping[str, Store], name: str) -> Store:
             f"store {name!r} does not exist", remedy="see 'plait store list', or add it with 'plait store add'"
         )
     return stores[name]
+
+
+def side_by_side(executor: Executor, call: Callable[[Item], None], items: Sequence[Item]) -> None:
+    """The call for each, at the same time; all have ended then. Raises: what the first that failed raised."""
+    if len(items) < 2:
+        for item in items:
+            call(item)
+        return
+    calls = [executor.submit(call, item) for item in items]
+    wait(calls)
+    for ended in calls:
+        ended.result()
 
 
 def resolve_credential(value: str) -> str:

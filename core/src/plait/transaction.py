@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 
 from plait import limits
@@ -24,7 +25,7 @@ from plait.liveness import owner_name
 from plait.persist import Repository, Rows
 from plait.refspec import check_key, format_key
 from plait.sequencer import Sequencer
-from plait.stores import Adapters, known_store
+from plait.stores import Adapters, known_store, side_by_side
 from plait.tree import NodeCache, Tree
 from plait.types import (
     Entry,
@@ -58,12 +59,14 @@ class Transactions:
         adapters: Adapters,
         clock: Clock,
         cache: NodeCache,
+        executor: Executor,
     ) -> None:
         self.repository = repository
         self.sequencer = sequencer
         self.adapters = adapters
         self.clock = clock
         self.cache = cache
+        self.executor = executor
         self.owner = owner_name(clock.new_id())
 
     # -- life --------------------------------------------------------------------------------------------------------
@@ -227,10 +230,13 @@ class Transactions:
         for participant in participants:
             if participant.prepared is not None:
                 kept[participant.key[0]].append(participant.prepared)
+
+        def release(store: str) -> None:
+            self.adapters.of(known_store(stores, store)).release(tx, kept[store])
+            failpoint("transaction.store_released")
+
         try:
-            for store, snapshots in sorted(kept.items()):
-                self.adapters.of(known_store(stores, store)).release(tx, snapshots)
-                failpoint("transaction.store_released")
+            side_by_side(self.executor, release, sorted(kept))
         except PlaitError as error:
             _log.warning("what transaction %s staged is not dropped yet: %s", tx, error)
             return False

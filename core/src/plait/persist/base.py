@@ -34,7 +34,7 @@ class BaseRows:
     def _all(self, table: sa.Table, **where: object) -> Sequence[sa.Row[Any]]:
         """The rows with these values, in no order."""
         statement = statements.select_one(self._dialect, table, tuple(where), False)
-        return statement.run(self._connection, {"repository_id": self._repository_id, **where}).all()
+        return statement.rows(self._connection, {"repository_id": self._repository_id, **where})
 
     def _in(self, table: sa.Table, column: str, values: Sequence[object]) -> list[sa.Row[Any]]:
         """The rows whose column holds one of the values, in groups, in no order."""
@@ -42,13 +42,14 @@ class BaseRows:
         for start in range(0, len(values), statements.WANTED_MAX):
             wanted = statements.wanted(values[start : start + statements.WANTED_MAX])
             statement = statements.select_in(self._dialect, table, column, len(wanted))
-            rows += statement.run(self._connection, {"repository_id": self._repository_id, **wanted})
+            rows += statement.rows(self._connection, {"repository_id": self._repository_id, **wanted})
         return rows
 
     def _named(self, table: sa.Table, *, lock: bool = False, **where: object) -> sa.Row[Any] | None:
         """The row with these values; `lock` holds it until the transaction ends."""
         statement = statements.select_one(self._dialect, table, tuple(where), lock)
-        return statement.run(self._connection, {"repository_id": self._repository_id, **where}).first()
+        found = statement.rows(self._connection, {"repository_id": self._repository_id, **where})
+        return found[0] if found else None
 
     def _insert(self, table: sa.Table, rows: Sequence[Mapping[str, object]]) -> None:
         """Insert whole rows: each names every column."""
@@ -82,7 +83,7 @@ class BaseRows:
         """Set columns of the one row that still holds these values; say whether there was one."""
         statement = statements.swap(self._dialect, table, tuple(where), tuple(values))
         new = {f"new_{name}": value for name, value in values.items()}
-        return statement.run(self._connection, {"repository_id": self._repository_id, **where, **new}).rowcount == 1
+        return statement.change(self._connection, {"repository_id": self._repository_id, **where, **new}) == 1
 
     def _insert_absent(self, table: sa.Table, row: Mapping[str, object]) -> bool:
         """Insert one row unless its primary key is taken, by whoever else writes just now too; say which."""
@@ -92,7 +93,7 @@ class BaseRows:
     def _delete(self, table: sa.Table, **where: object) -> int:
         """Delete the rows with these values; how many there were."""
         statement = statements.delete(self._dialect, table, tuple(where))
-        return statement.run(self._connection, {"repository_id": self._repository_id, **where}).rowcount
+        return statement.change(self._connection, {"repository_id": self._repository_id, **where})
 
     def _owned(self, rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
         return [{"repository_id": self._repository_id, **row} for row in rows]

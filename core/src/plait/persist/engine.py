@@ -71,6 +71,7 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """A connection to read with; it writes nothing."""
         with _translated(), self._engine.connect() as connection:
+            connection.begin()  # One state for all statements, also for those that go past SQLAlchemy.
             yield connection
 
     @contextmanager

@@ -1,12 +1,14 @@
 """Statements as each dialect's text, made once from the schema.
 
 Building a statement and looking up its compiled form costs several times what running it does, and every commit runs
-the same dozen. SQLAlchemy still writes the text, runs it and translates the errors.
+the same dozen. SQLAlchemy still writes the text; on SQLite, where its account of each result costs several times the
+result, the driver runs it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import namedtuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from operator import itemgetter
 from typing import Any
@@ -34,16 +36,54 @@ class Prepared:
         compiled: Any = statement.compile(dialect=_DIALECTS[dialect])
         self._text = str(compiled)
         self._in_order = _getter(compiled.positiontup) if compiled.positional else None
+        self._is_direct = dialect == "sqlite"
+        self._row: Callable[[Iterable[Any]], Any] | None = None
 
-    def run(self, connection: Connection, parameters: Mapping[str, object]) -> CursorResult[Any]:
-        return connection.exec_driver_sql(
-            self._text, self._in_order(parameters) if self._in_order else dict(parameters)
-        )
+    def rows(self, connection: Connection, parameters: Mapping[str, object]) -> list[Any]:
+        """What it finds: the columns by name."""
+        if not self._is_direct:
+            return list(self._run(connection, parameters))
+        cursor = self._ask(connection, "execute", self._ordered(parameters))
+        if self._row is None:
+            self._row = _row_type(tuple(column[0] for column in cursor.description))
+        return [self._row(row) for row in cursor.fetchall()]
+
+    def change(self, connection: Connection, parameters: Mapping[str, object]) -> int:
+        """How many rows it changed."""
+        if not self._is_direct:
+            return self._run(connection, parameters).rowcount
+        return int(self._ask(connection, "execute", self._ordered(parameters)).rowcount)
 
     def run_many(self, connection: Connection, rows: Iterable[Mapping[str, object]]) -> None:
         """Once for each row, in one call of the driver."""
-        in_order: list[Any] = list(map(self._in_order, rows) if self._in_order else rows)
-        connection.exec_driver_sql(self._text, in_order)
+        ordered = [self._ordered(row) for row in rows]
+        if self._is_direct:
+            self._ask(connection, "executemany", ordered)
+        else:
+            connection.exec_driver_sql(self._text, ordered)
+
+    def _ordered(self, parameters: Mapping[str, object]) -> Any:
+        return self._in_order(parameters) if self._in_order else dict(parameters)
+
+    def _run(self, connection: Connection, parameters: Mapping[str, object]) -> CursorResult[Any]:
+        return connection.exec_driver_sql(self._text, self._ordered(parameters))
+
+    def _ask(self, connection: Connection, how: str, parameters: Any) -> Any:
+        """Past SQLAlchemy, whose errors are raised all the same."""
+        driver: Any = connection.connection.driver_connection
+        try:
+            return getattr(driver, how)(self._text, parameters)
+        except Exception as error:
+            dbapi: Any = connection.dialect.loaded_dbapi
+            raise sa.exc.DBAPIError.instance(
+                self._text, None, error, dbapi.Error, dialect=connection.dialect
+            ) from error
+
+
+@cache
+def _row_type(names: tuple[str, ...]) -> Callable[[Iterable[Any]], Any]:
+    made: Any = namedtuple("Row", names)  # type: ignore[misc]  # The names are known when the first result is.
+    return made._make
 
 
 def _getter(names: Sequence[str]) -> Any:
