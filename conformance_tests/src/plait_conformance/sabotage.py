@@ -20,10 +20,12 @@ def publish_first() -> None:
 
     def sabotaged(self: Coordinator, proposal: Proposal, changes: Sequence[Change], **how: Any) -> Commit:
         before = {change.key: None if change.before is None else change.before.snapshot for change in changes}
+        with self._repository.read() as rows:
+            stores = rows.stores()
         for put in proposal.operations:
-            if isinstance(put, Put) and self._native_ref(put.key[0], proposal.ref):
+            if isinstance(put, Put) and self._native_ref(stores[put.key[0]], proposal.ref):
                 move = Move(before[put.key], put.snapshot, seq=1_000_000)
-                self._transactions.adapters.get(put.key[0]).publish({put.key: move})
+                self._transactions.adapters.of(stores[put.key[0]]).publish({put.key: move})
         return propose(self, proposal, changes, **how)
 
     Coordinator.propose = sabotaged  # type: ignore[method-assign]

@@ -75,6 +75,9 @@ class Wanted:
 
     def narrow(self, change: ItemChange, table: Table) -> Iterator[ItemChange]:
         """The change of a row as it was asked for: the row, or cells of it."""
+        if self._all:
+            yield change
+            return
         if self.is_whole(table.name) or change.item in self._exact:
             yield change
         for column in table.columns:
@@ -186,18 +189,29 @@ def _table(
 
 
 def _changed(session: Session, ends: tuple[str, str], old: Table, new: Table, wanted: Wanted) -> Iterator[ItemChange]:
+    olds, news = _names("from_", old), _names("to_", new)
     for where, args in wanted.conditions(new, ("from_", "to_")):
-        for row in session.diff_rows(new.name, *ends, where, args):
+        for row in session.diff_rows(new.name, *ends, _asked(olds, news), where, args):
             kind = _CHANGES[row["diff_type"]]
-            before = None if kind is ItemChangeKind.ADDED else _side(row, "from_", old)
-            after = None if kind is ItemChangeKind.REMOVED else _side(row, "to_", new)
+            before = None if kind is ItemChangeKind.ADDED else _side(row, olds)
+            after = None if kind is ItemChangeKind.REMOVED else _side(row, news)
             if before != after:  # A column that came or went touches rows that read alike.
                 item = row_item(new, after or before or {})
                 yield from wanted.narrow(ItemChange(item, kind, "row", before, after), new)
 
 
-def _side(row: Mapping[str, object], prefix: str, table: Table) -> dict[str, Json]:
-    return {name: to_json(row.get(prefix + name)) for name in table.columns}
+def _names(prefix: str, table: Table) -> list[tuple[str, str]]:
+    """Each column, and what it is called in an answer."""
+    return [(name, prefix + name) for name in table.columns]
+
+
+def _asked(olds: Sequence[tuple[str, str]], news: Sequence[tuple[str, str]]) -> list[str]:
+    """Not all that there is: two commits and their dates with each row would be half of the cost."""
+    return [*(called for _, called in (*olds, *news)), "diff_type"]
+
+
+def _side(row: Mapping[str, object], names: Sequence[tuple[str, str]]) -> dict[str, Json]:
+    return {name: to_json(row.get(called)) for name, called in names}
 
 
 def _changed_keyless(
@@ -205,9 +219,10 @@ def _changed_keyless(
 ) -> Iterator[ItemChange]:
     """Rows without a name: each distinct one once, as added or removed. Materialised, in order of their hashes."""
     found: dict[str, tuple[int, dict[str, Json]]] = {}
-    for row in session.diff_rows(new.name, *ends):
+    olds, news = _names("from_", old), _names("to_", new)
+    for row in session.diff_rows(new.name, *ends, _asked(olds, news)):
         added = row["diff_type"] == "added"
-        values = _side(row, "to_", new) if added else _side(row, "from_", old)
+        values = _side(row, news if added else olds)
         item = row_item(new, values)
         count = found[item][0] if item in found else 0
         found[item] = (count + (1 if added else -1), values)
@@ -219,10 +234,11 @@ def _changed_keyless(
 
 
 def _all_rows(session: Session, table: Table, kind: ItemChangeKind, wanted: Wanted) -> Iterator[ItemChange]:
+    names = _names("", table)
     order = f" ORDER BY {', '.join(quote(name) for name in table.key)}" if table.key else ""
     for where, args in wanted.conditions(table, ("",)):
         limit = f" WHERE {where}" if where else ""
         for row in session.stream(f"SELECT * FROM {quote(table.name)}{limit}{order}", *args):
-            values = _side(row, "", table)
+            values = _side(row, names)
             sides = (None, values) if kind is ItemChangeKind.ADDED else (values, None)
             yield from wanted.narrow(ItemChange(row_item(table, values), kind, "row", *sides), table)

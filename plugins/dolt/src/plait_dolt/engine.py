@@ -93,10 +93,16 @@ class Session(ABC):
 
     @abstractmethod
     def diff_rows(
-        self, table: str, before: str, after: str, where: str = "", args: Sequence[object] = ()
+        self,
+        table: str,
+        before: str,
+        after: str,
+        columns: Sequence[str],
+        where: str = "",
+        args: Sequence[object] = (),
     ) -> Iterator[Row]:
-        """Changed rows of a table with the same primary key at both, in its order: columns ``from_…`` and ``to_…``,
-        and `diff_type`. ``WORKING`` is the branch that the session stands at."""
+        """Changed rows of a table with the same primary key at both, in its order: the asked of the columns ``from_…``,
+        ``to_…`` and `diff_type`, or more. ``WORKING`` is the branch that the session stands at."""
 
     @abstractmethod
     def fast_forward(self, before: str, after: str) -> bool:

@@ -15,6 +15,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from plait.codec import pack
@@ -68,8 +69,14 @@ def _quoted(text: str, plain: re.Pattern[str]) -> str:
     return text if plain.match(text) and "::" not in text else '"' + text.replace('"', '""') + '"'
 
 
+@lru_cache(maxsize=10_000)
 def table_item(table: str) -> str:
     return _quoted(table, _PLAIN_NAME)
+
+
+@lru_cache(maxsize=10_000)
+def _column_text(column: str) -> str:
+    return _quoted(column, _PLAIN_NAME)
 
 
 def row_item(table: Table, row: Mapping[str, Json]) -> str:
@@ -77,12 +84,12 @@ def row_item(table: Table, row: Mapping[str, Json]) -> str:
     if not table.key:
         values = [[name, row[name]] for name in sorted(row)]
         return f"{table_item(table.name)}::{ROW_PREFIX}{hashlib.sha256(pack(values)).hexdigest()[:32]}"
-    pairs = ",".join(f"{_quoted(name, _PLAIN_NAME)}={_quoted(_text(row[name]), _PLAIN_VALUE)}" for name in table.key)
+    pairs = ",".join(f"{_column_text(name)}={_quoted(_text(row[name]), _PLAIN_VALUE)}" for name in table.key)
     return f"{table_item(table.name)}::{pairs}"
 
 
 def cell_item(row: str, column: str) -> str:
-    return f"{row}::{_quoted(column, _PLAIN_NAME)}"
+    return f"{row}::{_column_text(column)}"
 
 
 def _text(value: Json) -> str:
@@ -113,11 +120,16 @@ def _key_value(text: str, kind: str) -> object:
     return text
 
 
+_AS_THEY_ARE: Final = frozenset({type(None), bool, int, str})
+
+
 # -- values ------------------------------------------------------------------------------------------------------------
 
 
 def to_json(value: object) -> Json:
     """One value as JSON can say it, without loss for a column of known type."""
+    if value.__class__ in _AS_THEY_ARE:
+        return value  # type: ignore[return-value]
     match value:
         case None | bool() | int() | str():
             return value

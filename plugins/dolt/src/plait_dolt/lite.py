@@ -254,7 +254,13 @@ class LiteSession(Session):
         return {row["name"]: row["sql"] for row in found}
 
     def diff_rows(
-        self, table: str, before: str, after: str, where: str = "", args: Sequence[object] = ()
+        self,
+        table: str,
+        before: str,
+        after: str,
+        columns: Sequence[str],
+        where: str = "",
+        args: Sequence[object] = (),
     ) -> Iterator[Row]:
         sql = f"SELECT * FROM {quote('dolt_diff_' + table)}(%s, %s) {f'WHERE {where}' if where else ''}"
         return self.stream(sql, before, after, *args)

@@ -301,9 +301,16 @@ class ServerSession(Session):
         return {**views, **{row["name"]: row["create_stmt"] for row in procedures}}
 
     def diff_rows(
-        self, table: str, before: str, after: str, where: str = "", args: Sequence[object] = ()
+        self,
+        table: str,
+        before: str,
+        after: str,
+        columns: Sequence[str],
+        where: str = "",
+        args: Sequence[object] = (),
     ) -> Iterator[Row]:
-        sql = f"SELECT * FROM dolt_diff(%s, %s, %s) {f'WHERE {where}' if where else ''}"
+        asked = ", ".join(quote(column) for column in columns)
+        sql = f"SELECT {asked} FROM dolt_diff(%s, %s, %s) {f'WHERE {where}' if where else ''}"
         return self.stream(sql, before, after, table, *args)
 
     def fast_forward(self, before: str, after: str) -> bool:
