@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import statistics
 import tempfile
@@ -17,6 +18,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import RawIOBase
 from pathlib import Path
 from typing import Any, cast
 
@@ -140,7 +142,7 @@ def dolt(root: Path, rounds: int, rows: int, report: Report) -> None:
         with catalog.transaction(message="begin") as tx:
             stores.make_reference(tx, {"airlines": [{"carrier": "UA", "name": "United"}]})
         bare = pymysql.connect(host="127.0.0.1", port=server.port, user="root", autocommit=True)
-        with bare.cursor() as cursor:
+        with bare.cursor() as cursor, (root / "decisions").open("ab", buffering=0) as decisions:
             cursor.execute("CREATE DATABASE bare")
             cursor.execute("USE bare")
             cursor.execute("CREATE TABLE airlines (carrier VARCHAR(16) PRIMARY KEY, name TEXT)")
@@ -148,7 +150,7 @@ def dolt(root: Path, rounds: int, rows: int, report: Report) -> None:
             by_hand, through_plait = [], []
             for number in range(rounds):
                 began = time.perf_counter()
-                _recipe(cursor, number)
+                _recipe(cursor, number, decisions)
                 by_hand.append(time.perf_counter() - began)
                 began = time.perf_counter()
                 with catalog.transaction(message="one") as tx:
@@ -160,20 +162,30 @@ def dolt(root: Path, rounds: int, rows: int, report: Report) -> None:
         _dolt_diff(catalog, bare, rows, report)
 
 
-def _recipe(cursor: Any, number: int) -> None:
-    """Stage, write, prepare, check, publish: what two-phase commits over Dolt need, and nothing else."""
-    for statement in (
+def _recipe(cursor: Any, number: int, decisions: RawIOBase) -> None:
+    """Stage, write, prepare, decide, check, publish: what two-phase commits over Dolt need, and nothing else."""
+    _run(
+        cursor,
         f"CALL DOLT_BRANCH('w{number}', 'main')",
         f"USE `bare/w{number}`",
         f"INSERT INTO airlines VALUES ('X{number}', 'one')",
         "CALL DOLT_COMMIT('-A', '-m', 'one')",
         f"CALL DOLT_TAG('t{number}', 'HEAD')",
+    )
+    decisions.write(f"t{number}\n".encode())  # As durable as the catalog's commit.
+    os.fsync(decisions.fileno())
+    _run(
+        cursor,
         "USE `bare/main`",
         "SELECT dolt_hashof_db('HEAD'), dolt_hashof_db('STAGED'), dolt_hashof_db('WORKING')",
         f"CALL DOLT_MERGE('--ff-only', 't{number}')",
         "SELECT dolt_hashof_db('HEAD'), dolt_hashof_db('STAGED'), dolt_hashof_db('WORKING')",
         f"CALL DOLT_BRANCH('-D', '-f', 'w{number}')",
-    ):
+    )
+
+
+def _run(cursor: Any, *statements: str) -> None:
+    for statement in statements:
         cursor.execute(statement)
         cursor.fetchall()
 
