@@ -270,13 +270,14 @@ def spread(found: list[Place], count: int, offset: int) -> list[Place]:
 
 
 def die_without_power(prepared: Prepared, place: Place, *sabotages: str) -> tuple[Scene, str]:
-    """Killed there, and what the stores did not fsync is gone. Databases are trusted with their own."""
+    """Killed there, and what was not fsynced is gone, from the stores and from the end of the catalog's log."""
     scene = prepared.renew()
     durable = power.inodes(scene.folder)
     journal = scene.folder.parent / f"syncs-{uuid.uuid4().hex}"
     printed = kill_at(SCRIPT, [*arguments(scene), *sabotages], place, PLAIT_SYNC_JOURNAL=str(journal))
     for store in crash.STORES:
         power.lose(scene.folder / store, journal, durable)
+    power.lose_end(Path(scene.database.removeprefix("sqlite:///")), journal)
     return scene, printed
 
 
@@ -324,6 +325,14 @@ def test_a_vote_without_fsync_is_found(dolt: Prepared) -> None:
     crash.check(*die_without_power(dolt, place))
     scene, printed = die_without_power(dolt, place, "no_fsync")
     with pytest.raises(Exception, match="not pinned"):
+        crash.check(scene, printed)
+
+
+def test_a_commit_point_without_flush_is_found(dolt: Prepared) -> None:
+    place = Place("transaction.store_released", 3)  # One commit was acknowledged before.
+    crash.check(*die_without_power(dolt, place))
+    scene, printed = die_without_power(dolt, place, "no_flush")
+    with pytest.raises(AssertionError, match="I4"):
         crash.check(scene, printed)
 
 

@@ -4,7 +4,7 @@ Run as a script, it is the child that dies (`PLAIT_FAILPOINT`, `PLAIT_FAILPOINT_
 
     python crash.py FOLDER DATABASE [SABOTAGE | recover]     `recover` only reopens, as the next process does
 
-With `PLAIT_SYNC_JOURNAL` it notes there what it makes durable, for `power.lose`.
+With `PLAIT_SYNC_JOURNAL` it notes there what it makes durable, for `power.lose` and `power.lose_end`.
 
 `prepare` makes what exists before; the scenario prints a line for each thing that was acknowledged; `check` reopens,
 recovers and asserts the invariants I1 to I5, I7 and I8. A sabotage breaks one rule on purpose in the child.
@@ -263,6 +263,8 @@ def main(folder: str, database: str, how: str = "") -> None:
     arm_from_environment()
     if journal := os.environ.get("PLAIT_SYNC_JOURNAL"):
         power.note_syncs(Path(journal))
+        if database.startswith("sqlite"):
+            power.note_flushes(Path(journal))
     if how not in ("", "recover"):
         from plait_conformance import sabotage
 

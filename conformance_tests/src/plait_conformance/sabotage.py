@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
 from plait.coordinator import Coordinator
-from plait.persist import schema
+from plait.persist import Database, schema
 from plait.persist.store_rows import Publication, StoreRows
 from plait.transaction import Transactions
 from plait.types import Change, Commit, Intent, Key, Move, Proposal, Put, Staging
+from sqlalchemy.engine import Connection
 
 
 def publish_first() -> None:
@@ -48,6 +50,18 @@ def no_intent() -> None:
 def no_fsync() -> None:
     """The votes of the stores are in no way durable."""
     os.fsync = lambda fd: None
+
+
+def no_flush() -> None:
+    """The catalog's commit points wait for no disk either."""
+    write = Database.write
+
+    @contextmanager
+    def sabotaged(self: Database, *, flush: bool = True) -> Iterator[Connection]:
+        with write(self, flush=False) as connection:
+            yield connection
+
+    Database.write = sabotaged  # type: ignore[method-assign]
 
 
 def unchecked_row_count() -> None:
