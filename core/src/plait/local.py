@@ -517,6 +517,8 @@ class LocalBackend:
             if known is not None and known != store:
                 raise AlreadyExists(f"store {store.name!r} exists already", remedy="remove it first, or choose a name")
             batch.rows.put_store(store)
+            if known is None:
+                self._publisher.begin(batch.rows, store)
             return pack([store.name, store.kind, store.mode.value, store.bound_ref, pairs(store.options)])
 
         self._sequencer.do(RecordRequest(EventKind.STORE_CHANGED, record))

@@ -62,6 +62,12 @@ class Publisher:
         store = self._adapters.known(name)
         return store is not None and self.follows(store)
 
+    def begin(self, rows: Rows, store: Store) -> None:
+        """A store was added: its native heads are followed from the start, before it holds anything."""
+        if self.follows(store):
+            (first,) = rows.commits_by_seq([1]).values()
+            rows.set_publish_cursor(store.name, first.id, first.seq)
+
     def native_ref(self, store: Store, ref: str) -> bool:
         """Whether moves of this ref are published to the store's native heads."""
         return store.bound_ref == ref and self.follows(store)
@@ -75,13 +81,16 @@ class Publisher:
     ) -> list[Publication]:
         """Bring native heads of these stores (None: all) to their bound ref's head; the publications not done.
 
+        Which they all are is told by rows (`begin`), so that whoever only opens a catalog imports no adapter.
         A store that is down leaves its publications pending and does not stop the others. It is asked once, not for
         each of its heads; and with `spare_down` not at all for `STORE_RETRY_US`, since it may cost a time-out.
         """
         named = None if stores is None else set(stores)
         with self._repository.read() as rows:
             wanted = [
-                one for one in rows.stores().values() if self.follows(one) and (named is None or one.name in named)
+                store
+                for store in rows.stores().values()
+                if (rows.publish_cursor(store.name) if named is None else store.name in named and self.follows(store))
             ]
             behind = {one.name for one in wanted if self._is_behind(rows, one)}
 

@@ -257,6 +257,16 @@ def test_branch_and_tag_delete_only_their_own_kind(run_plait: Any, example: Path
     assert run_plait("tag", "v1", "-d").code == 0
 
 
+def test_a_store_at_a_path_from_here_is_at_that_path_from_anywhere(
+    run_plait: Any, example: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run_plait("store", "add", "wild", "--kind", "files", "--option", "path=./wild").code == 0
+    (example / "below").mkdir()
+    monkeypatch.chdir(example / "below")
+    (wild,) = [one for one in json.loads(run_plait("store", "list", "--json").out) if one["name"] == "wild"]
+    assert wild["options"] == {"path": str(example / "wild")}
+
+
 def test_a_store_goes_through_add_list_check_remove(run_plait: Any, example: Path) -> None:
     added = run_plait("store", "add", "wild", "--kind", "files", "--option", f"path={example}/wild", "--json")
     assert added.value == {"store": "wild", "missing": []}

@@ -171,6 +171,16 @@ def test_help_imports_nothing_heavy(here: Path) -> None:
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
+def test_a_log_imports_no_store(unchanging: Path) -> None:
+    program = (
+        "import sys, plait.cli; code = plait.cli.run(['log']);"
+        "heavy = {'pyiceberg', 'pyarrow', 'grpc', 'fsspec', 'psycopg', 'plait_s3.adapter', 'plait_iceberg.adapter'};"
+        "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or code)"
+    )
+    ran = python("-c", program, cwd=unchanging)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
 def test_the_process_exits_with_the_documented_code(here: Path) -> None:
     ran = python("-m", "plait.cli", "ls", "--json", cwd=here)
     assert (ran.returncode, ran.stdout) == (3, "")

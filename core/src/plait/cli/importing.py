@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import click
 
 from plait.cli.plugin_commands import OpenGroup
 from plait.cli.printing import commit_row, subject
-from plait.cli.session import Session, json_option, pairs, pass_session
+from plait.cli.session import Session, json_option, located, pairs, pass_session
 from plait.cli.working_sets import committed
 from plait.errors import InvalidArgument, NotFound
 from plait.refspec import format_key, parse_key
@@ -58,7 +57,7 @@ def import_assets(session: Session, assets: tuple[str, ...], message: str, into:
 
     A LOCATION that begins with ./, ../ or ~/ is a path on this machine; any other is the store's own to read.
     """
-    wanted = {parse_key(key): _located(location) for key, location in pairs(assets, "asset").items()}
+    wanted = {parse_key(key): located(location) for key, location in pairs(assets, "asset").items()}
     committed(session, session.catalog.import_assets(wanted, into or session.branch, message=message))
 
 
@@ -93,7 +92,7 @@ def _command(kind: str) -> click.Command:
     ) -> int:
         store = store_of_kind(session, kind, named)
         under = (store, *(parse_key(prefix) if prefix else ()))
-        found = session.catalog.discover(store, _located(place))
+        found = session.catalog.discover(store, located(place))
         fitting = (one for one in found if fnmatchcase(".".join(one.name), match))
         how = Asked(shown_place(place) or f"store {store}", match, into, message, dry_run=dry_run, history=history)
         return import_found(session, fitting, under, how)
@@ -181,10 +180,3 @@ def store_of_kind(session: Session, kind: str, named: str | None) -> str:
             f"which store takes it? There is {listed}", remedy="give --store, or 'plait store add' one"
         )
     return named or known[0]
-
-
-def _located(location: str) -> str:
-    """A path that says it is one, made absolute: the store does not know from which directory it was written."""
-    if location in (".", "..", "~") or location.startswith(("./", "../", "~/")):
-        return os.path.abspath(os.path.expanduser(location))
-    return location

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -189,3 +190,10 @@ def pairs(values: Sequence[str], what: str) -> dict[str, str]:
             raise InvalidArgument(f"{what} {value!r} is not NAME=VALUE")
         found[name] = content
     return found
+
+
+def located(text: str) -> str:
+    """A path that says it is one, made absolute: a store does not know from which directory it was written."""
+    if text in (".", "..", "~") or text.startswith(("./", "../", "~/")):
+        return os.path.abspath(os.path.expanduser(text))
+    return text

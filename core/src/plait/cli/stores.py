@@ -10,7 +10,7 @@ import click
 
 from plait.cli.importing import import_
 from plait.cli.plugin_commands import OpenGroup
-from plait.cli.session import Session, json_option, pairs, pass_session
+from plait.cli.session import Session, json_option, located, pairs, pass_session
 from plait.cli.working_sets import committed
 from plait.errors import InvalidArgument, NotFound, Unsupported
 
@@ -114,10 +114,13 @@ def store() -> None:
 @json_option
 @pass_session
 def store_add(session: Session, name: str, kind: str, options: tuple[str, ...], mode: str, bound_ref: str) -> None:
-    """Configure a store, and check it."""
+    """Configure a store, and check it.
+
+    A value that begins with ./, ../ or ~/ is a path on this machine, and kept as an absolute one.
+    """
     from plait.types import Mode
 
-    given = pairs(options, "--option")
+    given = {option: located(value) for option, value in pairs(options, "--option").items()}
     missing = session.catalog.add_store(name, kind, given, mode=Mode(mode), bound_ref=bound_ref)
     told = "".join(f"\n  it lacks: {sentence}" for sentence in missing)
     step = f"plait store check {name}" if missing else "plait begin"

@@ -14,18 +14,23 @@ from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.dialects.postgresql import psycopg
-from sqlalchemy.dialects.sqlite import pysqlite
 from sqlalchemy.engine import Connection, CursorResult, Dialect
 
-_DIALECTS: dict[str, Dialect] = {
-    "sqlite": pysqlite.dialect(),
-    "postgresql": psycopg.dialect(),  # type: ignore[no-untyped-call]  # SQLAlchemy left it untyped.
-}
 _WANTED_COUNTS = (1, 8, 64, 512)
 """Lengths of IN lists, padded by repetition: few texts, so that drivers and servers keep them prepared."""
 WANTED_MAX = _WANTED_COUNTS[-1]
+
+
+@cache
+def _dialect(name: str) -> Dialect:
+    """Imported when it is used: PostgreSQL's takes a tenth of what `plait log` may take."""
+    if name == "sqlite":
+        from sqlalchemy.dialects.sqlite import pysqlite
+
+        return pysqlite.dialect()
+    from sqlalchemy.dialects.postgresql import psycopg
+
+    return psycopg.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy left it untyped.
 
 
 class Prepared:
@@ -33,7 +38,7 @@ class Prepared:
 
     def __init__(self, statement: sa.sql.expression.Executable, dialect: str) -> None:
         assert isinstance(statement, sa.ClauseElement)
-        compiled: Any = statement.compile(dialect=_DIALECTS[dialect])
+        compiled: Any = statement.compile(dialect=_dialect(dialect))
         self._text = str(compiled)
         self._in_order = _getter(compiled.positiontup) if compiled.positional else None
         self._is_direct = dialect == "sqlite"
@@ -132,7 +137,11 @@ def upsert(dialect: str, table: sa.Table, update: tuple[str, ...]) -> Prepared:
 
 @cache
 def upsert_statement(dialect: str, table: sa.Table, update: tuple[str, ...]) -> sa.Insert:
-    statement = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(table)
+    if dialect == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert as insert_into
+    else:
+        from sqlalchemy.dialects.sqlite import insert as insert_into  # type: ignore[assignment]
+    statement = insert_into(table)
     keys = [column.name for column in table.primary_key]
     if not update:
         return statement.on_conflict_do_nothing(index_elements=keys)
