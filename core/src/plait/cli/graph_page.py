@@ -27,6 +27,7 @@ body, dialog { font: 15px/1.5 system-ui, sans-serif; }
 .scroll { overflow-x: auto; }
 svg text { fill: var(--ink); font: 14px system-ui, sans-serif; }
 svg .soft { fill: var(--soft); }
+svg .ground { fill: none; }
 svg .tag { fill: var(--tag); }
 g.commit { cursor: pointer; outline: none; }
 g.commit .spot { fill: transparent; }
@@ -69,6 +70,7 @@ def graph_svg(commits: Sequence[Commit], refs: Sequence[Ref], keys: Mapping[str,
     start = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="1100" height="{height}" viewBox="0 0 1100 {height}" '
         f'font-family="system-ui, sans-serif" font-size="14"><title>{len(commits)} commits</title>'
+        f'<rect class="ground" fill="#fff" width="1100" height="{height}"/>'
     )
     # Rows first: what a hover paints behind a row must not cover the lines.
     return "\n".join([start, '<g class="rows">', *nodes, "</g>", '<g class="edges">', *edges, "</g>", "</svg>"])
