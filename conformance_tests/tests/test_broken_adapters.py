@@ -8,8 +8,8 @@ from plait_conformance.broken import BROKEN, BrokenHarness
 pytest_plugins = ["pytester"]
 
 CONTRACT = (
-    "TestHarness", "TestSnapshot", "TestLocate", "TestVerify", "TestDiff", "TestStage", "TestPrepare", "TestAbort",
-    "TestRestore", "TestMerge", "TestSucceed", "TestPublish", "TestSpace",
+    "TestHarness", "TestSnapshot", "TestDiscover", "TestLocate", "TestVerify", "TestDiff", "TestStage", "TestPrepare",
+    "TestAbort", "TestRestore", "TestMerge", "TestSucceed", "TestPublish", "TestSpace",
 )  # fmt: skip
 
 MODULE = """

@@ -19,6 +19,7 @@ from plait.types import (
     Choice,
     Conflicted,
     Depth,
+    Found,
     Health,
     Intent,
     Item,
@@ -27,6 +28,7 @@ from plait.types import (
     Location,
     Merged,
     Move,
+    PastVersion,
     Published,
     PublishState,
     Resolution,
@@ -65,6 +67,51 @@ class AnswersDifferently(FakeDoltAdapter):
     def snapshot(self, tx: str, assets: Mapping[Key, str]) -> Mapping[Key, SnapshotRef]:
         found = super().snapshot(tx, assets)
         return {key: replace(snapshot, attrs={"asked": uuid.uuid4().hex}) for key, snapshot in found.items()}
+
+
+@breaks("TestDiscover::test_asset_is_what_its_snapshots_asset_will_be")
+class ForeseesAnotherAsset(FakeDoltAdapter):
+    """What is found is foretold as another asset than its snapshot then is of."""
+
+    def discover(self, place: str) -> Iterator[Found]:
+        return (replace(found, asset=f"{found.asset}-foretold") for found in super().discover(place))
+
+    def history(self, found: Found) -> Sequence[PastVersion]:
+        return super().history(replace(found, asset=found.location))
+
+
+@breaks("TestDiscover::test_what_a_place_holds_that_snapshot_can_take")
+class RefusesWhatItTakes(FakeDoltAdapter):
+    """What `snapshot` takes is told as refused."""
+
+    def discover(self, place: str) -> Iterator[Found]:
+        return (replace(found, refusal="it is foreign") for found in super().discover(place))
+
+
+@breaks("TestDiscover::test_writes_nothing")
+class WritesWhenItLooks(FakeDoltAdapter):
+    """To look into a place leaves a new head there."""
+
+    def discover(self, place: str) -> Iterator[Found]:
+        for found in super().discover(place):
+            yield found
+            fake_storage.write_behind(self.folder.path, found.asset, {"looked": "1"})
+
+
+@breaks("TestDiscover::test_notfound_for_a_place_that_is_not_there")
+class FindsNothingAnywhere(FakeDoltAdapter):
+    """A place that is not there is like an empty one."""
+
+    def discover(self, place: str) -> Iterator[Found]:
+        return (found for found in super().discover("") if place in ("", found.asset))
+
+
+@breaks("TestDiscover::test_oldest_first_and_last_what_snapshot_takes")
+class TellsHistoryBackwards(FakeDoltAdapter):
+    """A native history comes newest first."""
+
+    def history(self, found: Found) -> Sequence[PastVersion]:
+        return list(super().history(found))[::-1]
 
 
 @breaks("TestSnapshot::test_notfound_for_an_asset_that_is_not_there")

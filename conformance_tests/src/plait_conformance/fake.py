@@ -87,12 +87,13 @@ class FakeAdapter(Adapter):
 
     @traced
     def snapshot(self, tx: str, assets: Mapping[Key, str]) -> Mapping[Key, SnapshotRef]:
-        """Describe and pin the heads of native names, which are assets."""
+        """Describe and pin the heads of native names, which are assets, or of `asset@version` an older one."""
         self._check_keys(assets)
         found = {}
         with self.folder.locked():
-            for key, asset in assets.items():
-                version = self.folder.head(asset).version
+            for key, name in assets.items():
+                asset, _, older = name.partition("@")
+                version = older or self.folder.head(asset).version
                 if version is None:
                     raise NotFound(f"store {self.store.name!r} holds no asset {asset!r}", remedy="name one that exists")
                 self.folder.pin(tx, version)

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from plait.adapter import Capability
-from plait.types import Key, Staging
+from plait.errors import NotFound
+from plait.types import Found, Key, PastVersion, Staging
 
 from plait_conformance.fake import FakeAdapter
 from plait_conformance.fake_storage import Head, Record
@@ -20,13 +21,32 @@ class _HeadedAdapter(FakeAdapter):
 
 
 class FakeDoltAdapter(_HeadedAdapter):
-    """Versions are as unreproducible as commits with a date; the working set follows the head by a second write."""
+    """Versions are as unreproducible as commits with a date; the working set follows the head by a second write.
+
+    It can be searched, and has a history of its own.
+    """
 
     kind: ClassVar[str] = "fake-dolt"
+    capabilities: ClassVar[frozenset[Capability]] = _HeadedAdapter.capabilities | {Capability.DISCOVER}
     keeps_ancestry: ClassVar[bool] = True
 
     def record(self, members: Mapping[str, str], parents: Sequence[str]) -> Record:
         return Record(members, tuple(parents), uuid.uuid4().hex)
+
+    def discover(self, place: str) -> Iterator[Found]:
+        """All assets, or the one that is named."""
+        there = [asset for asset, head in self.folder.heads().items() if head.version is not None]
+        if place and place not in there:
+            raise NotFound(f"store {self.store.name!r} holds no asset {place!r}", remedy="name one that exists")
+        for asset in [place] if place else there:
+            yield Found((asset,), asset, asset=asset)
+
+    def history(self, found: Found) -> Sequence[PastVersion]:
+        return [
+            PastVersion(head.version, f"{found.asset}@{head.version}", f"version {head.number}")
+            for head in self.folder.log(found.asset)
+            if head.version is not None
+        ]
 
     def repair(self, asset: str, head: Head) -> None:
         if self.folder.working(asset) < head.number:
