@@ -52,6 +52,8 @@ def test_files_keep_their_names_below_a_folder(run_plait: Any, photos: Path) -> 
     Path("into").mkdir()
     assert run_plait("get", "raw.photos::old/2.raw", "into").code == 0
     assert Path("into/2.raw").read_bytes() == b"22"
+    assert run_plait("get", "raw.photos::old/2.raw", "-").out == "22"
+    assert not Path("-").exists()
 
 
 def test_what_cannot_be_put_or_gotten_is_said(run_plait: Any, photos: Path) -> None:
@@ -59,7 +61,11 @@ def test_what_cannot_be_put_or_gotten_is_said(run_plait: Any, photos: Path) -> N
     assert "holds no file" in run_plait("put", "empty", "raw.photos", "-m", "x").err
     (photos / "loop").symlink_to(photos)
     assert "is a link to a folder" in run_plait("put", "photos", "raw.photos", "-m", "x").err
-    for words in (("get", "raw.landing::nowhere", "x"), ("ls", "raw.landing::nowhere")):
+    for words in (
+        ("get", "raw.landing::nowhere", "x"),
+        ("get", "raw.landing::nowhere", "-"),
+        ("ls", "raw.landing::nowhere"),
+    ):
         refused = run_plait(*words)
         assert (refused.code, "raw.landing::nowhere does not exist" in refused.err) == (3, True)
     assert "not in a store of objects" in run_plait("ls", "lake.sales.orders::").err

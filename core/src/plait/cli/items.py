@@ -150,7 +150,7 @@ def _copy(session: Session, source: IO[bytes], target: IO[bytes], what: str) -> 
 def get(session: Session, path: str, target: Path | None, spec: str | None) -> None:
     """Write an object (KEY::ITEM) into the file TARGET, or a folder (KEY::FOLDER, KEY) into the directory TARGET.
 
-    Without TARGET: here.
+    Without TARGET: here. TARGET - is the standard output, for one object.
     """
     from plait.refspec import parse_path
 
@@ -158,6 +158,10 @@ def get(session: Session, path: str, target: Path | None, spec: str | None) -> N
     handle = _handle(session, key, spec)
     if not hasattr(handle, "cat_file"):
         raise Unsupported(f"{path} is not in a store of objects", remedy="use the asset's native client")
+    if target == Path("-"):
+        with _reading(handle, path, item or "") as source:
+            _copy(session, source, sys.stdout.buffer, path)
+        return
     wanted = objects_to_get(handle, path, item, target)
     if list(wanted) == [(item or "").strip("/")]:
         ((name, file),) = wanted.items()
