@@ -216,6 +216,34 @@ def _dolt_diff(catalog: Catalog, bare: Any, rows: int, report: Report) -> None:
         ratio=round(seconds / native_seconds, 2),
         goal="2",
     )
+    _dolt_merge(catalog, bare, rows, report)
+
+
+def _dolt_merge(catalog: Catalog, bare: Any, rows: int, report: Report) -> None:
+    """1 % of the rows on a branch, beside another 1 % on main."""
+    catalog.create_branch("dev", "main~1")
+    with catalog.transaction("dev", message="another") as tx, stores.reference(tx).begin() as connection:
+        connection.execute(sa.text("UPDATE big SET n = 2 WHERE id % 100 = 1"))
+    ours, theirs = (catalog.at(spec).entry(stores.REFERENCE).snapshot.version for spec in ("main", "dev"))
+    with bare.cursor() as cursor:
+        for turn in ("cold", "warm"):
+            _run(cursor, f"CALL DOLT_BRANCH('{turn}', '{ours}')", f"USE `reference/{turn}`")
+            began = time.perf_counter()
+            _run(cursor, f"CALL DOLT_MERGE('{theirs}', '-m', 'merge')")
+            native_seconds = time.perf_counter() - began
+            _run(cursor, "USE reference", f"CALL DOLT_BRANCH('-D', '-f', '{turn}')")
+    began = time.perf_counter()
+    catalog.merge("dev")
+    seconds = time.perf_counter() - began
+    with cast(Any, catalog.at("main").open(stores.REFERENCE)).connect() as connection:
+        assert connection.execute(sa.text("SELECT sum(n) FROM big")).scalar() == 3 * -(-rows // 100)
+    report.add(
+        f"Dolt: merge of 1 % and 1 % of {rows:,} rows",
+        native_s=round(native_seconds, 2),
+        plait_s=round(seconds, 2),
+        ratio=round(seconds / native_seconds, 2),
+        goal="2",
+    )
 
 
 # -- Delta: 1 % of many rows -------------------------------------------------------------------------------------------

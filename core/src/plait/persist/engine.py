@@ -210,6 +210,8 @@ def _sqlite_engine(url: URL, module: ModuleType) -> Engine:
         poolclass=sa.pool.QueuePool,
         pool_size=16,
         max_overflow=64,
+        # A connection's page cache is of use until another one writes: the last that wrote is to write again.
+        pool_use_lifo=True,
     )
     journal = "WAL" if module.sqlite_version_info >= _WAL_FIXED else "DELETE"
 
