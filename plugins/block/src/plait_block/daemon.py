@@ -14,7 +14,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final, cast
@@ -52,7 +52,13 @@ class Monitor:
 
     def execute(self, command: str, arguments: Mapping[str, object] | None = None) -> Any:
         """Raises: Refused with the daemon's words; StoreUnavailable when it is gone."""
-        call = self._client.execute(command, cast(Any, dict(arguments or {})))
+        return self._run(command, self._execute(command, arguments))
+
+    async def _execute(self, command: str, arguments: Mapping[str, object] | None = None) -> Any:
+        return await self._client.execute(command, cast(Any, dict(arguments or {})))
+
+    def _run(self, command: str, call: Coroutine[Any, Any, Any]) -> Any:
+        """What asks several times in one call waits for the daemon alone, and not each time for two threads as well."""
         try:
             return asyncio.run_coroutine_threadsafe(call, self._loop).result(_SECONDS_MAX)
         except ExecuteError as error:
@@ -70,16 +76,19 @@ class Monitor:
     def add_chain(self, chain: Sequence[Image], *, writable: bool = False) -> str:
         """The top image's node, over the rest of its chain; `writable` counts for the top. Repeat: no-op."""
         known = self.nodes()
-        below: str | None = None
-        for image in reversed(chain):
-            if image.node not in known:
-                node = _options(image, writable=writable and image is chain[0])
-                if image.format == "qcow2":
-                    node["backing"] = below
-                self.execute("blockdev-add", node)
-            below = image.node
-        assert below is not None
-        return below
+
+        async def add() -> None:
+            below: str | None = None
+            for image in reversed(chain):
+                if image.node not in known:
+                    node = _options(image, writable=writable and image is chain[0])
+                    if image.format == "qcow2":
+                        node["backing"] = below
+                    await self._execute("blockdev-add", node)
+                below = image.node
+
+        self._run("blockdev-add", add())
+        return chain[0].node
 
     def add_alone(self, image: Image) -> None:
         """A writable overlay's node without what is below it, to be put on top of a node. Repeat: no-op."""
@@ -118,11 +127,13 @@ class Monitor:
 
     def remove_chain(self, chain: Sequence[Image]) -> None:
         """Forget the images that nobody uses any more, from the top down to the first that is in use."""
-        for image in chain:
-            try:
-                self.execute("blockdev-del", {"node-name": image.node})
-            except Refused:
-                return
+
+        async def remove() -> None:
+            for image in chain:
+                await self._execute("blockdev-del", {"node-name": image.node})
+
+        with suppress(Refused):
+            self._run("blockdev-del", remove())
 
 
 class Daemon:
