@@ -14,6 +14,16 @@ if ! compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null && ! command -v 
   fi
 fi
 bash scripts/volumes.sh
+if ! PATH=$PATH:/usr/sbin:/sbin command -v mkfs.xfs >/dev/null; then
+  packages=$(pin reflinks packages)
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    apt-get update -qq
+    # shellcheck disable=SC2086
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null
+  else
+    echo "NOT RUN without mkfs.xfs and root:   sudo apt-get install $packages" >&2
+  fi
+fi
 if [ ! -x "$cache/bin/versitygw" ]; then
   if command -v go >/dev/null; then
     echo "Building versitygw into $cache/bin (once)"

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import pytest
 from plait.adapter import Context, Merger
 from plait.types import SnapshotRef, Store
 from plait_block import BlockAdapter, Volume, Volumes
+from plait_conformance.filesystems import reflink_filesystem
 from plait_conformance.testing import MemoryPort, MemoryState
 
 SIZE = 8 << 20
@@ -25,10 +28,46 @@ def need(*programs: str) -> None:
     folders = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
     missing = [program for program in programs if shutil.which(program, path=folders) is None]
     if missing:
-        message = f"NOT RUN without {', '.join(missing)}: {REMEDY}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+        not_run(f"without {', '.join(missing)}: {REMEDY}")
+
+
+def not_run(why: str) -> NoReturn:
+    """A failure in CI, else a skip."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"NOT RUN {why}")
+    pytest.skip(f"NOT RUN {why}")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests marked `drivers` run over each of these, others over the default."""
+    if "driver" in metafunc.fixturenames:
+        marker = metafunc.definition.get_closest_marker("drivers")
+        metafunc.parametrize("driver", marker.args if marker else ["qcow2"], indirect=True)
+
+
+@pytest.fixture
+def driver(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def mounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A filesystem whose files can share blocks, mounted for the length of a run."""
+    with ExitStack() as stack:
+        try:
+            mounted_at = stack.enter_context(reflink_filesystem(tmp_path_factory.mktemp("reflinks")))
+        except (FileNotFoundError, PermissionError, RuntimeError) as error:
+            not_run(str(error))
+        yield mounted_at
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path, driver: str, request: pytest.FixtureRequest) -> Path:
+    """Where the driver can be: the usual place, for most."""
+    if driver != "raw":
+        return tmp_path
+    top: Path = request.getfixturevalue("mounted")
+    return Path(tempfile.mkdtemp(dir=top))
 
 
 class Fresh(Protocol):
@@ -44,7 +83,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make_fresh() -> Iterator[Callable[[Path], Fresh]]:
+def make_fresh(driver: str) -> Iterator[Callable[[Path], Fresh]]:
     """All instances are closed at the end, and each folder's daemon with the last of them."""
     made: list[BlockAdapter] = []
     folders: set[Path] = set()
@@ -55,7 +94,8 @@ def make_fresh() -> Iterator[Callable[[Path], Fresh]]:
 
         def make(*, mergers: Sequence[Merger] = (), **options: str) -> BlockAdapter:
             context = Context(state=state, mergers=lambda: mergers)
-            adapter = BlockAdapter(Store("vm", "block", options={"path": str(folder), **options}), context)
+            options = {"path": str(folder), "driver": driver, **options}
+            adapter = BlockAdapter(Store("vm", "block", options=options), context)
             made.append(adapter)
             return adapter
 

@@ -11,7 +11,7 @@ import pytest
 from plait.codec import decode_snapshot, encode_snapshot
 from plait.failpoint import armed
 from plait.types import Depth, Merged, Move, PublishState, SnapshotRef
-from plait_block import BlockAdapter, layers
+from plait_block import BlockAdapter, qcow2
 
 from .conftest import KEY, SIZE, Fresh, Work, content, ext4_image
 
@@ -153,7 +153,36 @@ def test_a_death_at_any_step_is_gone_on_from(
     make_fresh: Callable[[Path], Fresh],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(layers, "CHAIN_MAX", 3)
+    dies_at_every_step(lives, kills_daemon, tmp_path, make_fresh, monkeypatch)
+
+
+@pytest.mark.drivers("raw")
+@pytest.mark.parametrize(
+    "lives",
+    [
+        working,
+        publishing,
+        pytest.param(ending, marks=pytest.mark.slow),
+        pytest.param(editing, marks=pytest.mark.slow),
+    ],
+)
+def test_with_other_drivers_as_well(
+    lives: Callable[[Path], Life],
+    tmp_path: Path,
+    make_fresh: Callable[[Path], Fresh],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dies_at_every_step(lives, lambda number: number % 2, tmp_path, make_fresh, monkeypatch)
+
+
+def dies_at_every_step(
+    lives: Callable[[Path], Life],
+    kills_daemon: Callable[[int], int],
+    tmp_path: Path,
+    make_fresh: Callable[[Path], Fresh],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(qcow2, "CHAIN_MAX", 3)
     names: list[str] = []
     whole = tmp_path / "whole" / "volumes"
     whole.parent.mkdir()

@@ -1,19 +1,21 @@
-"""The conformance suite on volumes."""
+"""The conformance suite on volumes, kept by each driver."""
 
 from __future__ import annotations
 
 import pytest
-from plait_block import layers
-from plait_block.testing import BlockHarness
+from plait_block import qcow2
+from plait_block.testing import BlockHarness, RawHarness
 from plait_conformance.pytest_plugin import MakeHarness
 from plait_conformance.suite import *  # noqa: F403
 
 from .conftest import need
 
+pytestmark = pytest.mark.drivers("qcow2", "raw")
+
 
 @pytest.fixture
-def make_harness(monkeypatch: pytest.MonkeyPatch) -> MakeHarness:
+def make_harness(monkeypatch: pytest.MonkeyPatch, driver: str) -> MakeHarness:
     """With key frames at every other layer, so that what happens every 32 commits happens all the time."""
     need("qemu-storage-daemon", "qemu-img", "nbdcopy")
-    monkeypatch.setattr(layers, "CHAIN_MAX", 2)
-    return BlockHarness
+    monkeypatch.setattr(qcow2, "CHAIN_MAX", 2)
+    return {"qcow2": BlockHarness, "raw": RawHarness}[driver]

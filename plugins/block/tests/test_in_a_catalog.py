@@ -23,6 +23,7 @@ from plait_block import BlockAdapter, Volume, Volumes
 from .conftest import SIZE, need
 
 PAGE = 4096
+pytestmark = pytest.mark.drivers("qcow2", "raw")
 DISK = "vm.disk0"
 
 
@@ -39,10 +40,10 @@ def reopened(tmp_path: Path) -> Catalog:
 
 
 @pytest.fixture
-def catalog(tmp_path: Path, folder: Path) -> Iterator[Catalog]:
+def catalog(tmp_path: Path, folder: Path, driver: str) -> Iterator[Catalog]:
     plait.init(str(tmp_path / "catalog")).close()
     with reopened(tmp_path) as opened:
-        opened.add_store("vm", "block", {"path": str(folder)})
+        opened.add_store("vm", "block", {"path": str(folder), "driver": driver})
         yield opened
     assert not (folder / "run" / "pid").exists()
 

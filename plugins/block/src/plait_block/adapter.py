@@ -1,4 +1,4 @@
-"""The adapter for block volumes: qcow2 images under one qemu-storage-daemon, or files that share blocks.
+"""The adapter for block volumes, which a driver keeps and one qemu-storage-daemon serves.
 
 An asset is a volume. A snapshot is a frozen layer on its parent layer; a working set is a writable layer on one. Which
 layer is whose parent is in plait's own records. Clients of every kind read and write over NBD.
@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Final
 
 from plait.adapter import Adapter, Capability, Context, Side, StagingPort
 from plait.codec import digest, encode_resolution, pack
-from plait.errors import InvalidArgument, NotFound, PlaitError, StoreUnavailable, Unsupported
+from plait.errors import InvalidArgument, NotFound, PlaitError, StoreUnavailable
 from plait.refspec import check_key
 from plait.types import (
     Conflicted,
@@ -40,26 +39,25 @@ from plait.types import (
     Store,
 )
 
-from plait_block import extents, images, space
+from plait_block import drivers, extents, images, space
 from plait_block.comparing import Comparing
 from plait_block.daemon import Daemon
 from plait_block.ext4 import Filesystems
-from plait_block.folder import Folder, check_id
+from plait_block.folder import check_id
 from plait_block.heads import LIVE, Heads
+from plait_block.hooks import quieted
 from plait_block.layers import Layer, Layers
 from plait_block.merging import Sides
 from plait_block.place import Place
 from plait_block.volume import Version, Volume, Volumes
 
 _ASSETS: Final = uuid.UUID("0d3a7a54-98a5-5b6f-9c21-5f3a0f1b7c55")
-_OPTIONS: Final = frozenset({"path", "driver", "pre_freeze", "post_freeze"})
-_HOOK_SECONDS_MAX: Final = 60
 _RELEASED: Final = "released.json"
 
 
 class BlockAdapter(Adapter):
-    """Volumes in one folder. Options: `path` (absolute), `driver` (`qcow2`), `pre_freeze` and `post_freeze` (commands
-    that quiet a guest around a freeze of a volume that is in use)."""
+    """Volumes in one folder. Options: `path` (absolute), `driver` (see `drivers`), `pre_freeze` and `post_freeze`
+    (commands that quiet a guest around a freeze of a volume that is in use)."""
 
     kind: ClassVar[str] = "block"
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
@@ -76,24 +74,8 @@ class BlockAdapter(Adapter):
 
     def __init__(self, store: Store, context: Context) -> None:
         super().__init__(store, context)
-        unknown = sorted(set(store.options) - _OPTIONS)
-        if unknown:
-            raise InvalidArgument(
-                f"stores of kind 'block' have no option {unknown[0]!r}",
-                remedy=f"known are {', '.join(sorted(_OPTIONS))}",
-            )
-        path = store.options.get("path", "")
-        if not os.path.isabs(path):
-            raise InvalidArgument(
-                f"store {store.name!r} needs an absolute path, got {path!r}", remedy="write --option path=/data/volumes"
-            )
-        driver = store.options.get("driver", "qcow2")
-        if driver == "rbd":
-            raise Unsupported("the driver 'rbd' (Ceph) is not there yet", remedy="use --option driver=qcow2")
-        if driver != "qcow2":
-            raise InvalidArgument(f"there is no driver {driver!r}", remedy="use --option driver=qcow2")
-        self.folder = Folder(Path(os.path.normpath(path)))
-        self.layers = Layers(self.folder, context.failpoint)
+        self.folder = drivers.folder_of(store)
+        self.layers = drivers.layers_of(store.options, self.folder, context.failpoint)
         self._daemon = Daemon(self.folder)
         self._filesystems = Filesystems(self.folder, self.layers, self._daemon)
         self._comparing = Comparing(self.layers, self._daemon, self._filesystems, context)
@@ -104,10 +86,7 @@ class BlockAdapter(Adapter):
     def check(self) -> Sequence[str]:
         """Start the daemon, and make and drop a probe in the folder."""
         try:
-            self.folder.make(self.folder.layers)
-            probe = self.folder.layers / f".probe-{uuid.uuid4()}.qcow2"
-            images.create_overlay(probe, 1 << 20, None)
-            probe.unlink()
+            self.layers.check()
             with self._daemon.monitor() as monitor:
                 monitor.nodes()
         except PlaitError as error:
@@ -126,7 +105,7 @@ class BlockAdapter(Adapter):
     def _refusal(self, name: Key, path: Path) -> str:
         try:
             check_key((self.store.name, *name))
-            images.format_of(path)
+            self.layers.check_source(path)
         except PlaitError as error:
             return str(error)
         return ""
@@ -244,20 +223,11 @@ class BlockAdapter(Adapter):
         if items is None:
             place.rest_on(layer)
         elif all(extents.extent_of(item) is not None for item in items):
-            self._restore_extents(place, layer, items)
+            self._comparing.restore_extents(place, layer, items)
         else:
             with place.edited() as above:
                 self._comparing.restore_files(above, layer, items)
         return staging
-
-    def _restore_extents(self, place: Place, layer: Layer, items: Sequence[str]) -> None:
-        with self._version(layer).connect() as source, place.connect() as target:
-            size = min(source.size_bytes, target.size_bytes)
-            wanted = [extents.check_inside(one, size) for one in map(extents.extent_of, items) if one is not None]
-            for start, end in wanted:
-                target.write(start, source.read(start, end - start))
-                self.context.failpoint("block.restore.after_item")
-            target.flush()
 
     def abort(self, tx: str) -> None:
         """Drop its volumes, cutting clients off, and every layer that it made."""
@@ -431,25 +401,5 @@ class BlockAdapter(Adapter):
         for path in self.folder.root.glob(pattern):
             yield self._place_at(path.parent, "")
 
-    @contextmanager
-    def _frozen(self, asset: str) -> Iterator[None]:
-        """Run the guest's hooks around a freeze: the second one also when the freeze fails."""
-        self._hook("pre_freeze", asset)
-        try:
-            yield
-        finally:
-            self._hook("post_freeze", asset)
-
-    def _hook(self, name: str, asset: str) -> None:
-        command = self.store.options.get(name)
-        if command is None:
-            return
-        environment = {**os.environ, "PLAIT_STORE": self.store.name, "PLAIT_ASSET": asset}
-        try:
-            subprocess.run(
-                shlex.split(command), env=environment, check=True, capture_output=True, timeout=_HOOK_SECONDS_MAX
-            )
-        except (OSError, subprocess.SubprocessError) as error:
-            raise StoreUnavailable(
-                f"{name} of store {self.store.name!r} failed: {error}", remedy="mend the command, then try again"
-            ) from error
+    def _frozen(self, asset: str) -> AbstractContextManager[None]:
+        return quieted(self.store, asset)

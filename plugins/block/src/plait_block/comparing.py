@@ -12,12 +12,14 @@ from plait.types import Choice, Conflict, Conflicted, ConflictKind, ItemChange, 
 from plait_block import extents, files, merging
 from plait_block.daemon import Daemon
 from plait_block.ext4 import Broken, Filesystems, is_ext4
-from plait_block.extents import Reader
+from plait_block.extents import NOTHING, Reader
 from plait_block.file_merging import FileMerge
 from plait_block.files import Change, File
 from plait_block.layers import Layer, Layers
-from plait_block.merging import NOTHING, ORDER, Sides
+from plait_block.merging import ORDER, Sides
 from plait_block.nbd import NbdClient
+from plait_block.place import Place
+from plait_block.ranges import intersection, union
 from plait_block.volume import Version
 
 
@@ -43,10 +45,10 @@ class Comparing:
     def _diff_extents(
         self, before: Layer | None, after: Layer | None, old: Reader, new: Reader, items: Sequence[str] | None
     ) -> Iterator[ItemChange]:
-        ranges = extents.candidates(self._layers, before, after)
+        ranges = self._layers.changed(before, after)
         if items is not None:
             wanted = [one for one in map(extents.extent_of, items) if one is not None]
-            ranges = extents.intersection(ranges, extents.union(wanted))
+            ranges = intersection(ranges, union(wanted))
         for one in extents.differing(ranges, old, new):
             self._context.check_cancelled()
             left = None if before is None else one.before
@@ -133,6 +135,16 @@ class Comparing:
                     folders = ("/".join(parts[:depth]) for depth in range(1, len(parts)))
                     wanted.update({one: Change(then[one]) for one in folders if one not in now})
             files.apply(root, wanted, self._context.check_cancelled)
+
+    def restore_extents(self, place: Place, source: Layer, items: Sequence[str]) -> None:
+        """Write these extents to a working volume as a frozen layer holds them. Raises: InvalidArgument."""
+        with Version(self._layers, self._daemon, source).connect() as reader, place.connect() as target:
+            size = min(reader.size_bytes, target.size_bytes)
+            wanted = [extents.check_inside(one, size) for one in map(extents.extent_of, items) if one is not None]
+            for start, end in wanted:
+                target.write(start, reader.read(start, end - start))
+                self._context.failpoint("block.restore.after_item")
+            target.flush()
 
     # -- parts -------------------------------------------------------------------------------------------------------
 

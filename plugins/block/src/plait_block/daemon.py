@@ -298,7 +298,7 @@ def _options(image: Image, *, writable: bool) -> dict[str, object]:
         "node-name": image.node,
         "read-only": not writable,
         "discard": "unmap",
-        "file": {"driver": "file", "filename": str(image.path)},
+        "file": image.protocol(),
     }
 
 

@@ -1,6 +1,6 @@
-"""What differs between two volumes, by extent: which ranges may, from the layers' own extents, and then by their bytes.
+"""What differs between two volumes, by extent: of the ranges that may, as the layers say, those whose bytes do.
 
-Nothing but those ranges is read. Ranges are (start, end) in bytes, sorted and apart from each other.
+Nothing but those ranges is read.
 """
 
 from __future__ import annotations
@@ -14,10 +14,8 @@ from typing import Final, Protocol
 from plait.errors import InvalidArgument
 from plait.types import Json
 
-from plait_block import images
-from plait_block.layers import Layer, Layers
+from plait_block.ranges import Range, union
 
-Range = tuple[int, int]
 PAGE: Final = 4096
 """The grain of what is compared: a sub-cluster, and a page of every filesystem."""
 CHUNK: Final = 1 << 20
@@ -35,75 +33,15 @@ class Reader(Protocol):
     def read_many(self, ranges: Iterable[Range]) -> Iterator[bytes]: ...
 
 
-# -- ranges ------------------------------------------------------------------------------------------------------------
+class _Nothing:
+    size_bytes: int = 0
+
+    def read_many(self, ranges: Iterable[Range]) -> Iterator[bytes]:
+        return (b"" for _ in ranges)
 
 
-def union(*lists: Iterable[Range], gap: int = 0) -> list[Range]:
-    """All ranges as one list; those at most `gap` apart become one."""
-    merged: list[Range] = []
-    for start, end in sorted(one for ranges in lists for one in ranges):
-        if merged and start <= merged[-1][1] + gap:
-            merged[-1] = merged[-1][0], max(end, merged[-1][1])
-        else:
-            merged.append((start, end))
-    return merged
-
-
-def intersection(left: Sequence[Range], right: Sequence[Range]) -> list[Range]:
-    """Where both are."""
-    found: list[Range] = []
-    i = j = 0
-    while i < len(left) and j < len(right):
-        start, end = max(left[i][0], right[j][0]), min(left[i][1], right[j][1])
-        if start < end:
-            found.append((start, end))
-        if left[i][1] < right[j][1]:
-            i += 1
-        else:
-            j += 1
-    return found
-
-
-def without(ranges: Sequence[Range], taken: Sequence[Range]) -> list[Range]:
-    """The parts of ranges that are not in `taken`."""
-    found: list[Range] = []
-    for start, end in ranges:
-        for low, high in taken:
-            if high <= start or low >= end:
-                continue
-            if low > start:
-                found.append((start, low))
-            start = max(start, high)
-        if start < end:
-            found.append((start, end))
-    return found
-
-
-# -- what may differ ---------------------------------------------------------------------------------------------------
-
-
-def candidates(layers: Layers, before: Layer | None, after: Layer | None) -> list[Range]:
-    """Ranges that may differ between two layers: what the layers on the ways to their common ancestor hold.
-
-    Without one, or where a layer on the way is gone (collected), everything that either holds.
-    Cost: O(extents of these layers), and no data is read.
-    """
-    old, new = ([] if side is None else list(layers.lineage(side.id)) for side in (before, after))
-    ancestors = {layer.id for layer in old}
-    common = next((layer.id for layer in new if layer.id in ancestors), None)
-    ranges = []
-    for lineage in (old, new):
-        for layer in lineage:
-            if layer.id == common:
-                break
-            ranges.append(_own(layers, layer))
-        if common is None and lineage and lineage[-1].parent is not None:
-            ranges.append(images.own_extents(layers.below(lineage[-1].parent)[0], is_root=True))
-    return union(*ranges)
-
-
-def _own(layers: Layers, layer: Layer) -> list[Range]:
-    return images.own_extents(layers.image(layer), is_root=layer.parent is None)
+NOTHING: Final[Reader] = _Nothing()
+"""The side that does not exist."""
 
 
 # -- what differs ------------------------------------------------------------------------------------------------------
@@ -145,7 +83,7 @@ class _Content:
 def differing(ranges: Iterable[Range], one: Reader, other: Reader) -> Iterator[Difference]:
     """The pages within these ranges whose bytes differ, joined where they touch. Nothing else is read."""
     last: Difference | None = None
-    for at, left, right in _pages(ranges, one, other):
+    for at, left, right in pages(ranges, one, other):
         if last is None or last.extent[1] != at:
             if last is not None:
                 yield last
@@ -157,7 +95,7 @@ def differing(ranges: Iterable[Range], one: Reader, other: Reader) -> Iterator[D
         yield last
 
 
-def _pages(ranges: Iterable[Range], one: Reader, other: Reader) -> Iterator[tuple[int, bytes, bytes]]:
+def pages(ranges: Iterable[Range], one: Reader, other: Reader) -> Iterator[tuple[int, bytes, bytes]]:
     """Each page that differs, with both contents."""
     chunks = list(_chunks(ranges, max(one.size_bytes, other.size_bytes)))
     pairs = zip(chunks, read_many(one, chunks), read_many(other, chunks), strict=True)
@@ -170,8 +108,8 @@ def _pages(ranges: Iterable[Range], one: Reader, other: Reader) -> Iterator[tupl
 
 
 def _chunks(ranges: Iterable[Range], size_bytes: int) -> Iterator[Range]:
-    pages = ((start // PAGE * PAGE, -(-end // PAGE) * PAGE) for start, end in ranges)
-    for start, end in union(pages, gap=_GAP_MAX):
+    whole = ((start // PAGE * PAGE, -(-end // PAGE) * PAGE) for start, end in ranges)
+    for start, end in union(whole, gap=_GAP_MAX):
         for at in range(start, min(end, size_bytes), CHUNK):
             yield at, min(at + CHUNK, end, size_bytes)
 

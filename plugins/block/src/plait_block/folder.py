@@ -1,6 +1,7 @@
 """Durable, atomic files below one store's folder, and the locks between the processes that share it.
 
-layers/<id>.qcow2, <id>.json    one frozen or working layer, and its record: who its parent is, what it must hash to
+layers/<id>.json                one frozen or working layer's record: who its parent is, what it must hash to
+layers/<id>.qcow2, <id>.raw     its bytes, as its driver keeps them
 layers/<id>.key.qcow2, .json    a key frame: the same content as the layer, without a parent
 places/<tx>/<intent>/           a working set's writable volume: place.json says which layer is on top
 places/<tx>/made/<id>           layers that this transaction made, noted before each is

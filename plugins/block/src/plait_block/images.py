@@ -38,12 +38,19 @@ class Image:
     path: Path
     format: str
 
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def protocol(self) -> dict[str, Any]:
+        """Where qemu finds its bytes."""
+        return {"driver": "file", "filename": str(self.path)}
+
 
 def options_of(images: Sequence[Image]) -> dict[str, Any]:
     """A chain, top first, as qemu's explicit options: no image's own header decides what is read."""
     chain: dict[str, Any] | None = None
     for image in reversed(images):
-        node: dict[str, Any] = {"driver": image.format, "file": {"driver": "file", "filename": str(image.path)}}
+        node: dict[str, Any] = {"driver": image.format, "file": image.protocol()}
         if image.format == "qcow2":
             node["backing"] = chain
         chain = node
@@ -73,7 +80,16 @@ def flatten(images: Sequence[Image], path: Path) -> None:
     keep(temporary, path)
 
 
+def make_immutable(path: Path) -> None:
+    """Durable, and not to be written to any more."""
+    with translated(f"layer {path}"):
+        sync(path)
+        path.chmod(0o444)
+        sync(path.parent)
+
+
 def keep(temporary: Path, path: Path) -> None:
+    """Give a file its name: whole or absent, durable."""
     with translated(f"file {path}"):
         sync(temporary)
         temporary.replace(path)

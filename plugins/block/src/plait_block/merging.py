@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -10,9 +10,10 @@ from plait.errors import InvalidArgument
 from plait.types import Choice, Conflict, ConflictKind, Json, Resolution
 
 from plait_block import extents
-from plait_block.extents import Range, Reader
+from plait_block.extents import Reader
 from plait_block.layers import Layer, Layers
 from plait_block.nbd import NbdClient
+from plait_block.ranges import Range, intersection, without
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +35,6 @@ class Sides:
 Readers = Mapping[Choice, Reader]
 
 
-class _Nothing:
-    size_bytes = 0
-
-    def read_many(self, ranges: Iterable[Range]) -> Iterator[bytes]:
-        return (b"" for _ in ranges)
-
-
-NOTHING: Final[Reader] = _Nothing()
-"""The side that does not exist."""
-
-
 @dataclass(slots=True)
 class Plan:
     """What makes ours the merge: ranges to take from a side, bytes that a person gave, and a size."""
@@ -64,17 +54,17 @@ def plan(layers: Layers, sides: Sides, readers: Readers, resolutions: Sequence[R
     made = Plan(sides.size(Choice.OURS))
     _plan_size(made, sides, settled)
     base, ours, theirs = (readers[choice] for choice in ORDER)
-    of_ours = extents.candidates(layers, sides.base, sides.ours)
-    of_theirs = extents.candidates(layers, sides.base, sides.theirs)
+    of_ours = layers.changed(sides.base, sides.ours)
+    of_theirs = layers.changed(sides.base, sides.theirs)
     changed, by_ours = (
         [one.extent for one in extents.differing(ranges, base, side)]
         for ranges, side in ((of_theirs, theirs), (of_ours, ours))
     )
-    both = extents.intersection(changed, by_ours)
-    made.take[Choice.THEIRS] = extents.without(changed, both)
+    both = intersection(changed, by_ours)
+    made.take[Choice.THEIRS] = without(changed, both)
     # Between two ranges that both sides changed lie pages that only one did: those are no conflict.
     differing = [one.extent for one in extents.differing(both, ours, theirs)]
-    for extent in extents.intersection(both, differing):
+    for extent in intersection(both, differing):
         item = extents.item_of(extent)
         resolution = settled.get(item)
         if resolution is None:

@@ -15,7 +15,6 @@ from typing import Final
 
 from plait.errors import AlreadyExists, Corrupt, InvalidArgument, NotFound, StoreUnavailable
 
-from plait_block import images
 from plait_block.daemon import Daemon, Monitor
 from plait_block.folder import Folder
 from plait_block.layers import Layer, Layers
@@ -158,9 +157,7 @@ class Place:
             elif state.top is None or (state.parent is not None and not self._top_extents(state)):
                 assert state.parent is not None
                 return self._layers.seal(state.parent)
-            with self._daemon.monitor_if_running() as monitor:
-                is_served = monitor is not None and f"l{state.top}" in monitor.nodes()
-            if is_served:
+            if self._is_served(state.top):
                 with frozen():
                     state = self._advance(self._intend(state))
             else:
@@ -233,6 +230,8 @@ class Place:
     def _advance(self, state: State) -> State:
         """Put the intended overlay on top, also under connected clients. Repeat: goes on where it stopped."""
         assert state.next is not None
+        if state.top is not None and not self._layers.flips:
+            return self._cut_beside(state, state.next, self._layers.get(state.top))
         layer = self._create(state.next, state, state.top or state.parent)
         self._failpoint("block.place.before_flip")
         if state.top is not None:
@@ -244,6 +243,16 @@ class Place:
         self._write(state)
         return state
 
+    def _cut_beside(self, state: State, name: str, top: Layer) -> State:
+        """The intended layer becomes what the top holds at this moment, below it. Repeat: as `_advance`."""
+        self._create(name, state, state.parent, content=top)
+        self._failpoint("block.place.after_cut")
+        self._layers.put_on(top.id, name)
+        self._failpoint("block.place.after_put_on")
+        state = replace(state, parent=name, next=None)
+        self._write(state)
+        return state
+
     def _flip(self, monitor: Monitor, old: str, layer: Layer) -> None:
         """One atomic step: the old top turns read-only, and whoever wrote to it writes to the layer."""
         new = self._layers.image(layer)
@@ -252,7 +261,7 @@ class Place:
         monitor.add_alone(new)
         monitor.execute("blockdev-snapshot", {"node": old, "overlay": new.node})
 
-    def _create(self, layer: str, state: State, under: str | None) -> Layer:
+    def _create(self, layer: str, state: State, under: str | None, *, content: Layer | None = None) -> Layer:
         """A layer of this place, noted before it is made, so that an abort finds it."""
         made = self.path.parent / "made"
         self._folder.make(made)
@@ -261,7 +270,7 @@ class Place:
         below = None if under is None else self._layers.get(under)
         if below is not None and below.is_sealed:
             self._layers.base_for(below)
-        return self._layers.create(layer, state.asset, below, state.size_bytes)
+        return self._layers.create(layer, state.asset, below, state.size_bytes, content=content)
 
     def _serve(self, state: State) -> None:
         assert state.top is not None
@@ -285,21 +294,23 @@ class Place:
     def _top_extents(self, state: State) -> list[tuple[int, int]]:
         if state.top is None:
             return []
-        with self._daemon.monitor_if_running() as monitor:
-            is_served = monitor is not None and f"l{state.top}" in monitor.nodes()
-        if not is_served:
-            return images.own_extents(self._layers.image(self._layers.get(state.top)), is_root=False)
+        if not self._layers.flips or not self._is_served(state.top):
+            return self._layers.written(self._layers.get(state.top))
         self._serve(state)
         with NbdClient(self._daemon.nbd_socket(), self.export) as client:
             return list(client.allocated(1))
+
+    def _is_served(self, layer: str | None) -> bool:
+        with self._daemon.monitor_if_running() as monitor:
+            return monitor is not None and f"l{layer}" in monitor.nodes()
 
     def _shorten(self, state: State) -> None:
         """Where freezing under clients made the chain long: put the top onto a key frame, while they are connected."""
         assert state.parent is not None
         parent = self._layers.get(state.parent)
-        if state.top is None or not self._layers.base_for(parent):
+        frame = None if state.top is None else self._layers.base_for(parent)
+        if state.top is None or frame is None:
             return
-        (frame,) = self._layers.below(parent.id)
         self._failpoint("block.shorten.before_reopen")
         with self._daemon.monitor_if_running() as monitor:
             if monitor is not None and f"l{state.top}" in monitor.nodes():

@@ -10,24 +10,13 @@ from plait.types import Depth, Health, Item, SnapshotRef
 
 from plait_block.daemon import Daemon
 from plait_block.folder import Folder, translated
-from plait_block.layers import Layer, Layers
+from plait_block.layers import Layers
 from plait_block.place import Place
 
 
-def files(layers: Layers, layer: Layer) -> Iterator[Path]:
-    """Every file that reading a layer needs, top first."""
-    yield layers.record(layer.id)
-    for image in layers.chain(layer):
-        yield image.path
-        if image.node.startswith("k"):
-            yield layers.key_record(image.node[1:])
-        elif image.node != f"l{layer.id}":
-            yield layers.record(image.node[1:])
-
-
 def reachable(folder: Folder, layers: Layers, snapshot: SnapshotRef) -> Iterator[Item]:
-    """The same as items; an imported image is its owner's file, and named by its whole path."""
-    for path in files(layers, layers.get(snapshot.version)):
+    """Every file that reading a snapshot needs; an imported image is its owner's file, and named by its whole path."""
+    for path in layers.files(layers.get(snapshot.version)):
         yield _item(folder, path)
 
 
@@ -76,7 +65,7 @@ def held_by_heads(layers: Layers, heads: Iterable[Place]) -> Iterator[Path]:
         for name in place.stands_on():
             layer = layers.find(name)
             if layer is not None:
-                yield from files(layers, layer)
+                yield from layers.files(layer)
 
 
 def held_by_working_sets(folder: Folder, layers: Layers, places: Iterable[Place]) -> Iterator[Path]:
@@ -93,7 +82,7 @@ def held_by_working_sets(folder: Folder, layers: Layers, places: Iterable[Place]
             for layer in layers.lineage(name):
                 if layer.id not in made or layer.id in voted:
                     break
-                yield from (layers.record(layer.id), layers.file(layer))
+                yield from layers.own_files(layer)
 
 
 def _forget(layers: Layers, daemon: Daemon, layer: str) -> None:
@@ -105,33 +94,11 @@ def _forget(layers: Layers, daemon: Daemon, layer: str) -> None:
 
 
 def verify(layers: Layers, snapshot: SnapshotRef, depth: Depth) -> Health:
-    """EXISTS: every file is there. METADATA: records hash to their digests, images have their sizes. BYTES: every
-    file holds what was written."""
-    problems: list[str] = []
-    checked = 0
+    """Whether a snapshot is whole, as its driver sees it."""
     layer = layers.find(snapshot.version)
     if layer is None:
         return Health(1, (f"layer {snapshot.version} is missing its record",))
+    checked, problems = layers.verify(layer, depth)
     if layer.digest != snapshot.digest.hex():
-        problems.append(f"layer {layer.id} has another digest than the snapshot")
-    at: Layer | None = layer
-    while at is not None:
-        checked += 1
-        if depth is Depth.EXISTS:
-            if not layers.file(at).exists():
-                problems.append(f"layer {at.id} is missing its file {layers.file(at)}")
-        else:
-            problems += layers.problems(at, reads_bytes=depth is Depth.BYTES)
-        if at.parent is None:
-            break
-        if layers.has_key_frame(at.parent):
-            checked += 1
-            problems += layers.key_frame_problems(at.parent, reads_bytes=depth is Depth.BYTES)
-            break
-        parent = layers.find(at.parent)
-        if parent is None:
-            problems.append(f"layer {at.id} is missing its parent {at.parent}")
-        elif parent.digest != at.below:
-            problems.append(f"layer {at.id} was written on another parent than {at.parent} is now")
-        at = parent
+        problems.insert(0, f"layer {layer.id} has another digest than the snapshot")
     return Health(checked, tuple(problems))

@@ -14,7 +14,6 @@ from plait_conformance.testing import MemoryState
 
 from plait_block.adapter import BlockAdapter
 from plait_block.heads import LIVE
-from plait_block.layers import Layers
 from plait_block.volume import Volume, Volumes
 
 _PAGE = 4096
@@ -25,9 +24,11 @@ class BlockHarness(Harness):
     """Row n is every other page, so that no two rows touch and become one extent."""
 
     keeps_all_in_folder: ClassVar[bool] = True
+    driver: ClassVar[str] = "qcow2"
 
     def open(self, context: Context) -> BlockAdapter:
-        return BlockAdapter(Store("vm", "block", options={"path": str(self.folder / "volumes")}), context)
+        options = {"path": str(self.folder / "volumes"), "driver": self.driver}
+        return BlockAdapter(Store("vm", "block", options=options), context)
 
     def create(self, adapter: Adapter, port: StagingPort, key: Key, rows: Rows) -> None:
         volumes = cast(Volumes, adapter.open_store(port))
@@ -69,8 +70,7 @@ class BlockHarness(Harness):
         adapter = self.open(Context(MemoryState()))
         text = next(iter(self.read(adapter.locate(snapshot)).values())).encode()
         adapter.close()
-        layers = Layers(adapter.folder, lambda name: None)
-        for image in layers.chain(layers.get(snapshot.version)):
+        for image in adapter.layers.chain(adapter.layers.get(snapshot.version)):
             content = bytearray(image.path.read_bytes())
             at = content.find(text.ljust(_PAGE, b"\0"))
             if at >= 0:
@@ -79,6 +79,12 @@ class BlockHarness(Harness):
                 image.path.write_bytes(content)
                 return
         raise AssertionError("no layer of the snapshot holds its rows")
+
+
+class RawHarness(BlockHarness):
+    """As files that share their blocks: its folder has to be on a filesystem with reflinks."""
+
+    driver: ClassVar[str] = "raw"
 
 
 def _offset(row: str) -> int:

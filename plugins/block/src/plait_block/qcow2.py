@@ -1,0 +1,227 @@
+"""The driver `qcow2`: a layer is an overlay that holds what it changed; what it did not is in the layers below.
+
+An image's header is only a hint at what is below it: the record counts. A key frame is a second form of a layer: a
+whole image with the same content, so that chains stay short. Whoever reads down a chain stops at the first key frame.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar, Final
+
+from plait.codec import digest, pack
+from plait.errors import Corrupt
+from plait.types import Depth
+
+from plait_block import images
+from plait_block.folder import translated
+from plait_block.images import Image
+from plait_block.layers import Layer, Layers
+from plait_block.ranges import Range, union
+
+CHAIN_MAX: Final = 32
+"""Reads fall from 3.9k/s without a chain to 0.27k/s at 400 layers: the 32nd layer gets a key frame."""
+
+
+class Qcow2Layers(Layers):
+    """Overlays in a folder of any filesystem."""
+
+    driver: ClassVar[str] = "qcow2"
+    format: ClassVar[str] = "qcow2"
+    flips: ClassVar[bool] = True
+
+    def check(self) -> None:
+        self._folder.make(self._folder.layers)
+        probe = self._folder.layers / f".probe-{uuid.uuid4()}.qcow2"
+        images.create_overlay(probe, 1 << 20, None)
+        probe.unlink()
+
+    # -- names -------------------------------------------------------------------------------------------------------
+
+    def file(self, layer: Layer) -> Path:
+        return Path(layer.source) if layer.source else self._folder.layers / f"{layer.id}.qcow2"
+
+    def key_frame(self, layer: str) -> Path:
+        return self._folder.layers / f"{layer}.key.qcow2"
+
+    def key_record(self, layer: str) -> Path:
+        return self._folder.layers / f"{layer}.key.json"
+
+    def has_key_frame(self, layer: str) -> bool:
+        return self.key_record(layer).exists()
+
+    def own_files(self, layer: Layer) -> Sequence[Path]:
+        return self.record(layer.id), self.file(layer)
+
+    def files(self, layer: Layer) -> Iterator[Path]:
+        yield self.record(layer.id)
+        for image in self.chain(layer):
+            yield image.path
+            if image.node.startswith("k"):
+                yield self.key_record(image.node[1:])
+            elif image.node != f"l{layer.id}":
+                yield self.record(image.node[1:])
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def image(self, layer: Layer) -> Image:
+        return Image(f"l{layer.id}", self.file(layer), layer.format)
+
+    def chain(self, layer: Layer) -> list[Image]:
+        """Down to a root or a key frame. Cost: O(depth)."""
+        return [self.image(layer), *self._below(layer.parent)]
+
+    def _below(self, parent: str | None) -> list[Image]:
+        """The images that a layer on this parent goes through."""
+        found: list[Image] = []
+        while parent is not None:
+            if self.has_key_frame(parent):
+                return [*found, self._frame(parent)]
+            layer = self.get(parent)
+            found.append(self.image(layer))
+            parent = layer.parent
+        return found
+
+    def _frame(self, layer: str) -> Image:
+        return Image(f"k{layer}", self.key_frame(layer), "qcow2")
+
+    def changed(self, before: Layer | None, after: Layer | None) -> list[Range]:
+        """What the layers on the ways to the common ancestor hold. Without one, or where a layer on the way is gone
+        (collected), everything that either holds."""
+        old, new = ([] if side is None else list(self.lineage(side.id)) for side in (before, after))
+        ancestors = {layer.id for layer in old}
+        common = next((layer.id for layer in new if layer.id in ancestors), None)
+        ranges = []
+        for lineage in (old, new):
+            for layer in lineage:
+                if layer.id == common:
+                    break
+                ranges.append(images.own_extents(self.image(layer), is_root=layer.parent is None))
+            if common is None and lineage and lineage[-1].parent is not None:
+                ranges.append(images.own_extents(self._below(lineage[-1].parent)[0], is_root=True))
+        return union(*ranges)
+
+    def written(self, layer: Layer) -> list[Range]:
+        return images.own_extents(self.image(layer), is_root=False)
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    def _make(self, layer: Layer, content: Layer | None) -> None:
+        below = self._below(None if content is None else content.id)
+        images.create_overlay(self.file(layer), layer.size_bytes, below[0] if below else None)
+
+    def check_source(self, source: Path) -> str:
+        return images.format_of(source)
+
+    def adopt(self, source: Path, asset: str) -> Layer:
+        form = self.check_source(source)
+        sha256 = images.digest_of(source)
+        identity = hashlib.sha256(f"{source}\0{form}\0{sha256}".encode()).hexdigest()[:24]
+        found = self.find(identity)
+        if found is not None:
+            return found
+        size = images.virtual_size(Image("", source, form))
+        modified = os.stat(source).st_mtime_ns
+        root = Layer(identity, asset, None, size, form, str(source), sha256, modified_ns=modified)
+        sealed = replace(root, digest=_digest(root))
+        self._write(sealed)
+        return sealed
+
+    def _hardened(self, layer: Layer, parent: Layer | None) -> Layer:
+        path = self.file(layer)
+        images.dig_holes(path)
+        images.make_immutable(path)
+        self._failpoint("block.seal.before_record")
+        below = "" if parent is None else parent.digest
+        hashed = replace(layer, sha256=images.digest_of(path), below=below, modified_ns=os.stat(path).st_mtime_ns)
+        return replace(hashed, digest=_digest(hashed))
+
+    def base_for(self, layer: Layer) -> Image | None:
+        """Cost: O(allocated) once in 32 layers, whatever the number of branches on it."""
+        if self.has_key_frame(layer.id):
+            return self._frame(layer.id)
+        if len(self.chain(layer)) < CHAIN_MAX:
+            return None
+        with self._folder.locked(self._folder.run / "key-frames.lock"):
+            if not self.has_key_frame(layer.id):
+                path = self.key_frame(layer.id)
+                images.flatten(self.chain(layer), path)
+                self._failpoint("block.key_frame.before_record")
+                self._folder.write(self.key_record(layer.id), {"sha256": images.digest_of(path)})
+        return self._frame(layer.id)
+
+    def _remove(self, layer: str) -> None:
+        with translated(f"layer {layer}"):
+            for path in (self.key_record(layer), self.key_frame(layer)):
+                path.unlink(missing_ok=True)
+            (self._folder.layers / f"{layer}.qcow2").unlink(missing_ok=True)
+            (self._folder.layers / f".{layer}.qcow2").unlink(missing_ok=True)
+
+    # -- checking ----------------------------------------------------------------------------------------------------
+
+    def verify(self, layer: Layer, depth: Depth) -> tuple[int, list[str]]:
+        """All the way down to a root or a key frame."""
+        problems: list[str] = []
+        checked = 0
+        at: Layer | None = layer
+        while at is not None:
+            checked += 1
+            if depth is Depth.EXISTS:
+                if not self.file(at).exists():
+                    problems.append(f"layer {at.id} is missing its file {self.file(at)}")
+            else:
+                problems += self._problems(at, reads_bytes=depth is Depth.BYTES)
+            if at.parent is None:
+                break
+            if self.has_key_frame(at.parent):
+                checked += 1
+                problems += self._key_frame_problems(at.parent, reads_bytes=depth is Depth.BYTES)
+                break
+            parent = self.find(at.parent)
+            if parent is None:
+                problems.append(f"layer {at.id} is missing its parent {at.parent}")
+            elif parent.digest != at.below:
+                problems.append(f"layer {at.id} was written on another parent than {at.parent} is now")
+            at = parent
+        return checked, problems
+
+    def _problems(self, layer: Layer, *, reads_bytes: bool) -> list[str]:
+        """What is wrong with one layer's own file and record. `reads_bytes`: hash it again."""
+        path = self.file(layer)
+        if not path.exists():
+            return [f"layer {layer.id} is missing its file {path}"]
+        if not layer.is_sealed:
+            return [f"layer {layer.id} was never sealed"]
+        if layer.digest != _digest(layer):
+            return [f"the record of layer {layer.id} does not hash to its digest"]
+        try:
+            size = images.virtual_size(self.image(layer))
+        except Corrupt as error:
+            return [error.message]
+        if size != layer.size_bytes:
+            return [f"layer {layer.id} is of {size} bytes, expected {layer.size_bytes}"]
+        if layer.source and os.stat(path).st_mtime_ns != layer.modified_ns and not reads_bytes:
+            return [f"image {path} was written to after its import"]
+        if reads_bytes and images.digest_of(path) != layer.sha256:
+            return [f"layer {layer.id} holds other bytes than were committed, in {path}"]
+        return []
+
+    def _key_frame_problems(self, layer: str, *, reads_bytes: bool) -> list[str]:
+        """As `_problems`, of a key frame."""
+        path = self.key_frame(layer)
+        record = self._folder.read(self.key_record(layer))
+        if record is None or not path.exists():
+            return [f"the key frame of layer {layer} is missing: {path}"]
+        if reads_bytes and images.digest_of(path) != record.get("sha256"):
+            return [f"the key frame of layer {layer} holds other bytes than were written, in {path}"]
+        return []
+
+
+def _digest(layer: Layer) -> str:
+    """Over the layer's bytes and its parent's digest: equal only for equal content."""
+    return digest(b"block-layer", pack([layer.size_bytes, layer.format, layer.sha256, layer.below])).hex()

@@ -1,0 +1,191 @@
+"""What only files that share their blocks do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from plait.errors import InvalidArgument, Unsupported
+from plait.types import Depth, SnapshotRef
+from plait_block import BlockAdapter, reflinks
+
+from .conftest import KEY, SIZE, Fresh, Work, content
+
+PAGE = 4096
+pytestmark = pytest.mark.drivers("raw")
+
+
+def items(adapter: BlockAdapter, before: SnapshotRef, after: SnapshotRef) -> list[str]:
+    return [change.item for change in adapter.diff(before, after)]
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Path]:
+    """A folder on a filesystem without reflinks."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Path(folder)
+
+
+def used(mounted: Path) -> int:
+    """What all files of the filesystem cost, what they share counted once, and what XFS reserves for a while not."""
+    os.sync()
+    subprocess.run(["xfs_spaceman", "-c", "prealloc -s", str(mounted)], check=True)
+    found = os.statvfs(mounted)
+    return (found.f_blocks - found.f_bfree) * found.f_frsize
+
+
+def test_a_filesystem_without_reflinks_is_refused_before_anything_is_written(
+    make_fresh: Callable[[Path], Fresh], elsewhere: Path
+) -> None:
+    adapter = make_fresh(elsewhere / "volumes")()
+    (problem,) = adapter.check()
+    assert "tmpfs" in problem
+    with pytest.raises(Unsupported, match="tmpfs") as refused:
+        Work(adapter, "tx-1").write(0, b"x")
+    assert "mkfs.xfs -m reflink=1" in str(refused.value.remedy)
+    assert list((elsewhere / "volumes" / "layers").iterdir()) == []
+
+
+def test_a_store_with_reflinks_is_checked(adapter: BlockAdapter, folder: Path) -> None:
+    assert adapter.check() == ()
+    assert list((folder / "layers").iterdir()) == []
+
+
+def test_an_image_is_cloned_and_its_owner_may_go_on_writing(
+    adapter: BlockAdapter, tmp_path: Path, mounted: Path
+) -> None:
+    image = tmp_path / "disk.img"
+    image.write_bytes(os.urandom(16 << 20))
+    before, old = used(mounted), image.read_bytes()
+    taken = adapter.snapshot("tx-i", {KEY: str(image)})[KEY]
+    assert used(mounted) - before < 1 << 20
+    image.write_bytes(b"other".ljust(SIZE, b"\0"))
+    assert content(adapter, taken, 0, 16 << 20) == old
+    assert adapter.verify(taken, Depth.BYTES).problems == ()
+    assert list(adapter.retention_risks()) == []
+    assert adapter.snapshot("tx-i", {KEY: str(image)})[KEY] != taken
+    image.write_bytes(old)
+    assert adapter.snapshot("tx-i", {KEY: str(image)})[KEY] == taken
+    after = Work(adapter, "tx-1", taken).write(PAGE, b"ours").prepare()
+    assert items(adapter, taken, after) == [f"@{PAGE}+{PAGE}"]
+
+
+def test_images_that_cannot_be_cloned_are_refused(adapter: BlockAdapter, tmp_path: Path, elsewhere: Path) -> None:
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(tmp_path / "a.qcow2"), "1M"], check=True)
+    (tmp_path / "odd.img").write_bytes(b"x" * 1000)
+    (elsewhere / "far.img").write_bytes(b"x" * PAGE)
+    with pytest.raises(Unsupported, match="takes raw ones"):
+        adapter.snapshot("tx-i", {KEY: str(tmp_path / "a.qcow2")})
+    with pytest.raises(InvalidArgument, match="1000 bytes"):
+        adapter.snapshot("tx-i", {KEY: str(tmp_path / "odd.img")})
+    with pytest.raises(Unsupported, match="another filesystem"):
+        adapter.snapshot("tx-i", {KEY: str(elsewhere / "far.img")})
+    found = {one.name: one.refusal for one in adapter.discover(str(tmp_path))}
+    assert "takes raw ones" in found[("a",)]
+    (far,) = adapter.discover(str(elsewhere))
+    assert "another filesystem" in far.refusal
+
+
+def test_a_version_needs_no_other(adapter: BlockAdapter, base: SnapshotRef) -> None:
+    middle = Work(adapter, "tx-1", base).write(PAGE, b"middle").prepare()
+    newest = Work(adapter, "tx-2", middle).write(2 * PAGE, b"newest").prepare()
+    for tx, kept in (("tx-base", base), ("tx-1", middle), ("tx-2", newest)):
+        adapter.release(tx, [kept])
+    kept = {item.path for one in (base, newest) for item in adapter.reachable(one)}
+    assert len(kept) == 4
+    adapter.delete([item for item in adapter.inventory() if item.path not in kept])
+    assert adapter.verify(middle, Depth.EXISTS).problems
+    assert content(adapter, newest, PAGE, 6) == b"middle"
+    assert adapter.verify(newest, Depth.BYTES).problems == ()
+    assert items(adapter, base, newest) == [f"@{PAGE}+{2 * PAGE}"]
+
+
+def test_equal_content_has_an_equal_digest_whatever_its_history(adapter: BlockAdapter, base: SnapshotRef) -> None:
+    there = Work(adapter, "tx-1", base).write(PAGE, b"x").write(5 * PAGE, b"y").prepare()
+    back = Work(adapter, "tx-2", there).write(PAGE, bytes(PAGE)).write(5 * PAGE, bytes(PAGE)).prepare()
+    assert back != base
+    assert back.digest == base.digest
+    assert there.digest != base.digest
+    assert items(adapter, base, back) == []
+
+
+def test_a_copy_that_shares_nothing_any_more_is_as_good(
+    adapter: BlockAdapter, base: SnapshotRef, make_fresh: Callable[[Path], Fresh], tmp_path: Path
+) -> None:
+    after = Work(adapter, "tx-1", base).write(PAGE, b"x").prepare()
+    adapter.close()
+    shutil.copytree(adapter.folder.root, tmp_path / "copy", ignore=shutil.ignore_patterns("run"))
+    copied = make_fresh(tmp_path / "copy")()
+    first, second = (copied.layers.own_files(copied.layers.get(one.version))[1] for one in (base, after))
+    assert reflinks.differing(reflinks.extents(first), reflinks.extents(second))[0][0] == 0
+    assert items(copied, base, after) == [f"@{PAGE}+{PAGE}"]
+    assert copied.verify(after, Depth.BYTES).problems == ()
+
+
+def test_versions_cost_what_they_change(adapter: BlockAdapter, tmp_path: Path, mounted: Path) -> None:
+    image = tmp_path / "disk.img"
+    image.write_bytes(os.urandom(256 << 20))
+    base = adapter.snapshot("tx-i", {KEY: str(image)})[KEY]
+    before = used(mounted)
+    changed = 64 * (PAGE + 60 * PAGE)
+    for branch in range(4):
+        work = Work(adapter, f"tx-{branch}", base)
+        with work.volume.connect() as client:
+            for number in range(64):
+                client.write((number << 22) + branch * PAGE, os.urandom(PAGE))
+                client.write((number << 22) + (1 << 20), os.urandom(60 * PAGE))
+            client.flush()
+        work.prepare()
+    assert used(mounted) - before <= 4 * changed * 1.2
+
+
+def test_a_cut_under_a_writer_holds_what_was_flushed_and_nothing_out_of_order(
+    adapter: BlockAdapter, base: SnapshotRef
+) -> None:
+    work = Work(adapter, "tx-1", base)
+    flushed, ends = [0], threading.Event()
+
+    def write() -> None:
+        with work.volume.connect() as client:
+            while not ends.is_set():
+                number = flushed[0] + 1
+                for page in (0, 512):
+                    client.write(page * PAGE, number.to_bytes(8, "big") * 512)
+                    client.flush()
+                flushed[0] = number
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        while not flushed[0]:
+            assert thread.is_alive()
+        cuts = [(flushed[0], work.prepare()) for _ in range(20)]
+    finally:
+        ends.set()
+        thread.join()
+    for known, cut in cuts:
+        first, second = (content(adapter, cut, page * PAGE, PAGE) for page in (0, 512))
+        numbers = [int.from_bytes(page[:8], "big") for page in (first, second)]
+        assert [first, second] == [number.to_bytes(8, "big") * 512 for number in numbers]
+        assert known <= numbers[1] <= numbers[0] <= numbers[1] + 1
+        assert adapter.verify(cut, Depth.BYTES).problems == ()
+
+
+def test_extents_that_are_unsure_are_never_taken_as_shared() -> None:
+    sure, unsure = (reflinks.Extent(0, 8192, shift) for shift in (4096, None))
+    assert reflinks.differing([sure], [sure]) == []
+    assert reflinks.differing([unsure], [unsure]) == [(0, 8192)]
+    assert reflinks.differing([sure], [reflinks.Extent(4096, 8192, 4096)]) == [(0, 4096)]
+    assert reflinks.differing([sure], [reflinks.Extent(0, 8192, 8192)]) == [(0, 8192)]
+    assert reflinks.differing([], []) == []
+
+
+def test_another_driver_on_the_same_folder_is_refused(fresh: Fresh, base: SnapshotRef) -> None:
+    with pytest.raises(InvalidArgument, match="'raw'"):
+        fresh(driver="qcow2").locate(base)
