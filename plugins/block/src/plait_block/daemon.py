@@ -14,7 +14,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Container, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final, cast
@@ -30,6 +30,8 @@ from plait_block.images import Image
 
 _SECONDS_MAX: Final = 60
 _STOP_SECONDS: Final = 10
+_NODES_KEPT_MAX: Final = 64
+"""Images that stay open in case that they are wanted again, each with up to some MiB of its tables."""
 _SOCKET_PATH_MAX: Final = 100
 """The system takes 107 bytes."""
 
@@ -75,9 +77,8 @@ class Monitor:
 
     def add_chain(self, chain: Sequence[Image], *, writable: bool = False) -> str:
         """The top image's node, over the rest of its chain; `writable` counts for the top. Repeat: no-op."""
-        known = self.nodes()
 
-        async def add() -> None:
+        async def add(known: Container[str]) -> None:
             below: str | None = None
             for image in reversed(chain):
                 if image.node not in known:
@@ -87,7 +88,11 @@ class Monitor:
                     await self._execute("blockdev-add", node)
                 below = image.node
 
-        self._run("blockdev-add", add())
+        try:
+            self._run("blockdev-add", add(self.nodes()))
+        except Refused:
+            # Somebody else's working set ended meanwhile, and took along a node that was to be used.
+            self._run("blockdev-add", add(self.nodes()))
         return chain[0].node
 
     def add_alone(self, image: Image) -> None:
@@ -134,6 +139,29 @@ class Monitor:
 
         with suppress(Refused):
             self._run("blockdev-del", remove())
+
+    def remove_idle(self, names: Iterable[str]) -> None:
+        """Forget those of these images that nobody uses, once they are many: each costs memory."""
+        nodes = [name for name in names if name[0] in "lk"]
+        if len(nodes) <= _NODES_KEPT_MAX:
+            return
+
+        async def remove(names: Sequence[str]) -> list[str]:
+            kept = []
+            for name in names:
+                try:
+                    await self._execute("blockdev-del", {"node-name": name})
+                except ExecuteError:
+                    kept.append(name)  # In use, or below one that is.
+            return kept
+
+        while len(kept := self._run("blockdev-del", remove(nodes))) < len(nodes):
+            nodes = kept
+
+    def written(self) -> dict[str, int]:
+        """Each node, and where the highest write to it ended since it was added; 0: nobody wrote."""
+        found = self.execute("query-blockstats", {"query-nodes": True})
+        return {one["node-name"]: one["stats"]["wr_highest_offset"] for one in found if "node-name" in one}
 
 
 class Daemon:

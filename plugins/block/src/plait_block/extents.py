@@ -19,6 +19,7 @@ from plait_block.ranges import Range, union
 PAGE: Final = 4096
 """The grain of what is compared: a sub-cluster, and a page of every filesystem."""
 CHUNK: Final = 1 << 20
+_ZEROES: Final = bytes(PAGE)
 _GAP_MAX: Final = 64 << 10
 """Reading over a small gap costs less than one more request; equal bytes there make no difference."""
 _ITEM: Final = re.compile(r"@(\d+)\+(\d+)")
@@ -72,7 +73,7 @@ class _Content:
 
     def add(self, page: bytes) -> None:
         self.sha256.update(page)
-        self.is_zero = self.is_zero and not any(page)
+        self.is_zero = self.is_zero and page == _ZEROES[: len(page)]
 
     def describe(self, extent: Range) -> Json:
         if self.is_zero:

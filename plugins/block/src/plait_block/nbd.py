@@ -23,8 +23,9 @@ ALLOCATION_DEPTH: Final = "qemu:allocation-depth"
 _SECONDS_MAX: Final = 60
 _REQUEST_MAX: Final = 1 << 20
 _STATUS_MAX: Final = 1 << 30
-_FLYING_MAX: Final = 16
-"""As many as qemu works on at once."""
+_FLYING_MAX: Final = 32
+"""Twice as many as qemu works on at once: it is kept busy while half of them are sent in one piece."""
+_BUFFER_BYTES: Final = 256 << 10
 
 _OPTION, _OPTION_REPLY = 0x49484156454F5054, 0x0003E889045565A9
 _REQUEST, _SIMPLE, _STRUCTURED = 0x25609513, 0x67446698, 0x668E33EF
@@ -72,10 +73,12 @@ class NbdClient:
         self._context: int | None = None
         self._cookie = 0
         self._flights: dict[int, _Flight] = {}
+        self._unsent = bytearray()
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(_SECONDS_MAX)
         try:
             self._socket.connect(str(path))
+            self._answers = self._socket.makefile("rb", _BUFFER_BYTES)
             self._negotiate()
         except OSError as error:
             self._socket.close()
@@ -106,8 +109,9 @@ class NbdClient:
             flying.append(_Flight(start, bytearray(end - start)))
             for at in range(start, end, _REQUEST_MAX):
                 self._send(_READ, at, min(_REQUEST_MAX, end - at), flight=flying[-1])
-            while len(flying) >= _FLYING_MAX:
-                yield self._landed(flying)
+            if len(flying) >= _FLYING_MAX:
+                while len(flying) > _FLYING_MAX // 2:
+                    yield self._landed(flying)
         while flying:
             yield self._landed(flying)
 
@@ -153,8 +157,10 @@ class NbdClient:
     def close(self) -> None:
         """Repeat: no-op."""
         if self._socket.fileno() >= 0:
-            with suppress(StoreUnavailable):  # The server may have gone first.
+            with suppress(OSError, StoreUnavailable):  # The server may have gone first.
                 self._send(_DISCONNECT, 0, 0)
+                self._send_out()
+            self._answers.close()
             self._socket.close()
 
     # -- the protocol ------------------------------------------------------------------------------------------------
@@ -199,12 +205,19 @@ class NbdClient:
         flight.waits += 1
         self._cookie += 1
         self._flights[self._cookie] = flight
-        try:
-            header = struct.pack(">IHHQQI", _REQUEST, 0, command, self._cookie, offset, length)
-            self._socket.sendall(header + content)
-        except OSError as error:
-            raise self._lost(error) from error
+        self._unsent += struct.pack(">IHHQQI", _REQUEST, 0, command, self._cookie, offset, length)
+        self._unsent += content
+        if len(self._unsent) > _BUFFER_BYTES:
+            try:
+                self._send_out()
+            except OSError as error:
+                raise self._lost(error) from error
         return flight
+
+    def _send_out(self) -> None:
+        unsent, self._unsent = self._unsent, bytearray()
+        if unsent:
+            self._socket.sendall(unsent)
 
     def _landed(self, flying: deque[_Flight]) -> bytes:
         """What the first of these requests is answered."""
@@ -215,6 +228,7 @@ class NbdClient:
     def _wait(self, flight: _Flight) -> None:
         """Take in answers, in whatever order they come, until this one is whole. Raises: what it was answered."""
         try:
+            self._send_out()
             while flight.waits:
                 self._take_in()
         except OSError as error:
@@ -240,14 +254,10 @@ class NbdClient:
             self._flights.pop(cookie).waits -= 1
 
     def _receive(self, length: int) -> bytes:
-        content = bytearray(length)
-        view = memoryview(content)
-        while view:
-            count = self._socket.recv_into(view)
-            if not count:
-                raise ConnectionResetError("the server closed the connection")
-            view = view[count:]
-        return bytes(content)
+        content: bytes = self._answers.read(length)
+        if len(content) < length:
+            raise ConnectionResetError("the server closed the connection")
+        return content
 
     def _lost(self, error: OSError) -> StoreUnavailable:
         return StoreUnavailable(

@@ -149,15 +149,17 @@ class Place:
         with self._locked() as state:
             if state.size_bytes is None:
                 return None
+            is_ended = was_written = False
             if ends:
                 with suppress(StoreUnavailable):
-                    self._withdraw(state, force=False)
+                    was_written = self._withdraw(state, force=False)
+                    is_ended = True
             if state.top is None and state.parent is None:
                 state = self._with_top(state)
-            elif state.top is None or (state.parent is not None and not self._top_extents(state)):
+            elif state.top is None or (state.parent and not was_written and not self._top_extents(state)):
                 assert state.parent is not None
                 return self._layers.seal(state.parent)
-            if self._is_served(state.top):
+            if not is_ended and self._is_served(state.top):
                 with frozen():
                     state = self._advance(self._intend(state))
             else:
@@ -279,17 +281,24 @@ class Place:
                 node = monitor.add_chain(self._layers.chain(self._layers.get(state.top)), writable=True)
                 monitor.serve(self.export, node, writable=True)
 
-    def _withdraw(self, state: State, *, force: bool) -> None:
+    def _withdraw(self, state: State, *, force: bool) -> bool:
+        """Serve it no longer. Returns: whether clients were seen to write; False says nothing.
+
+        What is below the top stays with the daemon: the next working set will want it.
+        """
         with self._daemon.monitor_if_running() as monitor:
             if monitor is None:
-                return
+                return False
+            written = {} if state.top is None else monitor.written()
             if not monitor.withdraw(self.export, force=force):
                 raise StoreUnavailable(
                     f"clients are connected to the volume at {self._daemon.uri(self.export)}",
                     remedy="disconnect them, then try again",
                 )
             if state.top is not None:
-                monitor.remove_chain(self._layers.chain(self._layers.get(state.top)))
+                monitor.remove_chain([self._layers.image(self._layers.get(state.top))])
+                monitor.remove_idle(written)
+            return written.get(f"l{state.top}", 0) > 0
 
     def _top_extents(self, state: State) -> list[tuple[int, int]]:
         if state.top is None:
