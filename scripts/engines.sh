@@ -14,14 +14,19 @@ if ! compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null && ! command -v 
   fi
 fi
 bash scripts/volumes.sh
-if ! PATH=$PATH:/usr/sbin:/sbin command -v mkfs.xfs >/dev/null; then
-  packages=$(pin reflinks packages)
+drivers=()  # What block volumes in reflinked files and in Ceph are tested with.
+PATH=$PATH:/usr/sbin:/sbin command -v mkfs.xfs >/dev/null || drivers+=("$(pin reflinks packages)")
+if ! command -v ceph-osd >/dev/null || ! command -v rbd >/dev/null || ! compgen -G '/usr/lib/*/qemu/block-rbd.so' >/dev/null \
+  || ! compgen -G '/usr/lib/python3/dist-packages/rbd.*.so' >/dev/null; then
+  drivers+=("$(pin ceph packages)")
+fi
+if [ ${#drivers[@]} -gt 0 ]; then
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     apt-get update -qq
-    # shellcheck disable=SC2086
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null
+    # shellcheck disable=SC2068
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ${drivers[@]} >/dev/null
   else
-    echo "NOT RUN without mkfs.xfs and root:   sudo apt-get install $packages" >&2
+    echo "NOT RUN without root and these:   sudo apt-get install ${drivers[*]}" >&2
   fi
 fi
 if [ ! -x "$cache/bin/versitygw" ]; then

@@ -15,6 +15,7 @@ import pytest
 from plait.adapter import Context, Merger
 from plait.types import SnapshotRef, Store
 from plait_block import BlockAdapter, Volume, Volumes
+from plait_conformance.ceph_cluster import ceph_cluster
 from plait_conformance.filesystems import reflink_filesystem
 from plait_conformance.testing import MemoryPort, MemoryState
 
@@ -42,7 +43,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Tests marked `drivers` run over each of these, others over the default."""
     if "driver" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("drivers")
-        metafunc.parametrize("driver", marker.args if marker else ["qcow2"], indirect=True)
+        names = marker.args if marker else ["qcow2"]
+        one_worker = {"rbd": [pytest.mark.xdist_group("ceph")]}  # They share a cluster.
+        chosen = [pytest.param(name, marks=one_worker.get(name, [])) for name in names]
+        metafunc.parametrize("driver", chosen, indirect=True)
 
 
 @pytest.fixture
@@ -59,6 +63,23 @@ def mounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         except (FileNotFoundError, PermissionError, RuntimeError) as error:
             not_run(str(error))
         yield mounted_at
+
+
+@pytest.fixture(scope="session")
+def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    """The options of a pool in a cluster that runs for the length of a run."""
+    with ExitStack() as stack:
+        try:
+            pool, conf = stack.enter_context(ceph_cluster(tmp_path_factory.mktemp("ceph")))
+        except (FileNotFoundError, RuntimeError) as error:
+            not_run(str(error))
+        yield {"pool": pool, "conf": str(conf)}
+
+
+@pytest.fixture
+def options(driver: str, request: pytest.FixtureRequest) -> Mapping[str, str]:
+    """Those of a store, beside its path."""
+    return {"driver": driver, **(request.getfixturevalue("ceph") if driver == "rbd" else {})}
 
 
 @pytest.fixture
@@ -83,7 +104,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make_fresh(driver: str) -> Iterator[Callable[[Path], Fresh]]:
+def make_fresh(options: Mapping[str, str]) -> Iterator[Callable[[Path], Fresh]]:
     """All instances are closed at the end, and each folder's daemon with the last of them."""
     made: list[BlockAdapter] = []
     folders: set[Path] = set()
@@ -92,10 +113,10 @@ def make_fresh(driver: str) -> Iterator[Callable[[Path], Fresh]]:
         state = MemoryState()
         folders.add(folder)
 
-        def make(*, mergers: Sequence[Merger] = (), **options: str) -> BlockAdapter:
+        def make(*, mergers: Sequence[Merger] = (), **others: str) -> BlockAdapter:
             context = Context(state=state, mergers=lambda: mergers)
-            options = {"path": str(folder), "driver": driver, **options}
-            adapter = BlockAdapter(Store("vm", "block", options=options), context)
+            chosen = {"path": str(folder), **options, **others}
+            adapter = BlockAdapter(Store("vm", "block", options=chosen), context)
             made.append(adapter)
             return adapter
 

@@ -29,7 +29,7 @@ from plait_block import BlockAdapter, volume
 from .conftest import KEY, SIZE, Fresh, Work, content, need
 
 PAGE = 4096
-pytestmark = pytest.mark.drivers("qcow2", "raw")
+pytestmark = pytest.mark.drivers("qcow2", "raw", "rbd")
 
 
 def items(adapter: BlockAdapter, before: object, after: object) -> list[str]:
@@ -542,6 +542,7 @@ def test_branches_cost_what_they_change(adapter: BlockAdapter, folder: Path) -> 
     assert used <= (SIZE + 4 * changed) * 1.2
 
 
+@pytest.mark.drivers("qcow2", "raw")
 @pytest.mark.parametrize("what", ["bytes", "record", "gone"])
 def test_verify_finds_what_is_broken(adapter: BlockAdapter, base: SnapshotRef, what: str) -> None:
     after = Work(adapter, "tx-1", base).write(0, b"x").prepare()
@@ -574,8 +575,10 @@ def test_bad_options_are_named(fresh: Fresh) -> None:
         fresh(path="volumes")
     with pytest.raises(InvalidArgument, match="zfs"):
         fresh(driver="zfs")
-    with pytest.raises(Unsupported, match="Ceph"):
+    with pytest.raises(InvalidArgument, match="pool"):
         fresh(driver="rbd")
+    with pytest.raises(InvalidArgument, match="'pool'"):
+        fresh(pool="rbd")
 
 
 @pytest.mark.drivers("qcow2")

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -40,10 +40,10 @@ def reopened(tmp_path: Path) -> Catalog:
 
 
 @pytest.fixture
-def catalog(tmp_path: Path, folder: Path, driver: str) -> Iterator[Catalog]:
+def catalog(tmp_path: Path, folder: Path, options: Mapping[str, str]) -> Iterator[Catalog]:
     plait.init(str(tmp_path / "catalog")).close()
     with reopened(tmp_path) as opened:
-        opened.add_store("vm", "block", {"path": str(folder), "driver": driver})
+        opened.add_store("vm", "block", {"path": str(folder), **options})
         yield opened
     assert not (folder / "run" / "pid").exists()
 

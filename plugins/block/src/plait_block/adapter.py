@@ -6,7 +6,6 @@ layer is whose parent is in plait's own records. Clients of every kind read and 
 
 from __future__ import annotations
 
-import os
 import shlex
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from typing import ClassVar, Final
 
 from plait.adapter import Adapter, Capability, Context, Side, StagingPort
 from plait.codec import digest, encode_resolution, pack
-from plait.errors import InvalidArgument, NotFound, PlaitError, StoreUnavailable
+from plait.errors import NotFound, PlaitError, StoreUnavailable
 from plait.refspec import check_key
 from plait.types import (
     Conflicted,
@@ -75,7 +74,7 @@ class BlockAdapter(Adapter):
     def __init__(self, store: Store, context: Context) -> None:
         super().__init__(store, context)
         self.folder = drivers.folder_of(store)
-        self.layers = drivers.layers_of(store.options, self.folder, context.failpoint)
+        self.layers = drivers.layers_of(store, self.folder, context.failpoint)
         self._daemon = Daemon(self.folder)
         self._filesystems = Filesystems(self.folder, self.layers, self._daemon)
         self._comparing = Comparing(self.layers, self._daemon, self._filesystems, context)
@@ -94,18 +93,14 @@ class BlockAdapter(Adapter):
         return ()
 
     def discover(self, place: str) -> Iterator[Found]:
-        """An image, or all images below a folder, by their paths: qcow2 by their headers, else `.img` and `.raw`."""
-        top = Path(os.path.normpath(place.removeprefix("file://")))
-        if not top.is_absolute() or not top.exists():
-            raise NotFound(f"{top} does not exist", remedy="name an image or a folder of images by its absolute path")
-        for path in images.images_below(top, self.folder.root) if top.is_dir() else [top]:
-            name = path.relative_to(top if top.is_dir() else top.parent).with_suffix("").parts
-            yield Found(name, str(path), self._refusal(name, path), asset=self._asset_of(path))
+        """The images at a place that the driver could take in: a file, or those below a folder, by their paths."""
+        for name, source in self.layers.sources(place):
+            yield Found(name, source, self._refusal(name, source), asset=self._asset_of(source))
 
-    def _refusal(self, name: Key, path: Path) -> str:
+    def _refusal(self, name: Key, source: str) -> str:
         try:
             check_key((self.store.name, *name))
-            self.layers.check_source(path)
+            self.layers.check_source(source)
         except PlaitError as error:
             return str(error)
         return ""
@@ -122,15 +117,12 @@ class BlockAdapter(Adapter):
     def _take_in(self, location: str) -> SnapshotRef:
         if location.startswith(LIVE):
             return self.freeze(check_id(location.removeprefix(LIVE)))
-        path = Path(location.removeprefix("file://"))
-        if not path.is_absolute():
-            raise InvalidArgument(f"image {location!r} has a relative path", remedy="give its absolute path")
-        path = Path(os.path.normpath(path))
-        return self._refer(self.layers.adopt(path, self._asset_of(path)))
+        source = self.layers.source(location)
+        return self._refer(self.layers.adopt(source, self._asset_of(source)))
 
-    def _asset_of(self, image: Path) -> str:
+    def _asset_of(self, source: str) -> str:
         """An image that is imported again is the same asset."""
-        return str(uuid.uuid5(_ASSETS, f"{self.store.name}\0{image}"))
+        return str(uuid.uuid5(_ASSETS, f"{self.store.name}\0{source}"))
 
     def diff(self, before: Side, after: Side, *, items: Sequence[str] | None = None) -> Iterator[ItemChange]:
         """By file where both sides hold an ext4 filesystem, in order of their paths; else by extent, in order of their
@@ -360,6 +352,7 @@ class BlockAdapter(Adapter):
         ]
         self.context.failpoint("block.delete.before_files")
         space.delete(self.folder, self.layers, self._daemon, items, held)
+        self.layers.sweep()
 
     def retention_risks(self) -> Iterator[Risk]:
         """Imported images are their owner's files."""
@@ -373,6 +366,7 @@ class BlockAdapter(Adapter):
 
     def close(self) -> None:
         self._daemon.close()
+        self.layers.close()
 
     def volume(self, source: Place | Version) -> Volume:
         """The handle of one place or version."""

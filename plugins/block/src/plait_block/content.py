@@ -12,11 +12,12 @@ import hashlib
 from collections.abc import Iterable
 from typing import Final
 
-from plait_block.extents import Reader, pages
+from plait_block.extents import PAGE, Reader, pages
 from plait_block.ranges import Range
 
 _BYTES: Final = 512
 _MODULUS: Final = 1 << 8 * _BYTES
+_ZEROES: Final = bytes(PAGE)
 
 
 def brought_up(known: str, ranges: Iterable[Range], before: Reader, after: Reader) -> str:
@@ -31,7 +32,8 @@ def brought_up(known: str, ranges: Iterable[Range], before: Reader, after: Reade
 
 
 def _term(at: int, page: bytes) -> int:
-    held = page.rstrip(b"\0")  # A volume that grows by zeroes is brought up by nothing.
-    if not held:
+    if page == _ZEROES[: len(page)]:
         return 0
-    return int.from_bytes(hashlib.shake_128(at.to_bytes(8, "big") + held).digest(_BYTES), "big")
+    held = page.rstrip(b"\0")  # A volume that grows by zeroes keeps its sum.
+    named = hashlib.sha256(at.to_bytes(8, "big") + held).digest()
+    return int.from_bytes(hashlib.shake_128(named).digest(_BYTES), "big")

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from plait.errors import InvalidArgument, Unsupported
+from plait.errors import InvalidArgument
 from plait.types import Store
 
+from plait_block.ceph import Pool
 from plait_block.folder import Folder
 from plait_block.layers import Layers
 from plait_block.qcow2 import Qcow2Layers
 from plait_block.raw import RawLayers
+from plait_block.rbd import RbdLayers
 
 _OPTIONS: Final = frozenset({"path", "driver", "pre_freeze", "post_freeze"})
-_DRIVERS: Final[Mapping[str, type[Layers]]] = {one.driver: one for one in (Qcow2Layers, RawLayers)}
+_RBD_OPTIONS: Final = frozenset({"pool", "namespace", "conf", "user"})
+_DRIVERS: Final = ("qcow2", "raw", "rbd")
 
 
 def folder_of(store: Store) -> Folder:
     """Where a store keeps its records, by its options. Raises: InvalidArgument for options that are none."""
-    unknown = sorted(set(store.options) - _OPTIONS)
+    known = _OPTIONS | _RBD_OPTIONS if store.options.get("driver") == "rbd" else _OPTIONS
+    unknown = sorted(set(store.options) - known)
     if unknown:
         raise InvalidArgument(
-            f"stores of kind 'block' have no option {unknown[0]!r}", remedy=f"known are {', '.join(sorted(_OPTIONS))}"
+            f"stores of kind 'block' have no option {unknown[0]!r}", remedy=f"known are {', '.join(sorted(known))}"
         )
     path = store.options.get("path", "")
     if not os.path.isabs(path):
@@ -34,11 +38,14 @@ def folder_of(store: Store) -> Folder:
     return Folder(Path(os.path.normpath(path)))
 
 
-def layers_of(options: Mapping[str, str], folder: Folder, failpoint: Callable[[str], None]) -> Layers:
-    """The layers of a store, by its options. Raises: InvalidArgument, Unsupported."""
-    name = options.get("driver", Qcow2Layers.driver)
+def layers_of(store: Store, folder: Folder, failpoint: Callable[[str], None]) -> Layers:
+    """The layers of a store, by its options. Raises: InvalidArgument."""
+    name = store.options.get("driver", "qcow2")
     if name == "rbd":
-        raise Unsupported("the driver 'rbd' (Ceph) is not there yet", remedy="use --option driver=qcow2")
+        options = {key: store.options[key] for key in _RBD_OPTIONS & set(store.options)}
+        if not options.get("pool"):
+            raise InvalidArgument(f"store {store.name!r} needs a pool", remedy="write --option pool=NAME")
+        return RbdLayers(folder, failpoint, Pool(**options))
     if name not in _DRIVERS:
-        raise InvalidArgument(f"there is no driver {name!r}", remedy=f"use one of {', '.join(sorted(_DRIVERS))}")
-    return _DRIVERS[name](folder, failpoint)
+        raise InvalidArgument(f"there is no driver {name!r}", remedy=f"use one of {', '.join(_DRIVERS)}")
+    return (RawLayers if name == "raw" else Qcow2Layers)(folder, failpoint)

@@ -6,6 +6,7 @@ digest of its content.
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 from abc import ABC, abstractmethod
@@ -15,8 +16,9 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from plait.errors import Corrupt, InvalidArgument, NotFound
-from plait.types import Depth
+from plait.types import Depth, Key
 
+from plait_block import images
 from plait_block.folder import Folder
 from plait_block.images import Image
 from plait_block.ranges import Range
@@ -27,7 +29,8 @@ _ID: Final = re.compile(r"[0-9a-f]{24}")
 @dataclass(frozen=True, slots=True)
 class Layer:
     """One layer's record. `source`: an imported image, in place;
-    `below`: the parent's digest, which stays known when the parent is collected; `pages`: see `content`."""
+    `below`: the parent's digest, which stays known when the parent is collected; `pages`: see `content`; `holder`: the
+    layer in whose image it is a snapshot; `depth`: of images below its own."""
 
     id: str
     asset: str
@@ -41,6 +44,8 @@ class Layer:
     modified_ns: int = 0
     driver: str = "qcow2"
     pages: str = ""
+    holder: str = ""
+    depth: int = 0
 
     @property
     def is_sealed(self) -> bool:
@@ -70,12 +75,28 @@ class Layers(ABC):
     def check(self) -> None:
         """Make and drop a probe. Raises: Unsupported with what is missing here, and how to get it."""
 
-    @abstractmethod
-    def check_source(self, source: Path) -> str:
-        """The format of an image that `adopt` would take in. Raises: NotFound, InvalidArgument, Unsupported."""
+    def source(self, location: str, *, is_typed: bool = False) -> str:
+        """What an import names, in one form. `is_typed`: by a program, for which relative paths mean something.
+        Raises: InvalidArgument."""
+        path = Path(location.removeprefix("file://"))
+        if not path.is_absolute() and not is_typed:
+            raise InvalidArgument(f"image {location!r} has a relative path", remedy="give its absolute path")
+        return os.path.abspath(path)
+
+    def sources(self, place: str) -> Iterator[tuple[Key, str]]:
+        """The image at a place, or all below it: a name each, and what `adopt` takes. Raises: NotFound."""
+        top = Path(os.path.normpath(place.removeprefix("file://")))
+        if not top.is_absolute() or not top.exists():
+            raise NotFound(f"{top} does not exist", remedy="name an image or a folder of images by its absolute path")
+        for path in images.images_below(top, self._folder.root) if top.is_dir() else [top]:
+            yield path.relative_to(top if top.is_dir() else top.parent).with_suffix("").parts, str(path)
 
     @abstractmethod
-    def adopt(self, source: Path, asset: str) -> Layer:
+    def check_source(self, source: str) -> None:
+        """Whether `adopt` would take an image in. Raises: NotFound, InvalidArgument, Unsupported."""
+
+    @abstractmethod
+    def adopt(self, source: str, asset: str) -> Layer:
         """An existing image as a root, without a copy. Equal bytes are an equal layer. Cost: reads the image once, but
         for its holes. Raises: as `check_source`."""
 
@@ -114,9 +135,25 @@ class Layers(ABC):
         """How many layers were looked at, and what is wrong. EXISTS: every file is there. METADATA: records hash to
         their digests, images have their sizes. BYTES: every file holds what was written."""
 
+    def sweep(self) -> None:
+        """Drop bytes that no record names, as deaths leave them, where the folder does not show them."""
+        return
+
+    def forget_bytes(self, layer: str) -> None:
+        """Drop what a layer's record alone names, before the record goes. Repeat: no-op."""
+        return
+
+    def close(self) -> None:
+        """Let go of connections. Repeat: no-op."""
+        return
+
     @abstractmethod
-    def _make(self, layer: Layer, content: Layer | None) -> None:
-        """The bytes of a new layer: those of another one, or zeroes. Whole or absent, durable. Repeat: no-op."""
+    def _make(self, layer: Layer, parent: Layer | None) -> Layer:
+        """The bytes of a new layer: those of its parent, or zeroes. Whole or absent, durable. Repeat: no-op."""
+
+    def _cut(self, layer: Layer, top: Layer) -> Layer:
+        """Where cuts do not flip: as `_make`, of what a layer that is written to holds at this moment."""
+        raise NotImplementedError(f"cuts flip in the driver {self.driver}")
 
     @abstractmethod
     def _hardened(self, layer: Layer, parent: Layer | None) -> Layer:
@@ -182,14 +219,15 @@ class Layers(ABC):
     def create(
         self, layer: str, asset: str, parent: Layer | None, size_bytes: int, *, content: Layer | None = None
     ) -> Layer:
-        """A new layer on its parent, to write to: it holds what the parent does, or `content`. Repeat: the same one."""
+        """A new layer on its parent: it holds what the parent does, to be written to; or what `content`, which is being
+        written to, does at this moment. Repeat: the same one."""
         found = self.find(layer)
         if found is not None:
             return found
         self._folder.make(self._folder.layers)
         below = None if parent is None else parent.id
         made = Layer(layer, asset, below, size_bytes, format=self.format, driver=self.driver)
-        self._make(made, content or parent)
+        made = self._make(made, parent) if content is None else self._cut(made, content)
         self._failpoint("block.layer.before_record")
         self._write(made)
         return made

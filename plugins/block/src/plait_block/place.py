@@ -317,7 +317,7 @@ class Place:
         """Where freezing under clients made the chain long: put the top onto a key frame, while they are connected."""
         assert state.parent is not None
         parent = self._layers.get(state.parent)
-        frame = None if state.top is None else self._layers.base_for(parent)
+        frame = self._layers.base_for(parent) if state.top is not None and self._layers.flips else None
         if state.top is None or frame is None:
             return
         self._failpoint("block.shorten.before_reopen")

@@ -111,23 +111,25 @@ class Qcow2Layers(Layers):
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
-    def _make(self, layer: Layer, content: Layer | None) -> None:
-        below = self._below(None if content is None else content.id)
+    def _make(self, layer: Layer, parent: Layer | None) -> Layer:
+        below = self._below(None if parent is None else parent.id)
         images.create_overlay(self.file(layer), layer.size_bytes, below[0] if below else None)
+        return layer
 
-    def check_source(self, source: Path) -> str:
-        return images.format_of(source)
+    def check_source(self, source: str) -> None:
+        images.format_of(Path(source))
 
-    def adopt(self, source: Path, asset: str) -> Layer:
-        form = self.check_source(source)
-        sha256 = images.digest_of(source)
+    def adopt(self, source: str, asset: str) -> Layer:
+        path = Path(source)
+        form = images.format_of(path)
+        sha256 = images.digest_of(path)
         identity = hashlib.sha256(f"{source}\0{form}\0{sha256}".encode()).hexdigest()[:24]
         found = self.find(identity)
         if found is not None:
             return found
-        size = images.virtual_size(Image("", source, form))
-        modified = os.stat(source).st_mtime_ns
-        root = Layer(identity, asset, None, size, form, str(source), sha256, modified_ns=modified)
+        size = images.virtual_size(Image("", path, form))
+        modified = os.stat(path).st_mtime_ns
+        root = Layer(identity, asset, None, size, form, source, sha256, modified_ns=modified)
         sealed = replace(root, digest=_digest(root))
         self._write(sealed)
         return sealed

@@ -59,53 +59,53 @@ class RawLayers(WholeLayers):
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
-    def _make(self, layer: Layer, content: Layer | None) -> None:
+    def _make(self, layer: Layer, parent: Layer | None) -> Layer:
         if not self._can_share:
             self.check()
         path = self.file(layer.id)
-        if path.exists():
-            return
-        temporary = path.with_name(f".{path.name}")
-        if content is None:
-            with translated(f"file {temporary}"), temporary.open("wb") as stream:
-                stream.truncate(layer.size_bytes)
-        else:
-            reflinks.clone(self.file(content.id), temporary, layer.size_bytes)
-        images.keep(temporary, path)
+        if not path.exists():
+            temporary = path.with_name(f".{path.name}")
+            if parent is None:
+                with translated(f"file {temporary}"), temporary.open("wb") as stream:
+                    stream.truncate(layer.size_bytes)
+            else:
+                reflinks.clone(self.file(parent.id), temporary, layer.size_bytes)
+            images.keep(temporary, path)
+        return layer
+
+    def _cut(self, layer: Layer, top: Layer) -> Layer:
+        return self._make(layer, top)
 
     def _harden(self, layer: Layer) -> None:
         images.make_immutable(self.file(layer.id))
 
-    def check_source(self, source: Path) -> str:
-        form = images.format_of(source)
-        self._check_shares_with(source)
+    def check_source(self, source: str) -> None:
+        path = Path(source)
+        form = images.format_of(path)
         if form != "raw":
             raise Unsupported(
-                f"image {source} is a {form} image, and the driver raw takes raw ones",
+                f"image {path} is a {form} image, and the driver raw takes raw ones",
                 remedy="convert it first: qemu-img convert -O raw IMAGE NEW.img",
             )
-        if source.stat().st_size % 512:
+        if path.stat().st_size % 512:
             raise InvalidArgument(
-                f"image {source} has {source.stat().st_size} bytes, which is no multiple of 512",
+                f"image {path} has {path.stat().st_size} bytes, which is no multiple of 512",
                 remedy="lengthen it first: truncate -s %512 IMAGE",
             )
-        return form
+        # A first look that writes nothing: cloning alone is certain.
+        if self._folder.root.exists() and reflinks.filesystem_of(path) != reflinks.filesystem_of(self._folder.root):
+            raise reflinks.elsewhere(path, self._folder.root)
 
-    def _check_shares_with(self, source: Path) -> None:
-        """For `discover`, which writes nothing: cloning alone is certain."""
-        if self._folder.root.exists() and reflinks.filesystem_of(source) != reflinks.filesystem_of(self._folder.root):
-            raise reflinks.elsewhere(source, self._folder.root)
-
-    def adopt(self, source: Path, asset: str) -> Layer:
+    def adopt(self, source: str, asset: str) -> Layer:
         """A clone of the image, so that what its owner does to it later does not matter. Cost: as of every driver."""
         self.check_source(source)
         if not self._can_share:
             self.check()
-        size = source.stat().st_size
-        first = Layer(hashlib.sha256(str(source).encode()).hexdigest()[:24], asset, None, size, "raw", driver="raw")
+        size = Path(source).stat().st_size
+        first = Layer(hashlib.sha256(source.encode()).hexdigest()[:24], asset, None, size, "raw", driver="raw")
         with self._folder.locked(self._folder.run / "adopt.lock"):
             path = self.file(first.id)
-            reflinks.clone(source, path, size)
+            reflinks.clone(Path(source), path, size)
             hashed = self._hashed(first, None)
             identity = hashlib.sha256(f"{source}\0{hashed.digest}".encode()).hexdigest()[:24]
             found = self.find(identity)

@@ -55,6 +55,7 @@ def delete(folder: Folder, layers: Layers, daemon: Daemon, items: Iterable[Item]
     for path in sorted(doomed, key=lambda one: one.suffix == ".json"):
         if path.suffix == ".json" and not path.name.endswith(".key.json"):
             _forget(layers, daemon, path.stem)
+            layers.forget_bytes(path.stem)
         with translated(f"file {path}"):
             path.unlink(missing_ok=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import uuid
 from typing import ClassVar, cast
@@ -9,10 +10,11 @@ from typing import ClassVar, cast
 from plait.adapter import Adapter, Context, StagingPort
 from plait.refspec import format_key
 from plait.types import Json, Key, Location, Move, SnapshotRef, Store
-from plait_conformance.harness import Edits, Harness, Rows
+from plait_conformance.harness import Edits, Harness, NotOffered, Rows
 from plait_conformance.testing import MemoryState
 
 from plait_block.adapter import BlockAdapter
+from plait_block.ceph import Pool
 from plait_block.heads import LIVE
 from plait_block.volume import Volume, Volumes
 
@@ -27,8 +29,18 @@ class BlockHarness(Harness):
     driver: ClassVar[str] = "qcow2"
 
     def open(self, context: Context) -> BlockAdapter:
-        options = {"path": str(self.folder / "volumes"), "driver": self.driver}
+        options = {"path": str(self.folder / "volumes"), "driver": self.driver, **self.options()}
         return BlockAdapter(Store("vm", "block", options=options), context)
+
+    def options(self) -> dict[str, str]:
+        """Those that the driver takes beside the path."""
+        return {}
+
+    def make_native(self, content: bytes) -> str:
+        """An image that plait did not make; how it is named."""
+        path = self.folder / f"{uuid.uuid4()}.img"
+        path.write_bytes(content)
+        return str(path)
 
     def create(self, adapter: Adapter, port: StagingPort, key: Key, rows: Rows) -> None:
         volumes = cast(Volumes, adapter.open_store(port))
@@ -46,12 +58,10 @@ class BlockHarness(Harness):
     def write_behind(self, snapshot: SnapshotRef | None, edits: Edits) -> str:
         """A new raw image; or, as a machine that runs on the published volume, its live volume."""
         if snapshot is None:
-            path = self.folder / f"{uuid.uuid4()}.img"
             content = bytearray(_SIZE)
             for row, text in edits.items():
                 content[_offset(row) : _offset(row) + _PAGE] = _page(text)
-            path.write_bytes(content)
-            return str(path)
+            return self.make_native(bytes(content))
         adapter = self.open(Context(MemoryState()))
         if adapter.head(snapshot.asset) is None:
             adapter.publish({("vm", "a"): Move(None, snapshot, 0)})
@@ -85,6 +95,28 @@ class RawHarness(BlockHarness):
     """As files that share their blocks: its folder has to be on a filesystem with reflinks."""
 
     driver: ClassVar[str] = "raw"
+
+
+class RbdHarness(BlockHarness):
+    """As images in Ceph, in the pool and by the configuration that `PLAIT_TEST_CEPH` names: `POOL:/…/ceph.conf`."""
+
+    driver: ClassVar[str] = "rbd"
+    keeps_all_in_folder: ClassVar[bool] = False
+    survives_fork: ClassVar[bool] = False
+
+    def options(self) -> dict[str, str]:
+        pool, _, conf = os.environ["PLAIT_TEST_CEPH"].partition(":")
+        return {"pool": pool, "conf": conf}
+
+    def make_native(self, content: bytes) -> str:
+        pool = Pool(**self.options())
+        name = f"native-{uuid.uuid4()}"
+        pool.create(name, len(content))
+        pool.write(name, 0, content)
+        return f"rbd:{pool}/{name}"
+
+    def corrupt(self, snapshot: SnapshotRef) -> None:
+        raise NotOffered("the harness cannot reach below Ceph, which has checksums of its own")
 
 
 def _offset(row: str) -> int:

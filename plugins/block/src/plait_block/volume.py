@@ -159,10 +159,10 @@ class Volumes:
         It must not be written to any more. Cost: the image is read once, but for its holes. Raises: NotFound,
         AlreadyExists, Unsupported for an image that needs other images.
         """
-        path = Path(image).absolute()
+        source = self._layers.source(str(image), is_typed=True)
         staging = self._port.add(self._key(name), new=True)
         place = self._place_of(staging)
-        place.rest_on(self._layers.adopt(path, staging.attrs["asset"]))
+        place.rest_on(self._layers.adopt(source, staging.attrs["asset"]))
         return self._adapter.volume(place)
 
     def open(self, name: str) -> Volume:

