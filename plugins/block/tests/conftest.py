@@ -44,6 +44,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "driver" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("drivers")
         names = marker.args if marker else ["qcow2"]
+        if metafunc.function.__name__ in _TAKES_MINUTES and not os.environ.get("PLAIT_SOAK"):
+            names = [name for name in names if name != "rbd"]
         one_worker = {"rbd": [pytest.mark.xdist_group("ceph")]}  # They share a cluster.
         chosen = [pytest.param(name, marks=one_worker.get(name, [])) for name in names]
         metafunc.parametrize("driver", chosen, indirect=True)
@@ -89,6 +91,10 @@ def tmp_path(tmp_path: Path, driver: str, request: pytest.FixtureRequest) -> Pat
         return tmp_path
     top: Path = request.getfixturevalue("mounted")
     return Path(tempfile.mkdtemp(dir=top))
+
+
+_TAKES_MINUTES = frozenset({"test_killed_at_any_step_both_stores_have_moved_or_neither"})
+"""Over a cluster, which waits for each client that died: with PLAIT_SOAK alone."""
 
 
 class Fresh(Protocol):

@@ -157,15 +157,7 @@ def test_a_death_at_any_step_is_gone_on_from(
 
 
 @pytest.mark.drivers("raw")
-@pytest.mark.parametrize(
-    "lives",
-    [
-        working,
-        publishing,
-        pytest.param(ending, marks=pytest.mark.slow),
-        pytest.param(editing, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("lives", [working, publishing])
 def test_with_other_drivers_as_well(
     lives: Callable[[Path], Life],
     tmp_path: Path,
