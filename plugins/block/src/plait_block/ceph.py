@@ -27,10 +27,6 @@ _SETTINGS: Final = {
     "rados_osd_op_timeout": "60",
 }
 
-_OPENING: Final = threading.Lock()
-"""librbd 16.2 ends the whole process (std::system_error) when several threads open and close images at once, which
-making, copying and dropping them does as well."""
-
 
 def _binding(name: str) -> Any:
     """Raises: Unsupported when it is not installed for this Python."""
@@ -70,14 +66,17 @@ class Pool:
 
     def create(self, image: str, size_bytes: int) -> None:
         """An image of zeroes. Repeat: no-op."""
-        with self._at(image) as (rbd, at), suppress(rbd.ImageExists), _OPENING:
+        with self._at(image) as (rbd, at), suppress(rbd.ImageExists):
             rbd.RBD().create(at, image, size_bytes, old_format=False)
 
     def clone(self, source: Pool, parent: str, snapshot: str, image: str, size_bytes: int) -> None:
         """An image that holds what a snapshot does, up to a size, and shares its objects. Repeat: no-op."""
-        with source._at(f"{parent}@{snapshot}") as (rbd, source_at), self._at(image) as (_, at):
-            with suppress(rbd.ImageExists), _OPENING:
-                rbd.RBD().clone(source_at, parent, snapshot, at, image)
+        if not self._has(image):
+            with source._opened(parent, snapshot):
+                pass
+            with source._at(f"{parent}@{snapshot}") as (rbd, source_at), self._at(image) as (_, at):
+                with suppress(rbd.ImageExists):
+                    rbd.RBD().clone(source_at, parent, snapshot, at, image)
         with self._opened(image, None, writable=True) as opened:
             if opened.size() != size_bytes:
                 opened.resize(size_bytes)
@@ -91,7 +90,7 @@ class Pool:
     def copy(self, parent: str, snapshot: str, image: str) -> None:
         """An image of its own that holds what a snapshot does. Repeat: makes it anew. Cost: O(allocated)."""
         self.discard(image)
-        with self._opened(parent, snapshot) as opened, self._at(image) as (_, at), _OPENING:
+        with self._opened(parent, snapshot) as opened, self._at(image) as (_, at):
             opened.copy(at, image)
 
     def size(self, image: str, snapshot: str | None = None) -> int | None:
@@ -110,7 +109,9 @@ class Pool:
     def discard(self, image: str) -> None:
         """Drop an image; one that clones hang on goes with the last of them, one that is in use is left as it is.
         Repeat: no-op."""
-        with self._at(image) as (rbd, at), _OPENING:
+        if not self._has(image):
+            return
+        with self._at(image) as (rbd, at):
             try:
                 rbd.RBD().remove(at, image)
             except rbd.ImageHasSnapshots:
@@ -121,7 +122,7 @@ class Pool:
 
     def empty_trash(self, prefix: str) -> None:
         """Drop the discarded images on which no clone hangs any more."""
-        with self._at(str(self)) as (rbd, at), _OPENING:
+        with self._at(str(self)) as (rbd, at):
             for one in rbd.RBD().trash_list(at):
                 if one["name"].startswith(prefix):
                     with suppress(rbd.ImageHasSnapshots, rbd.ImageNotFound, rbd.ImageBusy):
@@ -183,14 +184,24 @@ class Pool:
 
     @contextmanager
     def _opened(self, image: str, snapshot: str | None, *, writable: bool = False) -> Iterator[Any]:
-        with self._at(image if snapshot is None else f"{image}@{snapshot}") as (rbd, at):
-            with _OPENING:
-                opened = rbd.Image(at, image, snapshot=snapshot, read_only=not writable)
-            try:
+        what = image if snapshot is None else f"{image}@{snapshot}"
+        with self._at(what) as (rbd, at):
+            # An opening that fails ends the whole process in librbd 16.2 (std::system_error): none may.
+            at.stat(f"rbd_id.{image}")
+            with rbd.Image(at, image, read_only=not writable) as opened:
+                if snapshot is not None:
+                    if all(one["name"] != snapshot for one in opened.list_snaps()):
+                        raise NotFound(f"{what} in Ceph's pool {self} does not exist", remedy="see 'rbd snap ls'")
+                    opened.set_snap(snapshot)
                 yield opened
-            finally:
-                with _OPENING:
-                    opened.close()
+
+    def _has(self, image: str) -> bool:
+        try:
+            with self._at(image) as (_, at):
+                at.stat(f"rbd_id.{image}")
+        except NotFound:
+            return False
+        return True
 
     @contextmanager
     def _at(self, what: str) -> Iterator[tuple[Any, Any]]:
