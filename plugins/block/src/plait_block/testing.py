@@ -10,12 +10,13 @@ from typing import ClassVar, cast
 from plait.adapter import Adapter, Context, StagingPort
 from plait.refspec import format_key
 from plait.types import Json, Key, Location, Move, SnapshotRef, Store
-from plait_conformance.harness import Edits, Harness, NotOffered, Rows
+from plait_conformance.harness import Edits, Harness, Rows
 from plait_conformance.testing import MemoryState
 
 from plait_block.adapter import BlockAdapter
 from plait_block.ceph import Pool
 from plait_block.heads import LIVE
+from plait_block.rbd import RbdImage
 from plait_block.volume import Volume, Volumes
 
 _PAGE = 4096
@@ -116,7 +117,18 @@ class RbdHarness(BlockHarness):
         return f"rbd:{pool}/{name}"
 
     def corrupt(self, snapshot: SnapshotRef) -> None:
-        raise NotOffered("the harness cannot reach below Ceph, which has checksums of its own")
+        """Another snapshot by the same name, of another byte: Ceph itself keeps those that are there."""
+        adapter = self.open(Context(MemoryState()))
+        row, text = next(iter(self.read(adapter.locate(snapshot)).items()))
+        adapter.close()
+        image = adapter.layers.image(adapter.layers.get(snapshot.version))
+        assert isinstance(image, RbdImage)
+        assert image.snapshot is not None
+        flipped = bytes([text.encode()[0] ^ 1])
+        image.pool.drop_snapshot(image.image, image.snapshot)
+        image.pool.write(image.image, _offset(row), flipped)
+        image.pool.snapshot(image.image, image.snapshot)
+        image.pool.close()
 
 
 def _offset(row: str) -> int:
