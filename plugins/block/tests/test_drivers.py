@@ -257,6 +257,17 @@ def test_a_cluster_that_cannot_be_used_is_named(fresh: Fresh, ceph: Mapping[str,
     assert "/nothing.conf" in fresh(conf="/nothing.conf").check()[0]
 
 
+@pytest.mark.drivers("rbd")
+def test_all_stores_of_a_process_share_a_connection(fresh: Fresh, pool: Pool) -> None:
+    pool.names()
+    threads = len(os.listdir("/proc/self/task"))
+    kept = [fresh() for _ in range(8)]
+    for adapter in kept:
+        assert adapter.check() == ()
+        list(adapter.discover(f"rbd:{pool}"))
+    assert len(os.listdir("/proc/self/task")) < threads + 2 * len(kept) + 8
+
+
 def test_a_missing_binding_is_named_with_how_to_get_it() -> None:
     with pytest.raises(Unsupported, match="rados_of_nobody") as refused:
         _binding("rados_of_nobody")

@@ -366,7 +366,6 @@ class BlockAdapter(Adapter):
 
     def close(self) -> None:
         self._daemon.close()
-        self.layers.close()
 
     def volume(self, source: Place | Version) -> Volume:
         """The handle of one place or version."""

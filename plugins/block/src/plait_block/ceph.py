@@ -40,16 +40,13 @@ def _binding(name: str) -> Any:
 
 
 class Pool:
-    """One pool, or one namespace of it. Thread-safe; connects on first need, and again in a forked process."""
+    """One pool, or one namespace of it. Thread-safe; connects on first need."""
 
     def __init__(self, pool: str, namespace: str = "", conf: str = "/etc/ceph/ceph.conf", user: str = "admin") -> None:
         self.pool = pool
         self.namespace = namespace
         self.conf = conf
         self.user = user
-        self._lock = threading.Lock()
-        self._cluster: Any = None
-        self._process = 0
 
     def __str__(self) -> str:
         return f"{self.pool}/{self.namespace}" if self.namespace else self.pool
@@ -173,13 +170,6 @@ class Pool:
             opened.diff_iterate(0, opened.size(), since, take, include_parent=below)
         return union(found)
 
-    def close(self) -> None:
-        """Repeat: no-op."""
-        with self._lock:
-            cluster, self._cluster = self._cluster, None
-            if cluster is not None and self._process == os.getpid():
-                cluster.shutdown()
-
     # -- parts -------------------------------------------------------------------------------------------------------
 
     @contextmanager
@@ -208,7 +198,7 @@ class Pool:
         """The binding, and the pool, opened. The cluster's errors become plait's, naming `what` was asked for."""
         rados, rbd = _binding("rados"), _binding("rbd")
         with _translated(rados, rbd, f"{what} in Ceph's pool {self}"):
-            at = self._connected(rados).open_ioctx(self.pool)
+            at = _connected(rados, self.conf, self.user).open_ioctx(self.pool)
             try:
                 if self.namespace:
                     at.set_namespace(self.namespace)
@@ -216,21 +206,29 @@ class Pool:
             finally:
                 at.close()
 
-    def _connected(self, rados: Any) -> Any:
-        with self._lock:
-            if self._cluster is None or self._process != os.getpid():
-                if not os.access(self.conf, os.R_OK):
-                    raise NotFound(f"Ceph's configuration {self.conf} cannot be read", remedy="give --option conf=PATH")
-                cluster = rados.Rados(conffile=self.conf, rados_id=self.user, conf=_SETTINGS)
-                try:
-                    cluster.connect()
-                except rados.ObjectNotFound as error:
-                    raise PermissionDenied(
-                        f"Ceph's user client.{self.user} has no keyring that {self.conf} names",
-                        remedy="give --option user=NAME, or the configuration a readable keyring",
-                    ) from error
-                self._cluster, self._process = cluster, os.getpid()
-            return self._cluster
+
+_clusters: dict[tuple[int, str, str], Any] = {}
+_connecting: Final = threading.Lock()
+
+
+def _connected(rados: Any, conf: str, user: str) -> Any:
+    """The process's connection to a cluster, of some 15 threads: one for all stores, until the process ends, and
+    another one in a process forked from it."""
+    key = (os.getpid(), conf, user)
+    with _connecting:
+        if key not in _clusters:
+            if not os.access(conf, os.R_OK):
+                raise NotFound(f"Ceph's configuration {conf} cannot be read", remedy="give --option conf=PATH")
+            cluster = rados.Rados(conffile=conf, rados_id=user, conf=_SETTINGS)
+            try:
+                cluster.connect()
+            except rados.ObjectNotFound as error:
+                raise PermissionDenied(
+                    f"Ceph's user client.{user} has no keyring that {conf} names",
+                    remedy="give --option user=NAME, or the configuration a readable keyring",
+                ) from error
+            _clusters[key] = cluster
+        return _clusters[key]
 
 
 class _Opened:

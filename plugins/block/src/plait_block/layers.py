@@ -143,10 +143,6 @@ class Layers(ABC):
         """Drop what a layer's record alone names, before the record goes. Repeat: no-op."""
         return
 
-    def close(self) -> None:
-        """Let go of connections. Repeat: no-op."""
-        return
-
     @abstractmethod
     def _make(self, layer: Layer, parent: Layer | None) -> Layer:
         """The bytes of a new layer: those of its parent, or zeroes. Whole or absent, durable. Repeat: no-op."""

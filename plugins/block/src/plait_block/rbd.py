@@ -290,6 +290,3 @@ class RbdLayers(WholeLayers):
             if not record.exists() and time.time() - self.pool.created(name) > _ORPHAN_SECONDS:
                 self._drop(layer)
         self.pool.empty_trash(prefix)
-
-    def close(self) -> None:
-        self.pool.close()

@@ -128,7 +128,6 @@ class RbdHarness(BlockHarness):
         image.pool.drop_snapshot(image.image, image.snapshot)
         image.pool.write(image.image, _offset(row), flipped)
         image.pool.snapshot(image.image, image.snapshot)
-        image.pool.close()
 
 
 def _offset(row: str) -> int:
