@@ -101,6 +101,8 @@ def check_ref_name(name: str) -> str:
     """Return a name that follows Git's rules (git-check-ref-format), and holds neither ``*`` nor ``@``."""
     if not name or len(name.encode(errors="replace")) > limits.REF_NAME_BYTES_MAX:
         raise InvalidArgument(f"a ref name has 1 to {limits.REF_NAME_BYTES_MAX} bytes, not {len(name)}")
+    if name == "HEAD":
+        raise InvalidArgument("HEAD is what commands call the current branch", remedy="choose another name")
     found = _REF_FORBIDDEN.search(name)
     if found:
         raise InvalidArgument(

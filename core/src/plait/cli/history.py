@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from plait.cli.items import list_objects
+from plait.cli.points import SPEC, must_be_there, points_and_key
 from plait.cli.printing import change_row, commit_row, printable, short, subject
 from plait.cli.session import Session, json_option, pairs, pass_session
 from plait.errors import Corrupt, InvalidArgument, NotFound
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @click.command("ls")
 @click.argument("prefix", default="")
-@click.option("--at", "spec", help="A point in the history; default: the current branch.")
+@click.option("--at", "spec", type=SPEC, help="A point in the history; default: the current branch.")
 @click.option("-r", "--recursive", is_flag=True, help="Objects of all folders below.")
 @json_option
 @pass_session
@@ -48,7 +49,7 @@ def ls(session: Session, prefix: str, spec: str | None, recursive: bool) -> None
 
 
 @click.command("log")
-@click.argument("spec", required=False)
+@click.argument("arguments", nargs=-1, metavar="[SPEC] [KEY]", type=SPEC)
 @click.option("--graph", is_flag=True, help="Draw the graph.")
 @click.option("--oneline", is_flag=True, help="One line for each commit.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write the graph as one self-contained page.")
@@ -58,7 +59,7 @@ def ls(session: Session, prefix: str, spec: str | None, recursive: bool) -> None
 @click.option("--grep", "message", help="Text in the message.")
 @click.option("--since", help="A time, as in ISO 8601.")
 @click.option("--until", help="A time.")
-@click.option("--key", help="Commits that changed this key or prefix.")
+@click.option("--key", help="Commits that changed this key or prefix; as KEY.")
 @click.option("--property", "properties", multiple=True, metavar="NAME=VALUE", help="Commits that have this property.")
 @click.option("--first-parent", is_flag=True, help="Only what was committed to the branch itself.")
 @click.option("--all", "everything", is_flag=True, help="From every branch and tag, not from SPEC alone.")
@@ -66,7 +67,7 @@ def ls(session: Session, prefix: str, spec: str | None, recursive: bool) -> None
 @pass_session
 def log(
     session: Session,
-    spec: str | None,
+    arguments: tuple[str, ...],
     graph: bool,
     oneline: bool,
     html: Path | None,
@@ -81,10 +82,16 @@ def log(
     first_parent: bool,
     everything: bool,
 ) -> None:
-    """Show the commits that lead to SPEC, newest first. The picture and the page take every branch without a SPEC."""
+    """Show the commits that lead to SPEC, newest first. The picture and the page take every branch without a SPEC.
+
+    A KEY is what begins with a store's name, unless a branch or tag is named just so: the commits that changed it, or
+    something below it.
+    """
     from plait.graph import LogFilter
     from plait.refspec import parse_key, parse_time_us
 
+    points, named = points_and_key(session, arguments, 1, "plait log main lake.sales.orders") if arguments else ([], "")
+    spec, key = points[0] if points else None, key or named or None
     wanted = LogFilter(
         author=author,
         message=message,
@@ -172,7 +179,7 @@ def _print_log(commits: Sequence[Commit], names: dict[str, list[str]], *, graph:
 
 
 @click.command("show")
-@click.argument("spec", required=False)
+@click.argument("spec", required=False, type=SPEC)
 @json_option
 @pass_session
 def show(session: Session, spec: str | None) -> None:
@@ -197,7 +204,7 @@ def show(session: Session, spec: str | None) -> None:
 
 
 @click.command("diff")
-@click.argument("arguments", nargs=-1, metavar="[BEFORE [AFTER]] [KEY]")
+@click.argument("arguments", nargs=-1, metavar="[BEFORE [AFTER]] [KEY]", type=SPEC)
 @click.option(
     "--items", is_flag=True, help="Rows, objects and schema parts, not only keys. (Always, of a working set.)"
 )
@@ -216,17 +223,14 @@ def diff(session: Session, arguments: tuple[str, ...], items: bool, limit: int) 
             remedy=f"give the key: plait diff --items … {key}",
         )
     catalog = session.catalog
-    names = {ref.name for ref in catalog.refs()}
-    stores = {store.name for store in catalog.stores()}
-    keys = [word for word in arguments if word not in names and _first_part(word) in stores]
-    points = [word for word in arguments if word not in keys]
-    if len(points) > 2 or len(keys) > 1:
-        raise InvalidArgument("give at most two points and one key", remedy="plait diff main~1 main lake.sales.orders")
+    points, key = points_and_key(session, arguments, 2, "plait diff main~1 main lake.sales.orders")
     if not points:
-        _diff_working_set(session, keys, limit)
+        _diff_working_set(session, key, limit)
         return
     before, after = points[0], points[1] if len(points) == 2 else session.branch
-    changes = catalog.diff(before, after, prefix=keys[0] if keys else ())
+    changes = list(catalog.diff(before, after, prefix=key))
+    if not changes:
+        must_be_there(session, key, (before, after))
     if not items:
         rows = [change_row(change, whole=session.as_json) for change in changes]
         session.table(rows, ("change", "key", "before", "after"), "no difference")
@@ -240,16 +244,6 @@ def diff(session: Session, arguments: tuple[str, ...], items: bool, limit: int) 
 
 
 _ITEM_COLUMNS = ("change", "item", "before", "after")
-
-
-def _first_part(word: str) -> str:
-    """The store of what may be a key."""
-    from plait.refspec import parse_key
-
-    try:
-        return parse_key(word)[0]
-    except InvalidArgument:
-        return ""
 
 
 def _item_rows(changes: Iterable[ItemChange], key: Key, *, whole: bool) -> Iterable[dict[str, Any]]:
@@ -270,7 +264,7 @@ def _summary(value: Any, aspect: str) -> Any:
     return value.get("operation") if aspect == "snapshot" and isinstance(value, dict) else value
 
 
-def _diff_working_set(session: Session, keys: list[str], limit: int) -> None:
+def _diff_working_set(session: Session, key: str, limit: int) -> None:
     from plait.refspec import parse_key
 
     tx = session.current_tx()
@@ -278,14 +272,14 @@ def _diff_working_set(session: Session, keys: list[str], limit: int) -> None:
         raise NotFound(
             "no working set is open here", remedy="begin one, or compare two points: 'plait diff main~1 main'"
         )
-    prefix = parse_key(keys[0]) if keys else ()
+    prefix = parse_key(key) if key else ()
     found = (
         row
         for participant in tx.participants()
         if participant.key[: len(prefix)] == prefix
         for row in _item_rows(tx.diff_items(participant.key), participant.key, whole=session.as_json)
     )
-    _print_items(session, found, limit, "the working set changes nothing yet")
+    _print_items(session, found, limit, f"the working set changes nothing {f'in {key}' if key else 'yet'}")
 
 
 def _print_items(session: Session, found: Iterable[dict[str, Any]], limit: int, empty: str) -> None:
@@ -300,7 +294,7 @@ def _print_items(session: Session, found: Iterable[dict[str, Any]], limit: int, 
 
 @click.command("blame")
 @click.argument("path")
-@click.option("--at", "spec", help="A point in the history; default: the current branch.")
+@click.option("--at", "spec", type=SPEC, help="A point in the history; default: the current branch.")
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many items.")
 @json_option
 @pass_session
@@ -329,11 +323,14 @@ def blame(session: Session, path: str, spec: str | None, limit: int) -> None:
 
 
 @click.command("reflog")
-@click.argument("name", required=False)
+@click.argument("name", required=False, type=SPEC)
+@click.option("-n", "--limit", type=click.IntRange(min=1), help="At most so many moves.")
 @json_option
 @pass_session
-def reflog(session: Session, name: str | None) -> None:
-    """Show where a branch or tag stood, over all of its lives."""
+def reflog(session: Session, name: str | None, limit: int | None) -> None:
+    """Show where a branch or tag stood, over all of its lives, newest first."""
+    from itertools import islice
+
     from plait.refspec import format_time
 
     rows = [
@@ -343,7 +340,7 @@ def reflog(session: Session, name: str | None) -> None:
             "before": move.before if session.as_json else move.before and move.before[:12],
             "after": move.after if session.as_json else move.after and move.after[:12],
         }
-        for move in session.catalog.reflog(name or session.branch)
+        for move in islice(session.catalog.reflog(name or session.branch), limit)
     ]
     session.table(rows, ("seq", "at", "before", "after"), "it never moved")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from plait.cli.plugin_commands import OpenGroup
+from plait.cli.points import SPEC
 from plait.cli.printing import commit_row, subject
 from plait.cli.session import Session, json_option, located, pairs, pass_session
 from plait.cli.working_sets import committed
@@ -49,7 +50,7 @@ def import_() -> None:
 @import_.command("assets")
 @click.argument("assets", nargs=-1, required=True, metavar="KEY=LOCATION…")
 @click.option("-m", "--message", default="", help="The commit's message; default: how many assets.")
-@click.option("--into", help="Default: the current branch.")
+@click.option("--into", type=SPEC, help="Default: the current branch.")
 @json_option
 @pass_session
 def import_assets(session: Session, assets: tuple[str, ...], message: str, into: str | None) -> None:
@@ -73,7 +74,7 @@ def _command(kind: str) -> click.Command:
     @click.option("--match", default="*", show_default=True, help="A glob on the dotted names that are found.")
     @click.option("--store", "named", help=f"Default: the only store of kind {kind}.")
     @click.option("--prefix", default="", help="Names in front of those that are found: archive.old")
-    @click.option("--into", help="Default: the current branch.")
+    @click.option("--into", type=SPEC, help="Default: the current branch.")
     @click.option("-m", "--message", default="")
     @click.option("--history/--no-history", default=True, help="A commit for each version of a history of its own.")
     @click.option("--dry-run", is_flag=True, help="Only list what would be taken.")

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from plait.cli.folders import counting, files_to_put, objects_to_get
+from plait.cli.points import SPEC
 from plait.cli.session import Session, json_option, pass_session
 from plait.cli.working_sets import committed
 from plait.errors import NotFound, Unsupported
@@ -35,7 +36,7 @@ def _handle(session: Session, key: Key, spec: str | None) -> Any:
 
 @click.command("cat")
 @click.argument("path")
-@click.option("--at", "spec", help=_AT)
+@click.option("--at", "spec", type=SPEC, help=_AT)
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Rows of a table.")
 @json_option
 @pass_session
@@ -144,7 +145,7 @@ def _copy(session: Session, source: IO[bytes], target: IO[bytes], what: str) -> 
 @click.command("get")
 @click.argument("path")
 @click.argument("target", type=click.Path(path_type=Path), required=False)
-@click.option("--at", "spec", help=_AT)
+@click.option("--at", "spec", type=SPEC, help=_AT)
 @json_option
 @pass_session
 def get(session: Session, path: str, target: Path | None, spec: str | None) -> None:
@@ -221,7 +222,7 @@ def put(session: Session, file: Path, path: str, message: str | None) -> None:
 
 @click.command("open")
 @click.argument("key")
-@click.option("--at", "spec", help="A point in the history; default: the current branch.")
+@click.option("--at", "spec", type=SPEC, help="A point in the history; default: the current branch.")
 @json_option
 @pass_session
 def open_(session: Session, key: str, spec: str | None) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from plait.cli.points import SPEC
 from plait.cli.printing import CONFLICT_COLUMNS, change_row, conflict_row
 from plait.cli.session import NEXT_AFTER_CONFLICTS, Session, json_option, pass_session
 from plait.cli.working_sets import committed
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @click.command("merge")
-@click.argument("source")
-@click.option("--into", help="Default: the current branch.")
+@click.argument("source", type=SPEC)
+@click.option("--into", type=SPEC, help="Default: the current branch.")
 @click.option("-m", "--message", default="", help="The commit's message; default: what was done.")
 @click.option("--dry-run", is_flag=True, help="Say what would be merged and what conflicts; change nothing.")
 @click.option("--squash", is_flag=True, help="One parent: the branch does not become part of the history.")
@@ -157,7 +158,7 @@ def resolve(
 
 
 @click.command("cherry-pick")
-@click.argument("spec")
+@click.argument("spec", type=SPEC)
 @click.option("-m", "--message", default="", help="The commit's message; default: what was done.")
 @click.option("--onto", help="Default: the current branch.")
 @json_option
@@ -170,10 +171,10 @@ def cherry_pick(session: Session, spec: str, message: str, onto: str | None) -> 
 
 
 @click.command("revert")
-@click.argument("spec")
+@click.argument("spec", type=SPEC)
 @click.argument("paths", nargs=-1, metavar="[KEY[::ITEM]]…")
 @click.option("-m", "--message", default="", help="The commit's message; default: what was done.")
-@click.option("--on", "branch", help="Default: the current branch.")
+@click.option("--on", "branch", type=SPEC, help="Default: the current branch.")
 @json_option
 @pass_session
 def revert(session: Session, spec: str, paths: tuple[str, ...], message: str, branch: str | None) -> None:
@@ -186,9 +187,9 @@ def revert(session: Session, spec: str, paths: tuple[str, ...], message: str, br
 
 @click.command("restore")
 @click.argument("paths", nargs=-1, metavar="[KEY[::ITEM]]…")
-@click.option("--from", "spec", required=True, help="The point to take it from.")
+@click.option("--from", "spec", type=SPEC, required=True, help="The point to take it from.")
 @click.option("-m", "--message", default="", help="The commit's message; default: what was done.")
-@click.option("--on", "branch", help="Default: the current branch.")
+@click.option("--on", "branch", type=SPEC, help="Default: the current branch.")
 @json_option
 @pass_session
 def restore(session: Session, paths: tuple[str, ...], spec: str, message: str, branch: str | None) -> None:

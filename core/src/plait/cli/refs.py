@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from plait.cli.points import SPEC
 from plait.cli.session import Session, json_option, pass_session
 from plait.errors import InvalidArgument
 from plait.types import RefKind
@@ -42,7 +43,7 @@ def _check_unfollowed(session: Session, name: str) -> None:
 
 @click.command("branch")
 @click.argument("name", required=False)
-@click.option("--at", "spec", help="Where it begins; default: the current branch.")
+@click.option("--at", "spec", type=SPEC, help="Where it begins; default: the current branch.")
 @click.option("-d", "--delete", is_flag=True, help="Delete it; its commits stay.")
 @click.option("--undelete", is_flag=True, help="Bring a deleted branch back where it last stood.")
 @click.option("--protect", "protect", flag_value="yes", help="Neither deleted nor moved by hand.")
@@ -92,7 +93,7 @@ def branch(
 
 @click.command("tag")
 @click.argument("name", required=False)
-@click.option("--at", "spec", help="Default: the current branch.")
+@click.option("--at", "spec", type=SPEC, help="Default: the current branch.")
 @click.option("-d", "--delete", is_flag=True, help="Delete it.")
 @json_option
 @pass_session

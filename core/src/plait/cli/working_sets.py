@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from plait.cli.points import SPEC
 from plait.cli.printing import commit_row, conflict_row, subject
 from plait.cli.session import Session, json_option, pairs, pass_session
 from plait.errors import PlaitError
@@ -29,7 +30,7 @@ def _tx_row(tx: Tx) -> dict[str, Any]:
 @click.command("begin")
 @click.argument("name", default="")
 @click.option("-m", "--message", default="", help="The commit's message, unless commit gives another.")
-@click.option("--on", "branch", help="Default: the current branch.")
+@click.option("--on", "branch", type=SPEC, help="Default: the current branch.")
 @click.option("--property", "properties", multiple=True, metavar="NAME=VALUE", help="A run id, a code version, a URL.")
 @json_option
 @pass_session

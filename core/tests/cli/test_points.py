@@ -1,0 +1,59 @@
+"""Points in the history, and keys, as people who know Git type them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.mark.parametrize("words", [("show", "{}"), ("show", "{}~0"), ("diff", "{}~1", "{}"), ("ls", "--at", "{}")])
+def test_head_is_the_current_branch(run_plait: Any, example: Path, words: tuple[str, ...]) -> None:
+    assert run_plait("switch", "more-orders").code == 0
+    by_head = run_plait(*(word.format("HEAD") for word in words), "--json")
+    by_name = run_plait(*(word.format("more-orders") for word in words), "--json")
+    assert by_head.value == by_name.value
+    assert by_head.value != run_plait(*(word.format("main") for word in words), "--json").value
+
+
+def test_head_is_no_name_for_a_branch(run_plait: Any, example: Path) -> None:
+    ran = run_plait("branch", "HEAD")
+    assert ran.code == 2
+    assert "HEAD" in ran.err
+
+
+def test_a_log_takes_a_key_as_a_diff_does(run_plait: Any, example: Path) -> None:
+    (example / "one").write_text("1")
+    assert run_plait("put", "one", "raw.landing::one", "-m", "one object").code == 0
+    of_key = run_plait("log", "lake.sales.orders", "--json").value
+    assert of_key == run_plait("log", "main", "lake", "--json").value
+    assert of_key == run_plait("log", "--key", "lake.sales.orders", "--json").value
+    everything = run_plait("log", "--json").value
+    assert next(commit["message"] for commit in everything if commit not in of_key) == "one object"
+    assert run_plait("log", "main", "more-orders").code == 2
+
+
+def test_a_key_that_is_nowhere_is_no_empty_diff(run_plait: Any, unchanging: Path) -> None:
+    ran = run_plait("diff", "main~1", "main", "lake.sales.order", "--items")
+    assert ran.code == 3
+    assert "lake.sales.order does not exist at main~1 nor at main" in ran.err
+    assert "plait ls --at main" in ran.err
+    assert run_plait("diff", "main", "main", "lake.sales.orders", "--items").code == 0
+
+
+def test_a_reflog_can_be_cut(run_plait: Any, unchanging: Path) -> None:
+    every = run_plait("reflog", "--json").value
+    assert run_plait("reflog", "--limit", "1", "--json").value == every[:1] != every
+
+
+def test_completion_offers_branches(unchanging: Path) -> None:
+    asked = {"_PLAIT_COMPLETE": "bash_complete", "COMP_WORDS": "plait show mo", "COMP_CWORD": "2"}
+    program = "import plait.cli; plait.cli.run([])"
+    ran = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, **asked}, capture_output=True, text=True, check=False
+    )
+    assert (ran.stdout.strip(), ran.stderr) == ("plain,more-orders", "")
