@@ -1,8 +1,7 @@
 """Statements as each dialect's text, made once from the schema.
 
 Building a statement and looking up its compiled form costs several times what running it does, and every commit runs
-the same dozen. SQLAlchemy still writes the text; on SQLite, where its account of each result costs several times the
-result, the driver runs it.
+the same dozen. So does SQLAlchemy's account of each result. It writes the text, and the driver runs it.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, CursorResult, Dialect
+from sqlalchemy.engine import Connection, Dialect
 
 _WANTED_COUNTS = (1, 8, 64, 512)
 """Lengths of IN lists, padded by repetition: few texts, so that drivers and servers keep them prepared."""
@@ -41,13 +40,10 @@ class Prepared:
         compiled: Any = statement.compile(dialect=_dialect(dialect))
         self._text = str(compiled)
         self._in_order = _getter(compiled.positiontup) if compiled.positional else None
-        self._is_direct = dialect == "sqlite"
         self._row: Callable[[Iterable[Any]], Any] | None = None
 
     def rows(self, connection: Connection, parameters: Mapping[str, object]) -> list[Any]:
         """What it finds: the columns by name."""
-        if not self._is_direct:
-            return list(self._run(connection, parameters))
         cursor = self._ask(connection, "execute", self._ordered(parameters))
         if self._row is None:
             self._row = _row_type(tuple(column[0] for column in cursor.description))
@@ -55,29 +51,22 @@ class Prepared:
 
     def change(self, connection: Connection, parameters: Mapping[str, object]) -> int:
         """How many rows it changed."""
-        if not self._is_direct:
-            return self._run(connection, parameters).rowcount
         return int(self._ask(connection, "execute", self._ordered(parameters)).rowcount)
 
     def run_many(self, connection: Connection, rows: Iterable[Mapping[str, object]]) -> None:
         """Once for each row, in one call of the driver."""
-        ordered = [self._ordered(row) for row in rows]
-        if self._is_direct:
-            self._ask(connection, "executemany", ordered)
-        else:
-            connection.exec_driver_sql(self._text, ordered)
+        self._ask(connection, "executemany", [self._ordered(row) for row in rows])
 
     def _ordered(self, parameters: Mapping[str, object]) -> Any:
         return self._in_order(parameters) if self._in_order else dict(parameters)
-
-    def _run(self, connection: Connection, parameters: Mapping[str, object]) -> CursorResult[Any]:
-        return connection.exec_driver_sql(self._text, self._ordered(parameters))
 
     def _ask(self, connection: Connection, how: str, parameters: Any) -> Any:
         """Past SQLAlchemy, whose errors are raised all the same."""
         driver: Any = connection.connection.driver_connection
         try:
-            return getattr(driver, how)(self._text, parameters)
+            cursor = driver.cursor()
+            getattr(cursor, how)(self._text, parameters)
+            return cursor
         except Exception as error:
             dbapi: Any = connection.dialect.loaded_dbapi
             raise sa.exc.DBAPIError.instance(

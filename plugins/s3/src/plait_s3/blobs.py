@@ -18,6 +18,13 @@ CHUNK_BYTES: Final = 1 << 20
 Content: TypeAlias = bytes | BinaryIO | Path
 """What an object is to hold: bytes, what a stream still has, or a file of this machine."""
 
+Report: TypeAlias = Callable[[int], None]
+"""Hears now and then how many are done by now, and may raise to stop the work."""
+
+
+def unheard(done: int) -> None:
+    """The report of work that nobody watches."""
+
 
 @dataclass(frozen=True, slots=True)
 class Blob:
@@ -74,8 +81,8 @@ class Blobs(Protocol):
         """Every object whose key starts with the prefix, sorted by the bytes of their keys, whatever the store does."""
         ...
 
-    def list_current(self, prefix: str) -> Sequence[Blob]:
-        """As `list`, and with their versions where the store keeps these."""
+    def list_current(self, prefix: str, report: Report) -> Sequence[Blob]:
+        """As `list`, and with their versions where the store keeps these. `report` hears how many are found."""
         ...
 
     def list_versions(self, prefix: str) -> Iterator[Blob]:
@@ -86,8 +93,8 @@ class Blobs(Protocol):
         """Write an object, whole or not at all, over whatever is there; durable when this returns."""
         ...
 
-    def put_all(self, contents: Mapping[str, Content], report: Callable[[int], None]) -> None:
-        """`put` of many objects, which costs less than one by one. `report` hears how many are done, and may raise."""
+    def put_all(self, contents: Mapping[str, Content], report: Report) -> None:
+        """`put` of many objects, which costs less than one by one. `report` hears how many are done."""
         ...
 
     def read_etag(self, key: str) -> tuple[bytes, str] | None:
@@ -98,7 +105,7 @@ class Blobs(Protocol):
         """Write over exactly the object with this ETag (None: only where there is none); whether it did."""
         ...
 
-    def pin_all(self, blobs: Sequence[Blob], report: Callable[[int], None]) -> Sequence[Pinned]:
+    def pin_all(self, blobs: Sequence[Blob], report: Report) -> Sequence[Pinned]:
         """Keep the bytes of these objects as they are now, whatever is written under their keys later; durable when
         this returns. `report` hears how many are done, and may raise.
 

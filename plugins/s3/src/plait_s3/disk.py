@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from plait.errors import InvalidArgument, NotFound, PermissionDenied, StoreUnavailable, Unsupported
 
-from plait_s3.blobs import CHUNK_BYTES, OWN, Blob, Content, Pinned, address
+from plait_s3.blobs import CHUNK_BYTES, OWN, Blob, Content, Pinned, Report, address, unheard
 from plait_s3.parallel import side_by_side
 from plait_s3.placing import Copied, Placing
 
@@ -113,9 +113,12 @@ class FilesBlobs:
         return os.fdopen(descriptor, "rb")
 
     def list(self, prefix: str) -> list[Blob]:
+        return list(self.list_current(prefix, unheard))
+
+    def list_current(self, prefix: str, report: Report) -> Sequence[Blob]:
         folder = prefix.rpartition("/")[0]
         top = self._path(folder)
-        found = []
+        found: list[Blob] = []
         with _translated(prefix):
             for path, folders, files in os.walk(top, onerror=_raise_unless_gone):
                 below = os.path.join(folder, path[len(top) :].strip(os.sep), "")
@@ -132,10 +135,8 @@ class FilesBlobs:
                         ) from error
                     with suppress(FileNotFoundError):
                         found.append(self._blob(key, os.lstat(os.path.join(path, name))))
+                report(len(found))
         return sorted(found, key=lambda blob: blob.key.encode())
-
-    def list_current(self, prefix: str) -> Sequence[Blob]:
-        return self.list(prefix)
 
     def list_versions(self, prefix: str) -> Iterator[Blob]:
         return iter(self.list(prefix))
@@ -147,7 +148,7 @@ class FilesBlobs:
             self._placing.place([(self._placing.write(content), key)])
         return self.head(key) or Blob(key, 0)
 
-    def put_all(self, contents: Mapping[str, Content], report: Callable[[int], None]) -> None:
+    def put_all(self, contents: Mapping[str, Content], report: Report) -> None:
         written: list[str] = []
 
         def write(one: tuple[str, Content]) -> str:
@@ -198,7 +199,7 @@ class FilesBlobs:
         finally:
             os.close(descriptor)
 
-    def pin_all(self, blobs: Sequence[Blob], report: Callable[[int], None]) -> Sequence[Pinned]:
+    def pin_all(self, blobs: Sequence[Blob], report: Report) -> Sequence[Pinned]:
         """Every file is read once; content that is kept already is not written again."""
         written: list[str] = []
 

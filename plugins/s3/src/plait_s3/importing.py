@@ -5,7 +5,7 @@ from __future__ import annotations
 from plait.adapter import Context
 from plait.errors import InvalidArgument, NotFound
 
-from plait_s3.blobs import OWN, Blob, Blobs
+from plait_s3.blobs import OWN, Blob, Blobs, Report, unheard
 from plait_s3.manifest import NOTHING, Manifest, Packs, Root, encode_entry, entry_of, write_manifest
 
 
@@ -16,8 +16,13 @@ def import_prefix(blobs: Blobs, packs: Packs, context: Context, prefix: str, ass
     keeps versions, else every byte once.
     """
     folder = _folder(prefix)
-    context.progress("listing", 0, None)
-    found = listed(blobs, prefix)
+
+    def list_on(count: int) -> None:
+        context.check_cancelled()
+        context.progress("listing", count, None)
+
+    list_on(0)
+    found = listed(blobs, prefix, list_on)
 
     def report(done: int) -> None:
         context.check_cancelled()
@@ -35,14 +40,14 @@ def import_prefix(blobs: Blobs, packs: Packs, context: Context, prefix: str, ass
     return write_manifest(blobs, manifest, root, f"import/{asset}", context.failpoint)
 
 
-def listed(blobs: Blobs, prefix: str) -> list[Blob]:
+def listed(blobs: Blobs, prefix: str, report: Report = unheard) -> list[Blob]:
     """Other people's objects below a prefix, in order. Raises: NotFound where there are none."""
     folder, own = _folder(prefix), blobs.uri(OWN)
     if blobs.uri(folder).startswith(own):
         raise InvalidArgument(f"{blobs.uri(folder)} is plait's own", remedy="import a prefix that others write")
     found = [
         blob
-        for blob in blobs.list_current(folder)
+        for blob in blobs.list_current(folder, report)
         if not blob.key.endswith("/") and not blobs.uri(blob.key).startswith(own)
     ]
     if not found:

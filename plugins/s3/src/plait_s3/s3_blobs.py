@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -22,8 +22,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from plait.errors import InvalidArgument, NotFound, PermissionDenied, StoreUnavailable
 
-from plait_s3.blobs import CHUNK_BYTES, Blob, Content, Pinned, address
-from plait_s3.listing import ENTRIES, parsed_entry, read_entries_apart
+from plait_s3.blobs import CHUNK_BYTES, Blob, Content, Pinned, Report, address, unheard
+from plait_s3.listing import ENTRIES, Page, list_all, parsed_entry, read_entries_apart
 from plait_s3.parallel import side_by_side
 
 _MD5: Final = re.compile(r"[0-9a-f]{32}\Z")
@@ -169,31 +169,33 @@ class S3Blobs:
                 body.close()
 
     def list(self, prefix: str) -> list[Blob]:
-        found = [self._relative(blob) for blob, _ in self._pages("list_objects_v2", "Contents", prefix)]
-        # SeaweedFS lists `a/b` before `a-b`: an order that only bytes give.
-        return sorted(found, key=lambda blob: blob.key.encode())
+        return [*self._list("list_objects_v2", "Contents", prefix, unheard)]
 
-    def list_current(self, prefix: str) -> Sequence[Blob]:
-        if not self.versioned:
-            return self.list(prefix)
-        pages = self._pages("list_object_versions", "Versions", prefix)
-        found = [self._relative(blob) for blob, is_latest in pages if is_latest]
-        return sorted(found, key=lambda blob: blob.key.encode())
+    def list_current(self, prefix: str, report: Report) -> Sequence[Blob]:
+        operation = ("list_object_versions", "Versions") if self.versioned else ("list_objects_v2", "Contents")
+        return self._list(*operation, prefix, report)
+
+    def _list(self, operation: str, member: str, prefix: str, report: Report) -> Sequence[Blob]:
+        found = list_all(partial(self._pages, operation, member), self._full(prefix), report)
+        # SeaweedFS lists `a/b` before `a-b`: an order that only bytes give.
+        return sorted(
+            (self._relative(blob) for blob, is_latest in found if is_latest), key=lambda blob: blob.key.encode()
+        )
 
     def list_versions(self, prefix: str) -> Iterator[Blob]:
         if not self.versioned:
             yield from self.list(prefix)
         else:
-            for blob, _ in self._pages("list_object_versions", "Versions", prefix):
-                yield self._relative(blob)
+            for page in self._pages("list_object_versions", "Versions", self._full(prefix), ""):
+                yield from (self._relative(blob) for blob, _ in page.entries)
 
-    def _pages(self, operation: str, member: str, prefix: str) -> Iterator[tuple[Blob, bool]]:
-        with translated(f"prefix {self.uri(prefix)}"):
-            for page in self.client.get_paginator(operation).paginate(Bucket=self.bucket, Prefix=self._full(prefix)):
-                if ENTRIES in page:
-                    yield from page[ENTRIES]
-                else:
-                    yield from (parsed_entry(one) for one in page.get(member, ()))
+    def _pages(self, operation: str, member: str, prefix: str, delimiter: str) -> Iterator[Page]:
+        asked = {"Bucket": self.bucket, "Prefix": prefix, **({"Delimiter": delimiter} if delimiter else {})}
+        with translated(f"prefix s3://{self.bucket}/{prefix}"):
+            for page in self.client.get_paginator(operation).paginate(**asked):
+                entries = page[ENTRIES] if ENTRIES in page else [parsed_entry(one) for one in page.get(member, ())]
+                folders = [one["Prefix"] for one in page.get("CommonPrefixes", ())]
+                yield Page(entries, folders, not page.get("IsTruncated"))
 
     def _relative(self, blob: Blob) -> Blob:
         return replace(blob, key=blob.key[len(self._prefix) :]) if self._prefix else blob
@@ -213,7 +215,7 @@ class S3Blobs:
             self.client.upload_fileobj(_Unclosed(content), self.bucket, self._full(key), Config=_TRANSFER)
         return self.head(key) or Blob(key, 0)
 
-    def put_all(self, contents: Mapping[str, Content], report: Callable[[int], None]) -> None:
+    def put_all(self, contents: Mapping[str, Content], report: Report) -> None:
         side_by_side(lambda one: self.put(*one), contents.items(), report)
 
     def read_etag(self, key: str) -> tuple[bytes, str] | None:
@@ -235,7 +237,7 @@ class S3Blobs:
                 raise
         return True
 
-    def pin_all(self, blobs: Sequence[Blob], report: Callable[[int], None]) -> Sequence[Pinned]:
+    def pin_all(self, blobs: Sequence[Blob], report: Report) -> Sequence[Pinned]:
         return side_by_side(self._pin, blobs, report)
 
     def _pin(self, blob: Blob) -> Pinned:
