@@ -105,6 +105,7 @@ ROUND_TRIPS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], Message], C
             author=st.none() | TEXT,
             message=st.none() | TEXT,
             principal=st.none() | TEXT,
+            client=st.none() | TEXT,
             since_us=st.none() | st.integers(-(2**40), 0),
             until_us=st.none() | st.integers(0, 2**40),
             key=st.none() | KEY,

@@ -61,6 +61,8 @@ FILTERS: list[tuple[LogFilter, list[int]]] = [
     (LogFilter(message="LOAD"), [1, 0]),
     (LogFilter(principal="ada"), [2, 0]),
     (LogFilter(principal="ad"), []),
+    (LogFilter(client="spark"), [2, 0]),
+    (LogFilter(client="flink"), []),
     (LogFilter(properties={"run": "7"}), [1]),
     (LogFilter(properties={"job": "nightly"}), [0]),
     (LogFilter(properties={"job": "manual"}), [2]),
@@ -291,7 +293,7 @@ class MemoryGraph:
 class TestLog:
     @pytest.fixture
     def commits(self, made: History) -> list[Commit]:
-        ada = Session("ada", properties={"job": "nightly"})
+        ada = Session("ada", client="Spark/worker-7", properties={"job": "nightly"})
         one = made.commit(put("a", 1), message="Load A", author="Ada", session=ada)
         two = made.commit(put("b", 1), message="load b", author="Bob", properties={"run": "7"})
         three = made.commit(

@@ -150,11 +150,16 @@ def _links(rows: Rows, seq_max: int) -> Iterator[tuple[int, str, tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class LogFilter:
-    """What `log` shows. Unset fields do not filter; `properties` match the commit's or its session's."""
+    """What `log` shows. Unset fields do not filter.
+
+    `author`, `message` and `client` are text within, in any case; `principal` is the whole name; `properties` match the
+    commit's or its session's.
+    """
 
     author: str | None = None
     message: str | None = None
     principal: str | None = None
+    client: str | None = None
     since_us: int | None = None
     until_us: int | None = None
     key: Key | None = None
@@ -171,6 +176,7 @@ class LogFilter:
             (self.author is None or self.author.lower() in commit.author.lower())
             and (self.message is None or self.message.lower() in commit.message.lower())
             and (self.principal is None or self.principal == commit.session.principal)
+            and (self.client is None or self.client.lower() in commit.session.client.lower())
             and (self.since_us is None or commit.committed_at_us >= self.since_us)
             and (self.until_us is None or commit.committed_at_us < self.until_us)
             and all(

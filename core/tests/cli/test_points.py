@@ -37,6 +37,14 @@ def test_a_log_takes_a_key_as_a_diff_does(run_plait: Any, example: Path) -> None
     assert run_plait("log", "main", "more-orders").code == 2
 
 
+@pytest.mark.parametrize("option", ["principal", "client"])
+def test_a_log_is_filtered_by_who_committed_and_with_what(run_plait: Any, unchanging: Path, option: str) -> None:
+    everything = run_plait("log", "--json").value
+    name = everything[0][option]
+    assert run_plait("log", f"--{option}", name, "--json").value == [one for one in everything if one[option] == name]
+    assert run_plait("log", f"--{option}", f"not {name}", "--json").value == []
+
+
 def test_a_key_that_is_nowhere_is_no_empty_diff(run_plait: Any, unchanging: Path) -> None:
     ran = run_plait("diff", "main~1", "main", "lake.sales.order", "--items")
     assert ran.code == 3

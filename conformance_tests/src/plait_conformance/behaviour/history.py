@@ -35,6 +35,7 @@ from plait.types import (
     Proposal,
     Put,
     RefKind,
+    Session,
     SnapshotRef,
     Strategy,
     Unchanged,
@@ -367,6 +368,20 @@ class TestLooking:
         assert messages(LogFilter(key=("p", "b"))) == ["second"]
         assert messages(LogFilter(properties={"run": "7"})) == ["first"]
         assert messages(LogFilter()) == ["second", "first", "Empty repository"]
+
+    def test_a_log_is_of_one_principal_or_of_one_client(self, catalog: Catalog) -> None:
+        """Who is authenticated is one and the same here; what the client calls itself is not."""
+        here = commit(catalog, put("a", 1))
+        there = commit(catalog.as_session(Session(here.session.principal, client="Spark/worker-7")), put("b", 1))
+        first = catalog.resolve("main~2")
+
+        def found(wanted: LogFilter) -> list[Commit]:
+            return [one for one in catalog.log("main", wanted) if one != first]
+
+        assert found(LogFilter(principal=here.session.principal)) == [there, here]
+        assert found(LogFilter(principal=f"not {here.session.principal}")) == []
+        assert found(LogFilter(client="spark")) == [there]
+        assert found(LogFilter(principal=here.session.principal, client="flink")) == []
 
     def test_history_of_a_key_follows_reachable_commits_only(self, catalog: Catalog) -> None:
         commit(catalog, put("a", 1), message="one")

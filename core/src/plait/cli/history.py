@@ -56,6 +56,8 @@ def ls(session: Session, prefix: str, spec: str | None, recursive: bool) -> None
 @click.option("--svg", type=click.Path(path_type=Path), help="Write the graph as a picture.")
 @click.option("-n", "--limit", type=click.IntRange(min=1), help="At most so many commits.")
 @click.option("--author", help="Text in the author's name.")
+@click.option("--principal", help="Who committed, as authenticated: the whole name.")
+@click.option("--client", help="Text in the name of the client that committed.")
 @click.option("--grep", "message", help="Text in the message.")
 @click.option("--since", help="A time, as in ISO 8601.")
 @click.option("--until", help="A time.")
@@ -74,6 +76,8 @@ def log(
     svg: Path | None,
     limit: int | None,
     author: str | None,
+    principal: str | None,
+    client: str | None,
     message: str | None,
     since: str | None,
     until: str | None,
@@ -94,6 +98,8 @@ def log(
     spec, key = points[0] if points else None, key or named or None
     wanted = LogFilter(
         author=author,
+        principal=principal,
+        client=client,
         message=message,
         since_us=None if since is None else parse_time_us(since),
         until_us=None if until is None else parse_time_us(until),

@@ -108,6 +108,7 @@ def commit_row(commit: Commit) -> dict[str, Any]:
         "parents": list(commit.parents),
         "author": commit.author,
         "principal": commit.session.principal,
+        "client": commit.session.client,
         "message": commit.message,
         "at": format_time(commit.committed_at_us),
         "properties": {**commit.session.properties, **commit.properties},

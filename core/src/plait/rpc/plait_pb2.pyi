@@ -672,7 +672,7 @@ class MergeBaseResponse(_message.Message):
     def __init__(self, commit: _Optional[_Union[Commit, _Mapping]] = ...) -> None: ...
 
 class LogFilter(_message.Message):
-    __slots__ = ("author", "message", "principal", "since_us", "until_us", "key", "properties", "first_parent")
+    __slots__ = ("author", "message", "principal", "since_us", "until_us", "key", "properties", "first_parent", "client")
     class PropertiesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -688,6 +688,7 @@ class LogFilter(_message.Message):
     KEY_FIELD_NUMBER: _ClassVar[int]
     PROPERTIES_FIELD_NUMBER: _ClassVar[int]
     FIRST_PARENT_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_FIELD_NUMBER: _ClassVar[int]
     author: str
     message: str
     principal: str
@@ -696,7 +697,8 @@ class LogFilter(_message.Message):
     key: Key
     properties: _containers.ScalarMap[str, str]
     first_parent: bool
-    def __init__(self, author: _Optional[str] = ..., message: _Optional[str] = ..., principal: _Optional[str] = ..., since_us: _Optional[int] = ..., until_us: _Optional[int] = ..., key: _Optional[_Union[Key, _Mapping]] = ..., properties: _Optional[_Mapping[str, str]] = ..., first_parent: _Optional[bool] = ...) -> None: ...
+    client: str
+    def __init__(self, author: _Optional[str] = ..., message: _Optional[str] = ..., principal: _Optional[str] = ..., since_us: _Optional[int] = ..., until_us: _Optional[int] = ..., key: _Optional[_Union[Key, _Mapping]] = ..., properties: _Optional[_Mapping[str, str]] = ..., first_parent: _Optional[bool] = ..., client: _Optional[str] = ...) -> None: ...
 
 class LogRequest(_message.Message):
     __slots__ = ("repository", "spec", "wanted")
