@@ -28,6 +28,7 @@ from plait.graph import LogFilter
 from plait.importing import ImportReport, Taking, name_of, plan
 from plait.persist.store_rows import Publication
 from plait.point import Point
+from plait.presence import check_keys
 from plait.refspec import as_key, check_ref_name, format_key, format_path, parse_spec
 from plait.stores import Adapters
 from plait.tables import Listing, Stream
@@ -393,13 +394,16 @@ class Catalog:
         keys: Sequence[KeyText] = (),
         items: Mapping[Key, Sequence[str]] | None = None,
     ) -> Commit:
-        """Undo what one commit changed, whole, or only under some keys, or only some items. Raises: as `merge`.
+        """Undo what one commit changed, whole, or only under some keys, or only some items.
 
         What was changed again since is a conflict, never lost.
+        Raises: as `merge`, and NotFound for a key or an item that is neither there nor on the branch.
         """
         undone = self.resolve(spec)
         if not undone.parents:
             raise InvalidArgument(f"{spec!r} is the first commit, and changed nothing")
+        points = {f"{spec}^": f"@{undone.parents[0]}", spec: f"@{undone.id}", on: on}
+        check_keys(self.backend, [*map(as_key, keys), *(items or ())], points)
         message = message or f'Revert "{undone.message}"'
         properties = {"plait.reverted": undone.id}
         if items:
@@ -439,8 +443,12 @@ class Catalog:
         items: Mapping[Key, Sequence[str]] | None = None,
         message: str = "",
     ) -> Commit:
-        """Bring keys (none named: all), or some items, to what they were at a point, as a new commit."""
+        """Bring keys (none named: all), or some items, to what they were at a point, as a new commit.
+
+        Raises: NotFound for a key or an item that is neither there nor on the branch.
+        """
         wanted = self.resolve(spec)
+        check_keys(self.backend, [*map(as_key, keys), *(items or ())], {spec: f"@{wanted.id}", on: on})
         named = [format_path(key, item) for key, some in (items or {}).items() for item in some]
         named = named or [_text(key) for key in keys]
         message = message or f"Restore {', '.join(named) or 'everything'} from {spec}"

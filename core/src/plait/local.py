@@ -46,9 +46,10 @@ from plait.liveness import is_alive
 from plait.persist import Database, Repository, Rows, create_repository, find_repository
 from plait.persist.store_rows import Publication
 from plait.plugins import Plugins
+from plait.presence import first_absent
 from plait.proposals import check_message, check_proposal, check_session, once, once_group, stores_of
 from plait.publisher import Publisher
-from plait.refspec import check_key, check_ref_name, format_key
+from plait.refspec import check_key, check_ref_name, format_key, format_path
 from plait.sequencer import Idempotency, Sequencer
 from plait.stores import Adapters, check_store, row_context
 from plait.transaction import Transactions, entries_at, stored_entry
@@ -81,7 +82,7 @@ from plait.types import (
 )
 
 if TYPE_CHECKING:
-    from plait.adapter import Progress
+    from plait.adapter import Adapter, Progress
     from plait.catalog import Catalog
 
 _log = logging.getLogger("plait.local")
@@ -418,14 +419,32 @@ class LocalBackend:
         self._transactions.move(tx, before, after)
 
     def restore(self, tx: str, key: Key, spec: str, items: Sequence[str] | None) -> None:
-        entry = self.get(spec, [key]).get(key)
+        commit = self.resolve(spec)
+        entry = self.get(f"@{commit.id}", [key]).get(key)
         if entry is None:
-            raise NotFound(f"{format_key(key)} does not exist at {spec!r}", remedy=f"see 'plait ls --at {spec}'")
+            at = commit.id[:12]
+            raise NotFound(f"{format_key(key)} does not exist at {at}", remedy=f"see 'plait ls --at @{at}'")
         self._check_live(key, entry.snapshot)
+        adapter = self.adapters.get(key[0])
+        if items:
+            self._check_items(adapter, tx, key, commit, entry.snapshot, items)
         exists = key in self.keys(tx, key)
         staging = self._transactions.stage(tx, [key], new=not exists, content_id=entry.content_id)[0]
-        restored = self.adapters.get(key[0]).restore(tx, staging, entry.snapshot, items=items)
+        restored = adapter.restore(tx, staging, entry.snapshot, items=items)
         self._transactions.replace_staging(tx, restored)
+
+    def _check_items(
+        self, adapter: Adapter, tx: str, key: Key, commit: Commit, snapshot: SnapshotRef, items: Sequence[str]
+    ) -> None:
+        """That the items are at the commit, at the base, or in what is staged: those that the commit lacks go."""
+        found, base = self._transactions.find(tx), self.base_entry(tx, key)
+        sides = [base.snapshot if base is not None else None, self.staging(tx, key)]
+        absent = first_absent(adapter, items, snapshot, [side for side in sides if side is not None])
+        if absent is not None:
+            raise NotFound(
+                f"{format_path(key, absent)} does not exist at {commit.id[:12]} nor at {found.ref}",
+                remedy=f"see 'plait blame {format_key(key)} --at {found.ref}' for the items that are there",
+            )
 
     def renew(self, tx: str) -> None:
         self._transactions.renew(tx)

@@ -138,7 +138,11 @@ class WorkingSet:
         self._backend.move(self.id, as_key(before), as_key(after))
 
     def restore(self, key: str | Key, spec: str, *, items: Sequence[str] | None = None) -> None:
-        """Bring an asset, or some items of it, to what it was at a point, inside this working set."""
+        """Bring an asset, or some items of it, to what it was at a point, inside this working set.
+
+        Raises: NotFound for an asset that is not there, and for an item that is neither there, nor at the base, nor in
+        this working set.
+        """
         self._backend.restore(self.id, as_key(key), spec, items)
 
     # -- looking -----------------------------------------------------------------------------------------------------

@@ -177,6 +177,20 @@ def test_objects_are_reverted_as_a_key_and_restored_alone(run_plait: Any, exampl
     assert run_plait("cat", "raw.landing::6.json").out.startswith('{"id": 6')
 
 
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [("lake.sales.order", "plait ls --at main"), (f"{KEY}::id=99", "plait blame"), ("raw.landing::9", "plait blame")],
+)
+@pytest.mark.parametrize("words", [("revert", "main"), ("restore", "--from", "main~1")], ids=lambda words: words[0])
+def test_what_is_nowhere_is_neither_reverted_nor_restored(
+    words: tuple[str, ...], path: str, shown: str, run_plait: Any, unchanging: Path
+) -> None:
+    ran = run_plait(*words, path)
+    assert ran.code == 3
+    assert f"{path} does not exist at" in ran.err
+    assert f"see '{shown}" in ran.err
+
+
 def test_whole_keys_and_items_do_not_mix(run_plait: Any, example: Path) -> None:
     assert run_plait("revert", "main", KEY, PATH).code == 2
 

@@ -328,6 +328,28 @@ class TestThreeWay:
             catalog.revert("main~1")
         assert held(catalog) == {"a": "v3"}
 
+    @pytest.mark.parametrize("undo", [Catalog.revert, Catalog.restore])
+    def test_a_key_that_is_nowhere_is_refused_with_those_that_are_there(
+        self, catalog: Catalog, undo: Callable[..., Commit]
+    ) -> None:
+        commit(catalog, put("a", 1))
+        commit(catalog, put("b", 1))
+        head = commit(catalog, put("a", 2, expected=1), Delete(("p", "b"), ref_digest(pointer("b", 1))))
+        with pytest.raises(NotFound, match=r"p\.nope does not exist at .*main"):
+            undo(catalog, "main~1", keys=["p.a", "p.nope"])
+        with pytest.raises(NotFound, match=r"p\.nope does not exist at .*main"):
+            undo(catalog, "main", items={("p", "nope"): ["x"]})
+        assert catalog.resolve("main") == head
+        assert catalog.working_sets() == []
+
+    def test_a_key_that_is_on_one_side_only_is_somewhere(self, catalog: Catalog) -> None:
+        commit(catalog, put("a", 1))
+        commit(catalog, put("b", 1))
+        catalog.restore("main~1", keys=["p.b"])
+        assert held(catalog) == {"a": "v1"}
+        catalog.revert("main", keys=["p"])
+        assert held(catalog) == {"a": "v1", "b": "v1"}
+
     def test_restore_brings_keys_from_any_commit(self, catalog: Catalog) -> None:
         commit(catalog, put("a", 1), put("b", 1))
         commit(catalog, put("a", 2, expected=1), put("b", 2, expected=1), put("c", 2))

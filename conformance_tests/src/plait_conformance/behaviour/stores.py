@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -109,6 +109,33 @@ class TestJoins:
         assert held(stored) == {"x": 1, "y": 2}
         stored.restore("main~2")
         assert held(stored) == {"x": 1, "y": 1}
+        assert stored.publish() == []
+
+    @pytest.mark.parametrize("undo", [Catalog.revert, Catalog.restore])
+    def test_an_item_that_is_nowhere_is_refused_with_those_that_are_there(
+        self, stored: Catalog, undo: Callable[..., Commit]
+    ) -> None:
+        write(stored, x=1, y=1)
+        head = write(stored, x=2)
+        with pytest.raises(NotFound, match=r"s\.a::nope does not exist at [0-9a-f]{12} nor at main"):
+            undo(stored, "main", items={A: ["x", "nope"]})
+        assert stored.resolve("main") == head
+        assert stored.working_sets() == []
+
+    def test_an_item_is_somewhere_where_any_side_holds_it(self, stored: Catalog) -> None:
+        """The base and the working set too: they lose what the point does not hold, however often it is asked."""
+        write(stored, x=1)
+        write(stored, x=1, y=2)
+        tx = stored.begin()
+        handle(tx)["z"] = "3"
+        for _ in range(2):
+            tx.restore(A, "main~1", items=["x", "y"])
+        assert dict(handle(tx)) == {"x": "1", "z": "3"}
+        tx.restore(A, "main~1", items=["z"])
+        with pytest.raises(NotFound, match="nope does not exist"):
+            tx.restore(A, "main~1", items=["nope"])
+        tx.commit()
+        assert held(stored) == {"x": 1}
         assert stored.publish() == []
 
     def test_an_imported_asset_is_written_on(self, stored: Catalog, tmp_path: Path) -> None:

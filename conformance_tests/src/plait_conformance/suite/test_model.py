@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from plait.adapter import Capability
-from plait.errors import CommitConflict, NothingToCommit
+from plait.errors import CommitConflict, NotFound, NothingToCommit
 from plait.types import Choice, Commit, Depth
 
 from plait_conformance.harness import Harness, Rows
@@ -115,8 +115,11 @@ class Model(RuleBasedStateMachine):
         name, spec = self._branch(branch), self._commit(commit)
         then, now = self.commits[spec], self._held(name)
         changes = {row: then.get(row) for row in rows if then.get(row) != now.get(row)}
-        if changes:
-            items = [self.history.harness.item(row) for row in sorted(rows)]
+        items = [self.history.harness.item(row) for row in sorted(rows)]
+        if self.history.can(Capability.ITEM_DIFF) and not rows <= {*then, *now}:
+            with pytest.raises(NotFound, match="does not exist at"):
+                self.history.catalog.restore(f"@{spec}", name, items={self.history.key: items})
+        elif changes:
             restored = self.history.catalog.restore(f"@{spec}", name, items={self.history.key: items})
             self._know(restored, edited(now, changes))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from plait.cli.session import Session
-from plait.errors import InvalidArgument, NotFound, PlaitError
+from plait.errors import InvalidArgument, PlaitError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -55,8 +55,11 @@ def points_and_key(session: Session, words: Sequence[str], points_max: int, exam
 
 def must_be_there(session: Session, key: str, points: Sequence[str]) -> None:
     """Raises: NotFound where none of the points has the key, or anything below it."""
-    if key and not any(next(iter(session.catalog.at(point).entries(key)), None) for point in points):
-        raise NotFound(f"{key} does not exist at {' nor at '.join(points)}", remedy=f"see 'plait ls --at {points[-1]}'")
+    from plait.presence import check_keys
+    from plait.refspec import parse_key
+
+    if key:
+        check_keys(session.catalog.backend, [parse_key(key)], {point: point for point in points})
 
 
 def _first_part(word: str) -> str:
