@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -39,6 +40,10 @@ SPECS = [
     ("main@{side}", "side"),
     ("main@{two}", "two"),
     ("dev@{one}", "one"),
+    ("{merge}", "merge"),
+    ("{short side}", "side"),
+    ("{short side}~1", "one"),
+    ("{merge}^2", "side"),
 ]
 """Forms of a point in `TestResolve`'s history, with the commit that each means."""
 
@@ -52,6 +57,10 @@ REFUSED: list[tuple[str, type[Exception], str]] = [
     ("none@{two}", NotFound, "'none' does not exist"),
     ("none*2026-11-01", NotFound, "'none' does not exist"),
     ("main*1999-01-01", NotFound, "did not exist at 1999-01-01T00:00:00Z"),
+    ("ffffffff", NotFound, "neither a ref is named 'ffffffff', nor does a commit's id begin so"),
+    ("fffffff", NotFound, "ref 'fffffff' does not exist"),
+    ("FFFFFFFF", NotFound, "ref 'FFFFFFFF' does not exist"),
+    ("ffffffff*2026-11-01", NotFound, "'ffffffff' does not exist"),
     ("main~x", InvalidArgument, "no point in the history"),
 ]
 
@@ -124,6 +133,24 @@ class TestResolve:
         with made.read() as rows:
             found = {spec: resolve(rows, spec.format(**ids)) for spec, _ in SPECS}
         assert found == {spec: named[name] for spec, name in SPECS}
+
+    def test_a_ref_wins_over_the_commit_whose_id_begins_so(self, made: History, named: dict[str, Commit]) -> None:
+        digits = named["one"].id[:8]
+        with made.read() as rows:
+            assert resolve(rows, digits) == named["one"]
+        made.branch(digits, named["two"])
+        with made.read() as rows:
+            assert resolve(rows, digits) == named["two"]
+            assert resolve(rows, f"@{digits}") == named["one"]
+
+    def test_digits_that_several_ids_begin_with_are_refused(self, made: History) -> None:
+        alike = [replace(made.first, id=f"{number:064x}", seq=10 + number) for number in (0xAB, 0xAC)]
+        with made.repository.write() as rows:
+            rows.insert_commits([(commit, b"") for commit in alike])
+        with made.read() as rows:
+            with pytest.raises(InvalidArgument, match=f"several commit ids begin with {alike[0].id[:63]}"):
+                resolve(rows, alike[0].id[:63])
+            assert resolve(rows, alike[0].id) == alike[0]
 
     def test_what_means_nothing_says_why(self, made: History, named: dict[str, Commit]) -> None:
         ids = {known: commit.id for known, commit in named.items()}

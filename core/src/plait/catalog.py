@@ -193,7 +193,11 @@ class Catalog:
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def resolve(self, spec: str) -> Commit:
-        """The commit that a point in the history means now: main, main~3, main^2, main*2026-11-01, @0a1b2c."""
+        """The commit that a point in the history means now: main, main~3, main^2, main*2026-11-01, or an
+        id, or 8 of its digits and more where no ref is named so.
+
+        Raises: NotFound, InvalidArgument for digits that several ids begin with.
+        """
         return self.backend.resolve(spec)
 
     def at(self, spec: str = "main") -> Point:

@@ -13,7 +13,7 @@ from plait.codec import decode_snapshot, encode_key
 from plait.errors import Corrupt, InvalidArgument, NotFound
 from plait.persist import Rows
 from plait.persist.graph_rows import ChangeRow
-from plait.refspec import Spec, format_time, parse_spec
+from plait.refspec import Spec, format_time, may_be_commit, parse_spec
 from plait.types import Commit, Key, SnapshotRef
 
 _PAGE_MIN, _PAGE_MAX = 16, 2048
@@ -58,10 +58,26 @@ def resolve_spec(rows: Rows, spec: Spec) -> Commit:
         commit = rows.commit(move.after)
     else:
         assert spec.ref is not None
-        commit = rows.commit(rows.ref(spec.ref).head)
+        commit = rows.commit(_head(rows, spec.ref))
     for step in spec.steps:
         commit = _back(rows, commit, step.count) if step.kind == "back" else _parent(rows, commit, step.count)
     return commit
+
+
+def _head(rows: Rows, name: str) -> str:
+    """The id of the commit that a ref stands on; where no ref is named so, of the one whose id begins so."""
+    try:
+        return rows.ref(name).head
+    except NotFound as error:
+        if not may_be_commit(name):
+            raise
+        try:
+            return rows.commit_by_prefix(name)
+        except NotFound:
+            raise NotFound(
+                f"neither a ref is named {name!r}, nor does a commit's id begin so",
+                remedy="see 'plait branch', 'plait tag' and 'plait log'",
+            ) from error
 
 
 def _back(rows: Rows, commit: Commit, count: int) -> Commit:

@@ -3,8 +3,9 @@
     key      lake.sales.orders        parts joined by dots; a part with other than [A-Za-z0-9_-] stands in double
                                       quotes, "" inside them is one quote: raw."2013 q1"
     item     lake.sales.orders::id=7  what follows the first :: outside quotes belongs to the store
-    spec     main    main~3    main^2    main*2026-11-01T00:00:00Z    @0a1b2c    main@0a1b2c    main~2^2
+    spec     main    main~3    main^2    main*2026-11-01T00:00:00Z    @0a1b2c    main@0a1b2c    main~2^2    0a1b2c3d~1
 
+A commit's id, or enough of its beginning, stands after `@`; alone it takes 8 digits, and a ref of that name wins.
 `~n` goes n first parents back, `^n` is the n-th parent, `*t` is where the ref stood at a time (UTC without a zone).
 """
 
@@ -23,6 +24,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_-]+\Z")
 _QUOTING = 'join parts by dots, and quote a part with other characters: raw."2013 q1"'
 _PART = re.compile(r'"((?:[^"]|"")*)"|([A-Za-z0-9_-]+)')
 _COMMIT = re.compile(r"[0-9a-f]{4,64}\Z")
+_BARE_COMMIT = re.compile(r"[0-9a-f]{8,64}\Z")
 _STEP = re.compile(r"([~^])([0-9]*)")
 _SPEC = re.compile(r"([^@*~^]*)(?:@([^*~^]*))?(?:\*([^~^@]+))?((?:[~^][0-9]{0,9})*)")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -135,13 +137,18 @@ class Spec:
         return self.at_us is not None or bool(self.steps)
 
 
+def may_be_commit(name: str) -> bool:
+    """Whether what stands where a ref is expected may be a commit's id, or its beginning."""
+    return _BARE_COMMIT.match(name) is not None
+
+
 def parse_spec(text: str) -> Spec:
     """Read a point in the history. Raises: InvalidArgument saying what is expected where."""
     match = _SPEC.fullmatch(text)
     if not match or not text:
         raise InvalidArgument(
             f"{text!r} is no point in the history",
-            remedy="write a branch, a tag, main~3, main^2, main*2026-11-01 or @<commit>",
+            remedy="write a branch, a tag, main~3, main^2, main*2026-11-01 or a commit's id",
         )
     ref, commit, at, tail = match.groups()
     if commit is not None and not _COMMIT.match(commit):

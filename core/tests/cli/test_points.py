@@ -26,6 +26,17 @@ def test_head_is_no_name_for_a_branch(run_plait: Any, example: Path) -> None:
     assert "HEAD" in ran.err
 
 
+@pytest.mark.parametrize("digits", [8, 12, 64])
+def test_an_id_is_copied_from_the_log(run_plait: Any, example: Path, digits: int) -> None:
+    newest, before = (commit["id"][:digits] for commit in run_plait("log", "--json", "-n", "2").value)
+    assert run_plait("show", before, "--json").value == run_plait("show", "main~1", "--json").value
+    by_id = run_plait("diff", before, newest, "lake.sales.orders", "--items", "--json")
+    assert by_id.value == run_plait("diff", "main~1", "main", "lake.sales.orders", "--items", "--json").value
+    assert run_plait("ls", "--at", f"{newest}~1", "--json").value == run_plait("ls", "--at", before, "--json").value
+    theirs = run_plait("log", "more-orders", "--json", "-n", "1").value[0]["id"]
+    assert run_plait("merge", theirs[:digits], "--json").value["parents"][1] == theirs
+
+
 def test_a_log_takes_a_key_as_a_diff_does(run_plait: Any, example: Path) -> None:
     (example / "one").write_text("1")
     assert run_plait("put", "one", "raw.landing::one", "-m", "one object").code == 0

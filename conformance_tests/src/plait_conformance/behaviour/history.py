@@ -239,6 +239,23 @@ class TestTimeTravel:
         with pytest.raises(InvalidArgument):
             catalog.begin("main~1")
 
+    @pytest.mark.parametrize("digits", [8, 64])
+    def test_a_commits_id_is_a_point_without_a_sign(self, catalog: Catalog, digits: int) -> None:
+        one, two = commit(catalog, put("a", 1)), commit(catalog, put("b", 1))
+        before, after = one.id[:digits], two.id[:digits]
+        assert catalog.resolve(before) == one
+        assert [change.key for change in catalog.diff(before, after)] == [("p", "b")]
+        assert next(iter(catalog.log(f"{after}~1"))) == one
+        catalog.create_branch("dev", before)
+        assert catalog.merge(after, "dev").parents == (one.id, two.id)
+        catalog.create_branch("picked", before)
+        catalog.cherry_pick(after, "picked")
+        assert held(catalog, "picked") == {"a": "v1", "b": "v1"}
+        with pytest.raises(NotFound, match=f"ref '{after}' does not exist"):
+            commit(catalog, put("c", 1), ref=after)
+        with pytest.raises(NotFound):
+            catalog.begin(after)
+
     def test_a_point_stays_where_it_was_resolved(self, catalog: Catalog) -> None:
         commit(catalog, put("a", 1))
         point = catalog.at("main")
