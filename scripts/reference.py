@@ -28,7 +28,7 @@ _RPC_INTRODUCTION = """\
 # The gRPC API
 
 The service is `plait.v1.Catalog`, of `core/src/plait/rpc/plait.proto`, which says more. Every request names its
-repository. Points in the history are specs (`main~3`, `@0a1b2c`). Every write may be repeated: commits and moved refs
+repository. Points in the history are specs (`main~3`, `0a1b2c3d`). Every write may be repeated: commits and moved refs
 under their idempotency key, working sets by their id. An error's trailing metadata `plait-error-bin` is an
 `ErrorDetail`. A token travels as `authorization: Bearer …`. Health and reflection are served too.
 """

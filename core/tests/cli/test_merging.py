@@ -106,6 +106,34 @@ def test_a_conflict_of_an_object_is_resolved_and_committed(run_plait: Any, examp
     assert run_plait("cat", "raw.landing::1.bin").out == "more-orders"
 
 
+def test_conflicts_are_listed_in_part(run_plait: Any, conflicting: Path) -> None:
+    for branch in ("main", "more-orders"):
+        run_plait("switch", branch)
+        for name in ("1.bin", "2.bin"):
+            (conflicting / name).write_bytes(branch.encode())
+            run_plait("put", name, f"raw.landing::{name}", "-m", f"As on {branch}")
+    run_plait("switch", "main")
+    assert run_plait("merge", "more-orders").code == 5
+
+    def items(*words: str) -> list[str]:
+        return [row["item"] for row in run_plait("conflicts", *words, "--json").value]
+
+    assert items() == items("--left") == [ITEM, "1.bin", "2.bin"]
+    assert items("--limit", "2") == [ITEM, "1.bin"]
+    assert "… and 2 more; see --limit" in run_plait("conflicts", "--limit", "1").out
+    assert run_plait("resolve", PATH, "raw.landing::1.bin", "--theirs").code == 0
+    assert items() == [ITEM, "1.bin", "2.bin"]
+    assert items("--left") == ["2.bin"]
+    text = run_plait("conflicts", "--left", "--limit", "1").out
+    assert "2.bin" in text
+    assert "1.bin" not in text
+    assert "more" not in text
+    assert "→ plait resolve" in text
+    assert run_plait("resolve", "--all", "--theirs").code == 0
+    assert items("--left") == []
+    assert run_plait("conflicts", "--left").out == "all are settled\n→ plait commit\n"
+
+
 def test_all_conflicts_are_settled_at_once(run_plait: Any, conflicting: Path) -> None:
     run_plait("merge", "more-orders")
     settled = run_plait("resolve", "--all", "--theirs")

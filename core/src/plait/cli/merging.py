@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from plait.types import Key
     from plait.working_set import WorkingSet
 
+_CONFLICTS_SHOWN = 100
+
 
 @click.command("merge")
 @click.argument("source", type=SPEC)
@@ -90,24 +92,28 @@ def _preview(session: Session, tx: WorkingSet, branch: str) -> None:
 
 @click.command("conflicts")
 @click.argument("name", required=False)
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many conflicts.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many conflicts; default: 100, all as JSON.")
+@click.option("--left", "only_left", is_flag=True, help="Only those that are not settled yet.")
 @json_option
 @pass_session
-def conflicts(session: Session, name: str | None, limit: int) -> None:
-    """List every conflict of the working set: key, item, base, ours, theirs."""
-    rows = [
+def conflicts(session: Session, name: str | None, limit: int | None, only_left: bool) -> None:
+    """List the conflicts of the working set: key, item, base, ours, theirs, and how each is settled."""
+    every = [
         {**conflict_row(conflict), "settled": settled.choice.value if settled else None}
         for conflict, settled in session.working_set(name).conflicts()
     ]
+    left = [row for row in every if row["settled"] is None]
+    rows = left if only_left else every
     if session.as_json:
-        session.emit(rows)
+        session.emit(rows[:limit])
         return
-    session.table(rows[:limit], (*CONFLICT_COLUMNS, "settled"), "no conflicts")
-    if len(rows) > limit:
-        session.emit(None, f"… and {len(rows) - limit} more; see --limit")
-    if any(row["settled"] is None for row in rows):
+    shown = rows[: limit or _CONFLICTS_SHOWN]
+    session.table(shown, (*CONFLICT_COLUMNS, "settled"), "" if every else "no conflicts")
+    if len(rows) > len(shown):
+        session.emit(None, f"… and {len(rows) - len(shown)} more; see --limit")
+    if left:
         session.emit(None, NEXT_AFTER_CONFLICTS)
-    elif rows:
+    elif every:
         session.emit(None, "all are settled\n→ plait commit")
 
 
