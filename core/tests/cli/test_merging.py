@@ -161,6 +161,9 @@ def test_strategies_settle_keys_beforehand(run_plait: Any, conflicting: Path) ->
     [
         ((PATH,), 2),
         ((PATH, "--ours", "--value", "1"), 2),
+        ((PATH, "--ours", "--theirs"), 2),
+        ((PATH, "--theirs", "--base"), 2),
+        (("--all", "--ours", "--theirs"), 2),
         ((PATH, "--value", "{"), 2),
         (("--ours",), 2),
         (("--all", PATH, "--ours"), 2),

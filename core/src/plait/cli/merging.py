@@ -119,22 +119,30 @@ def conflicts(session: Session, name: str | None, limit: int | None, only_left: 
 
 @click.command("resolve")
 @click.argument("paths", nargs=-1)
-@click.option("--ours", "choice", flag_value="ours", help="As the branch has it that is merged into.")
-@click.option("--theirs", "choice", flag_value="theirs", help="As the merged side has it.")
-@click.option("--base", "choice", flag_value="base", help="As it was before both.")
+@click.option("--ours", is_flag=True, help="As the branch has it that is merged into.")
+@click.option("--theirs", is_flag=True, help="As the merged side has it.")
+@click.option("--base", is_flag=True, help="As it was before both.")
 @click.option("--value", help="The item itself, as JSON; null removes it.")
 @click.option("--all", "everything", is_flag=True, help="Every listed conflict.")
 @click.option("--in", "name", help="The working set; default: the current one.")
 @json_option
 @pass_session
 def resolve(
-    session: Session, paths: tuple[str, ...], choice: str | None, value: str | None, everything: bool, name: str | None
+    session: Session,
+    paths: tuple[str, ...],
+    ours: bool,
+    theirs: bool,
+    base: bool,
+    value: str | None,
+    everything: bool,
+    name: str | None,
 ) -> None:
     """Settle conflicts by a side or by a value. (Or write to the key with its native client.)"""
     from plait.refspec import parse_path
     from plait.types import Choice
 
-    if (choice is None) == (value is None):
+    sides = [side for side, asked in ((Choice.OURS, ours), (Choice.THEIRS, theirs), (Choice.BASE, base)) if asked]
+    if len(sides) + (value is not None) != 1:
         raise InvalidArgument("choose one of --ours, --theirs, --base and --value")
     if bool(paths) == everything:
         raise InvalidArgument("name the conflicts as KEY::ITEM, or give --all")
@@ -145,18 +153,18 @@ def resolve(
     except ValueError as error:
         raise InvalidArgument(f"--value {value!r} is no JSON: {error}", remedy="quote it: --value '{…}'") from error
     if everything:
-        if choice is None:
+        if not sides:
             raise InvalidArgument("--all goes with --ours, --theirs or --base")
-        settled = tx.resolve_all(Choice(choice))
+        settled = tx.resolve_all(sides[0])
     for path in paths:
         key, item = parse_path(path)
-        if item is None and choice is not None:
-            found = tx.resolve_all(Choice(choice), key)
+        if item is None and sides:
+            found = tx.resolve_all(sides[0], key)
             if not found:
                 raise NotFound(f"{path} has no conflict", remedy="see 'plait conflicts'")
             settled += found
             continue
-        tx.resolve(key, Choice(choice) if choice else Choice.VALUE, item=item, value=content)
+        tx.resolve(key, sides[0] if sides else Choice.VALUE, item=item, value=content)
         settled += 1
     left = sum(kept is None for _, kept in tx.conflicts())
     step = "plait conflicts" if left else "plait commit"
