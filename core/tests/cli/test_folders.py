@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from plait.cli.destination import writing
 from plait.cli.folders import objects_to_get
-from plait.errors import Unsupported
+from plait.errors import InvalidArgument, PermissionDenied, PlaitError, StoreUnavailable, Unsupported
 
 
 @pytest.fixture
@@ -71,6 +76,58 @@ def test_what_cannot_be_put_or_gotten_is_said(run_plait: Any, photos: Path) -> N
     assert "not in a store of objects" in run_plait("ls", "lake.sales.orders::").err
     assert "not in a store of objects" in run_plait("get", "lake.sales.orders", "x").err
     assert not Path("x").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "refused", "reason", "code"),
+    [
+        (("raw.landing::1.json", "nowhere/x"), "nowhere/x", "No such file or directory", 2),
+        (("raw.landing::1.json", "taken"), "taken/1.json", "Is a directory", 2),
+        (("raw.landing::1.json", "taken/1.json/x/y"), "taken/1.json/x/y", "No such file or directory", 2),
+        (("raw.landing::1.json", "n" * 300), "n" * 300, "File name too long", 2),
+        (("raw.landing", "taken"), "taken/1.json", "Is a directory", 2),
+        (("raw.landing", "plain"), "plain", "File exists", 2),
+        (("raw.landing::1.json", "/dev/full"), "/dev/full", "No space left on device", 7),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else None,
+)
+def test_a_place_that_the_system_refuses_is_named_with_the_reason(
+    words: tuple[str, ...], refused: str, reason: str, code: int, run_plait: Any, example: Path
+) -> None:
+    Path("taken/1.json").mkdir(parents=True)
+    Path("plain").touch()
+    ran = run_plait("get", *words)
+    assert (ran.code, ran.out) == (code, "")
+    assert ran.err.splitlines()[0] == f"error: {refused} cannot be written: {reason}"
+    assert ran.err.splitlines()[1].startswith("→ ")
+    assert run_plait("get", *words, "--json").error["message"] == f"{refused} cannot be written: {reason}"
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.EACCES, PermissionDenied), (errno.EROFS, PermissionDenied), (errno.EDQUOT, StoreUnavailable),
+        (errno.EIO, StoreUnavailable), (errno.ELOOP, InvalidArgument),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("named", ["folder/file", None])
+def test_what_the_system_refuses_has_a_documented_code(number: int, kind: type[PlaitError], named: str | None) -> None:
+    with pytest.raises(kind, match=f"{named or 'folder'} cannot be written: {os.strerror(number)}"):
+        with writing(Path("folder")):
+            raise OSError(number, os.strerror(number), named)
+
+
+def test_a_reader_that_has_gone_is_no_refusal() -> None:
+    with pytest.raises(BrokenPipeError), writing("the standard output"):
+        raise BrokenPipeError
+
+
+def test_a_full_standard_output_is_said(example: Path) -> None:
+    words = [sys.executable, "-c", "import plait.cli; plait.cli.main()", "get", "raw.landing::1.json", "-"]
+    with open("/dev/full", "wb") as full:
+        ran = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert ran.returncode == 7
+    assert ran.stderr.startswith("error: the standard output cannot be written: No space left on device\n→ ")
 
 
 @pytest.mark.parametrize("spelled", ["./photos", "../here/photos", "{here}/photos", "file://{here}/photos"])

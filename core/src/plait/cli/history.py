@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from plait.cli.destination import writing
 from plait.cli.items import list_objects
 from plait.cli.points import SPEC, must_be_there, points_and_key
 from plait.cli.printing import change_row, commit_row, printable, short, subject
@@ -154,10 +155,9 @@ def _draw(session: Session, commits: Sequence[Commit], *, html: Path | None, svg
     refs = session.catalog.refs()
     for path, draw in ((html, graph_page), (svg, graph_svg)):
         if path is not None:
-            try:
-                path.write_text(draw(commits, refs, keys), encoding="utf-8")
-            except OSError as error:
-                raise InvalidArgument(f"{path} cannot be written: {error.strerror}", remedy="name another") from error
+            page = draw(commits, refs, keys)
+            with writing(path):
+                path.write_text(page, encoding="utf-8")
     written = {name: str(path) for name, path in (("html", html), ("svg", svg)) if path is not None}
     session.emit(
         {"commits": len(commits), **written}, f"wrote {' and '.join(written.values())} with {len(commits)} commits"

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from plait.cli.destination import writing
 from plait.cli.folders import counting, files_to_put, objects_to_get
 from plait.cli.points import SPEC
 from plait.cli.session import Session, json_option, pass_session
@@ -160,18 +161,21 @@ def get(session: Session, path: str, target: Path | None, spec: str | None) -> N
     if not hasattr(handle, "cat_file"):
         raise Unsupported(f"{path} is not in a store of objects", remedy="use the asset's native client")
     if target == Path("-"):
-        with _reading(handle, path, item or "") as source:
+        with _reading(handle, path, item or "") as source, writing("the standard output"):
             _copy(session, source, sys.stdout.buffer, path)
+            sys.stdout.buffer.flush()
         return
-    wanted = objects_to_get(handle, path, item, target)
+    folder = target or Path()
+    with writing(folder):
+        wanted = objects_to_get(handle, path, item, target)
     if list(wanted) == [(item or "").strip("/")]:
         ((name, file),) = wanted.items()
-        with _reading(handle, path, name) as source, file.open("wb") as written:
+        with _reading(handle, path, name) as source, writing(file), file.open("wb") as written:
             done = _copy(session, source, written, path)
         session.emit({"file": str(file), "bytes": done}, f"{file}: {done} bytes")
         return
-    handle.get(list(wanted), [str(file) for file in wanted.values()], callback=counting(session, path))
-    folder = target or Path()
+    with writing(folder):
+        handle.get(list(wanted), [str(file) for file in wanted.values()], callback=counting(session, path))
     session.emit({"folder": str(folder), "objects": len(wanted)}, f"{folder}: {len(wanted)} objects")
 
 
