@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import plait
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pytest
 from plait.cli import run
 from pyiceberg.catalog import load_catalog
+from pyiceberg.utils.config import Config
 
 
 @pytest.fixture
@@ -94,6 +96,68 @@ def test_an_origin_that_is_no_catalog_is_refused(source: str, capfd: pytest.Capt
     assert code == 2
     assert isinstance(told, dict)
     assert "unheard-of" in told["message"]
+
+
+@pytest.fixture
+def configured(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Write pyiceberg's configuration, which it reads once in a process, with catalogs of these names."""
+
+    def write(*names: str) -> None:
+        text = "catalog:\n" + "".join(
+            f"  {name}:\n    uri: {source}\n    warehouse: file://{tmp_path}/{name}\n" for name in names
+        )
+        (tmp_path / ".pyiceberg.yaml").write_text(text if names else "max-workers: 1\n")
+        monkeypatch.setenv("PYICEBERG_HOME", str(tmp_path))
+        monkeypatch.setattr("pyiceberg.catalog._ENV_CONFIG", Config())
+
+    return write
+
+
+def test_the_only_configured_catalog_needs_no_name(
+    configured: Callable[..., None], capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    configured("prod")
+    assert run(["import", "iceberg", "--match", "sales.orders"]) == 0
+    assert keys() == [("lake", "sales", "orders")]
+    with plait.open(".") as catalog:
+        assert catalog.resolve("main").message == "Import 1 of prod"
+    capfd.readouterr()
+    assert run(["export", "iceberg", "--json"]) == 0
+    assert [row["state"] for row in json.loads(capfd.readouterr().out)] == ["unchanged"]
+
+
+@pytest.mark.parametrize("words", [("import", "iceberg"), ("export", "iceberg")], ids=" ".join)
+@pytest.mark.parametrize(("names", "told"), [(("prod", "archive"), "archive, prod"), ((), "none")])
+def test_which_catalog_is_asked_where_it_is_not_plain(
+    words: tuple[str, ...],
+    names: tuple[str, ...],
+    told: str,
+    configured: Callable[..., None],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    configured(*names)
+    assert run([*words, "--json"]) == 2
+    error = json.loads(capfd.readouterr().err)
+    assert error["message"] == f"which Iceberg catalog? pyiceberg's configuration has {told}"
+    assert "--from" in error["remedy"] or "--to" in error["remedy"]
+    assert keys() == []
+
+
+def test_a_configuration_that_names_no_catalogs_is_said(
+    configured: Callable[..., None], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYICEBERG_CATALOG", "odd")
+    configured()
+    assert run(["import", "iceberg"]) == 2
+    assert "pyiceberg's configuration cannot be read" in capfd.readouterr().err
+
+
+def test_a_name_without_a_uri_is_of_the_configuration(
+    configured: Callable[..., None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    configured("prod", "archive")
+    assert run(["import", "iceberg", "--name", "prod"]) == 0
+    assert len(keys()) == 3
 
 
 def test_passwords_of_an_origin_are_never_told(source: str, capfd: pytest.CaptureFixture[str]) -> None:

@@ -9,19 +9,19 @@ from plait.cli.importing import Asked, import_found, shown_place, store_of_kind
 from plait.cli.session import Session, json_option, pairs, pass_session
 from plait.errors import InvalidArgument, StoreUnavailable
 from plait.refspec import format_key
-from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.catalog import Catalog, list_catalogs, load_catalog
 
 from plait_iceberg.transfer import discover, export
 
-_NAME = "Its name, which SQL catalogs keep with each table. (With a URI.)"
-_WHERE = "A catalog's URI, or its name in .pyiceberg.yaml."
+_NAME = "Its name, which SQL catalogs keep with each table; default: default."
+_WHERE = "A catalog's URI, or its name in pyiceberg's configuration; default: the only one there."
 _OPTION = "Of that catalog, as pyiceberg names it."
 
 
 @click.command("iceberg")
-@click.option("--from", "origin", required=True, metavar="URI|NAME", help=_WHERE)
+@click.option("--from", "origin", metavar="URI|NAME", help=_WHERE)
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help=_OPTION)
-@click.option("--name", default="default", show_default=True, help=_NAME)
+@click.option("--name", help=_NAME)
 @click.option("--match", default="*", show_default=True, help="A glob on the table's name with its namespace: sales.*")
 @click.option("--store", help="Default: the only store of kind iceberg.")
 @click.option("--into", help="Default: the current branch.")
@@ -31,9 +31,9 @@ _OPTION = "Of that catalog, as pyiceberg names it."
 @pass_session
 def import_iceberg(
     session: Session,
-    origin: str,
+    origin: str | None,
     options: tuple[str, ...],
-    name: str,
+    name: str | None,
     match: str,
     store: str | None,
     into: str | None,
@@ -42,15 +42,16 @@ def import_iceberg(
 ) -> int:
     """Bring the tables of an Iceberg catalog into the history, in place: no file is copied or moved."""
     target = store_of_kind(session, "iceberg", store)
+    origin = origin or name or _only_configured("--from")
     found = discover(_load(origin, name, options), match)
     return import_found(session, found, (target,), Asked(shown_place(origin), match, into, message, dry_run=dry_run))
 
 
 @click.command("iceberg")
 @click.argument("prefix", default="")
-@click.option("--to", "target", required=True, metavar="URI|NAME", help=_WHERE)
+@click.option("--to", "target", metavar="URI|NAME", help=_WHERE)
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help=_OPTION)
-@click.option("--name", default="default", show_default=True, help=_NAME)
+@click.option("--name", help=_NAME)
 @click.option("--at", "spec", help="A point in the history; default: the current branch.")
 @click.option("--replace", is_flag=True, help="Move tables that the catalog has at another version.")
 @json_option
@@ -58,13 +59,14 @@ def import_iceberg(
 def export_iceberg(
     session: Session,
     prefix: str,
-    target: str,
+    target: str | None,
     options: tuple[str, ...],
-    name: str,
+    name: str | None,
     spec: str | None,
     replace: bool,
 ) -> None:
     """Register the tables under PREFIX in another Iceberg catalog, for reading; no file is copied."""
+    target = target or name or _only_configured("--to")
     point = session.catalog.at(spec or session.branch)
     entries = [entry for entry in point.entries(prefix) if entry.snapshot.kind == "iceberg"]
     rows = [
@@ -74,11 +76,31 @@ def export_iceberg(
     session.table(rows, ("key", "state", "reason"), "no table is there")
 
 
-def _load(origin: str, name: str, options: tuple[str, ...]) -> Catalog:
+def _only_configured(option: str) -> str:
+    """The one catalog of pyiceberg's configuration, its file and the environment. Raises: InvalidArgument."""
+    try:
+        known = sorted(list_catalogs())
+    except ValueError as error:
+        raise InvalidArgument(f"pyiceberg's configuration cannot be read: {error}", remedy=f"give {option}") from error
+    if len(known) == 1:
+        return known[0]
+    if known:
+        raise InvalidArgument(
+            f"which Iceberg catalog? pyiceberg's configuration has {', '.join(known)}", remedy=f"give one as {option}"
+        )
+    raise InvalidArgument(
+        "which Iceberg catalog? pyiceberg's configuration has none",
+        remedy=f"give its URI as {option}, or name it in .pyiceberg.yaml",
+    )
+
+
+def _load(origin: str, name: str | None, options: tuple[str, ...]) -> Catalog:
     """A catalog by its URI and name, or by its name alone. Raises: InvalidArgument, StoreUnavailable."""
     given: dict[str, Any] = dict(pairs(options, "--option"))
     try:
-        return load_catalog(name, uri=origin, **given) if "://" in origin else load_catalog(origin, **given)
+        if "://" in origin:
+            return load_catalog(name or "default", uri=origin, **given)
+        return load_catalog(origin, **given)
     except (ValueError, ImportError) as error:
         raise InvalidArgument(
             f"{shown_place(origin)} is no Iceberg catalog: {_told(error, origin)}",
