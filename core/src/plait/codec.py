@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from plait.errors import Corrupt, InvalidArgument
+from plait.refspec import format_path
 from plait.types import (
     Choice,
     Conflict,
@@ -185,8 +186,14 @@ def decode_conflict(data: bytes) -> Conflict:
 
 
 def encode_resolution(resolution: Resolution) -> bytes:
-    """A resolution, as its conflict's row keeps it."""
-    return pack([resolution.key, resolution.item, resolution.choice.value, resolution.value])
+    """A resolution, as its conflict's row keeps it. Raises: InvalidArgument for a whole number beyond 64 bits in it."""
+    try:
+        return pack([resolution.key, resolution.item, resolution.choice.value, resolution.value])
+    except OverflowError as error:
+        raise InvalidArgument(
+            f"the value of {format_path(resolution.key, resolution.item)} holds a whole number beyond 64 bits",
+            remedy="give the item as text",
+        ) from error
 
 
 def decode_resolution(data: bytes) -> Resolution:

@@ -106,6 +106,21 @@ def test_a_conflict_of_an_object_is_resolved_and_committed(run_plait: Any, examp
     assert run_plait("cat", "raw.landing::1.bin").out == "more-orders"
 
 
+@pytest.mark.parametrize("value", ['{"a": 1}', "[1, 2]"])
+def test_a_json_document_settles_an_object(value: str, run_plait: Any, example: Path) -> None:
+    for branch in ("main", "more-orders"):
+        run_plait("switch", branch)
+        (example / branch).write_text(f'{{"a": "{branch}"}}')
+        run_plait("put", branch, "raw.landing::1.json", "-m", f"As on {branch}")
+    run_plait("switch", "main")
+    assert run_plait("merge", "more-orders").code == 5
+    refused = run_plait("resolve", "raw.landing::1.json", "--value", f'{{"a": {2**64}}}')
+    assert (refused.code, "beyond 64 bits" in refused.err) == (2, True)
+    assert run_plait("resolve", "raw.landing::1.json", "--value", value).code == 0
+    assert run_plait("commit").code == 0
+    assert run_plait("cat", "raw.landing::1.json").out == value
+
+
 def test_conflicts_are_listed_in_part(run_plait: Any, conflicting: Path) -> None:
     for branch in ("main", "more-orders"):
         run_plait("switch", branch)

@@ -19,6 +19,7 @@ from plait.types import (
     Conflicted,
     Depth,
     ItemChangeKind,
+    Json,
     Merged,
     Move,
     PublishState,
@@ -540,6 +541,31 @@ class TestMerge:
                 "t", 2, base=base, ours=ours, theirs=theirs,
                 resolutions=[*settled[:2], Resolution(KEY, "n", Choice.VALUE, 7)],
             )  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("ours", "value", "expected"),
+        [
+            (b'{"a": 2}\n', {"a": [1, {"b": None}]}, b'{"a": [1, {"b": null}]}\n'),
+            (b'{\n  "a": 2\n}', {"a": 3}, b'{\n  "a": 3\n}'),
+            (b'{"a":2,"b":1}', [1, "\xfc"], b'[1,"\\u00fc"]'),
+            (b'{"a": "\xc3\xbc"}', {"a": "\xf6"}, b'{"a": "\xc3\xb6"}'),
+            (b"\0\xff", {}, b"{}"),
+            (None, {"a": 1}, b'{"a": 1}'),
+        ],
+    )
+    def test_a_json_document_is_a_value_in_the_layout_of_ours(
+        self, ours: bytes | None, value: Json, expected: bytes, place: Place
+    ) -> None:
+        adapter = place.adapter()
+        base, left, right = self.sides(adapter, {"j.json": ours}, {"j.json": b'{"a": 9}'})
+        settled = [Resolution(KEY, "j.json", Choice.VALUE, value)]
+        for _ in range(2):
+            merged = adapter.merge("t", 1, base=base, ours=left, theirs=right, resolutions=settled)
+            assert isinstance(merged, Merged)
+            assert contents(adapter, merged.snapshot)["j.json"] == expected
+        with pytest.raises(InvalidArgument, match="as JSON"):
+            odd = [Resolution(KEY, "j.json", Choice.VALUE, [float("nan")])]
+            adapter.merge("t", 1, base=base, ours=left, theirs=right, resolutions=odd)
 
 
 class TestRestore:

@@ -6,6 +6,7 @@ are pinned, so no write outside plait alters it. The native head is one small ob
 
 from __future__ import annotations
 
+import json
 import uuid
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -317,7 +318,9 @@ class ObjectAdapter(Adapter):
         Repeat: the pack is found by all arguments.
         """
         roots = [NOTHING if side is None else Root(side.version, side.digest) for side in (base, ours, theirs)]
-        settled = sorted((one.item or "", one.item is None, one.choice.value, one.value) for one in resolutions)
+        settled = sorted(
+            (one.item or "", one.item is None, one.choice.value, json.dumps(one.value)) for one in resolutions
+        )
         arguments = digest(b"s3-merge", pack([attempt, [root.node for root in roots], settled])).hex()[:32]
         stem = f"{tx}/merge-{arguments}.{ours.asset}"
         known = find_pack(self.blobs, self.packs, stem)

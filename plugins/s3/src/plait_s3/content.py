@@ -153,10 +153,15 @@ def merge_json(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
         merged = _merge_value(*sides)
     except _Conflict:
         return None
-    text = ours.decode()
+    return write_json(merged, ours)
+
+
+def write_json(value: object, like: bytes) -> bytes:
+    """A JSON document in the layout of another text. Raises: ValueError for NaN and infinity, which JSON has not."""
+    text = like.decode(errors="replace")
     indent = _indent(text)
     separators = None if indent is not None or ": " in text or ", " in text else (",", ":")
-    written = json.dumps(merged, indent=indent, separators=separators, ensure_ascii=text.isascii())
+    written = json.dumps(value, indent=indent, separators=separators, ensure_ascii=text.isascii(), allow_nan=False)
     return (written + ("\n" if text.endswith("\n") else "")).encode()
 
 

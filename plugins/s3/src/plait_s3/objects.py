@@ -13,7 +13,7 @@ from plait.tree import TreeJoin
 from plait.types import Choice, Conflict, ConflictKind, Json, Resolution
 
 from plait_s3.blobs import Blobs, address
-from plait_s3.content import mergers_for
+from plait_s3.content import mergers_for, write_json
 from plait_s3.manifest import Entry, Manifest, encode_entry, optional_entry, same_content
 
 _MERGED_BYTES_MAX: Final = 32 << 20
@@ -97,12 +97,21 @@ class ObjectMerge:
             return {Choice.BASE: both.base, Choice.OURS: both.ours, Choice.THEIRS: both.theirs}[resolution.choice]
         if resolution.value is None:
             return None
-        if not isinstance(resolution.value, str):
+        if isinstance(resolution.value, str):
+            return self._keep(resolution.value.encode())
+        if not isinstance(resolution.value, dict | list):
             raise InvalidArgument(
                 f"object {both.key!r} cannot be resolved by {type(resolution.value).__name__}",
-                remedy="give the object's text, or null to remove it",
+                remedy="give the object's text, a JSON object or array that it shall hold, or null to remove it",
             )
-        return self._keep(resolution.value.encode())
+        like = both.ours or both.theirs
+        layout = self._read(like) if like is not None and like.size_bytes <= _MERGED_BYTES_MAX else b""
+        try:
+            return self._keep(write_json(resolution.value, layout))
+        except ValueError as error:
+            raise InvalidArgument(
+                f"object {both.key!r} cannot hold that as JSON: {error}", remedy="give it as text, or without NaN"
+            ) from error
 
     def _read(self, entry: Entry) -> bytes:
         return self._blobs.get(entry.key, version=entry.version)
