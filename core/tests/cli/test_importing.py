@@ -15,7 +15,9 @@ import plait
 import pyarrow as pa
 import pytest
 from plait.adapter import Context
+from plait.cli.importing import asset_row
 from plait.graph import LogFilter
+from plait.importing import Imported
 from plait.stores import NoState
 from plait.types import Store
 from plait_dolt import DoltAdapter
@@ -54,6 +56,14 @@ def test_a_folder_of_tables_comes_as_one_commit_and_stays_as_it_was(tables: Path
         ("meteo.eu.lines", True),
         ("meteo.eu.orders", True),
         ("meteo.orders", True),
+    ]
+    assert [row["location"] for row in dry.value] == [
+        str(tables / name) for name in ("eu/lines", "eu/orders", "orders")
+    ]
+    table = run_plait("import", "delta", "--from", "./tables", "--dry-run").out.splitlines()
+    assert [line.split()[:3] for line in table] == [
+        ["key", "take", "location"],
+        *([row["key"], "true", row["location"]] for row in dry.value),
     ]
     assert run_plait("log", "--json").out.count("Import") == 0
     assert run_plait("import", "delta", "--from", "./tables", "-m", "What we had").code == 0
@@ -139,6 +149,7 @@ def test_databases_come_with_their_history_as_one_merge_whenever_it_is_killed(
     run_plait("init")
     run_plait("store", "add", "crm", "--kind", "dolt", "--option", f"path={folder}")
     dry = run_plait("import", "dolt", "--dry-run", "--json").value
+    assert [row["location"] for row in dry] == ["city", "people"]
     assert [(row["key"], row["take"], row["versions"] >= 2) for row in dry] == [
         ("crm.city", True, True),
         ("crm.people", True, True),
@@ -184,11 +195,18 @@ def test_an_import_that_was_killed_is_gone_on_with(here: Path, run_plait: Plait)
     assert state_of(here / "objects") == before
 
 
+def test_a_location_is_shown_without_its_secrets() -> None:
+    assert asset_row(Imported(("far", "a"), "s3://ann:secret@host/a?token=b"))["location"] == "s3://host/a"
+    assert asset_row(Imported(("lake", "view"), ""))["location"] is None
+
+
 def test_a_prefix_comes_as_one_asset(here: Path, run_plait: Plait) -> None:
     (here / "objects" / "a").mkdir(parents=True)
     (here / "objects" / "a" / "one.txt").write_text("1")
     run_plait("init")
     run_plait("store", "add", "raw", "--kind", "files", "--option", f"path={here / 'store'}")
+    (dry,) = run_plait("import", "files", "--from", "./objects", "--dry-run", "--json").value
+    assert dry["location"] == str(here / "objects")
     assert run_plait("import", "files", "--from", "./objects", "--json").code == 0
     assert run_plait("cat", "raw.objects::a/one.txt").out == "1"
     refused = run_plait("import", "files", "--from", "./nothing", "--json")
@@ -212,6 +230,7 @@ def test_images_come_by_their_headers_and_what_only_claims_to_be_one_is_told(her
     run_plait("store", "add", "vm", "--kind", "block", "--option", f"path={here / 'store'}")
     rows = run_plait("import", "block", "--from", "./images", "--dry-run", "--json").value
     told = {row["key"]: row["why not"] for row in rows}
+    assert {row["key"]: row["location"] for row in rows}["vm.old.two"] == str(images / "old" / "two.img")
     assert "is no qcow2 image" in told.pop("vm.false")
     assert "needs other files" in told.pop("vm.top")
     assert "is a vmdk image" in told.pop("vm.other")

@@ -45,10 +45,15 @@ def keys() -> list[tuple[str, ...]]:
         return [entry.key for entry in catalog.at("main").entries()]
 
 
-def test_a_dry_run_lists_the_tables_and_takes_none(source: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_lists_the_tables_and_takes_none(
+    source: str, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     code, rows = plaited(capfd, "--from", source, "--match", "sales.*", "--dry-run")
     assert code == 0
     assert isinstance(rows, list)
+    for row in rows:
+        table = row["key"].rpartition(".")[2]
+        assert row["location"].startswith(f"file://{tmp_path}/source/sales/{table}/metadata/")
     assert [(row["key"], row["take"]) for row in rows] == [("lake.sales.orders", True), ("lake.sales.returns", True)]
     assert keys() == []
 

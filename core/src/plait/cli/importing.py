@@ -138,9 +138,9 @@ def import_found(session: Session, found: Iterable[Found], under: Key, asked: As
             f"nothing at {asked.origin} matches {asked.match!r}",
             remedy="see with --dry-run, without --match, what is there",
         )
-    rows = [_row(one) for one in report.assets]
+    rows = [asset_row(one) for one in report.assets]
     if asked.dry_run:
-        session.table(rows, ("key", "take", "why not", "versions", "risks"), "nothing is there")
+        session.table(rows, ("key", "take", "location", "why not", "versions", "risks"), "nothing is there")
         return 0
     stay = [one for one in report.assets if one.refusal]
     for one in stay:
@@ -155,10 +155,12 @@ def import_found(session: Session, found: Iterable[Found], under: Key, asked: As
     return 0
 
 
-def _row(one: Imported) -> dict[str, object]:
+def asset_row(one: Imported) -> dict[str, object]:
+    """What became of an asset, as a row and as JSON; its location without what may be a secret."""
     return {
         "key": format_key(one.key),
         "take": not one.refusal,
+        "location": shown_place(one.location) or None,
         "why not": one.refusal or None,
         "versions": one.versions or None,
         "risks": "; ".join(f"{risk.rule}: {risk.remedy}" for risk in one.risks) or None,
