@@ -173,6 +173,33 @@ def test_bare_plait_says_where_and_what_next(run_plait: Any, here: Path) -> None
     assert run_plait("--json").value["tx"]["assets"] == ["raw.landing"]
 
 
+def test_bare_plait_names_the_other_working_sets(
+    run_plait: Any, example: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run_plait("--json").value["others"] == {"count": 0, "newest": []}
+    for name in ("a", "b", "c", "d"):
+        monkeypatch.setenv("PLAIT_AUTHOR", f"{name.upper()}nn")
+        run_plait("begin", name)
+    assert run_plait("--json").value["others"]["count"] == 3
+    assert "3 other working sets are open:\n  c on main, by Cnn, " in run_plait().out
+    assert "more" not in run_plait().out
+    with plait.open(example) as catalog, catalog.transaction():  # Nobody else's to take up.
+        others = run_plait("--json").value["others"]
+        assert [(row["name"], row["by"], row["ref"]) for row in others["newest"]] == [
+            ("c", "Cnn", "main"), ("b", "Bnn", "main"), ("a", "Ann", "main"),
+        ]  # fmt: skip
+        assert all(0 <= row["age_s"] < 600 for row in others["newest"])
+    run_plait("begin", "e")
+    lines = run_plait().out.splitlines()
+    start = lines.index("4 other working sets are open:")
+    assert [line.split()[0] for line in lines[start + 1 : start + 4]] == ["d", "c", "b"]
+    assert lines[start + 4 : start + 6] == ["  … and 1 more: plait tx list", "→ plait tx use d   takes one up"]
+    assert run_plait("tx", "use", "d").code == 0
+    assert run_plait("--json").value["tx"]["name"] == "d"
+    run_plait("tx", "discard", "a", "b", "c", "d")
+    assert "no working set is open here\n1 other working set is open:\n  e on main, by Dnn, " in run_plait().out
+
+
 def test_a_working_set_from_begin_to_commit(run_plait: Any, example: Path) -> None:
     note = example / "note"
     note.write_bytes(b"\x00\xff")

@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from plait.cli.printing import subject
+from plait.cli.working_sets import age, begun
 from plait.errors import NotFound
 
 if TYPE_CHECKING:
     from plait.cli.session import Session
 
+_OTHERS_SHOWN = 3
+
 
 def where_now(session: Session) -> None:
-    """Print the catalog, the branch, the working set with its changes, and the next commands."""
+    """Print the catalog, the branch, the working set with its changes, the others, and the next commands."""
     from plait.refspec import format_key
 
     try:
@@ -54,8 +57,31 @@ def where_now(session: Session) -> None:
             steps = ["plait conflicts", "plait resolve KEY::ITEM --theirs", "plait discard"]
         else:
             steps = ["plait status", "plait diff", "plait commit -m '…'", "plait discard"]
+    value["others"], told = _others(session, None if tx is None else tx.id)
+    lines += told
     lines.append("   ".join(f"→ {step}" for step in [*steps, "plait --help"]))
     session.emit(value, "\n".join(lines))
+
+
+def _others(session: Session, current: str | None) -> tuple[dict[str, Any], list[str]]:
+    """The open working sets that somebody could take up here, but the current one: how many, and the newest.
+
+    Those of a running `with catalog.transaction(…)` are nobody's but its own.
+    """
+    left = [
+        tx
+        for tx in reversed(session.catalog.working_sets())
+        if tx.id != current and not tx.implicit and tx.state.value in ("open", "sealed")
+    ]
+    newest = [{"id": tx.id, "name": tx.name, "ref": tx.ref, **begun(tx)} for tx in left[:_OTHERS_SHOWN]]
+    lines = []
+    if left:
+        lines.append(f"{_counted(len(left), 'other working set')} {'is' if len(left) == 1 else 'are'} open:")
+        for row in newest:
+            lines.append(f"  {row['name'] or row['id']} on {row['ref']}, by {row['by']}, {age(row['age_s'])}")
+        lines += [f"  … and {len(left) - len(newest)} more: plait tx list"] if len(left) > len(newest) else []
+        lines.append(f"→ plait tx use {newest[0]['name'] or newest[0]['id']}   takes one up")
+    return {"count": len(left), "newest": newest}, lines
 
 
 def _counted(count: int, noun: str) -> str:

@@ -156,7 +156,7 @@ def tx_list(session: Session) -> None:
             "": "*" if row["current"] else "",
             "working set": row["name"] or row["id"],
             "on": row["ref"],
-            "age": _age(row["age_s"]),
+            "age": age(row["age_s"]),
             "stores": ", ".join(f"{store}: {phases}" for store, phases in row["stores"].items()),
             "waits for": row["waits_for"],
         }
@@ -180,8 +180,7 @@ def _progress(session: Session, tx: Tx) -> dict[str, Any]:
     except PlaitError:
         counts = {}
     return {
-        "age_s": max(0, int(time.time() - tx.created_at_us / 1_000_000)),
-        "by": tx.session.author or tx.session.principal,
+        **begun(tx),
         "owner": tx.owner,
         "stores": {
             store: ", ".join(f"{count} {name}" for name, count in sorted(phases.items()))
@@ -191,7 +190,14 @@ def _progress(session: Session, tx: Tx) -> dict[str, Any]:
     }
 
 
-def _age(seconds: int) -> str:
+def begun(tx: Tx) -> dict[str, Any]:
+    """How long ago, and by whom."""
+    age_s = max(0, int(time.time() - tx.created_at_us / 1_000_000))
+    return {"age_s": age_s, "by": tx.session.author or tx.session.principal}
+
+
+def age(seconds: int) -> str:
+    """As people say it, in its largest unit."""
     for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= length:
             return f"{seconds // length} {unit}"
