@@ -304,7 +304,8 @@ class Adapter(ABC):
     def publish(self, moves: Mapping[Key, Move]) -> Mapping[Key, Published]:
         """Move each native head from its before to its after, or report per key what was found instead.
 
-        What somebody else wrote is never overwritten, and a diverged head holds up no other.
+        What somebody else wrote is never overwritten, and a diverged head holds up no other. Equal before and after ask
+        whether the head is still there.
         Repeat: DONE, without a write, for heads already at after. Cost: one conditional write per key.
         """
         raise Unsupported(f"stores of kind {self.kind!r} have no native head to publish")

@@ -36,7 +36,10 @@ def adopt(
         found = diverged(rows, [key])
         head = rows.ref(store.bound_ref).head
         if not found:
-            raise NotFound(f"{format_key(key)} has not diverged", remedy="see 'plait store check'")
+            raise NotFound(
+                f"{format_key(key)} has not diverged: its store is where plait left it",
+                remedy=f"see 'plait store check {store.name}'",
+            )
         tx_id = _unused_id(rows, repository, found[0])
     tx = transactions.begin(
         store.bound_ref,

@@ -511,7 +511,11 @@ class Catalog:
         self.backend.remove_store(name, self.session)
 
     def check_store(self, name: str) -> tuple[list[str], list[Risk]]:
-        """What it lacks, and which of its own rules could delete what commits need."""
+        """What it lacks, and which of its own rules could delete what commits need.
+
+        Native heads that somebody moved past plait are found: `publish` names them, `adopt` takes them over.
+        Cost: one read per native head.
+        """
         missing, risks = self.backend.check_store(name)
         return list(missing), list(risks)
 
@@ -588,7 +592,11 @@ class Catalog:
         return list(self.backend.publish(stores))
 
     def adopt(self, key: KeyText) -> Commit | None:
-        """Take over what somebody wrote past plait, merged with what was committed meanwhile; None: nothing new."""
+        """Take over what somebody wrote past plait, merged with what was committed meanwhile; None: nothing new.
+
+        The native head is looked at first. Raises: NotFound where it is as plait left it; CommitConflict, kept with a
+        working set; StoreUnavailable.
+        """
         return self.backend.adopt(as_key(key), self.session)
 
     def recover(self) -> list[str]:

@@ -563,7 +563,10 @@ class LocalBackend:
 
     def check_store(self, name: str) -> tuple[Sequence[str], Sequence[Risk]]:
         adapter = self.adapters.get(name)
-        return adapter.check(), list(adapter.retention_risks())
+        missing = adapter.check()
+        if not missing:
+            self._publisher.look(adapter.store, is_alive=is_alive)
+        return missing, list(adapter.retention_risks())
 
     def import_assets(self, tx: str, assets: Mapping[Key, str]) -> None:
         """Name existing native assets in a working set, in place. Repeat: those that are there already are skipped."""
@@ -584,6 +587,7 @@ class LocalBackend:
         return self._publisher.run(stores, is_alive=is_alive)
 
     def adopt(self, key: Key, session: Session) -> Commit | None:
+        self._publisher.look(self.adapters.get(key[0]).store, [key], is_alive=is_alive)
         commit = adopt(self._repository, self._transactions, self._coordinator, key, session)
         if commit is not None:
             self._transactions.release(commit.tx)

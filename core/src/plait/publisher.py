@@ -26,7 +26,7 @@ from plait.persist.store_rows import NO_SNAPSHOT, Publication
 from plait.refspec import format_key
 from plait.stores import Adapters, side_by_side
 from plait.tree import NodeCache, Tree
-from plait.types import Move, PublishState, SnapshotRef, Store
+from plait.types import Key, Move, PublishState, SnapshotRef, Store
 
 _log = logging.getLogger("plait.publisher")
 _MOVES_MAX = 8
@@ -105,6 +105,32 @@ class Publisher:
         side_by_side(self._executor, follow, wanted)
         with self._repository.read() as rows:
             return _undone(rows, [store.name for store in wanted])
+
+    def look(
+        self, store: Store, keys: Iterable[Key] | None = None, *, is_alive: Callable[[str], bool] = lambda owner: True
+    ) -> None:
+        """Find the heads of these keys (None: all) that somebody moved while plait had nothing to publish there.
+
+        Each is asked to move to where it is, which no adapter writes for; one that is elsewhere is claimed, asked
+        again, and recorded as diverged. Raises: StoreUnavailable. Cost: one read per head, a write per moved one.
+        """
+        if not self.follows(store):
+            return
+        named = None if keys is None else set(keys)
+        with self._repository.read() as rows:
+            idle = {
+                one.key: one
+                for one in rows.publications([store.name])
+                if one.is_done and one.published and (named is None or one.key in named)
+            }
+            snapshots = load_snapshots(rows, {one.published for one in idle.values() if one.published})
+        moves = {
+            key: Move(_look_up(snapshots, one.published), _look_up(snapshots, one.published), one.seq, one.epoch)
+            for key, one in idle.items()
+        }
+        for key, published in (self._adapters.of(store).publish(moves) if moves else {}).items():
+            if published.state is not PublishState.DONE:
+                self._advance(store, idle[key], is_alive)
 
     def _unpublished(self, store: Store, is_behind: bool) -> list[Publication]:
         """What is to be moved, once the bound ref's moves since the cursor are targets."""

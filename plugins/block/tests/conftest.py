@@ -46,8 +46,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         names = marker.args if marker else ["qcow2"]
         if metafunc.function.__name__ in _TAKES_MINUTES and not os.environ.get("PLAIT_SOAK"):
             names = [name for name in names if name != "rbd"]
-        one_worker = {"rbd": [pytest.mark.xdist_group("ceph")]}  # They share a cluster.
-        chosen = [pytest.param(name, marks=one_worker.get(name, [])) for name in names]
+        marks = {"raw": [pytest.mark.root], "rbd": [pytest.mark.root, pytest.mark.xdist_group("ceph")]}
+        chosen = [pytest.param(name, marks=marks.get(name, [])) for name in names]  # A group shares one cluster.
         metafunc.parametrize("driver", chosen, indirect=True)
 
 

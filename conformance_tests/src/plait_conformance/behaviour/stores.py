@@ -223,6 +223,18 @@ class TestAdoption:
         with pytest.raises(NotFound, match="has not diverged"):
             headed.adopt(A)
 
+    @pytest.mark.parametrize("ask", ["adopt", "check"])
+    def test_a_foreign_write_is_found_when_it_is_asked_for(self, headed: Catalog, tmp_path: Path, ask: str) -> None:
+        write(headed, x=1)
+        assert (headed.check_store("s")[0], headed.publish()) == ([], [])
+        foreign(headed, tmp_path, x=1, f=9)
+        if ask == "check":
+            headed.check_store("s")
+            assert [one.state for one in headed.publish()] == ["diverged"]
+        headed.adopt(A)
+        assert held(headed) == native(headed, tmp_path) == {"x": 1, "f": 9}
+        assert headed.publish() == []
+
     def test_a_found_head_of_equal_content_is_succeeded(self, headed: Catalog, tmp_path: Path) -> None:
         write(headed, x=1)
         foreign(headed, tmp_path, x=2)

@@ -48,6 +48,14 @@ class TestOutOfBand:
         assert left.state == "diverged", "another look overwrote what somebody else wrote"
 
     @headed
+    def test_it_is_seen_when_the_store_is_checked(self, history: History) -> None:
+        history.write(ROWS)
+        history.harness.write_behind(published(history), {"r0": "foreign"})
+        history.catalog.check_store(history.store.name)
+        (left,) = history.catalog.publish([history.store.name])
+        assert (left.state, left.key) == ("diverged", history.key)
+
+    @headed
     def test_it_is_adopted_on_request_and_nothing_is_lost(self, history: History) -> None:
         history.write(ROWS)
         history.harness.write_behind(published(history), {"r0": "foreign", "r5": "foreign"})

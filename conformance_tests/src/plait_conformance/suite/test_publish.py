@@ -48,6 +48,16 @@ class TestPublish:
         assert trial.held(answer.found) == {**ROWS, "r0": "foreign"}
         assert trial.held(two) == {**ROWS, "r1": "ours"}
 
+    def test_equal_before_and_after_ask_whether_the_head_is_still_there(self, trial: Trial) -> None:
+        one = trial.create(ROWS)
+        trial.publish(None, one, 1)
+        assert trial.publish(one, one, 1) == DONE
+        trial.harness.write_behind(one, {"r0": "foreign"})
+        answer = trial.publish(one, one, 1)
+        assert answer.state is PublishState.DIVERGED
+        assert answer.found is not None
+        assert native_head(trial, one, kept=answer.found) == {**ROWS, "r0": "foreign"}
+
     def test_what_somebody_else_wrote_is_never_overwritten(self, trial: Trial) -> None:
         one = trial.create(ROWS)
         two = trial.change(one, {"r1": "ours"})
