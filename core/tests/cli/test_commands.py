@@ -300,7 +300,7 @@ def test_a_store_goes_through_add_list_check_remove(run_plait: Any, example: Pat
     assert "wild" in {row["name"] for row in run_plait("store", "list", "--json").value}
     assert run_plait("store", "check", "wild").code == 0
     not_diverged = run_plait("store", "adopt", "lake.sales.orders", "--json")
-    assert (not_diverged.code, not_diverged.error["remedy"]) == (3, "see 'plait store check'")
+    assert (not_diverged.code, not_diverged.error["remedy"]) == (3, "see 'plait store check lake'")
     assert run_plait("store", "remove", "wild").code == 0
     assert run_plait("store", "add", "odd", "--kind", "nonsense").code == 2
     assert run_plait("store", "add", "odd", "--kind", "files", "--option", "path").code == 2
