@@ -15,13 +15,16 @@ from plait_conformance.servers import free_port
 CEPH_REMEDY = "apt-get install ceph-mon ceph-osd ceph-common python3-rbd qemu-block-extra"
 _PROGRAMS = ("ceph", "ceph-authtool", "ceph-mon", "ceph-osd", "monmaptool", "rbd")
 _SECONDS_MAX = 120
+_POOL, _USER = "volumes", "plait"
+_RIGHTS = {
+    "client.admin": {"mon": "allow *", "osd": "allow *", "mgr": "allow *"},
+    "osd.0": {"mon": "allow profile osd", "osd": "allow *"},
+    f"client.{_USER}": {"mon": "profile rbd", "osd": f"profile rbd pool={_POOL}"},
+}
 _CONFIGURATION = """\
 [global]
 fsid = {fsid}
 mon_host = [v2:127.0.0.1:{port}/0]
-auth_cluster_required = none
-auth_service_required = none
-auth_client_required = none
 keyring = {folder}/keyring
 run_dir = {folder}
 log_file = {folder}/$name.log
@@ -45,10 +48,10 @@ osd_memory_target = 939524096
 
 
 @contextmanager
-def ceph_cluster(folder: Path) -> Iterator[tuple[str, Path]]:
-    """A running cluster: yields the name of a pool for images, and the configuration's path. Root is not needed.
+def ceph_cluster(folder: Path) -> Iterator[dict[str, str]]:
+    """A running cluster: yields the options of a pool for images: `pool`, `conf` and `user`. Root is not needed.
 
-    Its disk is a sparse file of 20 GiB; nothing asks for credentials.
+    Its disk is a sparse file of 20 GiB. It asks for keys (cephx), and the user may do what Ceph's profile for RBD allows.
 
     Raises: FileNotFoundError when programs are missing, RuntimeError with what one said.
     """
@@ -69,8 +72,9 @@ def ceph_cluster(folder: Path) -> Iterator[tuple[str, Path]]:
 
     try:
         run("ceph-authtool", "--create-keyring", keyring, "--gen-key", "-n", "mon.", "--cap", "mon", "allow *")
-        rights = [part for name in ("mon", "osd", "mgr") for part in ("--cap", name, "allow *")]
-        run("ceph-authtool", keyring, "--gen-key", "-n", "client.admin", *rights)
+        for name, rights in _RIGHTS.items():
+            caps = [part for daemon, right in rights.items() for part in ("--cap", daemon, right)]
+            run("ceph-authtool", keyring, "--gen-key", "-n", name, *caps)
         run("monmaptool", "--create", "--addv", "a", f"[v2:127.0.0.1:{port}/0]", "--fsid", fsid, monitors)
         run("ceph-mon", "-i", "a", "--mkfs", "--monmap", monitors, "--keyring", keyring)
         start("ceph-mon", "-i", "a")
@@ -78,9 +82,9 @@ def ceph_cluster(folder: Path) -> Iterator[tuple[str, Path]]:
         run("ceph", "osd", "new", store)
         run("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", store)
         start("ceph-osd", "-i", "0")
-        run("ceph", "osd", "pool", "create", "plait", "8")
-        run("rbd", "pool", "init", "plait")
-        yield "plait", configuration
+        run("ceph", "osd", "pool", "create", _POOL, "8")
+        run("rbd", "pool", "init", _POOL)
+        yield {"pool": _POOL, "conf": str(configuration), "user": _USER}
     finally:
         for process in reversed(processes):
             process.kill()

@@ -72,10 +72,10 @@ def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]
     """The options of a pool in a cluster that runs for the length of a run."""
     with ExitStack() as stack:
         try:
-            pool, conf = stack.enter_context(ceph_cluster(tmp_path_factory.mktemp("ceph")))
+            options = stack.enter_context(ceph_cluster(tmp_path_factory.mktemp("ceph")))
         except (FileNotFoundError, RuntimeError) as error:
             not_run(str(error))
-        yield {"pool": pool, "conf": str(conf)}
+        yield options
 
 
 @pytest.fixture

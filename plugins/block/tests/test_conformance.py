@@ -22,5 +22,5 @@ def make_harness(monkeypatch: pytest.MonkeyPatch, driver: str, options: Mapping[
     monkeypatch.setattr(qcow2, "CHAIN_MAX", 2)
     monkeypatch.setattr(rbd, "DEPTH_MAX", 2)
     if driver == "rbd":
-        monkeypatch.setenv("PLAIT_TEST_CEPH", f"{options['pool']}:{options['conf']}")
+        monkeypatch.setenv("PLAIT_TEST_CEPH", ":".join(options[name] for name in ("pool", "conf", "user")))
     return {"qcow2": BlockHarness, "raw": RawHarness, "rbd": RbdHarness}[driver]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from plait.errors import InvalidArgument
@@ -19,7 +19,6 @@ from plait_block.ranges import Range, union
 PAGE: Final = 4096
 """The grain of what is compared: a sub-cluster, and a page of every filesystem."""
 CHUNK: Final = 1 << 20
-_ZEROES: Final = bytes(PAGE)
 _GAP_MAX: Final = 64 << 10
 """Reading over a small gap costs less than one more request; equal bytes there make no difference."""
 _ITEM: Final = re.compile(r"@(\d+)\+(\d+)")
@@ -68,15 +67,21 @@ class Difference:
 
 @dataclass(slots=True)
 class _Content:
-    sha256: hashlib._Hash = field(default_factory=hashlib.sha256)
-    is_zero: bool = True
+    """Hashed from the first byte that is not zero on: of what is nothing but zeroes no digest is shown."""
 
-    def add(self, page: bytes) -> None:
-        self.sha256.update(page)
-        self.is_zero = self.is_zero and page == _ZEROES[: len(page)]
+    sha256: hashlib._Hash | None = None
+    zeroes: int = 0
+
+    def add(self, part: bytes) -> None:
+        if self.sha256 is None:
+            if part == bytes(len(part)):
+                self.zeroes += len(part)
+                return
+            self.sha256 = hashlib.sha256(bytes(self.zeroes))
+        self.sha256.update(part)
 
     def describe(self, extent: Range) -> Json:
-        if self.is_zero:
+        if self.sha256 is None:
             return None
         return {"offset": extent[0], "length": extent[1] - extent[0], "sha256": self.sha256.hexdigest()}
 

@@ -28,7 +28,10 @@ _FLYING_MAX: Final = 32
 _BUFFER_BYTES: Final = 256 << 10
 
 _OPTION, _OPTION_REPLY = 0x49484156454F5054, 0x0003E889045565A9
-_REQUEST, _SIMPLE, _STRUCTURED = 0x25609513, 0x67446698, 0x668E33EF
+_REQUEST_HEAD: Final = struct.Struct(">IHHQQI")
+_REQUEST: Final = 0x25609513
+_SIMPLE_MAGIC, _STRUCTURED_MAGIC = b"\x67\x44\x66\x98", b"\x66\x8e\x33\xef"
+_STRUCTURED_HEAD: Final = struct.Struct(">4xHHQ")
 _OPT_GO, _OPT_STRUCTURED, _OPT_META = 7, 8, 10
 _REP_ACK, _REP_INFO, _REP_META = 1, 3, 4
 _REP_UNKNOWN = 0x80000006
@@ -51,7 +54,7 @@ class _Flight:
     def take_in(self, kind: int, payload: bytes) -> None:
         if kind == _OFFSET_DATA:
             at = int.from_bytes(payload[:8], "big") - self.start
-            self.content[at : at + len(payload) - 8] = payload[8:]
+            self.content[at : at + len(payload) - 8] = memoryview(payload)[8:]
         elif kind == _BLOCK_STATUS:
             self.content += payload[4:]
         elif kind & _IS_ERROR:
@@ -205,7 +208,7 @@ class NbdClient:
         flight.waits += 1
         self._cookie += 1
         self._flights[self._cookie] = flight
-        self._unsent += struct.pack(">IHHQQI", _REQUEST, 0, command, self._cookie, offset, length)
+        self._unsent += _REQUEST_HEAD.pack(_REQUEST, 0, command, self._cookie, offset, length)
         self._unsent += content
         if len(self._unsent) > _BUFFER_BYTES:
             try:
@@ -239,19 +242,21 @@ class NbdClient:
 
     def _take_in(self) -> None:
         """One chunk of an answer."""
-        (magic,) = struct.unpack(">I", self._receive(4))
-        if magic == _SIMPLE:
-            code, cookie = struct.unpack(">IQ", self._receive(12))
-            self._flights[cookie].fail(code, b"")
-            is_done = True
-        elif magic == _STRUCTURED:
-            flags, kind, cookie, length = struct.unpack(">HHQI", self._receive(16))
-            self._flights[cookie].take_in(kind, self._receive(length))
-            is_done = bool(flags & 1)
+        head = self._receive(16)
+        if head.startswith(_STRUCTURED_MAGIC):
+            flags, kind, cookie = _STRUCTURED_HEAD.unpack(head)
+            flight = self._flights[cookie]
+            flight.take_in(kind, self._receive(int.from_bytes(self._receive(4), "big")))
+            if flags & 1:
+                del self._flights[cookie]
+                flight.waits -= 1
+        elif head.startswith(_SIMPLE_MAGIC):
+            code, cookie = struct.unpack(">4xIQ", head)
+            flight = self._flights.pop(cookie)
+            flight.fail(code, b"")
+            flight.waits -= 1
         else:
             raise StoreUnavailable("the NBD server broke the protocol")
-        if is_done:
-            self._flights.pop(cookie).waits -= 1
 
     def _receive(self, length: int) -> bytes:
         content: bytes = self._answers.read(length)

@@ -99,15 +99,14 @@ class RawHarness(BlockHarness):
 
 
 class RbdHarness(BlockHarness):
-    """As images in Ceph, in the pool and by the configuration that `PLAIT_TEST_CEPH` names: `POOL:/…/ceph.conf`."""
+    """As images in Ceph, in the pool and by the configuration that `PLAIT_TEST_CEPH` names: `POOL:/…/ceph.conf:USER`."""
 
     driver: ClassVar[str] = "rbd"
     keeps_all_in_folder: ClassVar[bool] = False
     survives_fork: ClassVar[bool] = False
 
     def options(self) -> dict[str, str]:
-        pool, _, conf = os.environ["PLAIT_TEST_CEPH"].partition(":")
-        return {"pool": pool, "conf": conf}
+        return dict(zip(("pool", "conf", "user"), os.environ["PLAIT_TEST_CEPH"].split(":"), strict=True))
 
     def make_native(self, content: bytes) -> str:
         pool = Pool(**self.options())
