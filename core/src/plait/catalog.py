@@ -507,7 +507,7 @@ class Catalog:
         return list(self.backend.add_store(Store(name, kind, mode, bound_ref, dict(options or {})), self.session))
 
     def remove_store(self, name: str) -> None:
-        """Forget a store that nothing uses; its data stays. Raises: InvalidArgument naming what uses it."""
+        """Forget a store that nothing uses; its data stays. Raises: InvalidArgument naming what uses it, and how."""
         self.backend.remove_store(name, self.session)
 
     def check_store(self, name: str) -> tuple[list[str], list[Risk]]:

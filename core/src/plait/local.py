@@ -46,7 +46,7 @@ from plait.liveness import is_alive
 from plait.persist import Database, Repository, Rows, create_repository, find_repository
 from plait.persist.store_rows import Publication
 from plait.plugins import Plugins
-from plait.presence import first_absent
+from plait.presence import check_unused, first_absent
 from plait.proposals import check_message, check_proposal, check_session, once, once_group, stores_of
 from plait.publisher import Publisher
 from plait.refspec import check_key, check_ref_name, format_key, format_path
@@ -545,14 +545,9 @@ class LocalBackend:
 
     def remove_store(self, name: str, session: Session) -> None:
         """Forget a store that no ref's head and no working set uses. Its data stays where it is."""
-        for ref in self.refs():
-            if next(self.scan(f"@{ref.head}", (name,)), None) is not None:
-                raise InvalidArgument(
-                    f"{ref.kind.value} {ref.name!r} holds assets of store {name!r}", remedy="delete them there first"
-                )
-        for tx in self.txs():
-            if any(participant.key[0] == name for participant in self.participants(tx.id)):
-                raise InvalidArgument(f"working set {tx.name or tx.id} uses store {name!r}", remedy="discard it first")
+        with self._repository.read() as rows:
+            first = rows.commits_by_seq([1])[1]
+        check_unused(self, name, empty=first.id)
 
         def record(batch: Batch) -> bytes:
             if not batch.rows.delete_store(name):

@@ -1,14 +1,17 @@
-"""Whether what is named is anywhere: a typing error must not look like nothing to do."""
+"""Where what is named is: a typing error must not look like nothing to do, and what is in use is not taken away."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
 from plait.adapter import Adapter, Capability, Side
 from plait.backend import Backend
-from plait.errors import NotFound
+from plait.errors import InvalidArgument, NotFound
 from plait.refspec import format_key
 from plait.types import Key, SnapshotRef
+
+_KEYS_SHOWN, _USERS_SHOWN = 3, 10
 
 
 def check_keys(backend: Backend, keys: Sequence[Key], points: Mapping[str, str]) -> None:
@@ -43,3 +46,48 @@ def first_absent(adapter: Adapter, items: Sequence[str], after: SnapshotRef, bef
         if all(next(iter(adapter.diff(before, after, items=[item])), None) is None for before in sides):
             return item
     return None
+
+
+def check_unused(backend: Backend, store: str, *, empty: str) -> None:
+    """That no ref's head and no working set has an asset of a store. `empty`: the id of a commit that holds nothing.
+
+    Raises: InvalidArgument naming all that do, the first keys of each, and how to go on. Cost: a look at every ref.
+    """
+    by_head: dict[str, str] = {}
+    users: dict[str, dict[str, str]] = {"branch": {}, "tag": {}, "working set": {}}
+    for ref in backend.refs():
+        if ref.head not in by_head:
+            by_head[ref.head] = _shown(entry.key for entry in backend.scan(f"@{ref.head}", (store,)))
+        if by_head[ref.head]:
+            users[ref.kind.value][ref.name] = by_head[ref.head]
+    for tx in backend.txs():
+        if keys := _shown(one.key for one in backend.participants(tx.id) if one.key[0] == store):
+            users["working set"][tx.name or tx.id] = keys
+    told = [
+        f"{kind} {name!r} holds assets of it ({keys})" for kind, held in users.items() for name, keys in held.items()
+    ]
+    if told:
+        more = f", and {len(told) - _USERS_SHOWN} more" if len(told) > _USERS_SHOWN else ""
+        raise InvalidArgument(
+            f"store {store!r} is in use: {', '.join(told[:_USERS_SHOWN])}{more}",
+            remedy="; ".join(_ways_out(store, empty, users)),
+            details={kind.replace(" ", "_"): ", ".join(held) for kind, held in users.items() if held},
+        )
+
+
+def _ways_out(store: str, empty: str, users: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """A command for each kind of user; what is one only is named."""
+    name = {kind: next(iter(held)) if len(held) == 1 else "NAME" for kind, held in users.items()}
+    if users["branch"]:
+        dropping = f"'plait restore {format_key((store,))} --from {empty[:12]} --on {name['branch']}' drops them there"
+        yield dropping + ("" if name["branch"] == "main" else f", or 'plait branch {name['branch']} -d'")
+    if users["tag"]:
+        yield f"'plait tag {name['tag']} -d'"
+    if users["working set"]:
+        yield f"'plait tx discard {name['working set']}'"
+
+
+def _shown(keys: Iterable[Key]) -> str:
+    """The first keys, and whether there are more; "" for none."""
+    first = [format_key(key) for key in islice(keys, _KEYS_SHOWN + 1)]
+    return ", ".join(first[:_KEYS_SHOWN] + (["…"] if len(first) > _KEYS_SHOWN else []))

@@ -294,6 +294,17 @@ def test_a_store_at_a_path_from_here_is_at_that_path_from_anywhere(
     assert wild["options"] == {"path": str(example / "wild")}
 
 
+def test_a_store_in_use_is_removed_once_the_remedy_was_followed(run_plait: Any, example: Path) -> None:
+    refused = run_plait("store", "remove", "raw", "--json")
+    assert (refused.code, refused.error["details"]) == (2, {"branch": "main, more-orders"})
+    assert "branch 'main' holds assets of it (raw.landing)" in refused.error["message"]
+    for branch in ("main", "more-orders"):
+        words = refused.error["remedy"].split("'")[1].replace("NAME", branch).split()
+        assert run_plait(*words[1:]).code == 0
+    assert run_plait("store", "remove", "raw").code == 0
+    assert [row["key"] for row in run_plait("ls", "--json").value] == ["lake.sales.orders"]
+
+
 def test_a_store_goes_through_add_list_check_remove(run_plait: Any, example: Path) -> None:
     added = run_plait("store", "add", "wild", "--kind", "files", "--option", f"path={example}/wild", "--json")
     assert added.value == {"store": "wild", "missing": []}

@@ -451,6 +451,40 @@ class TestStores:
         with pytest.raises(InvalidArgument, match="holds assets"):
             catalog.remove_store("p")
 
+    def test_what_uses_a_store_is_named_with_a_way_to_end_it(self, catalog: Catalog) -> None:
+        first = catalog.resolve("main")
+        for name in ("a", "b", "c", "d"):
+            commit(catalog, put(name, 1))
+        catalog.create_branch("dev")
+        commit(catalog, Delete(("p", "d"), ref_digest(pointer("d", 1))), ref="dev")
+        catalog.create_tag("v1")
+        with pytest.raises(InvalidArgument) as caught:
+            catalog.remove_store("p")
+        assert caught.value.message == (
+            "store 'p' is in use: branch 'dev' holds assets of it (p.a, p.b, p.c), "
+            "branch 'main' holds assets of it (p.a, p.b, p.c, …), tag 'v1' holds assets of it (p.a, p.b, p.c, …)"
+        )
+        assert caught.value.details == {"branch": "dev, main", "tag": "v1"}
+        assert caught.value.remedy == (
+            f"'plait restore p --from {first.id[:12]} --on NAME' drops them there, or 'plait branch NAME -d'; "
+            "'plait tag v1 -d'"
+        )
+        catalog.delete_ref("v1")
+        catalog.delete_ref("dev")
+        with pytest.raises(InvalidArgument, match=r"'plait restore p --from [0-9a-f]{12} --on main' drops them there$"):
+            catalog.remove_store("p")
+        catalog.restore(first.id[:12], "main", keys=["p"])
+        catalog.remove_store("p")
+        assert catalog.stores() == []
+
+    def test_many_that_use_a_store_are_counted(self, catalog: Catalog) -> None:
+        commit(catalog, put("a", 1))
+        for number in range(11):
+            catalog.create_tag(f"t{number:02}")
+        with pytest.raises(InvalidArgument, match=r"tag 't08' holds assets of it \(p\.a\), and 2 more") as caught:
+            catalog.remove_store("p")
+        assert "t10" in caught.value.details["tag"]
+
     def test_pointer_stores_take_no_stagings(self, catalog: Catalog) -> None:
         with pytest.raises(Unsupported):
             catalog.begin().open("p.a", create=True)

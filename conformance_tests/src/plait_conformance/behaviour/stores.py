@@ -10,7 +10,7 @@ from typing import cast
 import plait
 import pytest
 from plait.catalog import Catalog
-from plait.errors import CommitConflict, NotFound, NothingToCommit
+from plait.errors import CommitConflict, InvalidArgument, NotFound, NothingToCommit
 from plait.types import Choice, Commit, Depth, Key
 
 from plait_conformance.fake_handles import FakeAsset
@@ -137,6 +137,16 @@ class TestJoins:
         tx.commit()
         assert held(stored) == {"x": 1}
         assert stored.publish() == []
+
+    def test_a_store_that_a_working_set_uses_is_not_removed(self, stored: Catalog) -> None:
+        tx = stored.begin(name="prices")
+        handle(tx)["x"] = "1"
+        with pytest.raises(InvalidArgument, match=r"working set 'prices' holds assets of it \(s\.a\)") as caught:
+            stored.remove_store("s")
+        assert caught.value.remedy == "'plait tx discard prices'"
+        tx.discard()
+        stored.remove_store("s")
+        assert [store.name for store in stored.stores()] == ["p"]
 
     def test_an_imported_asset_is_written_on(self, stored: Catalog, tmp_path: Path) -> None:
         write_behind(tmp_path / "store", "native", {"x": "1"})
