@@ -51,7 +51,7 @@ osd_memory_target = 939524096
 def ceph_cluster(folder: Path) -> Iterator[dict[str, str]]:
     """A running cluster: yields the options of a pool for images: `pool`, `conf` and `user`. Root is not needed.
 
-    Its disk is a sparse file of 20 GiB. It asks for keys (cephx), and the user may do what Ceph's profile for RBD allows.
+    Its disk is a sparse file of 20 GiB. It asks for keys (cephx); the user has Ceph's profile for RBD.
 
     Raises: FileNotFoundError when programs are missing, RuntimeError with what one said.
     """

@@ -99,7 +99,7 @@ class RawHarness(BlockHarness):
 
 
 class RbdHarness(BlockHarness):
-    """As images in Ceph, in the pool and by the configuration that `PLAIT_TEST_CEPH` names: `POOL:/…/ceph.conf:USER`."""
+    """As images in Ceph, as `PLAIT_TEST_CEPH` names pool, configuration and user: `POOL:/…/ceph.conf:USER`."""
 
     driver: ClassVar[str] = "rbd"
     keeps_all_in_folder: ClassVar[bool] = False
