@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from plait.cli import events, history, items, merging, refs, stores, working_sets
+from plait.cli import changing, events, history, items, merging, refs, stores, working_sets
 from plait.cli.plugin_commands import PluginGroup
 from plait.cli.session import Session, json_option, pass_session
 from plait.cli.where import where_now
@@ -51,6 +51,7 @@ def main_group(context: click.Context, catalog: str | None, no_color: bool) -> N
 
 
 for _command in (
+    *changing.COMMANDS,
     *events.COMMANDS,
     *history.COMMANDS,
     *items.COMMANDS,

@@ -12,11 +12,11 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from plait.cli.changing import change
 from plait.cli.destination import writing
 from plait.cli.folders import counting, files_to_put, objects_to_get
 from plait.cli.points import SPEC
 from plait.cli.session import Session, json_option, pass_session
-from plait.cli.working_sets import committed
 from plait.errors import NotFound, Unsupported
 
 if TYPE_CHECKING:
@@ -206,22 +206,12 @@ def put(session: Session, file: Path, path: str, message: str | None) -> None:
         with handle.open(name, "wb") as target, found.open("rb") as source:
             _copy(session, source, target, path)
 
-    if message is None:
-        tx = session.current_tx()
-        if tx is None:
-            raise NotFound("no working set is open here", remedy="begin one with 'plait begin', or commit with -m '…'")
-        write(tx)
+    def staged() -> tuple[dict[str, Any], str]:
         size = sum(found.stat().st_size for found in files.values())
         many = f" ({len(files)} objects)" if file.is_dir() else ""
-        value = {"put": path, "bytes": size, "objects": len(files)}
-        session.emit(value, f"put {path}{many}\n→ plait status   → plait commit -m '…'")
-        return
-    with session.catalog.transaction(session.branch, message=message) as tx:
-        write(tx)
-    if tx.committed is None:
-        session.emit(None, "nothing changed")
-    else:
-        committed(session, tx.committed)
+        return {"put": path, "bytes": size, "objects": len(files)}, f"put {path}{many}"
+
+    change(session, message, write, staged)
 
 
 @click.command("open")
