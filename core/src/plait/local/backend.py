@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from plait import audit, limits
-from plait.adoption import adopt
 from plait.backend import BeginRequest, Preview, Problem, Side
 from plait.batch import Batch
 from plait.clock import Clock, SystemClock
@@ -20,40 +16,34 @@ from plait.codec import (
     check_properties,
     check_text,
     decode_conflict,
-    decode_key,
     decode_resolution,
-    encode_key,
     encode_resolution,
     pack,
-    pairs,
-    ref_digest,
 )
-from plait.commit_point import CommitGroup, CommitRequest, FirstCommit, RecordRequest, RefRequest, unpack_value
+from plait.commit_point import CommitGroup, CommitRequest, RecordRequest, RefRequest
 from plait.coordinator import Coordinator
 from plait.errors import (
-    AlreadyExists,
     InvalidArgument,
     NotFound,
     NothingToCommit,
     PlaitError,
-    SnapshotExpired,
 )
 from plait.events import EventHooks, Outbox
-from plait.failpoint import failpoint
 from plait.gates import Gates
-from plait.graph import LogFilter, RowNodes, history, load_snapshots, log, merge_base, resolve
 from plait.liveness import is_alive
-from plait.persist import Database, Repository, Rows, create_repository, find_repository
-from plait.persist.store_rows import Publication
+from plait.local.reading import Reading
+from plait.local.stores import StoreKeeping
+from plait.local.tokens import Tokens
+from plait.persist import Database, Repository, find_repository
 from plait.plugins import Plugins
 from plait.presence import check_unused, first_absent
 from plait.proposals import check_message, check_proposal, check_session, once, once_group, stores_of
 from plait.publisher import Publisher
-from plait.refspec import check_key, check_ref_name, format_key, format_path
+from plait.refspec import check_ref_name, format_key, format_path
 from plait.sequencer import Idempotency, Sequencer
-from plait.stores import Adapters, check_store, row_context
-from plait.transaction import Transactions, entries_at, stored_entry
-from plait.tree import NodeCache, Tree
+from plait.stores import Adapters, row_context
+from plait.transaction import Transactions
+from plait.tree import NodeCache
 from plait.types import (
     Change,
     Commit,
@@ -65,15 +55,12 @@ from plait.types import (
     EventKind,
     ItemChange,
     Key,
-    Mode,
     Participant,
     Proposal,
     Put,
     Ref,
     RefKind,
-    RefMove,
     Resolution,
-    Risk,
     Session,
     SnapshotRef,
     Staging,
@@ -85,7 +72,6 @@ if TYPE_CHECKING:
     from plait.adapter import Adapter, Progress
     from plait.catalog import Catalog
 
-_log = logging.getLogger("plait.local")
 DEFAULT_REPOSITORY = "default"
 DEFAULT_BRANCH = "main"
 _EXECUTOR_THREADS = 16
@@ -93,29 +79,7 @@ _PAGE = 500
 """Entries read in one go by streams."""
 
 
-def create(database: Database, name: str = DEFAULT_REPOSITORY, *, author: str = "", clock: Clock | None = None) -> None:
-    """Make a repository with its empty first commit on `main`.
-
-    Repeat: one that died before its first commit is made whole. Raises: AlreadyExists.
-    """
-    clock = clock or SystemClock()
-    database.create_schema()
-    try:
-        repository = create_repository(database, name, clock)
-    except AlreadyExists:
-        repository = find_repository(database, name)
-        with repository.read() as rows:
-            if rows.serial().seq:
-                raise
-    failpoint("local.repository_created")
-    sequencer = Sequencer(repository, clock)
-    try:
-        sequencer.do(FirstCommit(DEFAULT_BRANCH, author))
-    finally:
-        sequencer.close()
-
-
-class LocalBackend:
+class LocalBackend(Reading, StoreKeeping, Tokens):
     """One repository in a database of this process. Closing it ends its threads and adapters, not the database."""
 
     def __init__(
@@ -177,61 +141,7 @@ class LocalBackend:
         with self._repository.read() as rows:
             return rows.store(name)
 
-    def _tree(self, rows: Rows) -> Tree:
-        return Tree(RowNodes(rows), salt=self._repository.salt, cache=self._cache)
-
-    # -- history -----------------------------------------------------------------------------------------------------
-
-    def refs(self) -> Sequence[Ref]:
-        with self._repository.read() as rows:
-            return rows.refs()
-
-    def reflog(self, name: str) -> Sequence[RefMove]:
-        with self._repository.read() as rows:
-            moves = rows.moves(name)
-        if not moves:
-            raise NotFound(f"ref {name!r} never existed", remedy="see 'plait branch'")
-        return moves
-
-    def resolve(self, spec: str) -> Commit:
-        with self._repository.read() as rows:
-            return resolve(rows, spec)
-
-    def merge_base(self, ours: str, theirs: str) -> Commit | None:
-        with self._repository.read() as rows:
-            return merge_base(rows, resolve(rows, ours), resolve(rows, theirs))
-
-    def log(self, spec: str, wanted: LogFilter) -> Iterator[Commit]:
-        with self._repository.read() as rows:
-            yield from log(rows, resolve(rows, spec), wanted)
-
-    def scan(self, spec: str, prefix: Key) -> Iterator[Entry]:
-        with self._repository.read() as rows:
-            found = self._tree(rows).scan(resolve(rows, spec).root, prefix=encode_key(prefix))
-            while page := list(islice(found, _PAGE)):
-                snapshots = load_snapshots(rows, {unpack_value(value)[1] for _, value in page})
-                for encoded, value in page:
-                    key = decode_key(encoded)
-                    entry = stored_entry(key, value, snapshots)
-                    assert entry is not None
-                    yield entry
-
-    def get(self, spec: str, keys: Sequence[Key]) -> Mapping[Key, Entry]:
-        with self._repository.read() as rows:
-            return entries_at(rows, self._tree(rows), resolve(rows, spec).root, keys)
-
-    def diff(self, before: str, after: str, prefix: Key) -> Iterator[Change]:
-        with self._repository.read() as rows:
-            left, right = resolve(rows, before), resolve(rows, after)
-            changes = self._tree(rows).diff(left.root, right.root, prefix=encode_key(prefix))
-            while page := list(islice(changes, _PAGE)):
-                values = {value for change in page for value in (change.before, change.after) if value is not None}
-                snapshots = load_snapshots(rows, {unpack_value(value)[1] for value in values})
-                for change in page:
-                    key = decode_key(change.key)
-                    yield Change(
-                        key, stored_entry(key, change.before, snapshots), stored_entry(key, change.after, snapshots)
-                    )
+    # -- looking at stores too -----------------------------------------------------------------------------------------
 
     def diff_items(self, key: Key, before: Side, after: Side, items: Sequence[str] | None) -> Iterator[ItemChange]:
         left, right = self._side(key, before), self._side(key, after)
@@ -252,24 +162,6 @@ class LocalBackend:
             self._check_live(key, entry.snapshot)
         return None if entry is None else entry.snapshot
 
-    def _check_live(self, key: Key, snapshot: SnapshotRef) -> None:
-        with self._repository.read() as rows:
-            row = rows.snapshots([ref_digest(snapshot)]).get(ref_digest(snapshot))
-        if row is not None and row.state != "live":
-            raise SnapshotExpired(
-                f"{format_key(key)}: the data of snapshot {snapshot.version} is {row.state}",
-                remedy="read a newer commit, or restore a backup",
-            )
-
-    def history(self, spec: str, key: Key) -> Iterator[tuple[Commit, Change]]:
-        with self._repository.read() as rows:
-            for commit, row in history(rows, resolve(rows, spec), key):
-                snapshots = load_snapshots(rows, {d for d in (row.before, row.after) if d is not None})
-                before, after = (
-                    None if digest is None else Entry(key, "", snapshots[digest]) for digest in (row.before, row.after)
-                )
-                yield commit, Change(key, before, after)
-
     def events(self, after_seq: int, limit: int) -> Sequence[Event]:
         return self.outbox.read(after_seq, limit)
 
@@ -287,7 +179,7 @@ class LocalBackend:
         yield from audit.verify_working_rows(self._repository)
         yield from audit.verify_stores(self._repository, self.adapters, depth, self._executor, self._progress)
 
-    # -- writing -----------------------------------------------------------------------------------------------------
+    # -- writing -------------------------------------------------------------------------------------------------------
 
     def commit(self, proposal: Proposal) -> Commit:
         check_proposal(proposal)
@@ -317,19 +209,6 @@ class LocalBackend:
                 results.append(error)
         self._publish_moved(stores_of(proposals))
         return results
-
-    def _publish_moved(self, stores: set[str]) -> None:
-        """Pointer stores have nothing to publish, so a one-call commit of them pays nothing here."""
-        followed = [name for name in stores if self._publisher.follows_named(name)]
-        if followed:
-            self._follow(followed)
-
-    def _follow(self, stores: Sequence[str] | None = None) -> None:
-        """Publish what is durable already: whatever fails is caught up with later, and takes nothing back."""
-        try:
-            self._publisher.run(stores, is_alive=is_alive, spare_down=True)
-        except PlaitError as error:
-            _log.warning("publishing was put off: %s", error)
 
     def _gated(self, proposal: Proposal) -> Proposal:
         """A one-call commit passes the gates too; what they read is checked with it."""
@@ -516,33 +395,6 @@ class LocalBackend:
 
     # -- stores ------------------------------------------------------------------------------------------------------
 
-    def stores(self) -> Sequence[Store]:
-        with self._repository.read() as rows:
-            return list(rows.stores().values())
-
-    def add_store(self, store: Store, session: Session) -> Sequence[str]:
-        """Check, then record a store. Returns: what is missing in it, as sentences; it is added all the same."""
-        check_store(store, self.plugins)
-        missing: Sequence[str] = ()
-        if store.mode is not Mode.POINTER:
-            adapter = self.adapters.make(store)
-            try:
-                missing = adapter.check()
-            finally:
-                adapter.close()
-
-        def record(batch: Batch) -> bytes:
-            known = batch.rows.stores().get(store.name)
-            if known is not None and known != store:
-                raise AlreadyExists(f"store {store.name!r} exists already", remedy="remove it first, or choose a name")
-            batch.rows.put_store(store)
-            if known is None:
-                self._publisher.begin(batch.rows, store)
-            return pack([store.name, store.kind, store.mode.value, store.bound_ref, pairs(store.options)])
-
-        self._sequencer.do(RecordRequest(EventKind.STORE_CHANGED, record))
-        return missing
-
     def remove_store(self, name: str, session: Session) -> None:
         """Forget a store that no ref's head and no working set uses. Its data stays where it is."""
         with self._repository.read() as rows:
@@ -555,62 +407,3 @@ class LocalBackend:
             return pack([name, None])
 
         self._sequencer.do(RecordRequest(EventKind.STORE_CHANGED, record))
-
-    def check_store(self, name: str) -> tuple[Sequence[str], Sequence[Risk]]:
-        adapter = self.adapters.get(name)
-        missing = adapter.check()
-        if not missing:
-            self._publisher.look(adapter.store, is_alive=is_alive)
-        return missing, list(adapter.retention_risks())
-
-    def import_assets(self, tx: str, assets: Mapping[Key, str]) -> None:
-        """Name existing native assets in a working set, in place. Repeat: those that are there already are skipped."""
-        found = self._transactions.find(tx)
-        known = {participant.key for participant in self.participants(found.id) if participant.staging is not None}
-        by_store: dict[str, dict[Key, str]] = {}
-        for key, location in assets.items():
-            if check_key(key) not in known:
-                by_store.setdefault(key[0], {})[key] = location
-        for store in by_store:
-            self.adapters.get(store)  # One that does not exist leaves no intent behind.
-        for store, wanted in by_store.items():
-            self._transactions.intend_import(found.id, list(wanted))
-            for key, snapshot in self.adapters.get(store).snapshot(found.id, wanted).items():
-                self._transactions.import_snapshot(found.id, key, snapshot)
-
-    def publish(self, stores: Sequence[str] | None) -> Sequence[Publication]:
-        return self._publisher.run(stores, is_alive=is_alive)
-
-    def adopt(self, key: Key, session: Session) -> Commit | None:
-        self._publisher.look(self.adapters.get(key[0]).store, [key], is_alive=is_alive)
-        commit = adopt(self._repository, self._transactions, self._coordinator, key, session)
-        if commit is not None:
-            self._transactions.release(commit.tx)
-        self._follow([key[0]])
-        return commit
-
-    # -- tokens ------------------------------------------------------------------------------------------------------
-
-    def create_token(self, name: str) -> str:
-        """A new token of 256 random bits. Only its hash is kept: it cannot be shown again. Raises: AlreadyExists."""
-        check_text("the token's name", name)
-        token = "plait_" + secrets.token_urlsafe(32)
-        with self._repository.write() as rows:
-            if any(known == name for known, _ in rows.tokens()):
-                raise AlreadyExists(f"a token named {name!r} exists already", remedy="delete it, or choose a name")
-            rows.insert_token(name, hashlib.sha256(token.encode()).digest(), self.clock.now_us())
-        return token
-
-    def tokens(self) -> Sequence[tuple[str, int]]:
-        with self._repository.read() as rows:
-            return rows.tokens()
-
-    def delete_token(self, name: str) -> None:
-        with self._repository.write() as rows:
-            if not rows.delete_token(name):
-                raise NotFound(f"token {name!r} does not exist", remedy="see 'plait token list'")
-
-    def token_name(self, token: str) -> str | None:
-        """Whose token this is, or None."""
-        with self._repository.read() as rows:
-            return rows.token_name(hashlib.sha256(token.encode()).digest())

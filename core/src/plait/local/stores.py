@@ -1,0 +1,114 @@
+"""Stores of a repository: added, checked, removed, imported from, published to and adopted from."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from plait.adoption import adopt
+from plait.batch import Batch
+from plait.codec import pack, pairs
+from plait.commit_point import RecordRequest
+from plait.coordinator import Coordinator
+from plait.errors import AlreadyExists, PlaitError
+from plait.liveness import is_alive
+from plait.persist import Repository
+from plait.persist.store_rows import Publication
+from plait.plugins import Plugins
+from plait.publisher import Publisher
+from plait.refspec import check_key
+from plait.sequencer import Sequencer
+from plait.stores import Adapters, check_store
+from plait.transaction import Transactions
+from plait.types import Commit, EventKind, Key, Mode, Risk, Session, Store
+
+_log = logging.getLogger("plait.local")
+
+
+class StoreKeeping:
+    """The part of `LocalBackend` that looks after its stores and their native heads."""
+
+    _repository: Repository
+    _sequencer: Sequencer
+    _transactions: Transactions
+    _coordinator: Coordinator
+    _publisher: Publisher
+    plugins: Plugins
+    adapters: Adapters
+
+    def stores(self) -> Sequence[Store]:
+        with self._repository.read() as rows:
+            return list(rows.stores().values())
+
+    def add_store(self, store: Store, session: Session) -> Sequence[str]:
+        """Check, then record a store. Returns: what is missing in it, as sentences; it is added all the same."""
+        check_store(store, self.plugins)
+        missing: Sequence[str] = ()
+        if store.mode is not Mode.POINTER:
+            adapter = self.adapters.make(store)
+            try:
+                missing = adapter.check()
+            finally:
+                adapter.close()
+
+        def record(batch: Batch) -> bytes:
+            known = batch.rows.stores().get(store.name)
+            if known is not None and known != store:
+                raise AlreadyExists(f"store {store.name!r} exists already", remedy="remove it first, or choose a name")
+            batch.rows.put_store(store)
+            if known is None:
+                self._publisher.begin(batch.rows, store)
+            return pack([store.name, store.kind, store.mode.value, store.bound_ref, pairs(store.options)])
+
+        self._sequencer.do(RecordRequest(EventKind.STORE_CHANGED, record))
+        return missing
+
+    def check_store(self, name: str) -> tuple[Sequence[str], Sequence[Risk]]:
+        adapter = self.adapters.get(name)
+        missing = adapter.check()
+        if not missing:
+            self._publisher.look(adapter.store, is_alive=is_alive)
+        return missing, list(adapter.retention_risks())
+
+    def import_assets(self, tx: str, assets: Mapping[Key, str]) -> None:
+        """Name existing native assets in a working set, in place. Repeat: those that are there already are skipped."""
+        found = self._transactions.find(tx)
+        known = {
+            participant.key
+            for participant in self._transactions.participants(found.id)
+            if participant.staging is not None
+        }
+        by_store: dict[str, dict[Key, str]] = {}
+        for key, location in assets.items():
+            if check_key(key) not in known:
+                by_store.setdefault(key[0], {})[key] = location
+        for store in by_store:
+            self.adapters.get(store)  # One that does not exist leaves no intent behind.
+        for store, wanted in by_store.items():
+            self._transactions.intend_import(found.id, list(wanted))
+            for key, snapshot in self.adapters.get(store).snapshot(found.id, wanted).items():
+                self._transactions.import_snapshot(found.id, key, snapshot)
+
+    def publish(self, stores: Sequence[str] | None) -> Sequence[Publication]:
+        return self._publisher.run(stores, is_alive=is_alive)
+
+    def adopt(self, key: Key, session: Session) -> Commit | None:
+        self._publisher.look(self.adapters.get(key[0]).store, [key], is_alive=is_alive)
+        commit = adopt(self._repository, self._transactions, self._coordinator, key, session)
+        if commit is not None:
+            self._transactions.release(commit.tx)
+        self._follow([key[0]])
+        return commit
+
+    def _publish_moved(self, stores: set[str]) -> None:
+        """Pointer stores have nothing to publish, so a one-call commit of them pays nothing here."""
+        followed = [name for name in stores if self._publisher.follows_named(name)]
+        if followed:
+            self._follow(followed)
+
+    def _follow(self, stores: Sequence[str] | None = None) -> None:
+        """Publish what is durable already: whatever fails is caught up with later, and takes nothing back."""
+        try:
+            self._publisher.run(stores, is_alive=is_alive, spare_down=True)
+        except PlaitError as error:
+            _log.warning("publishing was put off: %s", error)
