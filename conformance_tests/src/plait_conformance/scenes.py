@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import plait
+from plait.adapter import silent
 from plait.backend import Backend
 from plait.catalog import Catalog
 from plait.client import RemoteBackend
@@ -89,7 +90,7 @@ def connect_patiently(*urls: str) -> Catalog:
     """
     addresses, plugins, clock = [parse_address(url) for url in urls], _plugins(), SystemClock()
     patient = _Patient([RemoteBackend(Calls(address, None), address.repository) for address in addresses])
-    adapters = Adapters(plugins, patient.store, client_context(plugins, clock, lambda what, done, total: None))
+    adapters = Adapters(plugins, patient.store, client_context(plugins, clock, silent))
     return Catalog(cast(Backend, patient), adapters, session=_SESSION, clock=clock, owns=[adapters])
 
 

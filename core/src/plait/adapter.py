@@ -71,6 +71,10 @@ class Progress(Protocol):
     def __call__(self, what: str, done: int, total: int | None) -> None: ...
 
 
+def silent(what: str, done: int, total: int | None) -> None:
+    """The progress of a library: none."""
+
+
 class State(Protocol):
     """A small durable map of the adapter's own, one per store, in the catalog's database."""
 
@@ -103,7 +107,7 @@ class Context:
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("plait"))
     credential: Callable[[str], str] = field(default=lambda value: value)
     """Resolves ``env:NAME`` or ``file:PATH`` where it is used; other text is itself."""
-    progress: Progress = field(default=lambda what, done, total: None)
+    progress: Progress = field(default=silent)
     check_cancelled: Callable[[], None] = field(default=lambda: None)
     """Raises when the caller no longer waits: long loops call it."""
     failpoint: Callable[[str], None] = failpoint

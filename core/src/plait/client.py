@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from plait.adapter import Progress
+from plait.adapter import Progress, silent
 from plait.backend import BeginRequest, Preview, Problem, Side
 from plait.catalog import Catalog
 from plait.clock import Clock, SystemClock
@@ -55,7 +55,7 @@ def connect_remote(
     plugins: Plugins | None = None,
     session: Session | None = None,
     clock: Clock | None = None,
-    progress: Progress = lambda what, done, total: None,
+    progress: Progress = silent,
 ) -> Catalog:
     """Reach `plait://host:port/repository`, or `plaits://…` with TLS, and check that it answers.
 

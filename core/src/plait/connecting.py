@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plait.adapter import Progress
+from plait.adapter import Progress, silent
 from plait.catalog import Catalog
 from plait.clock import Clock, SystemClock
 from plait.errors import AlreadyExists, InvalidArgument, NotFound, Unsupported
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 FOLDER = ".plait"
 DATABASE = "catalog.db"
 _SQLITE = "sqlite:///"
-
-
-def _silent(what: str, done: int, total: int | None) -> None:
-    """The progress of a library: none."""
 
 
 def init(
@@ -71,7 +67,7 @@ def open(  # the name that users of tables and files expect: plait.open(path)
     plugins: Plugins | None = None,
     session: Session | None = None,
     clock: Clock | None = None,
-    progress: Progress = _silent,
+    progress: Progress = silent,
     recover: bool = True,
 ) -> Catalog:
     """Open the catalog of a folder, or of a database URL (`sqlite:///…`, `postgresql://…`), in this process.
@@ -98,7 +94,7 @@ def open_database(
     plugins: Plugins | None = None,
     session: Session | None = None,
     clock: Clock | None = None,
-    progress: Progress = _silent,
+    progress: Progress = silent,
     owns: Sequence[Database] = (),
 ) -> Catalog:
     """A catalog over an open database; the database is closed with it only if it is in `owns`."""
@@ -127,7 +123,7 @@ def connect(
     plugins: Plugins | None = None,
     session: Session | None = None,
     clock: Clock | None = None,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Catalog:
     """Reach a served catalog: `plait://host:port/repository`, or `plaits://…` with TLS.
 
@@ -160,7 +156,7 @@ def find(catalog: str | None = None, start: str | os.PathLike[str] = ".") -> str
     )
 
 
-def reach(where: str, *, progress: Progress = _silent, session: Session | None = None, recover: bool = True) -> Catalog:
+def reach(where: str, *, progress: Progress = silent, session: Session | None = None, recover: bool = True) -> Catalog:
     """Open or connect, as the text says; a server recovers by itself.
 
     Raises: InvalidArgument, NotFound, StoreUnavailable.

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from plait import audit, limits
+from plait.adapter import Adapter, Progress, silent
 from plait.backend import BeginRequest, Preview, Problem, Side
 from plait.batch import Batch
 from plait.clock import Clock, SystemClock
@@ -69,7 +70,6 @@ from plait.types import (
 )
 
 if TYPE_CHECKING:
-    from plait.adapter import Adapter, Progress
     from plait.catalog import Catalog
 
 DEFAULT_REPOSITORY = "default"
@@ -89,7 +89,7 @@ class LocalBackend(Reading, StoreKeeping, Tokens):
         *,
         plugins: Plugins | None = None,
         clock: Clock | None = None,
-        progress: Progress = lambda what, done, total: None,
+        progress: Progress = silent,
         catalog: Callable[[LocalBackend], Catalog],
     ) -> None:
         """Raises: NotFound when there is no such repository, InvalidArgument for a schema of another release."""

@@ -1,0 +1,188 @@
+"""`Catalog`: its life, and its stores; the rest is in what it inherits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
+
+from plait import tables
+from plait.adapter import Progress, silent
+from plait.backend import Backend
+from plait.catalog.history import KeyText
+from plait.catalog.writing import Writing
+from plait.clock import Clock, SystemClock
+from plait.errors import InvalidArgument, PlaitError
+from plait.importing import ImportReport, Taking, name_of, plan
+from plait.persist.store_rows import Publication
+from plait.refspec import as_key, format_key
+from plait.stores import Adapters
+from plait.types import Commit, Found, Key, Mode, Risk, Session, Store
+from plait.working_set import WorkingSet
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Closer(Protocol):
+    def close(self) -> None: ...
+
+
+class Catalog(Writing):
+    """One repository: its history, its branches, its working sets, its stores. Thread-safe. Closes as a context."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        adapters: Adapters,
+        *,
+        session: Session,
+        clock: Clock | None = None,
+        owns: Sequence[Closer] = (),
+    ) -> None:
+        """`adapters` open native handles in this process; `owns` is closed with the catalog."""
+        self.backend = backend
+        self.session = session
+        self._adapters = adapters
+        self._clock = clock or SystemClock()
+        self._owns = owns
+
+    def __enter__(self) -> Catalog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<plait.Catalog {self.backend.repository!r}>"
+
+    def _repr_html_(self) -> str:
+        stores = ", ".join(store.name for store in self.stores()) or "no store yet"
+        return tables.REFS.html(self.refs(), f"{self.backend.repository} · {stores}")
+
+    def to_arrow(self) -> pa.Table:
+        """Its branches and tags as an Arrow table. Raises: Unsupported without pyarrow."""
+        return self.refs().to_arrow()
+
+    def close(self) -> None:
+        self.backend.close()
+        for owned in self._owns:
+            owned.close()
+
+    def as_session(self, session: Session) -> Catalog:
+        """The same catalog, on behalf of another session."""
+        return Catalog(self.backend, self._adapters, session=session, clock=self._clock)
+
+    # -- stores ------------------------------------------------------------------------------------------------------
+
+    def add_store(
+        self,
+        name: str,
+        kind: str,
+        options: Mapping[str, str] | None = None,
+        *,
+        mode: Mode = Mode.MANAGED,
+        bound_ref: str = "main",
+    ) -> list[str]:
+        """Configure a store. Returns: what it lacks, as sentences. Raises: InvalidArgument, AlreadyExists."""
+        return list(self.backend.add_store(Store(name, kind, mode, bound_ref, dict(options or {})), self.session))
+
+    def remove_store(self, name: str) -> None:
+        """Forget a store that nothing uses; its data stays. Raises: InvalidArgument naming what uses it, and how."""
+        self.backend.remove_store(name, self.session)
+
+    def check_store(self, name: str) -> tuple[list[str], list[Risk]]:
+        """What it lacks, and which of its own rules could delete what commits need.
+
+        Native heads that somebody moved past plait are found: `publish` names them, `adopt` takes them over.
+        Cost: one read per native head.
+        """
+        missing, risks = self.backend.check_store(name)
+        return list(missing), list(risks)
+
+    def discover(self, store: str, place: str) -> Iterator[Found]:
+        """The native assets at and below a place of a store's kind, in order of their names; nothing is changed.
+
+        Raises: NotFound, Unsupported where the store's kind cannot be searched.
+        """
+        return self._adapters.get(store).discover(place)
+
+    def import_assets(
+        self, assets: Mapping[Key, str], branch: str = "main", *, message: str = "", properties: Mapping[str, str] = {}
+    ) -> Commit:
+        """Bring existing native assets (key → name or location) into the history as one commit, in place.
+
+        Repeat: an import of the same that was killed is gone on with, and what it took in is not read again.
+        """
+        message = message or f"Import {len(assets)} assets"
+        name = name_of(branch, sorted((format_key(key), location) for key, location in assets.items()))
+        commit = Taking(self, branch, name, message, properties, silent, self._end_import).newest(assets, None)
+        if commit is None:
+            raise InvalidArgument("an import needs assets", remedy="name at least one")
+        return commit
+
+    def import_found(
+        self,
+        under: KeyText,
+        found: Iterable[Found],
+        branch: str = "main",
+        *,
+        origin: str = "",
+        message: str = "",
+        history: bool = True,
+        dry_run: bool = False,
+        progress: Progress = silent,
+    ) -> ImportReport:
+        """Bring what was discovered into the history, in place and as one commit, below a store or a prefix in it.
+
+        Args:
+            origin: where it was found, for the message.
+            history: where the store has a history of its own, a commit for each version of it comes too, by a merge.
+            dry_run: report only, change nothing.
+        What cannot come is told in the report, and keeps nothing else back.
+
+        Repeat: nothing is new, and no commit; after a death it goes on from there.
+        """
+        key = as_key(under)
+        if not key:
+            raise InvalidArgument("an import needs the store that takes it", remedy="name the store, or a prefix in it")
+        past = self._adapters.get(key[0]).history if history else lambda one: ()
+        lines, pasts = plan(self, branch, key, found, past)
+        taken = {key: line.location for key, line in lines.items() if not line.refusal}
+        if dry_run:
+            return ImportReport(tuple(lines.values()), None)
+        message = message or f"Import {len(taken)} of {origin or format_key(key)}"
+        name = name_of(branch, sorted((format_key(key), line.location) for key, line in lines.items()), history)
+        taking = Taking(self, branch, name, message, {}, progress, self._end_import)
+        refused: dict[Key, PlaitError] = {}
+        commit = None
+        if pasts:
+            commit = taking.with_history(taken, pasts, refused)
+        elif taken:
+            commit = taking.newest(taken, refused)
+        else:
+            taking.drop_branch()  # It was merged, and the process died then.
+        told = (replace(line, refusal=str(refused[key])) if key in refused else line for key, line in lines.items())
+        return ImportReport(tuple(told), commit)
+
+    def _end_import(self, tx: WorkingSet) -> Commit:
+        return self._finish(tx, allow_empty=tx.tx.source is not None)
+
+    def publish(self, stores: Sequence[str] | None = None) -> list[Publication]:
+        """Bring native heads to their bound refs now; those that are not there, and why."""
+        return list(self.backend.publish(stores))
+
+    def adopt(self, key: KeyText) -> Commit | None:
+        """Take over what somebody wrote past plait, merged with what was committed meanwhile; None: nothing new.
+
+        The native head is looked at first. Raises: NotFound where it is as plait left it; CommitConflict, kept with a
+        working set; StoreUnavailable.
+        """
+        return self.backend.adopt(as_key(key), self.session)
+
+    def recover(self) -> list[str]:
+        """Put right what died half-way; what was done, as sentences."""
+        return list(self.backend.recover())

@@ -1,0 +1,263 @@
+"""What a catalog commits: working sets, proposals, and three-way operations, which are one and the same underneath."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+
+from plait import tables
+from plait.backend import BeginRequest
+from plait.catalog.history import History, KeyText
+from plait.errors import (
+    CommitConflict,
+    InvalidArgument,
+    NothingToCommit,
+    OutcomeUnknown,
+    ProposalRejected,
+    TransactionClosed,
+)
+from plait.presence import check_keys
+from plait.refspec import as_key, format_key, format_path, parse_spec
+from plait.tables import Listing
+from plait.types import Commit, Conflict, ConflictKind, Key, Proposal, Source, SourceKind, Strategy, Tx
+from plait.working_set import WorkingSet
+
+
+class Writing(History):
+    """The part of `Catalog` that makes commits."""
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    def begin(
+        self,
+        branch: str = "main",
+        *,
+        name: str = "",
+        message: str = "",
+        properties: Mapping[str, str] | None = None,
+        implicit: bool = False,
+        source: Source | None = None,
+        merged_parents: Sequence[str] = (),
+    ) -> WorkingSet:
+        """A working set: durable, isolated, spanning stores, until it is committed or discarded."""
+        spec = parse_spec(branch)
+        if spec.is_relative or spec.commit:
+            raise InvalidArgument(f"{branch!r} is no branch", remedy="a commit goes onto a branch: give its name")
+        request = BeginRequest(
+            self._clock.new_id(), branch, name, message, properties, implicit, tuple(merged_parents), source
+        )
+        return WorkingSet(self.backend, self._adapters, self.backend.begin(request, self.session))
+
+    def working_set(self, text: str) -> WorkingSet:
+        """A working set by its name, its id, or an unambiguous part of that. Raises: NotFound."""
+        return WorkingSet(self.backend, self._adapters, self.backend.tx(text))
+
+    def working_sets(self) -> Listing[Tx]:
+        """Those that are open, oldest first."""
+        return Listing(tables.TXS, self.backend.txs())
+
+    @contextmanager
+    def transaction(
+        self, branch: str = "main", *, message: str = "", properties: Mapping[str, str] | None = None
+    ) -> Iterator[WorkingSet]:
+        """Commit everything that the block writes as one commit; an exception discards all of it.
+
+        The block's `tx.committed` is the commit afterwards; nothing is committed when nothing changed. When the commit
+        itself fails (a conflict, a gate), the working set is discarded too: use `begin` to keep it.
+        """
+        tx = self.begin(branch, message=message, properties=properties, implicit=True)
+        try:
+            yield tx
+        except BaseException:
+            tx.discard()
+            raise
+        if tx.is_closed:
+            return
+        try:
+            with tx.kept_alive():
+                tx.commit()
+        except NothingToCommit:
+            tx.discard()
+        except OutcomeUnknown:
+            raise
+        except BaseException:
+            # An interrupt may come when it is committed already: then it stays, and the interrupt goes on.
+            with suppress(TransactionClosed):
+                tx.discard()
+            raise
+
+    def commit(self, proposal: Proposal) -> Commit:
+        """A one-call commit of pointers or of snapshots that are committed already. Raises: CommitConflict."""
+        return self.backend.commit(self._signed(proposal))
+
+    def commit_many(self, proposals: Sequence[Proposal], *, atomic: bool = False) -> list[Commit | Exception]:
+        """One result per proposal, in order, each alone; `atomic`: all, or an error."""
+        signed = [self._signed(proposal) for proposal in proposals]
+        return list(self.backend.commit_many(signed, atomic=atomic))
+
+    def _signed(self, proposal: Proposal) -> Proposal:
+        """In the catalog's session, and repeatable: one that has no idempotency key gets one."""
+        return replace(proposal, session=self.session, idempotency_key=proposal.idempotency_key or self._clock.new_id())
+
+    # -- three-way operations ----------------------------------------------------------------------------------------
+
+    def merge(
+        self,
+        source: str,
+        into: str = "main",
+        *,
+        message: str = "",
+        squash: bool = False,
+        default: Strategy = Strategy.NORMAL,
+        strategies: Mapping[Key, Strategy] | None = None,
+        keys: Sequence[KeyText] = (),
+    ) -> Commit:
+        """Merge a point into a branch as one commit, natively in every store.
+
+        Raises: CommitConflict listing every conflict, after which a working set named in `details["tx"]` waits for
+        resolutions; NothingToCommit when there is nothing to merge.
+        """
+        tx = self.begin_merge(
+            source, into, message=message, squash=squash, default=default, strategies=strategies, keys=keys
+        )
+        return self._finish(tx, allow_empty=not squash and not keys)
+
+    def begin_merge(
+        self,
+        source: str,
+        into: str = "main",
+        *,
+        message: str = "",
+        name: str = "",
+        squash: bool = False,
+        default: Strategy = Strategy.NORMAL,
+        strategies: Mapping[Key, Strategy] | None = None,
+        keys: Sequence[KeyText] = (),
+    ) -> WorkingSet:
+        """The working set of a merge: look at it with `preview`, resolve, write into it, commit or discard it."""
+        head, theirs = self.resolve(into), self.resolve(source)
+        base = self.backend.merge_base(f"@{head.id}", f"@{theirs.id}")
+        if base is not None and base.id == theirs.id:
+            raise NothingToCommit(f"{into!r} already holds everything of {source!r}")
+        chosen = tuple((strategies or {}).items())
+        merged = Source(
+            SourceKind.MERGE, base.id if base else None, theirs.id, tuple(map(as_key, keys)), default, chosen
+        )
+        # A part of theirs is no merge of theirs: a later one must still find the rest.
+        parents = () if squash or keys else (theirs.id,)
+        message = message or f"Merge {source} into {into}"
+        return self.begin(into, name=name, message=message, source=merged, merged_parents=parents)
+
+    def cherry_pick(self, spec: str, onto: str = "main", *, message: str = "", keys: Sequence[KeyText] = ()) -> Commit:
+        """Apply what one commit changed to a branch. Raises: as `merge`."""
+        picked = self.resolve(spec)
+        if not picked.parents:
+            raise InvalidArgument(f"{spec!r} is the first commit, and changed nothing")
+        source = Source(SourceKind.CHERRY_PICK, picked.parents[0], picked.id, tuple(map(as_key, keys)))
+        properties = {"plait.cherry-picked": picked.id}
+        tx = self.begin(onto, message=message or picked.message, source=source, properties=properties)
+        return self._finish(tx)
+
+    def revert(
+        self,
+        spec: str,
+        on: str = "main",
+        *,
+        message: str = "",
+        keys: Sequence[KeyText] = (),
+        items: Mapping[Key, Sequence[str]] | None = None,
+    ) -> Commit:
+        """Undo what one commit changed, whole, or only under some keys, or only some items.
+
+        What was changed again since is a conflict, never lost.
+        Raises: as `merge`, and NotFound for a key or an item that is neither there nor on the branch.
+        """
+        undone = self.resolve(spec)
+        if not undone.parents:
+            raise InvalidArgument(f"{spec!r} is the first commit, and changed nothing")
+        points = {f"{spec}^": f"@{undone.parents[0]}", spec: f"@{undone.id}", on: on}
+        check_keys(self.backend, [*map(as_key, keys), *(items or ())], points)
+        message = message or f'Revert "{undone.message}"'
+        properties = {"plait.reverted": undone.id}
+        if items:
+            return self._revert_items(undone, on, message, properties, items)
+        source = Source(SourceKind.REVERT, undone.id, undone.parents[0], tuple(map(as_key, keys)))
+        return self._finish(self.begin(on, message=message, source=source, properties=properties))
+
+    def _revert_items(
+        self,
+        undone: Commit,
+        on: str,
+        message: str,
+        properties: Mapping[str, str],
+        items: Mapping[Key, Sequence[str]],
+    ) -> Commit:
+        """Items have no three-way of their own in `restore`: so whatever changed since is refused as a conflict."""
+        head = self.resolve(on)
+        conflicts = [
+            Conflict(key, ConflictKind.ITEM_CHANGED, change.item, ours=change.after, theirs=change.before)
+            for key, names in items.items()
+            for change in self.diff_items(key, f"@{undone.id}", f"@{head.id}", items=names)
+        ]
+        if conflicts:
+            raise CommitConflict(
+                f"{len(conflicts)} items changed again since {undone.id[:12]}",
+                conflicts=conflicts,
+                remedy="restore them from the commit that you want: 'plait restore'",
+            )
+        return self._restore_items(f"@{undone.parents[0]}", on, message, properties, items)
+
+    def restore(
+        self,
+        spec: str,
+        on: str = "main",
+        *,
+        keys: Sequence[KeyText] = (),
+        items: Mapping[Key, Sequence[str]] | None = None,
+        message: str = "",
+    ) -> Commit:
+        """Bring keys (none named: all), or some items, to what they were at a point, as a new commit.
+
+        Raises: NotFound for a key or an item that is neither there nor on the branch.
+        """
+        wanted = self.resolve(spec)
+        check_keys(self.backend, [*map(as_key, keys), *(items or ())], {spec: f"@{wanted.id}", on: on})
+        named = [format_path(key, item) for key, some in (items or {}).items() for item in some]
+        named = named or [_text(key) for key in keys]
+        message = message or f"Restore {', '.join(named) or 'everything'} from {spec}"
+        properties = {"plait.restored": wanted.id}
+        if items:
+            return self._restore_items(f"@{wanted.id}", on, message, properties, items)
+        source = Source(SourceKind.RESTORE, None, wanted.id, tuple(map(as_key, keys)))
+        return self._finish(self.begin(on, message=message, source=source, properties=properties))
+
+    def _restore_items(
+        self, spec: str, on: str, message: str, properties: Mapping[str, str], items: Mapping[Key, Sequence[str]]
+    ) -> Commit:
+        tx = self.begin(on, message=message, properties=properties)
+        try:
+            for key, names in items.items():
+                self.backend.restore(tx.id, key, spec, names)
+        except BaseException:
+            tx.discard()
+            raise
+        return self._finish(tx)
+
+    def _finish(self, tx: WorkingSet, *, allow_empty: bool = False) -> Commit:
+        """Commit. What conflicts or was refused stays as a working set, all else that fails leaves nothing behind."""
+        try:
+            return tx.commit(allow_empty=allow_empty)
+        except (CommitConflict, ProposalRejected):
+            raise
+        except OutcomeUnknown as error:
+            error.details["tx"] = tx.id
+            error.remedy = f"ask again: commit the working set {tx.id}, which is one commit however often it is asked"
+            raise
+        except BaseException:
+            tx.discard()
+            raise
+
+
+def _text(key: KeyText) -> str:
+    return key if isinstance(key, str) else format_key(key)
