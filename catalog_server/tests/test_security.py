@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import ssl
+import urllib.error
 import urllib.request
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import plait
 import pytest
 import trustme
+from plait.catalog import Catalog
 from plait.errors import InvalidArgument, PermissionDenied, StoreUnavailable, Unauthenticated
+from plait.hookspecs import Gateway, hookimpl
+from plait.persist import Database
+from plait.plugins import Plugins
 from plait.rpc.address import find_token, parse_address
 from plait.types import Commit, Mode, Proposal, Put, Session, SnapshotRef
-from plait_conformance.serving import database_url, serving, start_server
+from plait_conformance.serving import DidNotStart, database_url, serving, start_server
+from plait_server.http import find_gateways
+from plait_server.repositories import Repositories
 
 
 def put(name: str) -> Put:
@@ -55,6 +66,43 @@ def test_without_a_valid_token_nothing_is_answered(tmp_path: Path, home: Path) -
                 plait.connect(server.url.replace("/default", "/no-such-repository"), token=token)
         with urllib.request.urlopen(f"{server.http}/healthz") as answer:
             assert answer.status == 200
+
+
+def ask(url: str, token: str | None = None, context: ssl.SSLContext | None = None) -> Any:
+    """The JSON that a gateway answers."""
+    request = urllib.request.Request(url, headers={} if token is None else {"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(request, context=context) as answer:
+        return json.load(answer)
+
+
+def test_a_gateway_is_mounted_for_those_who_are_authenticated(tmp_path: Path, home: Path) -> None:
+    token = prepared(tmp_path)
+    with serving(tmp_path, "--auth", "token") as server:
+        answered = ask(f"{server.http}/fake/v1/config", token)
+        assert answered["principal"] == "ci-job"
+        assert answered["path"].endswith("/v1/config")
+        assert (answered["root"], answered["branches"]) == ("/fake", ["main"])
+        for wrong in (None, "wrong"):
+            with pytest.raises(urllib.error.HTTPError) as caught:
+                ask(f"{server.http}/fake/v1/config", wrong)
+            with caught.value as refused:
+                assert (refused.code, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
+                assert json.load(refused)["error"]["type"] == "UNAUTHENTICATED"
+
+
+@pytest.mark.parametrize("paths", [["/one", "/one"], ["/metrics"], ["one"], ["/"]])
+def test_a_gateway_whose_path_is_taken_or_none_is_refused(tmp_path: Path, paths: list[str]) -> None:
+    class Bringing:
+        @hookimpl
+        def plait_register_gateways(self, catalog: Catalog) -> list[Gateway]:
+            return [Gateway(path, lambda scope, receive, send: None) for path in paths]  # type: ignore[arg-type,return-value]
+
+    plait.init(tmp_path).close()
+    database = Database(f"sqlite:///{tmp_path}/.plait/catalog.db")
+    plugins = Plugins([Bringing()], installed=False)
+    with closing(database), closing(Repositories(database, plugins)) as repositories:
+        with pytest.raises(InvalidArgument, match=f"cannot be mounted at '{paths[-1]}'"):
+            find_gateways(plugins, repositories, "default")
 
 
 def test_a_deleted_token_is_refused_by_the_server_that_deleted_it(tmp_path: Path, home: Path) -> None:
@@ -141,6 +189,11 @@ def test_tls_is_spoken_with_those_who_trust_the_authority(
         assert server.url.startswith("plaits://")
         with plait.connect(server.url) as catalog:
             assert [ref.name for ref in catalog.refs()] == ["main"]
+        trusting = ssl.create_default_context(cafile=str(authority))
+        assert server.http.startswith("https://")
+        assert ask(f"{server.http}/fake/", context=trusting)["principal"] == "anonymous"
+        with pytest.raises(urllib.error.URLError, match="certificate"):
+            ask(f"{server.http}/fake/", context=ssl.create_default_context())
         trustme.CA().cert_pem.write_to_path(str(tmp_path / "other.pem"))
         monkeypatch.setenv("PLAIT_CA_FILE", str(tmp_path / "other.pem"))
         with pytest.raises(StoreUnavailable):
@@ -163,6 +216,13 @@ def test_with_mutual_tls_the_certificates_common_name_is_the_principal(
             catalog.add_store("p", "pointer", mode=Mode.POINTER)
             commit = catalog.commit(Proposal("main", (put("a"),)))
         assert commit.session.principal == "client.example.org"
+
+
+def test_a_certificate_with_anothers_key_is_refused_at_start(tmp_path: Path, authority: Path) -> None:
+    settings = tmp_path / "plait.toml"
+    settings.write_text(settings.read_text().replace("server.key", "client.key"))
+    with pytest.raises(DidNotStart, match=r"plait.toml:2: tls.cert = .* are no certificate and its key"):
+        start_server(tmp_path)
 
 
 def test_half_of_a_certificate_is_refused(authority: Path, monkeypatch: pytest.MonkeyPatch) -> None:

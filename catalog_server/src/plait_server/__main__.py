@@ -72,10 +72,10 @@ def _collect_less_often() -> None:
 
 def _ready(config: Config, server: Server) -> str:
     """`serving plait://127.0.0.1:7450/default · http://127.0.0.1:7451`: what a starter of servers waits for."""
-    scheme = "plait" if config.tls is None else "plaits"
-    line = f"serving {scheme}://{replace(config.grpc, port=server.grpc_port)}/{config.repository}"
+    secure = "" if config.tls is None else "s"
+    line = f"serving plait{secure}://{replace(config.grpc, port=server.grpc_port)}/{config.repository}"
     if config.http is not None and server.http_port is not None:
-        line += f" · http://{replace(config.http, port=server.http_port)}"
+        line += f" · http{secure}://{replace(config.http, port=server.http_port)}"
     return line
 
 

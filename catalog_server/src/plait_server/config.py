@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import ssl
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -65,11 +66,12 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """PEM bytes; `client_ca` is who signs clients' certificates."""
+    """PEM bytes; `client_ca` is who signs clients' certificates. `https` is the same for the HTTP port."""
 
     cert: bytes
     key: bytes
     client_ca: bytes | None
+    https: ssl.SSLContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,13 @@ def _tls(found: Mapping[str, _Setting]) -> Tls | None:
     for one, other in ((cert, key), (key, cert)):
         if not one.value:
             raise other.bad(f"needs {one.name} beside it")
-    return Tls(_bytes(cert), _bytes(key), _bytes(client_ca) if client_ca.value else None)
+    https = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    found_cert, found_key = _bytes(cert), _bytes(key)
+    try:
+        https.load_cert_chain(cert.value, key.value)
+    except ssl.SSLError as error:
+        raise cert.bad(f"and {key.name} = {key.value!r} are no certificate and its key: {error.reason}") from error
+    return Tls(found_cert, found_key, _bytes(client_ca) if client_ca.value else None, https)
 
 
 def _bytes(setting: _Setting) -> bytes:

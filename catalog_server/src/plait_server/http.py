@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -98,10 +99,12 @@ def _authenticated(app: ASGIApp, repository: str, authentication: Authentication
 class HttpServer:
     """The application on a socket, in a thread of its own. `stop` it once."""
 
-    def __init__(self, app: Starlette, listening: socket.socket) -> None:
+    def __init__(self, app: Starlette, listening: socket.socket, https: ssl.SSLContext | None) -> None:
         config = uvicorn.Config(
             app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=_STOP_SECONDS
         )
+        config.load()
+        config.ssl = https
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [listening]}, name="plait-http", daemon=True

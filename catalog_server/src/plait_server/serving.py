@@ -64,7 +64,8 @@ class Server:
                 self._repositories, config.repository, authentication, self._metrics, lambda: self._is_serving
             )
             self._grpc, self.grpc_port = self._start_grpc(config, self._guard.handlers(service))
-            self._http = None if listening is None else HttpServer(app, listening)
+            https = None if config.tls is None else config.tls.https
+            self._http = None if listening is None else HttpServer(app, listening, https)
         except BaseException:
             self._repositories.close()
             self._database.close()

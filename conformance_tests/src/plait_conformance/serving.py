@@ -16,7 +16,7 @@ from plait_conformance.forking import Forked
 
 _START_SECONDS = 90.0
 _STOP_SECONDS = 60.0
-_READY = re.compile(r"serving (plaits?)://127\.0\.0\.1:(\d+)/(\S+) · http://127\.0\.0\.1:(\d+)")
+_READY = re.compile(r"serving plait(s?)://127\.0\.0\.1:(\d+)/(\S+) · https?://127\.0\.0\.1:(\d+)")
 
 
 class DidNotStart(AssertionError):
@@ -89,12 +89,12 @@ def start_server(
     if ready is None:
         process.kill()
         raise DidNotStart(process.wait(), log.read_text(encoding="utf-8"))
-    scheme, grpc_port, repository, http_port = ready.groups()
+    secure, grpc_port, repository, http_port = ready.groups()
     return ServerProcess(
         folder,
         process,
-        f"{scheme}://127.0.0.1:{grpc_port}/{repository}",
-        f"http://127.0.0.1:{http_port}",
+        f"plait{secure}://127.0.0.1:{grpc_port}/{repository}",
+        f"http{secure}://127.0.0.1:{http_port}",
         (int(grpc_port), int(http_port)),
         database,
     )
