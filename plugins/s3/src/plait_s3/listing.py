@@ -14,6 +14,8 @@ from typing import Any, Final
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree
 
+from botocore import handlers
+
 from plait_s3.blobs import Blob, Report
 from plait_s3.parallel import side_by_side
 
@@ -92,18 +94,39 @@ def _split(pages: Pages, prefix: str, first: Page) -> Page | None:
 
 def read_entries_apart(client: Any) -> None:
     """Let a client's pages of objects, and of versions, come with `ENTRIES` in place of botocore's lists."""
-    for operation in ("ListObjectsV2", "ListObjectVersions"):
-        client.meta.events.register(f"before-parse.s3.{operation}", _take_out)
+    events = client.meta.events
+    for operation in _LISTINGS:
+        events.register(f"before-parse.s3.{operation}", _take_out)
+    if _find_error is not None:
+        events.unregister("before-parse.s3.*", _find_error)
+        events.register_first("before-parse.s3.*", _find_error_elsewhere)
+
+
+_LISTINGS: Final = ("ListObjectsV2", "ListObjectVersions")
+_find_error: Final = getattr(handlers, "_handle_200_error", None)
+"""botocore parses every answer a second time, to find errors that come with status 200: half of a listing's time."""
+
+
+def _find_error_elsewhere(operation_model: Any, response_dict: Any, **kwargs: Any) -> None:
+    if operation_model.name not in _LISTINGS:
+        assert _find_error is not None
+        _find_error(operation_model=operation_model, response_dict=response_dict, **kwargs)
 
 
 def _take_out(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **kwargs: Any) -> None:
-    if response_dict["status_code"] != 200:
+    if response_dict["status_code"] != 200 or not response_dict["body"]:
         return
     try:
         page = ElementTree.fromstring(response_dict["body"])
         is_encoded = any(_name(part) == "EncodingType" and part.text == "url" for part in page)
         found = [_entry(part, is_encoded) for part in page if _name(part) in _ENTRY]
-    except (ElementTree.ParseError, KeyError, ValueError):
+    except ElementTree.ParseError:
+        response_dict["status_code"] = 500  # Cut off on the way: botocore asks again.
+        return
+    except (KeyError, ValueError):
+        return
+    if page.tag == "Error":
+        response_dict["status_code"] = 500
         return
     for part in [part for part in page if _name(part) in _ENTRY]:
         page.remove(part)
