@@ -172,7 +172,11 @@ class WorkingSet:
 
     def resolve(self, key: str | Key, choice: Choice, *, item: str | None = None, value: Json = None) -> None:
         """Settle one listed conflict. Raises: NotFound when it is not listed."""
-        self._backend.settle(self.id, [Resolution(as_key(key), item, choice, value)])
+        self.settle([Resolution(as_key(key), item, choice, value)])
+
+    def settle(self, resolutions: Sequence[Resolution]) -> None:
+        """Settle listed conflicts. Raises: NotFound when one is not listed; then none is settled."""
+        self._backend.settle(self.id, resolutions)
 
     def resolve_all(self, choice: Choice, prefix: str | Key = ()) -> int:
         """Settle every listed conflict under a prefix by one side; how many that were."""
@@ -182,7 +186,7 @@ class WorkingSet:
             for conflict, _ in self.conflicts()
             if conflict.key[: len(parts)] == parts
         ]
-        self._backend.settle(self.id, settled)
+        self.settle(settled)
         return len(settled)
 
     # -- the end -----------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -122,12 +123,13 @@ def test_a_reader_that_has_gone_is_no_refusal() -> None:
         raise BrokenPipeError
 
 
-def test_a_full_standard_output_is_said(example: Path) -> None:
-    words = [sys.executable, "-c", "import plait.cli; plait.cli.main()", "get", "raw.landing::1.json", "-"]
+@pytest.mark.parametrize("words", [["get", "raw.landing::1.json", "-"], ["log"], ["ls"]])
+def test_a_full_standard_output_is_said(example: Path, words: list[str]) -> None:
+    command = [sys.executable, "-c", "import plait.cli; plait.cli.main()", *words]
     with open("/dev/full", "wb") as full:
-        ran = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        ran = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert ran.returncode == 7
-    assert ran.stderr.startswith("error: the standard output cannot be written: No space left on device\n→ ")
+    assert re.match("error: the standard output cannot be written: No space left on device\n→ .*\n\\Z", ran.stderr)
 
 
 @pytest.mark.parametrize("spelled", ["./photos", "../here/photos", "{here}/photos", "file://{here}/photos"])

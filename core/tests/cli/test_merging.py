@@ -245,3 +245,12 @@ def test_cherry_pick_takes_one_commit(run_plait: Any, conflicting: Path) -> None
     assert run_plait("cherry-pick", "more-orders~1").code == 0
     assert price(run_plait, 4) == 9
     assert price(run_plait) == 5
+
+
+def test_conflicts_are_settled_all_or_none(run_plait: Any, conflicting: Path) -> None:
+    assert run_plait("merge", "more-orders").code == 5
+    for stranger in (f"{KEY}::nope", "raw.landing"):
+        refused = run_plait("resolve", PATH, stranger, "--ours", "--json")
+        assert (refused.code, stranger in refused.error["message"]) == (3, True)
+        assert [row["settled"] for row in run_plait("conflicts", "--json").value] == [None]
+    assert run_plait("resolve", PATH, PATH, "--ours").code == 0

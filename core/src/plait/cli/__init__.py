@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 import traceback
@@ -15,7 +17,7 @@ from plait.cli import changing, events, history, items, merging, refs, stores, w
 from plait.cli.plugin_commands import PluginGroup
 from plait.cli.session import Session, json_option, pass_session
 from plait.cli.where import where_now
-from plait.errors import BY_CODE, InvalidArgument, PlaitError
+from plait.errors import BY_CODE, InvalidArgument, PlaitError, StoreUnavailable
 
 _EXIT_CODES = "\n".join(
     f"  {kind.exit_code:>2}  {code.lower().replace('_', ' ')}"
@@ -115,11 +117,37 @@ def _run(session: Session, words: list[str]) -> int:
             raise
         return _READER_GONE
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Or Python complains when it flushes at exit.
+        _give_up_output()
         return _READER_GONE
+    except OSError as error:
+        if not _is_output_refused(error):
+            return _unexpected(session, error)
+        _give_up_output()
+        told = f"the standard output cannot be written: {error.strerror}"
+        refused = StoreUnavailable(told, remedy="make room, or send it elsewhere; what was done stays done")
+        session.print_error(refused)
+        return refused.exit_code
     except Exception as error:
         return _unexpected(session, error)
     return code if isinstance(code, int) else 0
+
+
+def _is_output_refused(error: OSError) -> bool:
+    """Whether it was the standard output that the system takes no more of: an empty line tells."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO) or error.filename is not None:
+        return False
+    try:
+        os.write(sys.stdout.fileno(), b"\n")
+    except io.UnsupportedOperation:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def _give_up_output() -> None:
+    """Or Python complains when it flushes at its exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _misused(session: Session, error: click.ClickException) -> int:

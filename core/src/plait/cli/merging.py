@@ -137,44 +137,45 @@ def resolve(
     everything: bool,
     name: str | None,
 ) -> None:
-    """Settle conflicts by a side or by a value. (Or write to the key with its native client.)"""
+    """Settle conflicts by a side or by a value, all of them or, if one is not listed, none. (Or write to the key with
+    its native client.)"""
     from plait.refspec import parse_path
-    from plait.types import Choice
+    from plait.types import Choice, Resolution
 
     sides = [side for side, asked in ((Choice.OURS, ours), (Choice.THEIRS, theirs), (Choice.BASE, base)) if asked]
     if len(sides) + (value is not None) != 1:
         raise InvalidArgument("choose one of --ours, --theirs, --base and --value")
     if bool(paths) == everything:
         raise InvalidArgument("name the conflicts as KEY::ITEM, or give --all")
-    tx = session.working_set(name)
-    settled = 0
     try:
         content = None if value is None else json.loads(value)
     except ValueError as error:
         raise InvalidArgument(f"--value {value!r} is no JSON: {error}", remedy="quote it: --value '{…}'") from error
-    if everything:
-        if not sides:
-            raise InvalidArgument("--all goes with --ours, --theirs or --base")
-        settled = tx.resolve_all(sides[0])
+    if everything and not sides:
+        raise InvalidArgument("--all goes with --ours, --theirs or --base")
+    choice = sides[0] if sides else Choice.VALUE
+    tx = session.working_set(name)
+    resolutions = [Resolution(one.key, one.item, choice) for one, _ in tx.conflicts()] if everything else []
     for path in paths:
         key, item = parse_path(path)
-        if item is None and sides:
-            found = tx.resolve_all(sides[0], key)
-            if not found:
-                raise NotFound(f"{path} has no conflict", remedy="see 'plait conflicts'")
-            settled += found
+        if item is not None or not sides:
+            resolutions.append(Resolution(key, item, choice, content))
             continue
-        tx.resolve(key, sides[0] if sides else Choice.VALUE, item=item, value=content)
-        settled += 1
+        below = [one for one, _ in tx.conflicts() if one.key[: len(key)] == key]
+        if not below:
+            raise NotFound(f"{path} has no conflict", remedy="see 'plait conflicts'")
+        resolutions += [Resolution(one.key, one.item, choice) for one in below]
+    tx.settle(resolutions)
     left = sum(kept is None for _, kept in tx.conflicts())
     step = "plait conflicts" if left else "plait commit"
-    session.emit({"settled": settled, "left": left}, f"{settled} settled, {left} left\n→ {step}")
+    value_told = {"settled": len(resolutions), "left": left}
+    session.emit(value_told, f"{len(resolutions)} settled, {left} left\n→ {step}")
 
 
 @click.command("cherry-pick")
 @click.argument("spec", type=SPEC)
 @click.option("-m", "--message", default="", help="The commit's message; default: what was done.")
-@click.option("--onto", help="Default: the current branch.")
+@click.option("--onto", type=SPEC, help="Default: the current branch.")
 @json_option
 @pass_session
 def cherry_pick(session: Session, spec: str, message: str, onto: str | None) -> None:

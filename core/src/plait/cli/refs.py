@@ -48,7 +48,7 @@ def _check_unfollowed(session: Session, name: str) -> None:
 @click.option("--undelete", is_flag=True, help="Bring a deleted branch back where it last stood.")
 @click.option("--protect", "protect", flag_value="yes", help="Neither deleted nor moved by hand.")
 @click.option("--unprotect", "protect", flag_value="no", help="As before --protect.")
-@click.option("--reset", metavar="SPEC", help="Move it to another commit; the reflog keeps where it was.")
+@click.option("--reset", type=SPEC, metavar="SPEC", help="Move it to another commit; the reflog keeps where it was.")
 @json_option
 @pass_session
 def branch(

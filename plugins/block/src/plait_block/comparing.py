@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 from plait.adapter import Context
-from plait.errors import NotFound, PermissionDenied, StoreUnavailable, Unsupported
+from plait.errors import PermissionDenied, StoreUnavailable, Unsupported
 from plait.types import Choice, Conflict, Conflicted, ConflictKind, ItemChange, ItemChangeKind, Resolution
 
 from plait_block import extents, files, merging
@@ -121,13 +121,12 @@ class Comparing:
     def restore_files(self, onto: Layer, source: Layer, items: Sequence[str]) -> None:
         """Make these paths, and what lies below them, in a layer that is written to, what a frozen layer holds.
 
-        Raises: NotFound for a path that neither holds; then, and on every other error, the layer is to be dropped.
+        A path that neither holds is passed over: it was removed. On errors, the layer is to be dropped.
         """
         with self._trees(source) as (then,), self._filesystems.changed(onto) as root, _translated():
             now = files.tree(root)
             for item in items:
-                if files.check_path(item) not in then and item not in now:
-                    raise NotFound(f"neither the snapshot nor the working set holds {item!r}")
+                files.check_path(item)
             wanted = {path: Change(then.get(path)) for path in files.under((then, now), items)}
             for path in list(wanted):
                 if path in then:
