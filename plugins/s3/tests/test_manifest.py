@@ -87,6 +87,17 @@ class TestCost:
         assert manifest.tree.get(changed.node, some_name(77_777)) is not None
         assert packs.reads == reads
 
+    def test_reading_all_ahead_is_a_request_for_hundreds_of_objects(self, large: tuple[FilesBlobs, Root]) -> None:
+        blobs, base = large
+        packs = Packs(blobs)
+        manifest = Manifest(packs, base)
+        manifest.read_ahead(base.node)
+        reads = packs.reads
+        assert reads <= OBJECTS / 500
+        plain = Manifest(Packs(blobs), base)
+        assert list(manifest.entries(base.node)) == list(plain.entries(base.node))
+        assert packs.reads == reads
+
     def test_a_diff_reads_what_changed(self, large: tuple[FilesBlobs, Root]) -> None:
         blobs, base = large
         changed = write(blobs, base, {some_name(5): None, some_name(90_000): entry(3)}, "diff")

@@ -836,3 +836,14 @@ class TestLocate:
             assert answer.read() == b"linked"
         with pytest.raises(NotFound):
             adapter.presign(snapshot, "nowhere")
+        for seconds in (0, 604_801):
+            with pytest.raises(InvalidArgument, match="a week"):
+                adapter.presign(snapshot, "a b/é.txt", seconds=seconds)
+
+    @pytest.mark.s3server
+    def test_a_link_is_to_the_version_that_was_committed(self, s3_place: Place) -> None:
+        adapter = s3_place.adapter()
+        first = committed(adapter, "t1", {"a": b"first"})
+        committed(adapter, "t2", {"a": b"second"}, first)
+        with urllib.request.urlopen(adapter.presign(first, "a", seconds=60)) as answer:
+            assert answer.read() == b"first"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from plait.working_set import WorkingSet
 
 _CHUNK_BYTES = 1 << 20
+_LINK_SECONDS_MAX = 7 * 24 * 3600
+"""What a signature of S3 can say."""
 _AT = "A point in the history; default: the working set, where it holds KEY, else the current branch."
 
 
@@ -215,16 +218,50 @@ def put(session: Session, file: Path, path: str, message: str | None) -> None:
 
 
 @click.command("open")
-@click.argument("key")
+@click.argument("path")
 @click.option("--at", "spec", type=SPEC, help="A point in the history; default: the current branch.")
+@click.option(
+    "--seconds",
+    type=click.IntRange(1, _LINK_SECONDS_MAX),
+    default=3600,
+    show_default=True,
+    help="How long the link to an object holds.",
+)
 @json_option
 @pass_session
-def open_(session: Session, key: str, spec: str | None) -> None:
-    """Say how an engine reads exactly this version: location, options, and a snippet to paste."""
-    found = session.catalog.at(spec or session.branch).locate(key)
+def open_(session: Session, path: str, spec: str | None, seconds: int) -> None:
+    """Say how an engine reads exactly this version of KEY: location, options, and a snippet to paste.
+
+    For an object of a bucket (KEY::ITEM): a link to it that needs no credentials. Who has the link can read the object.
+    """
+    from plait.refspec import parse_path
+
+    key, item = parse_path(path)
+    point = session.catalog.at(spec or session.branch)
+    if item is not None:
+        _print_link(session, point.open(key), path, item, seconds)
+        return
+    found = point.locate(key)
     value = {"uri": found.uri, "options": dict(found.options), "snippet": found.snippet}
     options = "".join(f"\n  {name}={option}" for name, option in sorted(found.options.items()))
     session.emit(value, f"{found.uri}{options}\n\n{found.snippet}".rstrip())
+
+
+def _print_link(session: Session, handle: Any, path: str, item: str, seconds: int) -> None:
+    """The link alone on stdout, for programs; until when, on stderr. Raises: NotFound, Unsupported."""
+    from plait.refspec import format_time
+
+    if not hasattr(handle, "cat_file"):
+        raise Unsupported(f"{path} is not in a store of objects", remedy=f"see 'plait open {path.partition('::')[0]}'")
+    # From before it is signed, so that it never holds shorter than is said.
+    until = format_time((int(time.time()) + seconds) * 1_000_000)
+    try:
+        url = handle.sign(item, expiration=seconds)
+    except FileNotFoundError as error:
+        raise NotFound(f"{path} does not exist", remedy=f"see 'plait ls {path.partition('::')[0]}::'") from error
+    session.emit({"url": url, "seconds": seconds, "until": until}, url)
+    if not session.as_json:
+        click.echo(f"holds until {until}, or until the credentials that signed it end", err=True)
 
 
 COMMANDS = (cat, get, put, open_)

@@ -12,6 +12,9 @@ from plait.types import SnapshotRef, Store
 from plait_s3.content import BUILT_IN, command_merger
 
 if TYPE_CHECKING:
+    import click
+
+    from plait_s3.exporting import export
     from plait_s3.filesystem import AssetFileSystem
     from plait_s3.kinds import FilesAdapter, S3Adapter
 
@@ -20,8 +23,10 @@ __all__ = [
     "FilesAdapter",
     "S3Adapter",
     "command_merger",
+    "export",
     "open_snapshot",
     "plait_register_adapters",
+    "plait_register_commands",
     "plait_register_mergers",
 ]
 
@@ -36,6 +41,16 @@ def plait_register_adapters() -> Mapping[str, str]:
 def plait_register_mergers() -> Sequence[Merger]:
     """JSON by path, CSV by key columns, text by lines."""
     return BUILT_IN
+
+
+@hookimpl
+def plait_register_commands() -> Sequence[click.Command]:
+    """`plait export files` and `plait export s3`."""
+    import click
+
+    from plait_s3.commands import export_files, export_s3
+
+    return [click.Group("export", commands=[export_files, export_s3])]
 
 
 def open_snapshot(kind: str, version: str, digest: str, **options: str) -> AssetFileSystem:
@@ -55,4 +70,8 @@ def __getattr__(name: str) -> object:
         from plait_s3 import filesystem, kinds
 
         return getattr(filesystem if name == "AssetFileSystem" else kinds, name)
+    if name == "export":
+        from plait_s3.exporting import export
+
+        return export
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -40,18 +40,16 @@ from plait.types import (
 )
 
 from plait_s3 import space
-from plait_s3.blobs import Blob, Blobs
+from plait_s3.blobs import Blobs
 from plait_s3.filesystem import AssetFileSystem
 from plait_s3.heads import publish_head
 from plait_s3.importing import folders_below, import_prefix, listed
 from plait_s3.manifest import (
     NOTHING,
     PACKS,
-    Entry,
     Manifest,
     Packs,
     Root,
-    encode_entry,
     write_manifest,
 )
 from plait_s3.objects import ObjectMerge, changed_entries, describe
@@ -184,16 +182,7 @@ class ObjectAdapter(Adapter):
             return NOTHING, {}
         if isinstance(side, SnapshotRef):
             return Root(side.version, side.digest), {}
-        overlay = Overlay(self.blobs, self.packs, place_of(side), base_of(side))
-        edits: dict[bytes, bytes | None] = {}
-        for key, change in overlay.changes().items():
-            entry = self._staged_entry(change) if isinstance(change, Blob) else change
-            edits[key.encode()] = None if entry is None else encode_entry(entry)
-        return base_of(side), edits
-
-    def _staged_entry(self, blob: Blob) -> Entry:
-        """A staged object as a manifest would have it, without pinning it."""
-        return Entry(blob.size_bytes, blob.etag, space.sha256_of(self.blobs, blob.key), blob.key)
+        return base_of(side), Overlay(self.blobs, self.packs, place_of(side), base_of(side)).as_edits()
 
     def locate(self, snapshot: SnapshotRef) -> Location:
         """The manifest's pack; the snippet reads it with the store's credentials alone, without a server."""
@@ -240,9 +229,9 @@ class ObjectAdapter(Adapter):
         Raises on writing to a snapshot: Unsupported.
         """
         if isinstance(target, SnapshotRef):
-            return AssetFileSystem(self.blobs, self._view(target), is_writable=False)
+            return AssetFileSystem(self.blobs, self._view(target), is_writable=False, asset=target.asset)
         overlay = Overlay(self.blobs, self.packs, place_of(target), base_of(target))
-        return AssetFileSystem(self.blobs, overlay, is_writable=port is not None)
+        return AssetFileSystem(self.blobs, overlay, is_writable=port is not None, asset=target.attrs["asset"])
 
     def _view(self, snapshot: SnapshotRef) -> Overlay:
         return Overlay(self.blobs, self.packs, None, Root(snapshot.version, snapshot.digest))

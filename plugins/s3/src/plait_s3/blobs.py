@@ -13,6 +13,9 @@ from plait.errors import InvalidArgument
 OWN: Final = "_plait/"
 """Everything of plait's own lies below this prefix of the store's root."""
 
+EXPORTED: Final = "/.plait-export/"
+"""Where an export keeps, beside the files, what it has put there: nobody's data."""
+
 CHUNK_BYTES: Final = 1 << 20
 
 Content: TypeAlias = bytes | BinaryIO | Path
@@ -130,7 +133,7 @@ class Blobs(Protocol):
         ...
 
     def presign(self, key: str, *, version: str = "", seconds: int = 3600) -> str:
-        """A link that needs no credentials for a while. Raises: Unsupported."""
+        """A link that needs no credentials for 1 second to a week. Raises: InvalidArgument, Unsupported."""
         ...
 
     def close(self) -> None: ...

@@ -15,9 +15,10 @@ from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 from plait.errors import InvalidArgument, Unsupported
 
 from plait_s3.blobs import Blob, Blobs, Content, check_object_key
-from plait_s3.manifest import Entry
+from plait_s3.manifest import Entry, Packs
 from plait_s3.overlay import Found, Overlay
 from plait_s3.parallel import side_by_side
+from plait_s3.selection import Selection
 
 _SPOOLED_BYTES_MAX = 8 << 20
 
@@ -33,17 +34,36 @@ class AssetFileSystem(AbstractFileSystem):  # type: ignore[misc]
     cachable: ClassVar[bool] = False
     root_marker: ClassVar[str] = ""
 
-    def __init__(self, blobs: Blobs, overlay: Overlay, *, is_writable: bool) -> None:
+    def __init__(self, blobs: Blobs, overlay: Overlay, *, is_writable: bool, asset: str = "") -> None:
+        """`asset`: the id of what this shows, if that is known."""
         super().__init__()
         self._blobs = blobs
         self._overlay = overlay
         self.is_writable = is_writable
+        self.asset = asset
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
         if isinstance(path, list):
             return [cls._strip_protocol(one) for one in path]
         return str(path).removeprefix("plait://").strip("/")
+
+    def selection(self, folder: str = "", match: str = "*") -> Selection:
+        """What this shows now, or some of it: for `plait_s3.export`. Cost: reads what a working set has staged."""
+        folder = folder.strip("/")
+        return Selection(
+            self._overlay.base, tuple(self._overlay.as_edits().items()), folder + "/" if folder else "", match
+        )
+
+    @property
+    def blobs(self) -> Blobs:
+        """Where its bytes are."""
+        return self._blobs
+
+    @property
+    def packs(self) -> Packs:
+        """Where its manifests are."""
+        return self._overlay.packs
 
     def _check_writable(self) -> None:
         if not self.is_writable:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from plait.adapter import Context
 from plait.errors import InvalidArgument, NotFound
 
-from plait_s3.blobs import OWN, Blob, Blobs, Report, unheard
+from plait_s3.blobs import EXPORTED, OWN, Blob, Blobs, Report, unheard
 from plait_s3.manifest import NOTHING, Manifest, Packs, Root, encode_entry, entry_of, write_manifest
 
 
@@ -48,7 +48,7 @@ def listed(blobs: Blobs, prefix: str, report: Report = unheard) -> list[Blob]:
     found = [
         blob
         for blob in blobs.list_current(folder, report)
-        if not blob.key.endswith("/") and not blobs.uri(blob.key).startswith(own)
+        if not blob.key.endswith("/") and not blobs.uri(blob.key).startswith(own) and EXPORTED not in f"/{blob.key}"
     ]
     if not found:
         raise NotFound(

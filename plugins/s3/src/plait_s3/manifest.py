@@ -31,6 +31,7 @@ SALT: Final = b"plait_s3"
 
 _MAGIC: Final = b"PLT1"
 _FIRST_READ_BYTES: Final = 64 * 1024
+_GAP_BYTES_MAX: Final = 16 * 1024
 _CACHE_BYTES_MAX: Final = 64 << 20
 
 
@@ -120,16 +121,18 @@ class Packs:
     def read(self, name: str, ids: Sequence[bytes]) -> Mapping[bytes, tuple[bytes, list[str]]]:
         """The bytes of nodes of one pack, and the names of the packs that their children are in. Raises: Corrupt."""
         found = self._open(name)
-        answer: dict[bytes, tuple[bytes, list[str]]] = {}
         for node_id in ids:
-            slot = found.slots.get(node_id)
-            if slot is None:
+            if node_id not in found.slots:
                 raise Corrupt(f"manifest node {node_id.hex()} is not in pack {name!r}", remedy="restore a backup")
-            data = found.nodes.get(node_id)
-            if data is None:
-                data = self._read(found, slot)
-            answer[node_id] = data, [found.place_of(number) for number in slot.children]
-        return answer
+        missing = {node_id: found.slots[node_id] for node_id in ids if node_id not in found.nodes}
+        read = {node_id: data for run in _runs(missing) for node_id, data in self._read(found, run).items()}
+        return {
+            node_id: (
+                read[node_id] if node_id in read else found.nodes[node_id],
+                [found.place_of(number) for number in found.slots[node_id].children],
+            )
+            for node_id in ids
+        }
 
     def root(self, name: str) -> bytes:
         """The root of the manifest that a pack was written for. Raises: Corrupt."""
@@ -141,11 +144,15 @@ class Packs:
             self._known.clear()
             self._bytes = 0
 
-    def _read(self, found: _Pack, slot: _Slot) -> bytes:
-        data = self._get(found.name, slot.start, slot.start + slot.length)
-        self._grow(found, len(data))
-        found.nodes[digest(b"node", data)] = data
-        return data
+    def _read(self, found: _Pack, run: Sequence[tuple[bytes, _Slot]]) -> Mapping[bytes, bytes]:
+        """What lies in some slots, in the order of their places, with one request."""
+        start, stop = run[0][1].start, run[-1][1].start + run[-1][1].length
+        data = self._get(found.name, start, stop)
+        read = {node_id: data[slot.start - start : slot.start - start + slot.length] for node_id, slot in run}
+        self._grow(found, sum(map(len, read.values())))
+        # What is damaged is not kept under the name of what it should be.
+        found.nodes.update((digest(b"node", part), part) for part in read.values())
+        return read
 
     def _get(self, name: str, start: int, stop: int) -> bytes:
         self.reads += 1
@@ -179,6 +186,18 @@ class Packs:
             while self._bytes > _CACHE_BYTES_MAX and len(self._known) > 1:
                 _, dropped = self._known.popitem(last=False)
                 self._bytes -= dropped.cost_bytes
+
+
+def _runs(slots: Mapping[bytes, _Slot]) -> Iterator[Sequence[tuple[bytes, _Slot]]]:
+    """Slots that lie so near to each other that reading what is between them costs less than another request."""
+    run: list[tuple[bytes, _Slot]] = []
+    for node_id, slot in sorted(slots.items(), key=lambda one: one[1].start):
+        if run and slot.start - (run[-1][1].start + run[-1][1].length) > _GAP_BYTES_MAX:
+            yield run
+            run = []
+        run.append((node_id, slot))
+    if run:
+        yield run
 
 
 def _parse(name: str, first: bytes, stop: int) -> _Pack:
@@ -296,6 +315,11 @@ class Manifest:
         """(object key, entry) below a prefix, ascending by the keys' bytes, lazily."""
         for key, value in self.tree.scan(root, prefix=prefix.encode()):
             yield key.decode(), decode_entry(value)
+
+    def read_ahead(self, root: bytes) -> None:
+        """Read every node, many with each request: before all of the entries are."""
+        for _ in self.tree.walk(root):
+            pass
 
     def packs_of(self, root: bytes) -> set[str]:
         """The names of all packs that reading this manifest needs. Cost: reads every node."""

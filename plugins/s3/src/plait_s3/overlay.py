@@ -69,6 +69,8 @@ class Overlay:
         """`place` None: the base alone, read-only."""
         self._blobs = blobs
         self._place = place
+        self.packs = packs
+        self.base = base
         self.manifest = Manifest(packs, base)
         self._root = base.node
         self._edits_read: dict[tuple[str, str, int], tuple[str, Entry | None]] = {}
@@ -99,6 +101,20 @@ class Overlay:
         """Everything that the staging says, in key order."""
         merged: dict[str, Change] = {**self.edits(), **self.staged()}
         return {key: merged[key] for key in sorted(merged, key=str.encode)}
+
+    def as_edits(self) -> dict[bytes, bytes | None]:
+        """What the staging changes in the base's tree. Staged objects are hashed as they are now, and not pinned."""
+
+        def edit(one: tuple[str, Change]) -> tuple[bytes, bytes | None]:
+            key, change = one
+            if isinstance(change, Blob):
+                hashed = hashlib.sha256()
+                for chunk in self._blobs.stream(change.key):
+                    hashed.update(chunk)
+                change = Entry(change.size_bytes, change.etag, hashed.digest(), change.key)
+            return key.encode(), None if change is None else encode_entry(change)
+
+        return dict(side_by_side(edit, self.changes().items()))
 
     def find(self, key: str) -> Found | None:
         """The object of this key. Cost: at most one look at the staging, one at its edits, the tree's height."""

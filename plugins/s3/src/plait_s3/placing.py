@@ -37,9 +37,10 @@ class Copied:
 class Placing:
     """Makes files below one root. Thread-safe. Raises: OSError."""
 
-    def __init__(self, root: str, failpoint: Callable[[str], None]) -> None:
+    def __init__(self, root: str, failpoint: Callable[[str], None], temporary: str = _TEMPORARY) -> None:
+        """`temporary`: the folder below the root where files are before they have their names."""
         self._root = root
-        self._temporary = os.path.join(root, _TEMPORARY)
+        self._temporary = os.path.join(root, temporary)
         self._failpoint = failpoint
 
     def path(self, key: str) -> str:
@@ -57,6 +58,25 @@ class Placing:
                             _fill(stream, source)
                     else:
                         shutil.copyfileobj(content, stream, CHUNK_BYTES)
+            os.fsync(descriptor)
+            return temporary
+
+    def take(self, chunks: Iterable[bytes]) -> str:
+        """A temporary file with what an iterator gives, on the disk for good; none where that raises."""
+        with self._new() as (temporary, descriptor):
+            for chunk in chunks:
+                _write_all(descriptor, chunk)
+            os.fsync(descriptor)
+            return temporary
+
+    def clone(self, source: BinaryIO) -> str | None:
+        """A temporary file that shares a whole file's blocks, on the disk for good; None where the disk cannot."""
+        with self._new() as (temporary, descriptor):
+            try:
+                fcntl.ioctl(descriptor, _FICLONE, source.fileno())
+            except OSError:
+                os.unlink(temporary)
+                return None
             os.fsync(descriptor)
             return temporary
 

@@ -29,8 +29,11 @@ from plait_s3.parallel import side_by_side
 _MD5: Final = re.compile(r"[0-9a-f]{32}\Z")
 _GONE: Final = {"404", "NoSuchKey", "NoSuchVersion", "NotFound", "405", "MethodNotAllowed"}
 _REFUSED: Final = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "401", "AllAccessDisabled"}
-_LOST: Final = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict", "404", "NoSuchKey"}
+_REACHED: Final = ("endpoint", "access_key", "secret_key")
+LOST: Final = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict", "404", "NoSuchKey"}
 _BULK_KEYS_MAX: Final = 1000
+_LINK_SECONDS_MAX: Final = 7 * 24 * 3600
+"""What a signature can say."""
 _TRANSFER: Final = TransferConfig(use_threads=False)
 
 
@@ -39,7 +42,7 @@ def is_md5(etag: str) -> bool:
     return bool(_MD5.match(etag))
 
 
-def _code(error: ClientError) -> str:
+def code_of(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
@@ -49,7 +52,7 @@ def translated(what: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        code = _code(error)
+        code = code_of(error)
         if code in _GONE:
             raise NotFound(f"{what} does not exist") from error
         if code == "NoSuchBucket":
@@ -103,11 +106,20 @@ class S3Blobs:
             with translated(f"versioning of bucket {self.bucket!r}"):
                 return str(self.client.get_bucket_versioning(Bucket=self.bucket).get("Status", ""))
         except StoreUnavailable as error:
-            if isinstance(error.__cause__, ClientError) and _code(error.__cause__) in (
+            if isinstance(error.__cause__, ClientError) and code_of(error.__cause__) in (
                 "NotImplemented", "VersioningNotConfigured", "501",
             ):  # fmt: skip
                 return ""
             raise
+
+    @property
+    def reached(self) -> Mapping[str, str]:
+        """The options that say how, and not where: credentials in clear."""
+        return {name: self._options[name] for name in (*_REACHED, "region") if self._options.get(name)}
+
+    def is_reached_as(self, other: S3Blobs) -> bool:
+        """Whether another is behind the same endpoint, with the same credentials: it can copy from here by itself."""
+        return all(self._options.get(name, "") == other._options.get(name, "") for name in _REACHED)
 
     # -- names -------------------------------------------------------------------------------------------------------
 
@@ -125,17 +137,16 @@ class S3Blobs:
             raise InvalidArgument(f"{location!r} is not below {self.uri('')!r}", remedy="name a prefix of this store")
         return key.removeprefix(self._prefix).strip("/")
 
-    def _asked(self, key: str, version: str = "") -> dict[str, str]:
+    def asked(self, key: str, version: str = "") -> dict[str, str]:
+        """The parameters of boto3's client that name an object."""
         asked = {"Bucket": self.bucket, "Key": self._full(key)}
         return {**asked, "VersionId": version} if version else asked
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def head(self, key: str, version: str = "") -> Blob | None:
-        try:
-            with translated(f"object {self.uri(key)}"):
-                found = self.client.head_object(**self._asked(key, version))
-        except NotFound:
+        found = self.describe(key, version)
+        if found is None:
             return None
         return Blob(
             key,
@@ -145,10 +156,19 @@ class S3Blobs:
             int(found["LastModified"].timestamp() * 1_000_000),
         )
 
+    def describe(self, key: str, version: str = "") -> Mapping[str, Any] | None:
+        """What the server says of an object, metadata included."""
+        try:
+            with translated(f"object {self.uri(key)}"):
+                found: Mapping[str, Any] = self.client.head_object(**self.asked(key, version))
+        except NotFound:
+            return None
+        return found
+
     def get(self, key: str, *, version: str = "", start: int = 0, stop: int | None = None) -> bytes:
         if stop is not None and stop <= start:
             return b""
-        asked = self._asked(key, version)
+        asked = self.asked(key, version)
         if start or stop is not None:
             asked["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
         try:
@@ -156,24 +176,28 @@ class S3Blobs:
                 return bytes(self.client.get_object(**asked)["Body"].read())
         except StoreUnavailable as error:
             # An empty object, or one that ends before `start`, has no such range.
-            if isinstance(error.__cause__, ClientError) and _code(error.__cause__) in ("InvalidRange", "416"):
+            if isinstance(error.__cause__, ClientError) and code_of(error.__cause__) in ("InvalidRange", "416"):
                 return b""
             raise
 
     def stream(self, key: str, version: str = "") -> Iterator[bytes]:
         with translated(f"object {self.uri(key)}"):
-            body = self.client.get_object(**self._asked(key, version))["Body"]
+            body = self.client.get_object(**self.asked(key, version))["Body"]
             try:
                 yield from body.iter_chunks(CHUNK_BYTES)
             finally:
                 body.close()
 
     def list(self, prefix: str) -> list[Blob]:
-        return [*self._list("list_objects_v2", "Contents", prefix, unheard)]
+        return [*self.list_plain(prefix, unheard)]
 
     def list_current(self, prefix: str, report: Report) -> Sequence[Blob]:
         operation = ("list_object_versions", "Versions") if self.versioned else ("list_objects_v2", "Contents")
         return self._list(*operation, prefix, report)
+
+    def list_plain(self, prefix: str, report: Report) -> Sequence[Blob]:
+        """`list_current` without versions: of a bucket that others look after."""
+        return self._list("list_objects_v2", "Contents", prefix, report)
 
     def _list(self, operation: str, member: str, prefix: str, report: Report) -> Sequence[Blob]:
         found = list_all(partial(self._pages, operation, member), self._full(prefix), report)
@@ -209,7 +233,7 @@ class S3Blobs:
         self._failpoint("objects.object.before_put")
         with translated(f"object {self.uri(key)}"):
             if isinstance(content, bytes):
-                written = self.client.put_object(**self._asked(key), Body=content)
+                written = self.client.put_object(**self.asked(key), Body=content)
                 etag, version = written.get("ETag", "").strip('"'), written.get("VersionId", "")
                 return Blob(key, len(content), etag, version)
             self.client.upload_fileobj(_Unclosed(content), self.bucket, self._full(key), Config=_TRANSFER)
@@ -221,7 +245,7 @@ class S3Blobs:
     def read_etag(self, key: str) -> tuple[bytes, str] | None:
         try:
             with translated(f"object {self.uri(key)}"):
-                found = self.client.get_object(**self._asked(key))
+                found = self.client.get_object(**self.asked(key))
                 return bytes(found["Body"].read()), found["ETag"]
         except NotFound:
             return None
@@ -230,9 +254,9 @@ class S3Blobs:
         condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
         with translated(f"object {self.uri(key)}"):
             try:
-                self.client.put_object(**self._asked(key), Body=data, **condition)
+                self.client.put_object(**self.asked(key), Body=data, **condition)
             except ClientError as error:
-                if _code(error) in _LOST:
+                if code_of(error) in LOST:
                     return False
                 raise
         return True
@@ -272,7 +296,7 @@ class S3Blobs:
             try:
                 self.client.copy(source, self.bucket, self._full(place), ExtraArgs=extra, Config=_TRANSFER)
             except ClientError as error:
-                if _code(error) in _LOST:
+                if code_of(error) in LOST:
                     return False
                 raise
         return True
@@ -315,9 +339,13 @@ class S3Blobs:
         self.delete(self.list_versions(prefix))
 
     def presign(self, key: str, *, version: str = "", seconds: int = 3600) -> str:
+        if not 1 <= seconds <= _LINK_SECONDS_MAX:
+            raise InvalidArgument(
+                f"a link cannot hold {seconds} seconds", remedy=f"choose between 1 and {_LINK_SECONDS_MAX}, a week"
+            )
         with translated(f"object {self.uri(key)}"):
             return str(
-                self.client.generate_presigned_url("get_object", Params=self._asked(key, version), ExpiresIn=seconds)
+                self.client.generate_presigned_url("get_object", Params=self.asked(key, version), ExpiresIn=seconds)
             )
 
     def lifecycle(self) -> Sequence[Mapping[str, Any]]:
@@ -325,7 +353,7 @@ class S3Blobs:
         try:
             answer = self.client.get_bucket_lifecycle_configuration(Bucket=self.bucket)
         except ClientError as error:
-            if _code(error) in ("NoSuchLifecycleConfiguration", "NotImplemented", "501", "404"):
+            if code_of(error) in ("NoSuchLifecycleConfiguration", "NotImplemented", "501", "404"):
                 return []
             with translated(f"lifecycle rules of bucket {self.bucket!r}"):
                 raise

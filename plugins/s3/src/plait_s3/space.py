@@ -112,14 +112,6 @@ def _entries(manifest: Manifest, root: bytes, depth: Depth, problems: list[str])
                 yield key.decode(), decode_entry(value)
 
 
-def sha256_of(blobs: Blobs, key: str) -> bytes:
-    """The hash of what a key holds now. Raises: NotFound."""
-    hashed = hashlib.sha256()
-    for chunk in blobs.stream(key):
-        hashed.update(chunk)
-    return hashed.digest()
-
-
 def _check(blobs: Blobs, key: str, entry: Entry, depth: Depth) -> list[str]:
     where = f"object {key!r}, kept at {blobs.uri(entry.key)}{version_query(entry.version)},"
     found = blobs.head(entry.key, entry.version)

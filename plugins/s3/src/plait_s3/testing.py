@@ -22,11 +22,13 @@ from plait_conformance.testing import MemoryPort, MemoryState
 from plait_s3.adapter import ObjectAdapter
 from plait_s3.blobs import Blob, address
 from plait_s3.content import BUILT_IN
+from plait_s3.filesystem import AssetFileSystem
 from plait_s3.heads import read_head
 from plait_s3.kinds import FilesAdapter, S3Adapter
 from plait_s3.manifest import PACKS, Packs
 
 _LANDING = "landing"
+_KEY = ("raw", "landing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,33 @@ class Place:
         context = Context(state=self.state, clock=ManualClock(), mergers=lambda: [*mergers, *BUILT_IN])
         adapter: type[ObjectAdapter] = FilesAdapter if self.kind == "files" else S3Adapter
         return adapter(Store("raw", self.kind, options={**self.options, **options}), context)
+
+
+class Writer:
+    """Commits onto what it committed before (None: removed), and opens that."""
+
+    def __init__(self, adapter: ObjectAdapter) -> None:
+        self.adapter = adapter
+        self.commits: list[SnapshotRef] = []
+
+    def __call__(self, objects: Mapping[str, bytes | None]) -> AssetFileSystem:
+        fs = self.stage(objects)
+        return self.adapter.open(self.commit(fs), None)
+
+    def stage(self, objects: Mapping[str, bytes | None]) -> AssetFileSystem:
+        tx = f"t{len(self.commits)}"
+        self.port = MemoryPort(self.adapter, tx, {_KEY: self.commits[-1]} if self.commits else {})
+        fs = self.adapter.open(self.port.add(_KEY, new=not self.commits), self.port)
+        fs.pipe({name: content for name, content in objects.items() if content is not None})
+        for name in (name for name, content in objects.items() if content is None):
+            fs.rm(name)
+        return fs
+
+    def commit(self, fs: AssetFileSystem) -> SnapshotRef:
+        snapshot = self.adapter.prepare(self.port.tx, 1, {_KEY: self.port.add(_KEY)})[_KEY]
+        assert snapshot is not None
+        self.commits.append(snapshot)
+        return snapshot
 
 
 class ObjectHarness(Harness):
