@@ -122,6 +122,12 @@ def _chunks(ranges: Iterable[Range], size_bytes: int) -> Iterator[Range]:
 
 def read_many(reader: Reader, ranges: Sequence[Range]) -> Iterator[bytes]:
     """Bytes of ranges, in order, zeroes where they lie behind the volume's end."""
+    if max((end for _, end in ranges), default=0) <= reader.size_bytes:
+        return reader.read_many(ranges)
+    return _padded(reader, ranges)
+
+
+def _padded(reader: Reader, ranges: Sequence[Range]) -> Iterator[bytes]:
     inside = ((min(start, reader.size_bytes), min(end, reader.size_bytes)) for start, end in ranges)
     for (start, end), content in zip(ranges, reader.read_many(inside), strict=True):
         yield content.ljust(end - start, b"\0")

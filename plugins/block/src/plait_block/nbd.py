@@ -43,16 +43,24 @@ _ERRORS = {1: PermissionDenied, 22: InvalidArgument}
 
 @dataclass(slots=True)
 class _Flight:
-    """What was asked and is not answered yet. `waits`: for how many answers; `content`: the bytes that came."""
+    """What was asked and is not answered yet. `waits`: for how many answers; `content`: the bytes that came, of
+    `length` in all; what did not come is zero."""
 
     start: int
-    content: bytearray
+    length: int = 0
+    content: bytes | bytearray = b""
     waits: int = 0
     code: int = 0
     said: str = ""
 
     def take_in(self, kind: int, payload: bytes) -> None:
         if kind == _OFFSET_DATA:
+            if len(payload) - 8 == self.length:
+                self.content = payload[8:]
+                return
+            if not self.content:
+                self.content = bytearray(self.length)
+            assert isinstance(self.content, bytearray)
             at = int.from_bytes(payload[:8], "big") - self.start
             self.content[at : at + len(payload) - 8] = memoryview(payload)[8:]
         elif kind == _BLOCK_STATUS:
@@ -109,9 +117,10 @@ class NbdClient:
         flying: deque[_Flight] = deque()
         for start, end in ranges:
             self._check(start, end - start)
-            flying.append(_Flight(start, bytearray(end - start)))
+            flight = _Flight(start, end - start)
+            flying.append(flight)
             for at in range(start, end, _REQUEST_MAX):
-                self._send(_READ, at, min(_REQUEST_MAX, end - at), flight=flying[-1])
+                self._send(_READ, at, min(_REQUEST_MAX, end - at), flight=flight)
             if len(flying) >= _FLYING_MAX:
                 while len(flying) > _FLYING_MAX // 2:
                     yield self._landed(flying)
@@ -129,7 +138,7 @@ class NbdClient:
             self._check_writable(offset, len(content))
             for at in range(0, len(content), _REQUEST_MAX):
                 part = content[at : at + _REQUEST_MAX]
-                flying.append(_Flight(offset, bytearray()))
+                flying.append(_Flight(offset))
                 self._send(_WRITE, offset + at, len(part), part, flight=flying[-1])
                 while len(flying) >= _FLYING_MAX:
                     self._landed(flying)
@@ -204,7 +213,7 @@ class NbdClient:
     def _send(
         self, command: int, offset: int, length: int, content: bytes = b"", *, flight: _Flight | None = None
     ) -> _Flight:
-        flight = flight or _Flight(offset, bytearray())
+        flight = flight or _Flight(offset)
         flight.waits += 1
         self._cookie += 1
         self._flights[self._cookie] = flight
@@ -226,7 +235,7 @@ class NbdClient:
         """What the first of these requests is answered."""
         flight = flying.popleft()
         self._wait(flight)
-        return bytes(flight.content)
+        return bytes(flight.content) if flight.content else bytes(flight.length)
 
     def _wait(self, flight: _Flight) -> None:
         """Take in answers, in whatever order they come, until this one is whole. Raises: what it was answered."""
