@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from random import Random
 
 import pytest
@@ -261,6 +262,13 @@ class TestCostsAmongAMillionKeys:
         prefix = _key(6_000)[:-3]  # 50 keys
         read, _ = counted.cost(lambda tree: list(tree.scan(counted.root, prefix=prefix)))
         assert read <= counted.height + 50 // DEFAULT_SHAPE.entries_min + 1
+
+    def test_a_long_scan_asks_for_many_nodes_at_once_and_a_short_one_for_few(self, counted: Counted) -> None:
+        read, _ = counted.cost(lambda tree: next(tree.scan(counted.root)))
+        assert read == counted.height
+        asked = counted.nodes.asked
+        read, _ = counted.cost(lambda tree: list(islice(tree.scan(counted.root), MANY // 2)))
+        assert counted.nodes.asked - asked <= read / 20
 
     def test_equal_trees_are_compared_by_their_roots(self, counted: Counted) -> None:
         read, _ = counted.cost(lambda tree: list(tree.diff(counted.root, counted.root)))

@@ -35,13 +35,14 @@ class NodeStore(Protocol):
 
 
 class MemoryNodes:
-    """Chunks in a dict, with counts of what was read and written: for tests, and for manifests being built."""
+    """Chunks in a dict, for tests, and for manifests being built. Counts reads, by node and by call, and writes."""
 
     def __init__(self, nodes: Mapping[bytes, bytes] | None = None) -> None:
         self.nodes = dict(nodes or {})
-        self.read, self.written = 0, 0
+        self.read, self.written, self.asked = 0, 0, 0
 
     def get_many(self, ids: Sequence[bytes]) -> Mapping[bytes, bytes]:
+        self.asked += 1
         self.read += len(ids)
         try:
             return {node_id: self.nodes[node_id] for node_id in ids}

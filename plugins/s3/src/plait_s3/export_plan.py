@@ -108,7 +108,7 @@ class Comparison:
                 names.update(
                     self._selected.changed(one, self._selection)
                     if one.is_scoped_as(self._selection)
-                    else (name for name, _ in self._selected.all_entries(one))
+                    else (name for name, _ in self._selected.entries(one))
                 )
                 known.append(one)
             except Corrupt:
@@ -117,7 +117,7 @@ class Comparison:
         whole = len(known) < len(self._state.known) or any(not one.is_scoped_as(self._selection) for one in known)
         whole = whole or self._state.done is None or self._rules.check
         if whole or (self._rules.delete and not self._target.remembers_all):
-            names.update(name for name, _ in self._selected.all_entries(self._selection))
+            names.update(name for name, _ in self._selected.entries(self._selection))
             names |= self._state.records.keys()
             self._target.names()
         self.disturbed = self._target.disturbed(self._state, check=self._rules.check)

@@ -316,11 +316,6 @@ class Manifest:
         for key, value in self.tree.scan(root, prefix=prefix.encode()):
             yield key.decode(), decode_entry(value)
 
-    def read_ahead(self, root: bytes) -> None:
-        """Read every node, many with each request: before all of the entries are."""
-        for _ in self.tree.walk(root):
-            pass
-
     def packs_of(self, root: bytes) -> set[str]:
         """The names of all packs that reading this manifest needs. Cost: reads every node."""
         return {self._where[node_id] for node_id, _ in self.tree.walk(root) if node_id in self._where} - {""}

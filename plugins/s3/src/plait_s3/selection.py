@@ -55,12 +55,6 @@ class Selected:
             if fits(name):
                 yield name, decode_entry(value)
 
-    def all_entries(self, of: Selection) -> Iterator[tuple[str, Entry]]:
-        """`entries`, all of which will be taken. Cost: a request for hundreds of them, unless it is of a folder."""
-        if not of.folder:
-            self._manifest.read_ahead(self._root(of))
-        return self.entries(of)
-
     def find(self, of: Selection, names: Iterable[str]) -> dict[str, Entry]:
         """Those of these names that it has."""
         fits = re.compile(translate(of.match)).match

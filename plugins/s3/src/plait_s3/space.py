@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Final
 
@@ -106,6 +107,8 @@ def _entries(manifest: Manifest, root: bytes, depth: Depth, problems: list[str])
         if depth is Depth.EXISTS:
             return
         if node.level:
+            with suppress(Corrupt, NotFound):  # With one read, if all are there; each is asked for again, and named.
+                manifest.tree.nodes(node.values)
             ahead += reversed(node.values)
         else:
             for key, value in zip(node.keys, node.values, strict=True):
