@@ -287,8 +287,8 @@ def delta(root: Path, rows: int, report: Report) -> None:
 
 
 def block(root: Path, rounds: int, size_bytes: int, driver: str, report: Report) -> None:
-    if not stores.has_volumes():
-        report.add("block", skipped=f"not installed: {stores.VOLUMES_REMEDY}")
+    if remedy := stores.volumes_remedy():
+        report.add("block", skipped=f"not here: {remedy}")
         return
     with plait.init(root) as catalog:
         catalog.add_store("vm", "block", {"path": str(root / "volumes"), "driver": driver})

@@ -95,10 +95,10 @@ def test_a_folder_that_is_no_demo_is_never_removed(tmp_path: Path, archive: Path
 def test_without_what_volumes_need_four_stores_tell_the_story(
     tmp_path: Path, archive: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(stores, "has_volumes", lambda: False)
+    monkeypatch.setattr(stores, "volumes_remedy", lambda: "sudo bring volumes")
     tell(tmp_path / "demo", archive)
     printed = capsys.readouterr().out
-    assert f"told without block volumes; to have them:   {stores.VOLUMES_REMEDY}" in printed
+    assert "told without block volumes; to have them:   sudo bring volumes" in printed
     assert "every store has it: lake 1, meteo 1, crm 1, raw 1\n" in printed
 
 

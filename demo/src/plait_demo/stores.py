@@ -30,7 +30,6 @@ Configured = Mapping[str, tuple[str, Mapping[str, str]]]
 """Stores by name: their kind and their options."""
 
 _NEEDED = ("qemu-storage-daemon", "qemu-img", "mke2fs", "fuse2fs", "fusermount3")
-VOLUMES_REMEDY = "sudo apt-get install qemu-utils qemu-system-common e2fsprogs fuse2fs fuse3"
 MODEL = "model/delays.json"
 _IMAGE_BYTES = 32 << 20
 
@@ -38,10 +37,16 @@ Opened = plait.WorkingSet | Point
 """Where assets are opened: to be written, or to be read at a commit."""
 
 
-def has_volumes() -> bool:
-    """Whether this machine has what volumes with files inside need."""
+def volumes_remedy() -> str:
+    """The command that brings what volumes with files inside need, and this machine or user lacks; "" for nothing."""
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-    return all(shutil.which(name, path=path) for name in _NEEDED) and os.access("/dev/fuse", os.R_OK | os.W_OK)
+    if not all(shutil.which(name, path=path) for name in _NEEDED):
+        return "sudo apt-get install qemu-utils qemu-system-common e2fsprogs fuse2fs fuse3"
+    return "" if os.access("/dev/fuse", os.R_OK | os.W_OK) else "sudo chmod 666 /dev/fuse"
+
+
+def has_volumes() -> bool:
+    return not volumes_remedy()
 
 
 def local(folder: Path) -> Configured:

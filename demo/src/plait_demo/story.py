@@ -109,7 +109,7 @@ def load(story: Story) -> None:
     with story.teller.step("One commit over Iceberg, Delta, Dolt, files and a block volume"):
         stores.add_stores(story.catalog, story.configured)
         if not story.volumes:
-            story.teller.say(f"told without block volumes; to have them:   {stores.VOLUMES_REMEDY}")
+            story.teller.say(f"told without block volumes; to have them:   {stores.volumes_remedy()}")
         flights, weather = (stores.rows_of_month(part, 1, 10) for part in (story.source.flights, story.source.weather))
         with story.catalog.transaction(message="January to October, in every store") as tx:
             stores.make_flights(tx).append(flights)
