@@ -124,10 +124,10 @@ class Publisher:
                 if one.is_done and one.published and (named is None or one.key in named)
             }
             snapshots = load_snapshots(rows, {one.published for one in idle.values() if one.published})
-        moves = {
-            key: Move(_look_up(snapshots, one.published), _look_up(snapshots, one.published), one.seq, one.epoch)
-            for key, one in idle.items()
-        }
+        moves = {}
+        for key, one in idle.items():
+            there = _look_up(snapshots, one.published)
+            moves[key] = Move(there, there, one.seq, one.epoch)
         for key, published in (self._adapters.of(store).publish(moves) if moves else {}).items():
             if published.state is not PublishState.DONE:
                 self._advance(store, idle[key], is_alive)

@@ -180,14 +180,18 @@ class WorkingSet:
 
     def resolve_all(self, choice: Choice, prefix: str | Key = ()) -> int:
         """Settle every listed conflict under a prefix by one side; how many that were."""
+        settled = self.sided(choice, prefix)
+        self.settle(settled)
+        return len(settled)
+
+    def sided(self, choice: Choice, prefix: str | Key = ()) -> list[Resolution]:
+        """What `resolve_all` would keep."""
         parts = as_key(prefix)
-        settled = [
+        return [
             Resolution(conflict.key, conflict.item, choice)
             for conflict, _ in self.conflicts()
             if conflict.key[: len(parts)] == parts
         ]
-        self.settle(settled)
-        return len(settled)
 
     # -- the end -----------------------------------------------------------------------------------------------------
 

@@ -32,8 +32,8 @@ _AT = "A point in the history; default: the working set, where it holds KEY, els
 
 def _handle(session: Session, key: Key, spec: str | None) -> Any:
     """The native handle to read: of a point, or of the current working set when it has one and no point is named."""
-    tx = session.current_tx() if spec is None else None
-    if tx is not None and any(found.key == key and found.staging for found in tx.participants()):
+    tx = session.tx_with(key) if spec is None else None
+    if tx is not None:
         return tx.open(key)
     return session.catalog.at(spec or session.branch).open(key)
 
@@ -73,9 +73,8 @@ def _print_items(session: Session, key: Key, item: str | None, spec: str | None,
     from plait.backend import Side
     from plait.refspec import format_path
 
-    tx = session.current_tx() if spec is None else None
-    held = tx is not None and any(found.key == key and found.staging for found in tx.participants())
-    side = Side(tx=tx.id) if tx is not None and held else Side(spec=spec or session.branch)
+    tx = session.tx_with(key) if spec is None else None
+    side = Side(tx=tx.id) if tx is not None else Side(spec=spec or session.branch)
     items = None if item is None else [item]
     changes = session.catalog.backend.diff_items(key, Side(), side, items)
     found = list(islice((change for change in changes if change.aspect not in _DESCRIPTIONS), limit))

@@ -155,16 +155,16 @@ def resolve(
         raise InvalidArgument("--all goes with --ours, --theirs or --base")
     choice = sides[0] if sides else Choice.VALUE
     tx = session.working_set(name)
-    resolutions = [Resolution(one.key, one.item, choice) for one, _ in tx.conflicts()] if everything else []
+    resolutions = tx.sided(choice) if everything else []
     for path in paths:
         key, item = parse_path(path)
         if item is not None or not sides:
             resolutions.append(Resolution(key, item, choice, content))
             continue
-        below = [one for one, _ in tx.conflicts() if one.key[: len(key)] == key]
+        below = tx.sided(choice, key)
         if not below:
             raise NotFound(f"{path} has no conflict", remedy="see 'plait conflicts'")
-        resolutions += [Resolution(one.key, one.item, choice) for one in below]
+        resolutions += below
     tx.settle(resolutions)
     left = sum(kept is None for _, kept in tx.conflicts())
     step = "plait conflicts" if left else "plait commit"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from plait.catalog import Catalog
+    from plait.types import Key
     from plait.working_set import WorkingSet
 
 _CONFLICTS_SHOWN_MAX = 20
@@ -96,6 +97,12 @@ class Session:
         except NotFound:
             return None
         return tx if tx.tx.state.value in ("open", "sealed") else None
+
+    def tx_with(self, key: Key) -> WorkingSet | None:
+        """This directory's working set, where something is staged for a key in it."""
+        tx = self.current_tx()
+        held = tx is not None and any(found.key == key and found.staging for found in tx.participants())
+        return tx if held else None
 
     def forget(self, tx: str) -> None:
         """It has ended: if it was this directory's current working set, there is none now."""

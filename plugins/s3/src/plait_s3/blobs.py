@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,14 @@ class Pinned:
     sha256: bytes
     place: str = ""
     version: str = ""
+
+
+def sha256_of(blobs: Blobs, key: str, version: str = "") -> bytes:
+    """The hash of what a key holds now. Raises: NotFound."""
+    hashed = hashlib.sha256()
+    for chunk in blobs.stream(key, version):
+        hashed.update(chunk)
+    return hashed.digest()
 
 
 class Blobs(Protocol):

@@ -116,9 +116,9 @@ def _export(
 
 def _opened(session: Session, key: Key, spec: str | None) -> tuple[AssetFileSystem, dict[str, str]]:
     """The objects, and where they are from. Raises: NotFound, Unsupported."""
-    tx = session.current_tx() if spec is None else None
+    tx = session.tx_with(key) if spec is None else None
     at = {"key": format_key(key)}
-    if tx is not None and any(found.key == key and found.staging for found in tx.participants()):
+    if tx is not None:
         objects: object = tx.open(key)
         at["working_set"] = tx.id
     else:

@@ -53,6 +53,19 @@ class Entry:
         """The key, below the store's root, that its bytes lie under."""
         return self.place or address(self.sha256)
 
+    @property
+    def hash_name(self) -> str:
+        """How its content was hashed: an MD5 is what its ETag is, where nothing else was kept."""
+        return "sha256" if self.sha256 else "md5"
+
+    @property
+    def hash_text(self) -> str:
+        return self.sha256.hex() if self.sha256 else self.etag
+
+    def new_hash(self) -> hashlib._Hash:
+        """What is to end as `hash_text` when it was given the content."""
+        return hashlib.new(self.hash_name, usedforsecurity=False)
+
 
 def entry_of(pinned: Pinned) -> Entry:
     return Entry(pinned.size_bytes, pinned.etag, pinned.sha256, pinned.place, pinned.version)

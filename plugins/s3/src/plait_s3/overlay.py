@@ -17,7 +17,7 @@ from plait.codec import pack, unpack
 from plait.errors import Corrupt
 from plait.types import Staging
 
-from plait_s3.blobs import OWN, Blob, Blobs, check_object_key
+from plait_s3.blobs import OWN, Blob, Blobs, check_object_key, sha256_of
 from plait_s3.manifest import NOTHING, Entry, Manifest, Packs, Root, decode_entry, encode_entry
 from plait_s3.parallel import side_by_side
 
@@ -108,10 +108,8 @@ class Overlay:
         def edit(one: tuple[str, Change]) -> tuple[bytes, bytes | None]:
             key, change = one
             if isinstance(change, Blob):
-                hashed = hashlib.sha256()
-                for chunk in self._blobs.stream(change.key):
-                    hashed.update(chunk)
-                change = Entry(change.size_bytes, change.etag, hashed.digest(), change.key)
+                hashed = sha256_of(self._blobs, change.key)
+                change = Entry(change.size_bytes, change.etag, hashed, change.key)
             return key.encode(), None if change is None else encode_entry(change)
 
         return dict(side_by_side(edit, self.changes().items()))

@@ -6,7 +6,6 @@ put_if_match    one conditional PUT; a lost answer is found out by reading
 
 from __future__ import annotations
 
-import hashlib
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from plait.errors import InvalidArgument, NotFound, PermissionDenied, StoreUnavailable
 
-from plait_s3.blobs import CHUNK_BYTES, Blob, Content, Pinned, Report, address, unheard
+from plait_s3.blobs import CHUNK_BYTES, Blob, Content, Pinned, Report, address, sha256_of, unheard
 from plait_s3.listing import ENTRIES, Page, list_all, parsed_entry, read_entries_apart
 from plait_s3.parallel import side_by_side
 
@@ -270,10 +269,10 @@ class S3Blobs:
         if found is None:
             raise NotFound(f"object {self.uri(blob.key)} was deleted while it was being pinned")
         if self.versioned and found.version not in ("", "null"):
-            sha256 = b"" if is_md5(found.etag) else self._hash(found.key, found.version)
+            sha256 = b"" if is_md5(found.etag) else sha256_of(self, found.key, found.version)
             return Pinned(found.size_bytes, found.etag, sha256, found.key, found.version)
         for _ in range(3):
-            sha256 = self._hash(found.key)
+            sha256 = sha256_of(self, found.key)
             place = address(sha256)
             # Copied even where it is kept already: the newer date is the grace that retention gives to it.
             self._failpoint("objects.pin.before_copy")
@@ -304,13 +303,7 @@ class S3Blobs:
     def _holds(self, kept: Blob, found: Blob, sha256: bytes) -> bool:
         """Whether the copy has the bytes that were hashed: servers that ignore the copy's condition exist."""
         same_md5 = is_md5(kept.etag) and kept.etag == found.etag
-        return same_md5 or self._hash(kept.key) == sha256
-
-    def _hash(self, key: str, version: str = "") -> bytes:
-        hashed = hashlib.sha256()
-        for chunk in self.stream(key, version):
-            hashed.update(chunk)
-        return hashed.digest()
+        return same_md5 or sha256_of(self, kept.key) == sha256
 
     def copy(self, key: str, destination: str, version: str = "") -> None:
         source = {"Bucket": self.bucket, "Key": self._full(key)}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from fnmatch import translate
+from fnmatch import fnmatchcase
 
 from plait_s3.manifest import Entry, Manifest, Packs, Root, decode_entry, optional_entry, same_content
 
@@ -26,8 +25,7 @@ class Selection:
 
 def content_of(entry: Entry) -> str:
     """What an object holds, as text that is equal where the bytes are: how it was hashed, the hash, the size."""
-    hashed = f"sha256:{entry.sha256.hex()}" if entry.sha256 else f"md5:{entry.etag}"
-    return f"{hashed}:{entry.size_bytes}"
+    return f"{entry.hash_name}:{entry.hash_text}:{entry.size_bytes}"
 
 
 def size_of(content: str) -> int:
@@ -49,25 +47,26 @@ class Selected:
 
     def entries(self, of: Selection) -> Iterator[tuple[str, Entry]]:
         """(name, entry), ascending by bytes, lazily."""
-        fits = re.compile(translate(of.match)).match
         for key, value in self._manifest.tree.scan(self._root(of), prefix=of.folder.encode()):
             name = key.decode()[len(of.folder) :]
-            if fits(name):
+            if fnmatchcase(name, of.match):
                 yield name, decode_entry(value)
 
     def find(self, of: Selection, names: Iterable[str]) -> dict[str, Entry]:
         """Those of these names that it has."""
-        fits = re.compile(translate(of.match)).match
         # What is no Unicode was never in a manifest.
-        keys = {(of.folder + name).encode("utf-8", "surrogateescape"): name for name in names if fits(name)}
+        keys = {
+            (of.folder + name).encode("utf-8", "surrogateescape"): name for name in names if fnmatchcase(name, of.match)
+        }
         found = self._manifest.tree.get_many(self._root(of), keys)
         return {keys[key]: decode_entry(value) for key, value in found.items()}
 
     def changed(self, before: Selection, after: Selection) -> Iterator[str]:
         """The names whose content differs between two of one scope. Cost: O(changes · log objects)."""
-        fits = re.compile(translate(after.match)).match
         roots = self._root(before), self._root(after)
         for change in self._manifest.tree.diff(*roots, prefix=after.folder.encode()):
             name = change.key.decode()[len(after.folder) :]
-            if fits(name) and not same_content(optional_entry(change.before), optional_entry(change.after)):
+            if fnmatchcase(name, after.match) and not same_content(
+                optional_entry(change.before), optional_entry(change.after)
+            ):
                 yield name

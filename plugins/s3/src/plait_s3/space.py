@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
@@ -124,11 +123,10 @@ def _check(blobs: Blobs, key: str, entry: Entry, depth: Depth) -> list[str]:
         return [f"{where} has {found.size_bytes} bytes, expected {entry.size_bytes}"]
     if depth is not Depth.BYTES:
         return []
-    hashed = hashlib.sha256() if entry.sha256 else hashlib.md5(usedforsecurity=False)
+    hashed = entry.new_hash()
     try:
         for chunk in blobs.stream(entry.key, entry.version):
             hashed.update(chunk)
     except NotFound as error:
         return [f"{where} cannot be read: {error.message}"]
-    expected = entry.sha256.hex() if entry.sha256 else entry.etag
-    return [] if hashed.hexdigest() == expected else [f"{where} holds other bytes than were committed"]
+    return [] if hashed.hexdigest() == entry.hash_text else [f"{where} holds other bytes than were committed"]

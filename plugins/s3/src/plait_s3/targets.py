@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar, Protocol, TypeAlias
@@ -92,12 +91,12 @@ class Target(ABC):
 def checked(blobs: Blobs, entry: Entry, moved: Moved) -> Iterator[bytes]:
     """An object's bytes, as they were committed: before the end it raises Corrupt (of a working set, StoreUnavailable)
     if they were others. So what is made whole at the end only is right."""
-    hashed = hashlib.sha256() if entry.sha256 else hashlib.md5(usedforsecurity=False)
+    hashed = entry.new_hash()
     for chunk in blobs.stream(entry.key, entry.version):
         hashed.update(chunk)
         moved(len(chunk))
         yield chunk
-    if hashed.hexdigest() == (entry.sha256.hex() or entry.etag):
+    if hashed.hexdigest() == entry.hash_text:
         return
     raise altered(blobs.uri(entry.key), entry)
 
