@@ -17,9 +17,10 @@ from pathlib import Path
 import plait
 import pyarrow as pa
 from load import (
+    CLIENT_NUMBERS,
     Row,
+    Served,
     clients,
-    cpu_seconds,
     has_postgresql,
     pointer,
     proposal,
@@ -37,6 +38,8 @@ from plait.tree import MemoryNodes, NodeCache, Tree
 from plait.types import Mode, Proposal, Put
 
 _TURNS, _WARM_TURNS = 40, 5
+_CONNECTIONS = 32
+_CALL_COMMITS = 500
 _DURABLE = "one flush to disk a batch, and Python's gRPC on both sides"
 
 
@@ -78,6 +81,11 @@ def bench_grpc(seconds: float) -> Iterator[Row]:
                 alone = rate if count == 1 else alone
                 ratio = {} if count == 1 else {"ratio_to_one_client": round(rate / alone, 1)}
                 yield {"what": f"gRPC on {dialect}, clients: {count}", **row, **ratio, "limit": _DURABLE}
+            yield {
+                "what": f"gRPC on {dialect}, connections: {_CONNECTIONS}",
+                **_unlike(server, seconds),
+                "limit": "threads of one server that wait for each other; of one client they share calls",
+            }
             for keys in (1, 8):
                 yield {
                     **_commit_many(catalog, pid, keys, seconds, alone),
@@ -85,19 +93,34 @@ def bench_grpc(seconds: float) -> Iterator[Row]:
                 }
 
 
+def _unlike(server: Served, seconds: float) -> Row:
+    """Clients that share nothing: what as many processes would be, without their processors."""
+    with ExitStack() as stack:
+        catalogs = [stack.enter_context(plait.connect(server.url)) for _ in range(_CONNECTIONS)]
+        return clients(
+            lambda number: _commit(catalogs[number // CLIENT_NUMBERS % _CONNECTIONS], number),
+            _CONNECTIONS,
+            seconds,
+            4_000_000_000,
+            server_pid=server.pid,
+        )
+
+
 def _commit_many(catalog: Catalog, pid: int, keys: int, seconds: float, alone: int) -> Row:
-    done, took, before = 0, 0.0, cpu_seconds(pid)
-    while took < seconds:
-        batch = [proposal(9_000_000_000 + keys * 100_000_000 + done + number, keys) for number in range(500)]
-        answers: list[object] = []
-        took += timed(lambda batch=batch, answers=answers: answers.extend(catalog.commit_many(batch)))
+    """Two callers, so that the server works while a client packs and unpacks."""
+
+    def call(number: int) -> None:
+        first = (number // CLIENT_NUMBERS) * CLIENT_NUMBERS + number % CLIENT_NUMBERS * _CALL_COMMITS
+        answers = catalog.commit_many([proposal(first + place, keys) for place in range(_CALL_COMMITS)])
         assert not any(isinstance(answer, Exception) for answer in answers)
-        done += len(batch)
+
+    row = clients(call, 2, seconds, 9_000_000_000 + keys * 100_000_000, server_pid=pid)
+    rate = int(str(row["commits"])) * _CALL_COMMITS / float(str(row["seconds"]))
     return {
-        "commits_per_second": round(done / took),
-        "operations_per_second": round(done * keys / took),
-        "ratio_to_one_client": round(done / took / alone, 1),
-        "server_cpu_ms": round((cpu_seconds(pid) - before) / done * 1000, 2),
+        "commits_per_second": round(rate),
+        "operations_per_second": round(rate * keys),
+        "ratio_to_one_client": round(rate / alone, 1),
+        "server_cpu_ms": round(float(str(row["server_cpu_ms"])) / _CALL_COMMITS, 2),
         "limit": "one processor: the tree's path and seven rows a commit",
     }
 

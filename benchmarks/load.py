@@ -23,6 +23,9 @@ from plait_conformance.servers import free_port, postgresql_folder, postgresql_s
 
 Row = dict[str, object]
 
+CLIENT_NUMBERS = 10_000_000
+"""How many numbers each client of a load has for itself."""
+
 
 def pointer(number: int) -> SnapshotRef:
     """A registered snapshot of a pointer store: a commit of it is metadata alone."""
@@ -142,7 +145,7 @@ def clients(
     until = time.perf_counter() + seconds
 
     def run(client: int) -> None:
-        number = start + client * 10_000_000
+        number = start + client * CLIENT_NUMBERS
         while time.perf_counter() < until:
             began = time.perf_counter()
             try:
@@ -163,6 +166,7 @@ def clients(
     done = max(len(latencies), 1)
     row: Row = {
         "commits": len(latencies),
+        "seconds": round(took, 2),
         "commits_per_second": round(len(latencies) / took),
         "p50_ms": round(statistics.median(latencies or [0.0]) * 1000, 2),
         "p99_ms": round(percentile(latencies or [0.0], 0.99) * 1000, 2),

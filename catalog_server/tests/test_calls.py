@@ -6,6 +6,7 @@ import re
 import threading
 import urllib.request
 from collections.abc import MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import cast
 
@@ -78,6 +79,30 @@ def test_every_call_is_answered(tmp_path: Path) -> None:
         assert '"level": "error"' not in server.log
     called = set(re.findall(r'plait_rpc_seconds_count{rpc="(\w+)"} [1-9]', metrics))
     assert called == set(SERVICE.methods_by_name)
+
+
+def test_commits_of_many_threads_share_calls(tmp_path: Path) -> None:
+    writers, commits = 16, 20
+    with serving(tmp_path) as server:
+        with plait.connect(server.url) as catalog:
+            catalog.add_store("p", "pointer", mode=Mode.POINTER)
+
+            def write(client: int) -> list[Commit]:
+                return [
+                    catalog.commit(Proposal("main", (put(f"{client}-{number}", 1),), message=f"{client}"))
+                    for number in range(commits)
+                ]
+
+            with ThreadPoolExecutor(writers) as pool:
+                written = list(pool.map(write, range(writers)))
+            assert {commit.id for made in written for commit in made} < {commit.id for commit in catalog.log("main")}
+            for client, made in enumerate(written):
+                assert {commit.message for commit in made} == {str(client)}
+                assert len({commit.id for commit in made}) == commits
+        with urllib.request.urlopen(f"{server.http}/metrics") as answer:
+            metrics = answer.read().decode()
+    calls = sum(int(float(number)) for number in re.findall(r'plait_rpc_seconds_count{rpc="Commit\w*"} (\S+)', metrics))
+    assert 0 < calls < writers * commits // 2
 
 
 def use_stores(catalog: Catalog, folder: Path) -> None:

@@ -12,7 +12,7 @@ from plait.errors import PlaitError, ResourceExhausted, StoreUnavailable
 from plait.rpc import plait_pb2 as pb
 from plait.rpc import wire, wire_writing
 from plait.rpc.wire_errors import to_error
-from plait.types import Change, Commit, Conflict, Resolution
+from plait.types import Change, Commit, Conflict, Proposal, Resolution
 
 from plait_server.authentication import Tokens
 from plait_server.guard import Call
@@ -128,13 +128,22 @@ class CatalogService:
         proposal = wire_writing.from_proposal(request.proposal, call.session(request.proposal.session))
         commit = call.backend.commit(proposal)
         self._metrics.commits.inc()
-        return pb.CommitResponse(commit=wire.to_commit(commit))
+        return pb.CommitResponse(commit=wire.to_commit(commit), gated=call.backend.is_gated)
 
     def commit_many(self, request: pb.CommitManyRequest, call: Call) -> pb.CommitManyResponse:
-        proposals = [wire_writing.from_proposal(one, call.session(one.session)) for one in request.proposals]
-        results = call.backend.commit_many(proposals, atomic=request.atomic)
+        proposals: list[Proposal] = []
+        refused: dict[int, PlaitError] = {}
+        for place, one in enumerate(request.proposals):
+            try:
+                proposals.append(wire_writing.from_proposal(one, call.session(one.session)))
+            except PlaitError as error:
+                if request.atomic:
+                    raise
+                refused[place] = error
+        decided = iter(call.backend.commit_many(proposals, atomic=request.atomic))
+        results = [refused.get(place) or next(decided) for place in range(len(request.proposals))]
         self._metrics.commits.inc(sum(not isinstance(result, PlaitError) for result in results))
-        return pb.CommitManyResponse(results=map(_result, results))
+        return pb.CommitManyResponse(results=map(_result, results), gated=call.backend.is_gated)
 
     def set_ref(self, request: pb.SetRefRequest, call: Call) -> pb.SetRefResponse:
         ref = call.backend.set_ref(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
+from plait import limits
 from plait.adapter import Progress, silent
 from plait.backend import BeginRequest, Preview, Problem, Side
 from plait.catalog import Catalog
@@ -20,6 +21,7 @@ from plait.rpc import plait_pb2 as pb
 from plait.rpc import wire, wire_writing
 from plait.rpc.address import find_token, parse_address
 from plait.rpc.calls import UNLIMITED, Attempts, Calls, Repeat
+from plait.rpc.grouping import Grouping
 from plait.rpc.wire_errors import from_error
 from plait.stores import Adapters, client_context
 from plait.types import (
@@ -46,6 +48,8 @@ from plait.types import (
 
 _STORES_KEPT_SECONDS = 1.0
 _PART_BYTES_MAX = 1024 * 1024
+_GROUP_BYTES_MAX = 1024 * 1024
+"""Commits that share a call, before the last of them: with that one still far below what the server takes."""
 
 
 def connect_remote(
@@ -83,6 +87,10 @@ class RemoteBackend:
         self._calls = calls
         self._repository = repository
         self._stores: tuple[Mapping[str, Store], float] = ({}, float("-inf"))
+        self._commits = Grouping(
+            self._commit_group, group_max=limits.BATCH_PROPOSALS_MAX, group_bytes_max=_GROUP_BYTES_MAX
+        )
+        self._is_gated = False
 
     @property
     def repository(self) -> str:
@@ -179,10 +187,30 @@ class RemoteBackend:
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def commit(self, proposal: Proposal) -> Commit:
-        """Raises: as the server's, and OutcomeUnknown when its answers are lost and it cannot be asked again."""
-        request = pb.CommitRequest(repository=self._repository, proposal=wire_writing.to_proposal(proposal))
-        repeat = Repeat.NEVER if proposal.idempotency_key is None else Repeat.COMMIT
-        return wire.from_commit(self._calls.ask(request, pb.CommitResponse, repeat=repeat).commit)
+        """Raises: as the server's, and OutcomeUnknown when its answers are lost and it cannot be asked again.
+
+        Commits that several threads ask for at once share calls, unless gates would make them wait for each other.
+        """
+        message = wire_writing.to_proposal(proposal)
+        if proposal.idempotency_key is None:
+            return self._commit_alone(message, Repeat.NEVER)
+        if self._is_gated:
+            return self._commit_alone(message, Repeat.COMMIT)
+        return self._commits.ask(message, message.ByteSize())
+
+    def _commit_alone(self, proposal: pb.Proposal, repeat: Repeat) -> Commit:
+        request = pb.CommitRequest(repository=self._repository, proposal=proposal)
+        answer = self._calls.ask(request, pb.CommitResponse, repeat=repeat)
+        self._is_gated = answer.gated
+        return wire.from_commit(answer.commit)
+
+    def _commit_group(self, proposals: Sequence[pb.Proposal]) -> Sequence[Commit | PlaitError]:
+        if len(proposals) == 1:
+            return [self._commit_alone(proposals[0], Repeat.COMMIT)]
+        request = pb.CommitManyRequest(repository=self._repository, proposals=proposals)
+        answer = self._calls.ask(request, pb.CommitManyResponse, repeat=Repeat.COMMIT)
+        self._is_gated = answer.gated
+        return [_from_result(one) for one in answer.results]
 
     def commit_many(self, proposals: Sequence[Proposal], *, atomic: bool) -> Sequence[Commit | PlaitError]:
         request = pb.CommitManyRequest(
@@ -191,9 +219,7 @@ class RemoteBackend:
         keyed = all(proposal.idempotency_key is not None for proposal in proposals)
         repeat = Repeat.COMMIT if keyed else Repeat.NEVER
         answer = self._calls.ask(request, pb.CommitManyResponse, repeat=repeat)
-        return [
-            wire.from_commit(one.commit) if one.HasField("commit") else from_error(one.error) for one in answer.results
-        ]
+        return [_from_result(one) for one in answer.results]
 
     def set_ref(
         self,
@@ -431,3 +457,7 @@ def _parts(resolutions: Sequence[pb.Resolution]) -> Iterator[list[pb.Resolution]
         part.append(one)
         size += one.ByteSize()
     yield part
+
+
+def _from_result(result: pb.CommitResult) -> Commit | PlaitError:
+    return wire.from_commit(result.commit) if result.HasField("commit") else from_error(result.error)

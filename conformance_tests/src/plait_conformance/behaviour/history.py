@@ -141,6 +141,21 @@ class TestCommit:
         assert [type(result).__name__ for result in results] == ["Commit", "CommitConflict", "Commit"]
         assert held(catalog) == {"a": "v1", "b": "v1"}
 
+    def test_one_that_breaks_a_rule_fails_alone_among_many(self, catalog: Catalog) -> None:
+        too_long = "x" * (limits.MESSAGE_BYTES_MAX + 1)
+        results = catalog.commit_many(
+            [
+                Proposal("main", (put("a", 1),)),
+                Proposal("main", (put("b", 1),), message=too_long),
+                Proposal("main", (Put(("q", "a"), pointer("a", 1)),)),
+                Proposal("no such..ref", (put("c", 1),)),
+                Proposal("main", (put("d", 1),)),
+            ]
+        )
+        kinds = [type(result).__name__ for result in results]
+        assert kinds == ["Commit", "InvalidArgument", "InvalidArgument", "InvalidArgument", "Commit"]
+        assert held(catalog) == {"a": "v1", "d": "v1"}
+
     def test_commit_many_atomic_is_all_or_nothing(self, catalog: Catalog) -> None:
         with pytest.raises(CommitConflict):
             catalog.commit_many([Proposal("main", (put("a", 1),)), Proposal("main", (put("a", 2),))], atomic=True)

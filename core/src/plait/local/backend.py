@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from plait import audit, limits
@@ -190,25 +190,29 @@ class LocalBackend(Reading, StoreKeeping, Tokens):
     def commit_many(self, proposals: Sequence[Proposal], *, atomic: bool) -> Sequence[Commit | PlaitError]:
         if len(proposals) > limits.PROPOSALS_MAX:
             raise InvalidArgument(f"{len(proposals)} proposals in one call, the limit is {limits.PROPOSALS_MAX}")
-        for proposal in proposals:
-            check_proposal(proposal)
-        requests = [CommitRequest(self._gated(proposal)) for proposal in proposals]
+        results: list[Commit | PlaitError]
         if atomic:
-            commits = list(self._sequencer.do(CommitGroup(requests), once_group(proposals)))
-            self._publish_moved(stores_of(proposals))
-            return commits
-        futures = [
-            self._sequencer.submit(request, once(proposal))
-            for request, proposal in zip(requests, proposals, strict=True)
-        ]
-        results: list[Commit | PlaitError] = []
-        for future in futures:
-            try:
-                results.append(future.result())
-            except PlaitError as error:
-                results.append(error)
+            for proposal in proposals:
+                check_proposal(proposal)
+            requests = [CommitRequest(self._gated(proposal)) for proposal in proposals]
+            results = [*self._sequencer.do(CommitGroup(requests), once_group(proposals))]
+        else:
+            results = [_result(queued) for queued in [self._queued(proposal) for proposal in proposals]]
         self._publish_moved(stores_of(proposals))
         return results
+
+    def _queued(self, proposal: Proposal) -> Future[Commit] | PlaitError:
+        """One of many that are committed each alone, on its way to the commit point, or why it does not get there."""
+        try:
+            check_proposal(proposal)
+            return self._sequencer.submit(CommitRequest(self._gated(proposal)), once(proposal))
+        except PlaitError as error:
+            return error
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether gates are asked about every commit."""
+        return self._gates.are_there
 
     def _gated(self, proposal: Proposal) -> Proposal:
         """A one-call commit passes the gates too; what they read is checked with it."""
@@ -407,3 +411,12 @@ class LocalBackend(Reading, StoreKeeping, Tokens):
             return pack([name, None])
 
         self._sequencer.do(RecordRequest(EventKind.STORE_CHANGED, record))
+
+
+def _result(queued: Future[Commit] | PlaitError) -> Commit | PlaitError:
+    if isinstance(queued, PlaitError):
+        return queued
+    try:
+        return queued.result()
+    except PlaitError as error:
+        return error

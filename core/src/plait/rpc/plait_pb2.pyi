@@ -877,10 +877,12 @@ class CommitRequest(_message.Message):
     def __init__(self, repository: _Optional[str] = ..., proposal: _Optional[_Union[Proposal, _Mapping]] = ...) -> None: ...
 
 class CommitResponse(_message.Message):
-    __slots__ = ("commit",)
+    __slots__ = ("commit", "gated")
     COMMIT_FIELD_NUMBER: _ClassVar[int]
+    GATED_FIELD_NUMBER: _ClassVar[int]
     commit: Commit
-    def __init__(self, commit: _Optional[_Union[Commit, _Mapping]] = ...) -> None: ...
+    gated: bool
+    def __init__(self, commit: _Optional[_Union[Commit, _Mapping]] = ..., gated: _Optional[bool] = ...) -> None: ...
 
 class CommitManyRequest(_message.Message):
     __slots__ = ("repository", "proposals", "atomic")
@@ -901,10 +903,12 @@ class CommitResult(_message.Message):
     def __init__(self, commit: _Optional[_Union[Commit, _Mapping]] = ..., error: _Optional[_Union[ErrorDetail, _Mapping]] = ...) -> None: ...
 
 class CommitManyResponse(_message.Message):
-    __slots__ = ("results",)
+    __slots__ = ("results", "gated")
     RESULTS_FIELD_NUMBER: _ClassVar[int]
+    GATED_FIELD_NUMBER: _ClassVar[int]
     results: _containers.RepeatedCompositeFieldContainer[CommitResult]
-    def __init__(self, results: _Optional[_Iterable[_Union[CommitResult, _Mapping]]] = ...) -> None: ...
+    gated: bool
+    def __init__(self, results: _Optional[_Iterable[_Union[CommitResult, _Mapping]]] = ..., gated: _Optional[bool] = ...) -> None: ...
 
 class SetRefRequest(_message.Message):
     __slots__ = ("repository", "name", "kind", "expected", "after", "protect", "session", "idempotency_key")

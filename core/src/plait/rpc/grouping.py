@@ -1,0 +1,116 @@
+"""Requests that are made while others are under way travel together: one call for many, and nobody waits on a timer.
+
+Group commit, as the sequencer does it, on the client's side of the wire. A caller who finds a call free sends at once,
+in his own thread. Whoever comes while all are under way queues; the first of them takes the whole queue along when a
+call comes back.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Generic, TypeVar
+
+from plait.errors import PlaitError
+
+V = TypeVar("V")
+A = TypeVar("A")
+
+_CALLS_MAX: Final = 2
+"""Calls under way at once: while the server works on one, the client packs and unpacks the other."""
+
+
+def _taken() -> threading.Lock:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
+@dataclass(slots=True, eq=False)
+class _Asked(Generic[V, A]):
+    value: V
+    size: int
+    turn: threading.Lock = field(default_factory=_taken)
+    """Freed once, when there is an answer, or a group to lead."""
+    group: list[_Asked[V, A]] | None = None
+    """What this caller is to send; None while it waits, or when its request is sent by another."""
+    answer: A | PlaitError | None = None
+
+
+class Grouping(Generic[V, A]):
+    """Sends requests in groups. Thread-safe.
+
+    `send` takes one or more requests and gives one answer or error for each, in order; it must be safe to repeat:
+    a group whose leader is interrupted is sent again by the next one.
+    """
+
+    def __init__(
+        self, send: Callable[[Sequence[V]], Sequence[A | PlaitError]], *, group_max: int, group_bytes_max: int
+    ) -> None:
+        self._send = send
+        self._group_max = group_max
+        self._group_bytes_max = group_bytes_max
+        self._queue: deque[_Asked[V, A]] = deque()
+        self._under_way = 0
+        self._lock = threading.Lock()
+
+    def ask(self, value: V, size_bytes: int) -> A:
+        """The answer to one request. Raises: the request's own error, or the one that its whole call met."""
+        mine: _Asked[V, A] = _Asked(value, size_bytes)
+        with self._lock:
+            if self._under_way < _CALLS_MAX:
+                self._under_way += 1
+                mine.group = [mine]
+            else:
+                self._queue.append(mine)
+        try:
+            if mine.group is None:
+                mine.turn.acquire()
+            if mine.group is not None:
+                self._lead(mine)
+        except BaseException:
+            self._leave(mine)
+            raise
+        assert mine.answer is not None
+        if isinstance(mine.answer, PlaitError):
+            raise mine.answer
+        return mine.answer
+
+    def _lead(self, mine: _Asked[V, A]) -> None:
+        group = mine.group
+        assert group is not None
+        answers: Sequence[A | PlaitError]
+        try:
+            answers = self._send([one.value for one in group])
+        except PlaitError as error:
+            answers = [error] * len(group)
+        for one, answer in zip(group, answers, strict=True):
+            one.answer = answer
+            if one is not mine:
+                one.turn.release()
+        with self._lock:
+            self._hand_on(mine)
+
+    def _leave(self, mine: _Asked[V, A]) -> None:
+        """Interrupted (Ctrl-C): a request that nobody sends yet is withdrawn, those it led are led by another."""
+        with self._lock:
+            if mine in self._queue:
+                self._queue.remove(mine)
+            elif mine.group is not None:
+                self._queue.extendleft(one for one in reversed(mine.group) if one is not mine and one.answer is None)
+                self._hand_on(mine)
+
+    def _hand_on(self, mine: _Asked[V, A]) -> None:
+        """The call is free: for the first who waits, together with those behind it, or for whoever comes next."""
+        mine.group = None
+        if not self._queue:
+            self._under_way -= 1
+            return
+        size, group = 0, list[_Asked[V, A]]()
+        while self._queue and len(group) < self._group_max and (not group or size < self._group_bytes_max):
+            group.append(self._queue.popleft())
+            size += group[-1].size
+        group[0].group = group
+        group[0].turn.release()
