@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from plait import limits
-from plait.adapter import Adapter
+from plait.adapter import Adapter, Capability
 from plait.codec import (
     decode_conflict,
     decode_key,
@@ -33,13 +33,14 @@ from plait.lanes import Lanes
 from plait.liveness import is_alive
 from plait.persist import Rows
 from plait.persist.tx_rows import conflict_item
-from plait.refspec import format_key
+from plait.refspec import format_key, format_path
 from plait.stores import known_store
 from plait.threeway import Candidate, Outcome, ThreeWay
 from plait.transaction import Transactions, entries_at, stored_entry
 from plait.tree import Tree
 from plait.types import (
     Change,
+    Choice,
     Commit,
     Conflict,
     Delete,
@@ -373,7 +374,7 @@ class Coordinator:
             fresh = [_conflict_row(first + place, conflict) for place, conflict in enumerate(conflicts)]
             taken = {(row["key"], row["item"]) for row in fresh}
             rows.put_conflicts(tx.id, [row for row in known if (row["key"], row["item"]) not in taken] + fresh)
-        first_names = ", ".join(format_key(conflict.key) for conflict in conflicts[:3])
+        first_names = ", ".join(format_path(conflict.key, conflict.item) for conflict in conflicts[:3])
         how_many = "1 conflict" if len(conflicts) == 1 else f"{len(conflicts)} conflicts"
         return CommitConflict(
             f"{how_many} with {tx.ref!r}, the first at {first_names}",
@@ -409,9 +410,14 @@ def _own(participant: Participant) -> Candidate | None:
 def _join_both(
     join: ThreeWay, source: Sequence[Candidate], own: Sequence[Candidate], ours: Mapping[Key, Entry]
 ) -> Outcome:
-    """First what the source changed, then the user's own writes on top of it; those settle conflicts of their keys."""
+    """First what the source changed, then the user's own writes on top of it; those settle the conflicts they touch."""
     first = join.join(source, ours)
-    written = {candidate.key for candidate in own}
+    written = {candidate.key: candidate for candidate in own}
+    by_item, by_key = _settled_natively(join, first.conflicts, written)
+    if by_item:
+        # The rest of what theirs changed at these keys comes along; what was written then lands on top of ours.
+        resolutions = {key: [*join.resolutions.get(key, ()), *settled] for key, settled in by_item.items()}
+        first = replace(join, resolutions={**join.resolutions, **resolutions}).join(source, ours)
     between = dict(ours)
     for operation in first.operations:
         if isinstance(operation, Put):
@@ -423,7 +429,7 @@ def _join_both(
     expected = {key: optional_digest(entry.snapshot) for key, entry in ours.items()}
     outcome = Outcome(
         operations=[operation for operation in first.operations if operation.key not in overwritten],
-        conflicts=[conflict for conflict in first.conflicts if conflict.key not in written] + second.conflicts,
+        conflicts=[conflict for conflict in first.conflicts if conflict.key not in by_key] + second.conflicts,
         made={**first.made, **second.made},
     )
     for operation in second.operations:
@@ -432,6 +438,31 @@ def _join_both(
         outcome.operations.append(replace(operation, expected=expected.get(operation.key)))
     outcome.operations.sort(key=lambda operation: encode_key(operation.key))
     return outcome
+
+
+def _settled_natively(
+    join: ThreeWay, conflicts: Sequence[Conflict], written: Mapping[Key, Candidate]
+) -> tuple[dict[Key, list[Resolution]], set[Key]]:
+    """The items in conflict that the user wrote with the store's own client, and the keys that are settled as a whole.
+
+    Those are the written ones whose items cannot be told apart: what was written there is all that the key holds then.
+    """
+    by_item: dict[Key, list[Resolution]] = {}
+    by_key: set[Key] = set()
+    listed: dict[Key, list[str | None]] = {}
+    for conflict in conflicts:
+        listed.setdefault(conflict.key, []).append(conflict.item)
+    for key in listed.keys() & written.keys():
+        candidate, items = written[key], [item for item in listed[key] if item is not None]
+        told_apart = {Capability.ITEM_DIFF, Capability.ITEM_RESOLUTION} <= join.capabilities(key[0])
+        if len(items) < len(listed[key]) or not told_apart:
+            by_key.add(key)
+            continue
+        sides = [None if side is None else side.snapshot for side in (candidate.base, candidate.theirs)]
+        changes = join.adapter(key[0]).diff(*sides, items=items)
+        if touched := sorted({change.item for change in changes}):
+            by_item[key] = [Resolution(key, item, Choice.OURS) for item in touched]
+    return by_item, by_key
 
 
 def _with_reads(operations: Sequence[Operation], reads: Sequence[Unchanged]) -> tuple[Operation, ...]:

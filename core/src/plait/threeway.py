@@ -95,7 +95,12 @@ class ThreeWay:
         if ours is not None and theirs is not None and _same_asset(base, ours, theirs):
             merged = self._merge(key, base, ours, theirs, strategy, resolutions)
             if isinstance(merged, Merged):
-                entry = Entry(key, ours.content_id, merged.snapshot)
+                snapshot = merged.snapshot
+                if self.adopts and self.bound(key[0]):
+                    snapshot = self.adapter(key[0]).succeed(
+                        self.tx, self.attempt, onto=theirs.snapshot, content=snapshot
+                    )
+                entry = Entry(key, ours.content_id, snapshot)
                 # A result that holds what ours holds is no change, whatever version the store gave it.
                 if self.adopts or not _same(ours, entry):
                     self._put(key, ours, entry, outcome)

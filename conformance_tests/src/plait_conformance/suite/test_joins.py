@@ -82,6 +82,21 @@ class TestJoins:
         assert history.catalog.publish() == []
 
     @merges
+    @pytest.mark.needs(Capability.ITEM_RESOLUTION, Capability.ITEM_DIFF)
+    def test_a_conflict_is_settled_natively_and_the_rest_of_theirs_comes_along(self, history: History) -> None:
+        diverge(history, {"r0": "ours", "r1": "ours"}, {"r0": "theirs", "r1": "theirs", "r2": "theirs", "r9": "theirs"})
+        tx, _ = refused(history)
+        history.edit(tx, {"r0": "by hand", "r8": "by hand"})
+        with pytest.raises(CommitConflict) as caught:
+            tx.commit()
+        left = [(conflict.key, conflict.item) for conflict in caught.value.conflicts]
+        assert left == [(history.key, history.harness.item("r1"))]
+        tx.resolve(history.key, Choice.THEIRS, item=history.harness.item("r1"))
+        tx.commit()
+        assert history.held() == {"r0": "by hand", "r1": "theirs", "r2": "theirs", "r8": "by hand", "r9": "theirs"}
+        assert history.catalog.publish() == []
+
+    @merges
     @pytest.mark.parametrize("strategy", [Strategy.OURS, Strategy.THEIRS, Strategy.DROP])
     def test_each_strategy(self, history: History, strategy: Strategy) -> None:
         diverge(history, OURS, THEIRS)
