@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from plait import limits
-from plait.adapter import Adapter, Capability
+from plait.adapter import Adapter
 from plait.codec import (
     decode_conflict,
     decode_key,
@@ -31,19 +31,18 @@ from plait.gates import Gates
 from plait.graph import RowNodes, load_snapshots
 from plait.lanes import Lanes
 from plait.liveness import is_alive
+from plait.native_heads import assets_coming, check_not_held, keeps_asset
 from plait.persist import Rows
 from plait.persist.tx_rows import conflict_item
-from plait.refspec import format_key, format_path
+from plait.refspec import format_path
 from plait.stores import known_store
-from plait.threeway import Candidate, Outcome, ThreeWay
+from plait.threeway import Candidate, ThreeWay, join_both
 from plait.transaction import Transactions, entries_at, stored_entry
 from plait.tree import Tree
 from plait.types import (
     Change,
-    Choice,
     Commit,
     Conflict,
-    Delete,
     Entry,
     Key,
     Operation,
@@ -252,12 +251,21 @@ class Coordinator:
             resolutions=resolutions,
             adopts=_adopts(tx) is not None,
         )
-        outcome = _join_both(join, source, own, ours)
+        outcome = join_both(join, source, own, ours)
+        self._check_native_heads(head.root, [one for one in outcome.operations if join.bound(one.key[0])], ours)
         changes = tuple(_change(operation, ours) for operation in outcome.operations)
         if _adopts(tx) is not None:
             # What was found is in no commit and was prepared by nobody: the transaction has to own it.
             outcome.made.update({put.key: put.snapshot for put in outcome.operations if isinstance(put, Put)})
         return Plan(head.id, tuple(outcome.operations), tuple(outcome.conflicts), outcome.made, changes)
+
+    def _check_native_heads(self, root: bytes, operations: Sequence[Operation], ours: Mapping[Key, Entry]) -> None:
+        """Raises: AlreadyExists for an asset that another key holds: its native head can follow one of them only."""
+        coming = assets_coming(operations, ours)
+        if coming:
+            with self._repository.read() as rows:
+                leaving = {one.key for one in operations if not keeps_asset(one, ours)}
+                check_not_held(rows, self._tree(rows), root, coming, leaving)
 
     def _land(
         self,
@@ -405,64 +413,6 @@ def _own(participant: Participant) -> Candidate | None:
     if base is not None and base.snapshot == participant.prepared:
         return None
     return Candidate(participant.key, base, Entry(participant.key, participant.content_id or "", participant.prepared))
-
-
-def _join_both(
-    join: ThreeWay, source: Sequence[Candidate], own: Sequence[Candidate], ours: Mapping[Key, Entry]
-) -> Outcome:
-    """First what the source changed, then the user's own writes on top of it; those settle the conflicts they touch."""
-    first = join.join(source, ours)
-    written = {candidate.key: candidate for candidate in own}
-    by_item, by_key = _settled_natively(join, first.conflicts, written)
-    if by_item:
-        # The rest of what theirs changed at these keys comes along; what was written then lands on top of ours.
-        resolutions = {key: [*join.resolutions.get(key, ()), *settled] for key, settled in by_item.items()}
-        first = replace(join, resolutions={**join.resolutions, **resolutions}).join(source, ours)
-    between = dict(ours)
-    for operation in first.operations:
-        if isinstance(operation, Put):
-            between[operation.key] = Entry(operation.key, operation.content_id or "", operation.snapshot)
-        else:
-            between.pop(operation.key, None)
-    second = join.join(own, between)
-    overwritten = {operation.key for operation in second.operations}
-    expected = {key: optional_digest(entry.snapshot) for key, entry in ours.items()}
-    outcome = Outcome(
-        operations=[operation for operation in first.operations if operation.key not in overwritten],
-        conflicts=[conflict for conflict in first.conflicts if conflict.key not in by_key] + second.conflicts,
-        made={**first.made, **second.made},
-    )
-    for operation in second.operations:
-        if isinstance(operation, Delete) and operation.key not in ours:
-            continue
-        outcome.operations.append(replace(operation, expected=expected.get(operation.key)))
-    outcome.operations.sort(key=lambda operation: encode_key(operation.key))
-    return outcome
-
-
-def _settled_natively(
-    join: ThreeWay, conflicts: Sequence[Conflict], written: Mapping[Key, Candidate]
-) -> tuple[dict[Key, list[Resolution]], set[Key]]:
-    """The items in conflict that the user wrote with the store's own client, and the keys that are settled as a whole.
-
-    Those are the written ones whose items cannot be told apart: what was written there is all that the key holds then.
-    """
-    by_item: dict[Key, list[Resolution]] = {}
-    by_key: set[Key] = set()
-    listed: dict[Key, list[str | None]] = {}
-    for conflict in conflicts:
-        listed.setdefault(conflict.key, []).append(conflict.item)
-    for key in listed.keys() & written.keys():
-        candidate, items = written[key], [item for item in listed[key] if item is not None]
-        told_apart = {Capability.ITEM_DIFF, Capability.ITEM_RESOLUTION} <= join.capabilities(key[0])
-        if len(items) < len(listed[key]) or not told_apart:
-            by_key.add(key)
-            continue
-        sides = [None if side is None else side.snapshot for side in (candidate.base, candidate.theirs)]
-        changes = join.adapter(key[0]).diff(*sides, items=items)
-        if touched := sorted({change.item for change in changes}):
-            by_item[key] = [Resolution(key, item, Choice.OURS) for item in touched]
-    return by_item, by_key
 
 
 def _with_reads(operations: Sequence[Operation], reads: Sequence[Unchanged]) -> tuple[Operation, ...]:

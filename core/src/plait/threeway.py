@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from plait.adapter import Adapter, Capability
-from plait.codec import ref_digest
+from plait.codec import encode_key, optional_digest, ref_digest
 from plait.commit_point import describe
 from plait.types import (
     Choice,
@@ -171,6 +171,64 @@ class ThreeWay:
         outcome.operations.append(Put(key, entry.snapshot, expected, entry.content_id))
         if made:
             outcome.made[key] = entry.snapshot
+
+
+def join_both(
+    join: ThreeWay, source: Sequence[Candidate], own: Sequence[Candidate], ours: Mapping[Key, Entry]
+) -> Outcome:
+    """First what the source changed, then the user's own writes on top of it; those settle the conflicts they touch."""
+    first = join.join(source, ours)
+    written = {candidate.key: candidate for candidate in own}
+    by_item, by_key = _settled_natively(join, first.conflicts, written)
+    if by_item:
+        # The rest of what theirs changed at these keys comes along; what was written then lands on top of ours.
+        resolutions = {key: [*join.resolutions.get(key, ()), *settled] for key, settled in by_item.items()}
+        first = replace(join, resolutions={**join.resolutions, **resolutions}).join(source, ours)
+    between = dict(ours)
+    for operation in first.operations:
+        if isinstance(operation, Put):
+            between[operation.key] = Entry(operation.key, operation.content_id or "", operation.snapshot)
+        else:
+            between.pop(operation.key, None)
+    second = join.join(own, between)
+    overwritten = {operation.key for operation in second.operations}
+    expected = {key: optional_digest(entry.snapshot) for key, entry in ours.items()}
+    outcome = Outcome(
+        operations=[operation for operation in first.operations if operation.key not in overwritten],
+        conflicts=[conflict for conflict in first.conflicts if conflict.key not in by_key] + second.conflicts,
+        made={**first.made, **second.made},
+    )
+    for operation in second.operations:
+        if isinstance(operation, Delete) and operation.key not in ours:
+            continue
+        outcome.operations.append(replace(operation, expected=expected.get(operation.key)))
+    outcome.operations.sort(key=lambda operation: encode_key(operation.key))
+    return outcome
+
+
+def _settled_natively(
+    join: ThreeWay, conflicts: Sequence[Conflict], written: Mapping[Key, Candidate]
+) -> tuple[dict[Key, list[Resolution]], set[Key]]:
+    """The items in conflict that the user wrote with the store's own client, and the keys that are settled as a whole.
+
+    Those are the written ones whose items cannot be told apart: what was written there is all that the key holds then.
+    """
+    by_item: dict[Key, list[Resolution]] = {}
+    by_key: set[Key] = set()
+    listed: dict[Key, list[str | None]] = {}
+    for conflict in conflicts:
+        listed.setdefault(conflict.key, []).append(conflict.item)
+    for key in listed.keys() & written.keys():
+        candidate, items = written[key], [item for item in listed[key] if item is not None]
+        told_apart = {Capability.ITEM_DIFF, Capability.ITEM_RESOLUTION} <= join.capabilities(key[0])
+        if len(items) < len(listed[key]) or not told_apart:
+            by_key.add(key)
+            continue
+        sides = [None if side is None else side.snapshot for side in (candidate.base, candidate.theirs)]
+        changes = join.adapter(key[0]).diff(*sides, items=items)
+        if touched := sorted({change.item for change in changes}):
+            by_item[key] = [Resolution(key, item, Choice.OURS) for item in touched]
+    return by_item, by_key
 
 
 def _same(one: Entry | None, other: Entry | None) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from plait.adapter import Capability
-from plait.errors import CommitConflict
+from plait.errors import AlreadyExists, CommitConflict
 from plait.types import Depth, ItemChangeKind, Session
 
 from plait_conformance.harness import NotOffered
@@ -47,6 +47,28 @@ class TestReadingBack:
         history.edit(tx, {"r0": "again"}, asset="b")
         tx.commit()
         assert history.held("main", asset="b") == {**ROWS, "r0": "again"}
+
+    @pytest.mark.needs(Capability.NATIVE_HEAD)
+    def test_a_native_head_follows_one_key(self, history: History) -> None:
+        history.write(ROWS)
+        location = history.catalog.at("main").entry(history.key).snapshot.asset
+        tx = history.catalog.begin("main")
+        tx.rename(history.key, history.key_of("b"))
+        tx.commit()
+        tx = history.catalog.begin("main")
+        history.edit(tx, {"r9": "on"}, asset="b")
+        tx.commit()
+        with pytest.raises(AlreadyExists, match="holds already"):
+            history.catalog.restore("main~2", keys=[history.key])
+        assert not history.holds("main", history.key)
+        assert history.catalog.at("main").entry(history.key_of("b")).snapshot.asset == location
+        assert history.held(asset="b") == {**ROWS, "r9": "on"}
+        tx = history.catalog.begin("main")
+        tx.drop(history.key_of("b"))
+        tx.commit()
+        history.catalog.restore("main~1", keys=[history.key_of("b")])
+        assert history.held(asset="b") == {**ROWS, "r9": "on"}
+        assert history.catalog.publish() == []
 
     def test_a_dropped_asset_reads_back_at_the_commits_that_held_it(self, history: History) -> None:
         history.write(ROWS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from plait.adapter import Capability
+from plait.errors import AlreadyExists
 from plait.types import Depth, SnapshotRef
 
 from plait_conformance.suite.history import History
@@ -29,9 +30,14 @@ class TestOutOfBand:
         assert history.held("main~1") == ROWS
         assert list(history.catalog.verify(Depth.BYTES)) == []
 
-    def test_a_write_past_plait_can_be_imported(self, history: History) -> None:
+    def test_a_write_past_plait_is_imported_where_no_head_follows(self, history: History) -> None:
         history.write(ROWS)
         name = history.harness.write_behind(published(history), {"r0": "foreign"})
+        if history.can(Capability.NATIVE_HEAD):  # A head follows one key: it is adopted there.
+            with pytest.raises(AlreadyExists, match="holds already"):
+                history.catalog.import_assets({history.key_of("b"): name})
+            assert not history.holds("main", history.key_of("b"))
+            return
         history.catalog.import_assets({history.key_of("b"): name})
         assert history.held("main", asset="b") == {**ROWS, "r0": "foreign"}
         assert history.held() == ROWS

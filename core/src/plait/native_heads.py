@@ -1,0 +1,61 @@
+"""A native head follows one key: which assets a commit brings to a branch, and who holds them there already."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from plait.errors import AlreadyExists, NotFound
+from plait.persist import Rows
+from plait.refspec import format_key
+from plait.transaction import entries_at
+from plait.tree import Tree
+from plait.types import Entry, Key, Operation, Put
+
+Asset = tuple[str, str]
+"""A store, and an asset in it."""
+
+
+def assets_coming(operations: Sequence[Operation], ours: Mapping[Key, Entry]) -> dict[Asset, Key]:
+    """The assets that come to keys which do not hold them yet. Raises: AlreadyExists for one that comes to two keys."""
+    coming: dict[Asset, Key] = {}
+    for one in operations:
+        if not isinstance(one, Put) or keeps_asset(one, ours):
+            continue
+        asset = one.snapshot.store, one.snapshot.asset
+        if asset in coming:
+            raise _held(one.key, asset, coming[asset])
+        coming[asset] = one.key
+    return coming
+
+
+def keeps_asset(one: Operation, ours: Mapping[Key, Entry]) -> bool:
+    """Whether a key holds the same asset after the operation as before."""
+    return isinstance(one, Put) and one.key in ours and ours[one.key].snapshot.asset == one.snapshot.asset
+
+
+def check_not_held(rows: Rows, tree: Tree, root: bytes, coming: Mapping[Asset, Key], leaving: Collection[Key]) -> None:
+    """Raises: AlreadyExists for an asset that another key holds at this root, and that does not leave that key.
+
+    Cost: a row and a path of the tree for each asset.
+    """
+    holders = {asset: holder for asset in coming if (holder := holder_of(rows, tree, root, asset)) is not None}
+    for asset, holder in holders.items():
+        if holder != coming[asset] and holder not in leaving:
+            raise _held(coming[asset], asset, holder)
+
+
+def holder_of(rows: Rows, tree: Tree, root: bytes, asset: Asset) -> Key | None:
+    """The key under which an asset was last published, if it holds the asset at this root still."""
+    try:
+        key = rows.publication(*asset).key
+    except NotFound:
+        return None
+    held = entries_at(rows, tree, root, [key]).get(key)
+    return key if held is not None and (held.snapshot.store, held.snapshot.asset) == asset else None
+
+
+def _held(key: Key, asset: Asset, holder: Key) -> AlreadyExists:
+    return AlreadyExists(
+        f"{format_key(key)} would hold {asset[1]!r}, which {format_key(holder)} holds already",
+        remedy=f"work with {format_key(holder)}, or rename it: 'plait mv {format_key(holder)} {format_key(key)}'",
+    )
