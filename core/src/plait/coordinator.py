@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from plait import limits
@@ -24,11 +25,12 @@ from plait.codec import (
     optional_digest,
 )
 from plait.commit_point import CommitRequest, unpack_value
+from plait.criss_cross import rebased
 from plait.divergence import found_candidates, settle
 from plait.errors import CommitConflict, NothingToCommit, OutcomeUnknown, TransactionClosed
 from plait.failpoint import failpoint
 from plait.gates import Gates
-from plait.graph import RowNodes, load_snapshots
+from plait.graph import RowNodes, load_snapshots, merge_base, merge_bases
 from plait.lanes import Lanes
 from plait.liveness import is_alive
 from plait.native_heads import assets_coming, check_not_held, keeps_asset
@@ -235,8 +237,9 @@ class Coordinator:
             tree = self._tree(rows)
             head = rows.commit(rows.ref(tx.ref).head)
             source = list(self._source_candidates(rows, tree, tx.source, head)) if tx.source else []
+            others, held = self._other_bases(rows, tree, tx)
             own = [candidate for participant in participants if (candidate := _own(participant)) is not None]
-            keys = [candidate.key for candidate in [*source, *own]]
+            keys = [candidate.key for candidate in [*source, *own, *chain(*others)]]
             ours = entries_at(rows, tree, head.root, keys)
             resolutions = _resolutions(rows, tx.id)
             stores = rows.stores()
@@ -251,6 +254,9 @@ class Coordinator:
             resolutions=resolutions,
             adopts=_adopts(tx) is not None,
         )
+        if others:
+            held.update({one.key: one.base for one in source if one.base is not None})
+            source = rebased(join, source, others, held)
         outcome = join_both(join, source, own, ours)
         self._check_native_heads(head.root, [one for one in outcome.operations if join.bound(one.key[0])], ours)
         changes = tuple(_change(operation, ours) for operation in outcome.operations)
@@ -345,8 +351,25 @@ class Coordinator:
             base_root = head.root
         else:
             base_root = tree.empty if source.base is None else rows.commit(source.base).root
-        prefixes = [encode_key(key) for key in source.keys] or [b""]
-        changes = [change for prefix in prefixes for change in tree.diff(base_root, theirs.root, prefix=prefix)]
+        yield from self._changes(rows, tree, base_root, theirs.root, source.keys)
+
+    def _other_bases(self, rows: Rows, tree: Tree, tx: Tx) -> tuple[list[list[Candidate]], dict[Key, Entry]]:
+        """What each further best base of a merge changed since it parted from the first, and what that holds there."""
+        source = tx.source
+        if source is None or source.kind is not SourceKind.MERGE or source.base is None:
+            return [], {}
+        first, *others = merge_bases(rows, rows.commit(tx.base), rows.commit(source.theirs))
+        changed = []
+        for other in others:
+            parted = merge_base(rows, first, other)
+            root = tree.empty if parted is None else parted.root
+            changed.append(list(self._changes(rows, tree, root, other.root, source.keys)))
+        return changed, entries_at(rows, tree, first.root, [one.key for one in chain(*changed)])
+
+    def _changes(self, rows: Rows, tree: Tree, before: bytes, after: bytes, keys: Sequence[Key]) -> Iterator[Candidate]:
+        """What changed between two roots under these prefixes (none: everywhere), in key order."""
+        prefixes = [encode_key(key) for key in keys] or [b""]
+        changes = [change for prefix in prefixes for change in tree.diff(before, after, prefix=prefix)]
         values = {value for change in changes for value in (change.before, change.after) if value is not None}
         snapshots = load_snapshots(rows, {unpack_value(value)[1] for value in values})
         for change in changes:

@@ -137,19 +137,38 @@ def merge_base(rows: Rows, ours: Commit, theirs: Commit) -> Commit | None:
     The newest in serial order is no ancestor of any other common one, so it is a best base; where histories criss-cross
     and there are several best ones, it is always this one. Cost: O(commits made since the base), in pages.
     """
+    newest = next(_merge_bases(rows, ours, theirs), None)
+    return None if newest is None else rows.commit(newest)
+
+
+def merge_bases(rows: Rows, ours: Commit, theirs: Commit) -> list[Commit]:
+    """Every best base, newest first: what both reach and no other of them does. Several where histories criss-cross.
+
+    Cost: O(commits made since the oldest of them).
+    """
+    found = list(_merge_bases(rows, ours, theirs))
+    commits = rows.commits(found)
+    return [commits[one] for one in found]
+
+
+_BELOW_A_BASE = 2
+
+
+def _merge_bases(rows: Rows, ours: Commit, theirs: Commit) -> Iterator[str]:
+    """Source: the painting of Git's `merge-base`, for which serial order is as good as time."""
     sides: dict[str, set[int]] = {ours.id: {0}}
     sides.setdefault(theirs.id, set()).add(1)
     for _, found, parents in _links(rows, max(ours.seq, theirs.seq)):
         reached = sides.pop(found, None)
         if reached is None:
             continue
-        if len(reached) == 2:
-            return rows.commit(found)
+        if reached == {0, 1}:
+            yield found
+            reached = {*reached, _BELOW_A_BASE}
         for parent in parents:
             sides.setdefault(parent, set()).update(reached)
-        if not sides:
-            break
-    return None
+        if all(_BELOW_A_BASE in paint for paint in sides.values()):
+            return
 
 
 def _links(rows: Rows, seq_max: int) -> Iterator[tuple[int, str, tuple[str, ...]]]:

@@ -390,6 +390,19 @@ class TestThreeWay:
         catalog.restore("main~2")
         assert held(catalog) == {"a": "v1", "b": "v1"}
 
+    def test_a_merge_over_a_criss_cross_keeps_who_changed_a_key_last(self, catalog: Catalog) -> None:
+        commit(catalog, put("a", 1), put("b", 1), put("gone", 1))
+        for branch, key in (("one", "a"), ("two", "b")):
+            catalog.create_branch(branch)
+            commit(catalog, put(key, 2, expected=1), ref=branch)
+            catalog.create_tag(f"{branch}-0", branch)
+        catalog.merge("two-0", "one")
+        catalog.merge("one-0", "two")
+        back = put("a", 1, expected=2), put("b", 1, expected=2), Delete(("p", "gone"), ref_digest(pointer("gone", 1)))
+        commit(catalog, *back, ref="one")
+        catalog.merge("one", "two")
+        assert held(catalog, "two") == {"a": "v1", "b": "v1"}
+
     def test_the_merge_base_of_a_criss_cross_is_found(self, catalog: Catalog) -> None:
         catalog.create_branch("dev")
         commit(catalog, put("a", 1))

@@ -142,3 +142,29 @@ class TestJoins:
             history.catalog.merge("dev", "main")
         expected = {"r0": "dev 2", "r1": "main 2", "r2": "base"}
         assert (history.held(), history.held("dev")) == (expected, expected)
+
+    @merges
+    def test_where_histories_criss_cross_the_last_change_is_kept(self, history: History) -> None:
+        history.write(ROWS)
+        for branch, row in (("a", "r0"), ("b", "r1")):
+            history.catalog.create_branch(branch)
+            history.write({row: "changed"}, branch)
+            history.catalog.create_tag(f"{branch}0", branch)
+        history.catalog.merge("b0", "a")
+        history.catalog.merge("a0", "b")
+        history.write({"r0": "base", "r1": "base", "r2": "a"}, "a")
+        history.catalog.merge("a", "b")
+        assert history.held("b") == {"r0": "base", "r1": "base", "r2": "a"}
+
+    def test_where_histories_criss_cross_and_disagree_it_is_a_conflict(self, history: History) -> None:
+        history.write(ROWS)
+        for branch in ("a", "b"):
+            history.catalog.create_branch(branch)
+            history.write({"r0": branch}, branch)
+            history.catalog.create_tag(f"{branch}0", branch)
+        for source, into in (("b0", "a"), ("a0", "b")):
+            history.catalog.merge(source, into, default=Strategy.OURS)
+        history.write({"r0": "base"}, "a")
+        with pytest.raises(CommitConflict):
+            history.catalog.merge("a", "b")
+        assert history.held("b") == {**ROWS, "r0": "b"}
