@@ -149,6 +149,10 @@ class Session(ABC):
         """The native common ancestor of two commits."""
         return str(self.value("SELECT dolt_merge_base(%s, %s)", ours, theirs))
 
+    def first_commit(self, commit: str) -> str:
+        """The oldest commit that it descends from: the empty database, unless it was made otherwise."""
+        return str(self.rows("SELECT commit_hash AS c FROM dolt_log(%s)", commit)[-1]["c"])
+
     def standing(self) -> Standing:
         (row,) = self.rows(
             "SELECT dolt_hashof('HEAD') AS c, dolt_hashof_db('HEAD') AS h, "

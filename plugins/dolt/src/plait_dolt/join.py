@@ -151,12 +151,13 @@ class Joining:
         theirs: str,
         resolutions: Sequence[Resolution],
     ) -> str | Conflicted:
-        native = session.merge_base(ours, theirs)
-        is_native = base is None or native == base.version
+        # Without a base nothing is common: not even what Dolt finds, but the database before it had tables.
+        start = session.first_commit(ours) if base is None else base.version
+        is_native = session.merge_base(ours, theirs) == start
         mine, others = ours, theirs
-        if base is not None and not is_native:
-            mine = self._put_on(session, scratch, base.version, ours)
-            others = self._put_on(session, scratch, base.version, theirs)
+        if not is_native:
+            mine = self._put_on(session, scratch, start, ours)
+            others = self._put_on(session, scratch, start, theirs)
         scratch(mine)
         try:
             is_clean = session.merge(others, self._message)
@@ -176,7 +177,7 @@ class Joining:
             return Conflicted((Conflict((), ConflictKind.SCHEMA_CHANGED, detail=error.text),))
         self.context.failpoint("dolt.merge.merged")
         if not is_clean:
-            sides = Sides(base.version if base else native, mine, others)
+            sides = Sides(start, mine, others)
             conflicts = settle(session, sides, resolutions)
             if conflicts:
                 session.abandon()
@@ -185,9 +186,7 @@ class Joining:
         merged = session.head()[0]
         if is_native:
             return merged
-        assert base is not None
-        follows_base = session.has_ancestor(ours, base.version)
-        if not follows_base:
+        if not session.has_ancestor(ours, start):
             return self._put_on(session, scratch, ours, merged)
         # All that theirs has since base is in it: it counts as merged natively too.
         joined = self._follow(session, scratch, ours, theirs, is_ancestor_too=True)
