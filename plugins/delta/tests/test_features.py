@@ -327,3 +327,32 @@ def test_a_store_can_be_moved_as_a_whole(tables: Tables) -> None:
     assert moved.read(after) == ordered([row(1), row(2)])
     moved.published(base, after)
     assert rows_in(moved.path / "hourly") == ordered([row(1), row(2)])
+
+
+def test_a_table_on_which_delta_rs_turned_deletion_vectors_on_is_kept(tables: Tables) -> None:
+    folder = tables.path / "raw"
+    rows = batch([row(number) for number in range(1, 4)])
+    write_deltalake(str(folder), rows, configuration={"delta.enableDeletionVectors": "true"})
+    assert "variantType" in (DeltaTable(str(folder)).protocol().reader_features or ())
+    port = tables.port({KEY: imported(tables)})
+    staging = port.add(KEY)
+    DeltaTable(staging.location).delete("id = 2")
+    vote = tables.adapter.prepare(port.tx, 1, {KEY: staging})[KEY]
+    assert vote is not None
+    assert rows_in(Path(tables.adapter.locate(vote).uri)) == [row(1), row(3)]
+
+
+def test_a_column_of_type_variant_is_refused(tables: Tables) -> None:
+    folder = tables.path / "raw"
+    write_deltalake(str(folder), batch([row(1)]), configuration={"delta.enableDeletionVectors": "true"})
+
+    def change(action: dict[str, Any]) -> None:
+        if "metaData" in action:
+            schema = json.loads(action["metaData"]["schemaString"])
+            nested = {"type": "array", "elementType": "variant", "containsNull": True}
+            schema["fields"].append({"name": "any", "type": nested, "nullable": True, "metadata": {}})
+            action["metaData"]["schemaString"] = json.dumps(schema)
+
+    edit_log(folder, change)
+    with pytest.raises(Unsupported, match="variantType"):
+        imported(tables)

@@ -7,7 +7,8 @@ with, keeps the feature's rules or refuses itself.
 from __future__ import annotations
 
 import json
-from typing import Final
+from collections.abc import Iterator
+from typing import Any, Final
 
 from plait.errors import Unsupported
 
@@ -33,6 +34,9 @@ def check_supported(state: State, what: str) -> None:
     readers, writers = features(state.protocol)
     implied = state.protocol["minWriterVersion"] < 7
     refused = sorted((readers | writers) - HONOURED - ({"identityColumns"} if implied else set()))
+    # delta-rs lists it with deletion vectors, whether or not a column needs it.
+    if "variantType" in refused and "variant" not in _types(state.schema):
+        refused.remove("variantType")
     if refused:
         raise Unsupported(
             f"{what} uses the table feature {refused[0]!r}, which plait cannot keep",
@@ -40,6 +44,16 @@ def check_supported(state: State, what: str) -> None:
         )
     if '"delta.identity.' in state.metadata["schemaString"]:
         raise Unsupported(f"{what} has identity columns, which plait cannot keep", remedy="drop the column")
+
+
+def _types(part: Any) -> Iterator[str]:
+    """The names of all types in a schema, or in a part of one."""
+    if isinstance(part, str):
+        yield part
+        return
+    inner = [field["type"] for field in part.get("fields", ())]
+    for one in (*inner, *(part[name] for name in ("elementType", "keyType", "valueType") if name in part)):
+        yield from _types(one)
 
 
 def is_mapped(state: State) -> bool:
