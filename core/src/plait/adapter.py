@@ -290,7 +290,9 @@ class Adapter(ABC):
     ) -> Merged | Conflicted:
         """Three-way merge of one asset; only true three-way cases arrive. The result is prepared and succeeds ours.
 
-        Conflicted lists every conflict in native key order, also those beside which others were resolved.
+        Items are matched by name, renames are not followed; what one side changed and the other removed is a conflict.
+        Without a base nothing counts as common, whatever ancestor the store itself knows of.
+        Conflicted lists every conflict that is not resolved, in native key order; the core fills in its key.
         Its sides stay as they are; a result may be merged again. Repeat: the same answer for the same arguments.
         """
         raise Unsupported(f"stores of kind {self.kind!r} cannot merge")

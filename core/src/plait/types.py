@@ -20,7 +20,7 @@ class SnapshotRef:
 
     `asset` is the native identity and survives renames (a table's uuid); `version` is the native immutable point (a
     metadata location, a Dolt hash, a manifest's root), known at prepare; `digest` is the store's own, verifiable in
-    O(change): equal digests mean equal content, unequal ones say nothing.
+    O(change): equal digests mean equal content, which is no change to commit; unequal ones say nothing.
     """
 
     store: str
