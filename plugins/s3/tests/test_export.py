@@ -19,7 +19,7 @@ from plait.types import SnapshotRef
 from plait_conformance.filesystems import reflink_filesystem
 from plait_conformance.testing import MemoryPort, MemoryState
 from plait_s3 import export, file_names, folder_target
-from plait_s3.blobs import address
+from plait_s3.blobs import Blob, address
 from plait_s3.export_plan import Action
 from plait_s3.exporting import ExportReport
 from plait_s3.filesystem import AssetFileSystem
@@ -498,6 +498,15 @@ class TestBytes:
         with pytest.raises(Corrupt, match="holds other bytes than were committed") as refused:
             export(fs, out)
         assert "verify" in refused.value.remedy
+        assert held(out).keys() <= {"b"}
+
+    def test_a_lost_object_is_said(self, anywhere: Writer, out: Path) -> None:
+        fs = anywhere({"a": b"right", "b": b"also"})
+        entry = fs._overlay.kept("a")
+        assert entry is not None
+        anywhere.adapter.blobs.delete([Blob(entry.key, 5, version=entry.version)])
+        with pytest.raises(Corrupt, match="is lost or holds other bytes"):
+            export(fs, out)
         assert held(out).keys() <= {"b"}
 
     def test_what_is_written_to_while_it_is_exported_is_said(self, files_place: Place, out: Path) -> None:

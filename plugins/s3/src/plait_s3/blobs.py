@@ -89,6 +89,10 @@ class Blobs(Protocol):
         """The whole object in chunks."""
         ...
 
+    def has_md5(self, key: str, version: str = "") -> bool:
+        """Whether the object's ETag is the MD5 of its content. Cost: one request."""
+        ...
+
     def list(self, prefix: str) -> list[Blob]:
         """Every object whose key starts with the prefix, sorted by the bytes of their keys, whatever the store does."""
         ...

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final
 
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
-from plait.errors import InvalidArgument, NotFound, StoreUnavailable
+from plait.errors import InvalidArgument, StoreUnavailable
 
 from plait_s3.blobs import OWN, Blob, Blobs, check_object_key, unheard
 from plait_s3.export_state import STATE, Record, State, head_line, read_state, record_lines
@@ -183,7 +183,7 @@ class BucketTarget(Target):
         if isinstance(self._source, S3Blobs):
             described = self._source.describe(entry.key, entry.version)
             if described is None:
-                raise NotFound(f"object {self._source.uri(entry.key)} does not exist", remedy="see 'plait verify'")
+                raise altered(self._source.uri(entry.key), entry)
             found = described
         kept = {name: found[name] for name in _KEPT if name in found}
         return {**kept, "Metadata": {**found.get("Metadata", {}), MARK: content_of(entry)}}

@@ -107,6 +107,9 @@ class FilesBlobs:
             while chunk := stream.read(CHUNK_BYTES):
                 yield chunk
 
+    def has_md5(self, key: str, version: str = "") -> bool:
+        return False
+
     def _open(self, key: str) -> BinaryIO:
         """For reading, without following a link at the end of the path."""
         descriptor = os.open(self._path(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)

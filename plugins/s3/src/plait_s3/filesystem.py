@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
 from fsspec.callbacks import DEFAULT_CALLBACK
-from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
-from plait.errors import InvalidArgument, Unsupported
+from fsspec.spec import AbstractFileSystem
+from plait.errors import Corrupt, InvalidArgument, Unsupported
 
 from plait_s3.blobs import Blob, Blobs, Content, check_object_key
+from plait_s3.committed import Reading
+from plait_s3.handles import Reader, Writer
 from plait_s3.manifest import Entry, Packs
 from plait_s3.overlay import Found, Overlay
 from plait_s3.parallel import side_by_side
 from plait_s3.selection import Selection
-
-_SPOOLED_BYTES_MAX = 8 << 20
 
 
 class AssetFileSystem(AbstractFileSystem):  # type: ignore[misc]
@@ -147,15 +145,16 @@ class AssetFileSystem(AbstractFileSystem):  # type: ignore[misc]
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
-        found = self._known(self._strip_protocol(path))
+        """Without a range, compared with what was committed. Raises: Corrupt."""
+        key = self._strip_protocol(path)
+        found = self._known(key)
         size = found.size_bytes
         first = 0 if start is None else start if start >= 0 else max(0, size + start)
         last = size if end is None else end if end >= 0 else max(0, size + end)
         if first >= min(last, size):
             return b""
-        key, version = _lies_at(found)
-        whole = start is None and end is None
-        return self._blobs.get(key, version=version, start=first, stop=None if whole else last)
+        reading = Reading(self._blobs, key, found)
+        return reading.whole() if start is None and end is None else reading.get(first, last)
 
     def _open(
         self,
@@ -168,16 +167,20 @@ class AssetFileSystem(AbstractFileSystem):  # type: ignore[misc]
     ) -> Any:
         key = self._strip_protocol(path)
         if mode == "rb":
-            return _Reader(self, self._blobs, key, self._known(key), block_size, cache_options)
+            return Reader(self, self._blobs, key, self._known(key), block_size, cache_options)
         self._check_writable()
         target = self._overlay.object_key(key)
         before = self._find(key) if mode != "wb" else None
         if mode == "xb" and before is not None:
             raise FileExistsError(path)
-        writer = _Writer(self._blobs, target)
+        writer = Writer(self._blobs, target)
         if mode == "ab" and before is not None:
-            for chunk in self._blobs.stream(*_lies_at(before)):
-                writer.write(chunk)
+            try:
+                for chunk in Reading(self._blobs, key, before).stream():
+                    writer.write(chunk)
+            except BaseException:
+                writer.discard()
+                raise
         return writer
 
     # -- writing -----------------------------------------------------------------------------------------------------
@@ -233,15 +236,22 @@ class AssetFileSystem(AbstractFileSystem):  # type: ignore[misc]
         side_by_side(lambda one: self.get_file(*one), planned.files, callback.absolute_update)
 
     def get_file(self, rpath: Any, lpath: Any = None, callback: Any = DEFAULT_CALLBACK, **kwargs: Any) -> None:
-        found = self._find(self._strip_protocol(rpath)) if isinstance(lpath, str) and not kwargs else None
+        """What is not as it was committed leaves no file. Raises: Corrupt."""
+        key = self._strip_protocol(rpath)
+        found = self._find(key) if isinstance(lpath, str) and not kwargs else None
         if found is None:
             super().get_file(rpath, lpath, callback=callback, **kwargs)
             return
         callback.set_size(found.size_bytes)
         os.makedirs(os.path.dirname(lpath) or ".", exist_ok=True)
-        with open(lpath, "wb") as written:
-            for chunk in self._blobs.stream(*_lies_at(found)):
-                callback.relative_update(written.write(chunk))
+        try:
+            with open(lpath, "wb") as written:
+                for chunk in Reading(self._blobs, key, found).stream():
+                    callback.relative_update(written.write(chunk))
+        except Corrupt:
+            if os.path.isfile(lpath):  # Not a device.
+                os.unlink(lpath)
+            raise
 
     def _planned(self) -> _Planned:
         return _Planned(self._blobs, self._overlay, is_writable=self.is_writable)
@@ -341,54 +351,3 @@ def _described(name: str, found: Found) -> dict[str, Any]:
 
 def _folder(name: str) -> dict[str, Any]:
     return {"name": name, "size": 0, "type": "directory"}
-
-
-class _Reader(AbstractBufferedFile):  # type: ignore[misc]
-    """Reads ranges of what a key held when it was opened; a version, where the store has them, even after that."""
-
-    def __init__(
-        self, fs: AssetFileSystem, blobs: Blobs, key: str, found: Found, block_size: Any, cache_options: Any
-    ) -> None:
-        self._blobs = blobs
-        self._key, self._version = _lies_at(found)
-        options = {} if block_size is None else {"block_size": block_size}
-        super().__init__(fs, key, mode="rb", size=found.size_bytes, cache_options=cache_options, **options)
-
-    def _fetch_range(self, start: int, end: int) -> bytes:
-        return self._blobs.get(self._key, version=self._version, start=start, stop=end)
-
-
-class _Writer(io.BufferedIOBase):
-    """Collects an object and puts it whole when closed: nobody ever sees half of it."""
-
-    def __init__(self, blobs: Blobs, target: str) -> None:
-        self._blobs = blobs
-        self._target = target
-        # Closed with the writer.
-        self._spool = tempfile.SpooledTemporaryFile(max_size=_SPOOLED_BYTES_MAX)  # noqa: SIM115
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        return self._spool.write(data)
-
-    def tell(self) -> int:
-        return self._spool.tell()
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if kind is not None:
-            # Whoever wrote did not come to the end: what was there before stays.
-            self._spool.close()
-            super().close()
-        self.close()
-
-    def close(self) -> None:
-        if self.closed:
-            return
-        try:
-            self._spool.seek(0)
-            self._blobs.put(self._target, self._spool)  # type: ignore[arg-type]
-        finally:
-            self._spool.close()
-            super().close()

@@ -13,6 +13,7 @@ from plait.tree import TreeJoin
 from plait.types import Choice, Conflict, ConflictKind, Json, Resolution
 
 from plait_s3.blobs import Blobs, address
+from plait_s3.committed import Reading
 from plait_s3.content import mergers_for, write_json
 from plait_s3.manifest import Entry, Manifest, encode_entry, optional_entry, same_content
 
@@ -48,7 +49,7 @@ class ObjectMerge:
         self._resolutions = {one.item: one for one in resolutions if one.item is not None}
 
     def run(self, manifest: Manifest, *, base: bytes, ours: bytes, theirs: bytes) -> Joined:
-        """Cost: the two diffs; only objects that both sides changed are read."""
+        """Cost: the two diffs; only objects that both sides changed are read. Raises: Corrupt for damaged ones."""
         edits: dict[bytes, bytes | None] = {}
         conflicts: list[Conflict] = []
         for done, joined in enumerate(manifest.tree.join(base, ours, theirs)):
@@ -83,7 +84,7 @@ class ObjectMerge:
         else:
             merger = next(mergers_for(both.key, self._mergers), None)
             if merger is not None:
-                merged = merger.merge(*(self._read(entry) for entry in entries if entry))
+                merged = merger.merge(*(self._read(both.key, entry) for entry in entries if entry))
                 if merged is not None:
                     return self._keep(merged)
                 detail = f"both sides changed it, in places that the merger {merger.name!r} found in conflict"
@@ -105,7 +106,7 @@ class ObjectMerge:
                 remedy="give the object's text, a JSON object or array that it shall hold, or null to remove it",
             )
         like = both.ours or both.theirs
-        layout = self._read(like) if like is not None and like.size_bytes <= _MERGED_BYTES_MAX else b""
+        layout = self._read(both.key, like) if like is not None and like.size_bytes <= _MERGED_BYTES_MAX else b""
         try:
             return self._keep(write_json(resolution.value, layout))
         except ValueError as error:
@@ -113,8 +114,9 @@ class ObjectMerge:
                 f"object {both.key!r} cannot hold that as JSON: {error}", remedy="give it as text, or without NaN"
             ) from error
 
-    def _read(self, entry: Entry) -> bytes:
-        return self._blobs.get(entry.key, version=entry.version)
+    def _read(self, key: str, entry: Entry) -> bytes:
+        """Compared with its hash: what is damaged must not become part of a merge. Raises: Corrupt."""
+        return Reading(self._blobs, key, entry).whole()
 
     def _keep(self, content: bytes) -> Entry:
         """Put content at its address. Repeat: the same place and bytes."""

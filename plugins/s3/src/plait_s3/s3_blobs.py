@@ -202,6 +202,11 @@ class S3Blobs:
             finally:
                 body.close()
 
+    def has_md5(self, key: str, version: str = "") -> bool:
+        found = self.describe(key, version) or {}
+        encrypted = found.get("ServerSideEncryption", "").startswith("aws:kms") or "SSECustomerAlgorithm" in found
+        return is_md5(found.get("ETag", "").strip('"')) and not encrypted
+
     def list(self, prefix: str) -> list[Blob]:
         return [*self.list_plain(prefix, unheard)]
 

@@ -12,6 +12,7 @@ from plait.errors import Corrupt, InvalidArgument, NotFound
 from plait.types import Depth, Health, Item, SnapshotRef
 
 from plait_s3.blobs import OWN, Blob, Blobs, version_query
+from plait_s3.committed import differs
 from plait_s3.manifest import PACKS, Entry, Manifest, Packs, Root, decode_entry
 from plait_s3.overlay import EDITS, STAGING
 from plait_s3.parallel import side_by_side
@@ -129,4 +130,4 @@ def _check(blobs: Blobs, key: str, entry: Entry, depth: Depth) -> list[str]:
             hashed.update(chunk)
     except NotFound as error:
         return [f"{where} cannot be read: {error.message}"]
-    return [] if hashed.hexdigest() == entry.hash_text else [f"{where} holds other bytes than were committed"]
+    return [f"{where} holds other bytes than were committed"] if differs(blobs, entry, hashed.hexdigest()) else []

@@ -6,9 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar, Protocol, TypeAlias
 
-from plait.errors import Corrupt, PlaitError, StoreUnavailable
+from plait.errors import Corrupt, NotFound, PlaitError, StoreUnavailable
 
 from plait_s3.blobs import Blobs
+from plait_s3.committed import differs
 from plait_s3.export_state import Record, State
 from plait_s3.manifest import Entry
 from plait_s3.overlay import STAGING
@@ -90,15 +91,17 @@ class Target(ABC):
 
 def checked(blobs: Blobs, entry: Entry, moved: Moved) -> Iterator[bytes]:
     """An object's bytes, as they were committed: before the end it raises Corrupt (of a working set, StoreUnavailable)
-    if they were others. So what is made whole at the end only is right."""
+    if they were others, or none. So what is made whole at the end only is right."""
     hashed = entry.new_hash()
-    for chunk in blobs.stream(entry.key, entry.version):
-        hashed.update(chunk)
-        moved(len(chunk))
-        yield chunk
-    if hashed.hexdigest() == entry.hash_text:
-        return
-    raise altered(blobs.uri(entry.key), entry)
+    try:
+        for chunk in blobs.stream(entry.key, entry.version):
+            hashed.update(chunk)
+            moved(len(chunk))
+            yield chunk
+    except NotFound as error:
+        raise altered(blobs.uri(entry.key), entry) from error
+    if differs(blobs, entry, hashed.hexdigest()):
+        raise altered(blobs.uri(entry.key), entry)
 
 
 def altered(where: str, entry: Entry) -> PlaitError:
@@ -106,6 +109,6 @@ def altered(where: str, entry: Entry) -> PlaitError:
     if entry.place.startswith(STAGING) and not entry.version:
         return StoreUnavailable(f"{where} was written to while it was exported", remedy="repeat when its writer ended")
     return Corrupt(
-        f"{where} holds other bytes than were committed, expected {content_of(entry)}",
+        f"{where} is lost or holds other bytes than were committed, expected {content_of(entry)}",
         remedy="restore it from a backup of the store; 'plait verify --depth bytes' finds all that are so",
     )
