@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plait.adapter import Merger
 from plait.errors import StoreUnavailable
-from plait_s3.content import BUILT_IN, command_merger, merge_csv, merge_json, merge_text, mergers_for
+from plait_s3.content import BUILT_IN, command_merger, merge_json, mergers_for
+from plait_s3.csv_merge import merge_csv
+from plait_s3.text_merge import merge_text
 
 LINES = st.lists(st.sampled_from(["one\n", "two\n", "é\n", "\n", "four\r\n"]), max_size=12).map(
     lambda lines: "".join(lines).encode()
@@ -21,6 +23,17 @@ JSONS = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=4)),
     max_leaves=10,
 )
+
+
+CELLS = st.sampled_from(["", '""', "a", '"a"', '"x,y"', '"l\nm"', '"say ""hi"""', ' "b', "é"])
+ENDS = st.sampled_from(["\n", "\r\n", "\n\n", "\r\n\n"])
+RECORDS = st.lists(st.tuples(CELLS, CELLS, ENDS), max_size=8)
+
+
+def written(records: list[tuple[str, str, str]], *, ends: bool) -> bytes:
+    """As CSV with the columns id, x and y."""
+    text = "id,x,y\n" + "".join(f"{number},{x},{y}{end}" for number, (x, y, end) in enumerate(records))
+    return (text if ends else text.rstrip("\r\n")).encode()
 
 
 class TestText:
@@ -121,6 +134,52 @@ class TestCsv:
         base = b'id,t\r\n1,"a\r\nb"\r\n2,"say ""hi"""\r\n3,c\r\n'
         merged = merge_csv(base, base.replace(b"3,c", b"3,d"), base.replace(b"hi", b"ho"))
         assert merged == b'id,t\r\n1,"a\r\nb"\r\n2,"say ""ho"""\r\n3,d\r\n'
+
+    def test_records_that_one_side_changed_or_none_are_as_they_were(self) -> None:
+        base = b'id,a,b\n1,"x",\n\n2,"",y\r\n3,p,q\n4,,\n\n'
+        ours = base.replace(b"3,p,q", b'3,"P",q')
+        theirs = base.replace(b"3,p,q", b"3,p,Q").replace(b"4,,", b'4,"",')
+        assert merge_csv(base, ours, theirs) == b'id,a,b\n1,"x",\n\n2,"",y\r\n3,"P",Q\n4,"",\n\n'
+
+    def test_an_empty_cell_and_an_empty_text_are_two_values(self) -> None:
+        base = b"id,a,b\n1,,x\n"
+        assert merge_csv(base, b'id,a,b\n1,"",x\n', b"id,a,b\n1,,y\n") == b'id,a,b\n1,"",y\n'
+        assert merge_csv(base, b'id,a,b\n1,"",x\n', b"id,a,b\n1,z,x\n") is None
+
+    def test_how_a_cell_is_quoted_is_no_conflict(self) -> None:
+        base = b"id,a\n1,x\n"
+        assert merge_csv(base, b'"id","a"\n"1","x"\n', b"id,a\n1,y\n") == b'"id","a"\n"1",y\n'
+        assert merge_csv(base, b"id,a\n1,y\n", b'"id","a"\n"1","x"\n') == b'"id","a"\n"1",y\n'
+        assert merge_csv(base, b"id,a\n1,x\n2,n\n", b'id,a\n1,x\n2,"n"\n3,m\n') == b"id,a\n1,x\n2,n\n3,m\n"
+
+    def test_the_ends_of_lines_are_merged_too(self) -> None:
+        base, ours = b"id,n\n1,1\n2,2\n", b"id,n\n1,1\n2,3\n"
+        assert merge_csv(base, ours, base.replace(b"\n", b"\r\n")) == ours.replace(b"\n", b"\r\n")
+        assert merge_csv(base, ours, base.rstrip()) == ours.rstrip()
+        bare = base.rstrip()
+        assert merge_csv(bare, bare + b"\n3,3", b"id,n\n1,1\n2,2\n4,4") == b"id,n\n1,1\n2,2\n4,4\n3,3"
+        crlf = bare.replace(b"\n", b"\r\n")
+        assert merge_csv(crlf, crlf + b"\r\n3,3", crlf + b"\r\n4,4") == crlf + b"\r\n4,4\r\n3,3"
+
+    @given(RECORDS, RECORDS, st.booleans(), st.booleans())
+    def test_one_side_alone_is_the_answer(
+        self, old: list[tuple[str, str, str]], new: list[tuple[str, str, str]], old_ends: bool, new_ends: bool
+    ) -> None:
+        base, changed = written(old, ends=old_ends), written(new, ends=new_ends)
+        assert merge_csv(base, changed, base) == changed
+        assert merge_csv(base, base, changed) == changed
+        assert merge_csv(base, changed, changed) == changed
+
+    @given(st.lists(st.tuples(CELLS, CELLS, ENDS, CELLS, CELLS), max_size=8), st.booleans())
+    def test_changes_of_other_cells_are_joined_and_nothing_else_changes(
+        self, records: list[tuple[str, str, str, str, str]], ends: bool
+    ) -> None:
+        base = written([(x, y, end) for x, y, end, _, _ in records], ends=ends)
+        ours = written([(new, y, end) for _, y, end, new, _ in records], ends=ends)
+        theirs = written([(x, new, end) for x, _, end, _, new in records], ends=ends)
+        both = written([(one, other, end) for _, _, end, one, other in records], ends=ends)
+        assert merge_csv(base, ours, theirs) == both
+        assert merge_csv(base, theirs, ours) == both
 
 
 class TestCommand:

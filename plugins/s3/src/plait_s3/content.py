@@ -1,31 +1,28 @@
-"""Three-way merges of what is inside an object: JSON by path, CSV by key columns and cells, text by lines.
+"""Three-way merges of what is inside an object: which one merges what, outside programs, and JSON by path.
 
 Each takes (base, ours, theirs) and gives the merged bytes, or None when they conflict or are not what it reads.
 """
 
 from __future__ import annotations
 
-import csv
 import fnmatch
-import io
 import json
 import math
 import mimetypes
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-import pygit2
 from plait.adapter import Merger
 from plait.errors import StoreUnavailable
-from pygit2.enums import FileMode
+
+from plait_s3.csv_merge import merge_csv
+from plait_s3.text_merge import merge_text
 
 _COMMAND_SECONDS_MAX: Final = 60
-_FIRST: Final = b"\x01plait\n"
-_KEY_COLUMNS: Final = ("id", "key")
 
 
 class _Conflict(Exception):
@@ -75,64 +72,6 @@ def command_merger(name: str, pattern: str, argv: Sequence[str]) -> Merger:
             return paths["%out"].read_bytes() if ended.returncode == 0 else None
 
     return Merger(name, pattern, merge)
-
-
-# -- text --------------------------------------------------------------------------------------------------------------
-
-
-class _MemoryObjects(pygit2.OdbBackend):
-    """Git's object database in a dict: libgit2 merges files only from one."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._objects: dict[Any, tuple[Any, bytes]] = {}
-
-    def exists_cb(self, oid: Any) -> bool:
-        return oid in self._objects
-
-    def read_cb(self, oid: Any) -> tuple[Any, bytes]:
-        return self._objects[oid]
-
-    def read_header_cb(self, oid: Any) -> tuple[Any, int]:
-        kind, content = self._objects[oid]
-        return kind, len(content)
-
-    def read_prefix_cb(self, prefix: Any) -> Any:
-        raise KeyError(prefix)
-
-    def exists_prefix_cb(self, prefix: Any) -> Any:
-        raise KeyError(prefix)
-
-    def refresh_cb(self) -> None:
-        return
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._objects)
-
-    def write_cb(self, oid: Any, content: bytes, kind: Any) -> None:
-        self._objects[oid] = (kind, content)
-
-
-def merge_text(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
-    """By lines, as Git does. Only UTF-8 without NUL is text."""
-    sides = (base, ours, theirs)
-    if any(b"\0" in side for side in sides):
-        return None
-    try:
-        for side in sides:
-            side.decode()
-    except UnicodeDecodeError:
-        return None
-    database = pygit2.Odb()
-    database.add_backend(_MemoryObjects(), 1)
-    repository = pygit2.Repository()
-    repository.set_odb(database)
-    # pygit2 1.21 fails on an empty result (a NULL buffer): a first line that no side changes keeps it from one.
-    entries = [pygit2.IndexEntry("object", repository.create_blob(_FIRST + side), FileMode.BLOB) for side in sides]
-    merged = repository.merge_file_from_index(entries[0], entries[1], entries[2])
-    if not merged.automergeable:
-        return None
-    return str(merged.contents).encode().removeprefix(_FIRST)
 
 
 # -- JSON --------------------------------------------------------------------------------------------------------------
@@ -223,116 +162,6 @@ def _indent(text: str) -> str | int | None:
         if space:
             return space
     return 0 if len(text.strip().splitlines()) > 1 else None
-
-
-# -- CSV ---------------------------------------------------------------------------------------------------------------
-
-
-def merge_csv(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
-    """By the key column, cell by cell; rows keep the order of ours, new ones of theirs follow what they followed.
-
-    The key is the column named id or key, else the first, if it names each row once on all sides. Where the columns
-    differ, or nothing is a key, lines are merged as text.
-    """
-    try:
-        tables = [_Table(side.decode()) for side in (base, ours, theirs)]
-    except (UnicodeDecodeError, csv.Error):
-        return None
-    column = _key_column(tables)
-    if column is None:
-        return merge_text(base, ours, theirs)
-    try:
-        rows = _merge_rows(*(table.by_key(column) for table in tables))
-    except _Conflict:
-        return None
-    return tables[1].write(rows)
-
-
-class _Table:
-    """A CSV text as header and rows, and how it was written."""
-
-    def __init__(self, text: str) -> None:
-        self._newline = "\r\n" if "\r\n" in text else "\n"
-        self._ends = not text or text.endswith("\n")
-        # csv cannot tell a quoted newline from a line's end unless it sees the text as it is.
-        read = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-        self.header = read[0] if read else []
-        self.rows = [row for row in read[1:] if row]
-        self.text = text
-
-    def by_key(self, column: int) -> dict[str, list[str]]:
-        return {row[column]: row for row in self.rows}
-
-    def write(self, rows: Mapping[str, Sequence[str]]) -> bytes:
-        """In this table's manner; rows that it holds unchanged are quoted as csv would, where that is needed."""
-        buffer = io.StringIO(newline="")
-        if self.text.startswith('"') and self._all_quoted():
-            writer = csv.writer(buffer, lineterminator=self._newline, quoting=csv.QUOTE_ALL)
-        else:
-            writer = csv.writer(buffer, lineterminator=self._newline)
-        writer.writerow(self.header)
-        writer.writerows(rows.values())
-        written = buffer.getvalue()
-        return (written if self._ends else written.removesuffix(self._newline)).encode()
-
-    def _all_quoted(self) -> bool:
-        buffer = io.StringIO(newline="")
-        csv.writer(buffer, lineterminator=self._newline, quoting=csv.QUOTE_ALL).writerows([self.header, *self.rows])
-        return buffer.getvalue().rstrip("\r\n") == self.text.rstrip("\r\n")
-
-
-def _key_column(tables: Sequence[_Table]) -> int | None:
-    header = tables[0].header
-    if not header or any(table.header != header for table in tables):
-        return None
-    if any(len(row) != len(header) for table in tables for row in table.rows):
-        return None
-    named = [place for place, name in enumerate(header) if name.strip().lower() in _KEY_COLUMNS]
-    for column in [*named, 0]:
-        if all(len(table.by_key(column)) == len(table.rows) for table in tables):
-            return column
-    return None
-
-
-def _merge_rows(
-    base: Mapping[str, list[str]], ours: Mapping[str, list[str]], theirs: Mapping[str, list[str]]
-) -> dict[str, list[str]]:
-    merged: dict[str, list[str]] = {}
-    for key in _order(base, ours, theirs):
-        row = _merge_row(base.get(key), ours.get(key), theirs.get(key))
-        if row is not None:
-            merged[key] = row
-    return merged
-
-
-def _merge_row(base: list[str] | None, ours: list[str] | None, theirs: list[str] | None) -> list[str] | None:
-    if ours == theirs or base == theirs:
-        return ours
-    if base == ours:
-        return theirs
-    if base is None or ours is None or theirs is None:
-        raise _Conflict
-    cells = []
-    for old, mine, other in zip(base, ours, theirs, strict=True):
-        if old not in (mine, other) and mine != other:
-            raise _Conflict
-        cells.append(other if mine == old else mine)
-    return cells
-
-
-def _order(base: Mapping[str, object], ours: Mapping[str, object], theirs: Mapping[str, object]) -> list[str]:
-    """The keys of ours in its order; each new one of theirs after the nearest one before it that ours has too."""
-    following: dict[str | None, list[str]] = {}
-    anchor: str | None = None
-    for key in theirs:
-        if key in ours:
-            anchor = key
-        else:
-            following.setdefault(anchor, []).append(key)
-    order = list(following.get(None, ()))
-    for key in ours:
-        order += [key, *following.get(key, ())]
-    return order
 
 
 BUILT_IN: Final = (
