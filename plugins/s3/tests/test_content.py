@@ -87,6 +87,11 @@ class TestJson:
         assert merged is not None
         assert merged.decode() == ours.replace('"a": 1', '"a": 2')
 
+    def test_values_are_kept_and_not_how_they_were_written(self) -> None:
+        base = b'{"a": 1.10, "b":  1, "c": 1e2, "d": "\\u00e9", "e": "\xc3\xa9"}'
+        merged = merge_json(base, base.replace(b"  1,", b"  2,"), base.replace(b"1e2", b"1e3"))
+        assert merged == b'{"a": 1.1, "b": 2, "c": 1000.0, "d": "\xc3\xa9", "e": "\xc3\xa9"}'
+
     def test_numbers_lose_no_digits(self) -> None:
         big = b"12345678901234567890.12345678901234567890"
         base = b'{\n"n": %s,\n"m": 1,\n"k": 1,\n"j": 1,\n"i": 1\n}' % big
