@@ -8,17 +8,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
+import plait
 import pytest
 import sqlalchemy as sa
 from plait.clock import ManualClock
 from plait.codec import encode_key
-from plait.errors import AlreadyExists, Corrupt, InvalidArgument, NotFound, StoreUnavailable
+from plait.errors import AlreadyExists, Corrupt, InvalidArgument, NotFound, PermissionDenied, StoreUnavailable
 from plait.persist import Database, Repository, Rows, create_repository, find_repository, schema
 from plait.persist.graph_rows import Answer, ChangeRow, LogRow, Serial
 from plait.persist.store_rows import NO_SNAPSHOT, Publication
 from plait.persist.tx_rows import conflict_item
 from plait.types import (
     Commit,
+    Depth,
     Entry,
     Key,
     Mode,
@@ -634,3 +636,29 @@ def test_a_write_without_a_flush_leaves_the_next_one_flushed(tmp_path: Path) -> 
 
         is_wal = (tmp_path / "catalog.db-wal").exists()
         assert [level(flush) for flush in (True, False, True, False)] == [2, 1, 2, 1] if is_wal else [2, 2, 2, 2]
+
+
+class TestWhereNobodyMayWrite:
+    @pytest.fixture
+    def closed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """A catalog's file in a folder that says it may not be written, as one that is mounted read-only does."""
+        with plait.init(tmp_path / "shop") as catalog:
+            catalog.create_branch("dev")
+        monkeypatch.setattr("plait.persist.engine.os.access", lambda path, mode: False)
+        return tmp_path / "shop" / ".plait" / "catalog.db"
+
+    def test_a_catalog_is_read_and_verified(self, closed: Path) -> None:
+        before = sorted(closed.parent.iterdir())
+        with plait.open(closed.parent.parent) as catalog:
+            assert [ref.name for ref in catalog.refs()] == ["dev", "main"]
+            assert list(catalog.verify(Depth.METADATA)) == []
+        assert sorted(closed.parent.iterdir()) == before
+
+    def test_a_write_is_refused(self, closed: Path) -> None:
+        with plait.open(closed.parent.parent) as catalog, pytest.raises(PermissionDenied, match="only be read"):
+            catalog.create_branch("other")
+
+    def test_one_that_was_not_closed_is_refused(self, closed: Path) -> None:
+        closed.with_name("catalog.db-wal").write_bytes(b"not written back")
+        with pytest.raises(PermissionDenied, match="not closed"):
+            plait.open(closed.parent.parent)

@@ -9,6 +9,7 @@ PostgreSQL: READ COMMITTED is enough, because every change of the history first 
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -16,11 +17,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 
-from plait.errors import Corrupt, InvalidArgument, OutcomeUnknown, PlaitError, StoreUnavailable
+from plait.errors import Corrupt, InvalidArgument, OutcomeUnknown, PermissionDenied, PlaitError, StoreUnavailable
 from plait.failpoint import failpoint
 from plait.persist import schema
 
@@ -203,6 +205,9 @@ def _sqlite_engine(url: URL, module: ModuleType) -> Engine:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InvalidArgument(f"{folder} cannot be made: {error.strerror}", remedy="name another folder") from error
+    is_fixed = _is_fixed(Path(str(url.database)))
+    if is_fixed:
+        url = url.set(database=f"file:{quote(str(url.database))}", query={"uri": "true", "immutable": "1"})
     engine = sa.create_engine(
         url.set(drivername="sqlite"),
         module=module,
@@ -219,7 +224,8 @@ def _sqlite_engine(url: URL, module: ModuleType) -> Engine:
     def _connect(dbapi_connection: Any, record: object) -> None:
         # SQLAlchemy's own documented way to get explicit transactions: the driver begins nothing by itself.
         dbapi_connection.isolation_level = None
-        _set_journal(dbapi_connection, journal)
+        if not is_fixed:
+            _set_journal(dbapi_connection, journal)
         for pragma in ("synchronous=FULL", "foreign_keys=ON", "cache_size=-65536"):
             dbapi_connection.execute(f"PRAGMA {pragma}")
 
@@ -234,6 +240,22 @@ def _sqlite_engine(url: URL, module: ModuleType) -> Engine:
             connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("plait_write", False) else "BEGIN")
 
     return engine
+
+
+def _is_fixed(path: Path) -> bool:
+    """Whether nobody can write to a database, as on a backup that is mounted read-only: readers need no locks then.
+
+    Raises: PermissionDenied where its last writes are in a log that would have to be written back first.
+    """
+    if not path.exists() or os.access(path.parent, os.W_OK):
+        return False
+    log = path.with_name(path.name + "-wal")
+    if log.exists() and log.stat().st_size:
+        raise PermissionDenied(
+            f"{path} may not be written, and was not closed by whoever wrote it last",
+            remedy="copy the catalog to a place that may be written, and open it there",
+        )
+    return True
 
 
 def _set_journal(dbapi_connection: Any, journal: str) -> None:
@@ -268,10 +290,14 @@ def _translated() -> Iterator[None]:
     except sa.exc.DBAPIError as error:
         if isinstance(error.orig, _sqlite.DatabaseError) and _is_damaged(error):
             raise Corrupt(f"the catalog's database is damaged: {_cause(error)}", remedy="restore a backup") from error
+        if "readonly database" in str(error.orig):
+            raise PermissionDenied(
+                "the catalog may only be read here", remedy="open it where its folder may be written"
+            ) from error
         if isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError):
-            remedy = (
-                "free some space and try again" if _is_full(error) else "check that the database runs, and try again"
-            )
+            remedy = "check that the database runs, and try again"
+            if _is_full(error) or "disk I/O" in str(error.orig):  # SQLite's word where it cannot make room for a lock.
+                remedy = "free some space, or see what is wrong with the disk, and try again"
             raise StoreUnavailable(f"the catalog's database does not answer: {_cause(error)}", remedy=remedy) from error
         if isinstance(error, sa.exc.DataError):
             raise InvalidArgument(f"the catalog's database cannot keep a value: {_cause(error)}") from error
