@@ -39,10 +39,14 @@ from plait.types import (
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One side of an item diff: an asset at a point in the history, or (`tx`) in a working set."""
+    """One side of an item diff: an asset at a point in the history, or (`tx`) in a working set.
+
+    `key`: the one that holds it there, where it is not the one that is asked about.
+    """
 
     spec: str | None = None
     tx: str | None = None
+    key: Key | None = None
 
 
 @dataclass(frozen=True, slots=True)

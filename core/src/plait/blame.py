@@ -54,6 +54,7 @@ def blame(backend: Backend, spec: str, key: Key, items: Sequence[str] | None) ->
 
     At each commit that changed the asset, what its first parent holds just so is that parent's, what another parent
     holds just so is that one's, and only the rest is its own: a merge is blamed for what it joined, nothing else.
+    An asset that was renamed is followed to its former key.
 
     Raises: NotFound. Cost: one diff for each parent of each commit that touched the key, until all is settled.
     Source: as `git blame` passes blame to parents (https://git-scm.com/docs/git-blame).
@@ -62,15 +63,16 @@ def blame(backend: Backend, spec: str, key: Key, items: Sequence[str] | None) ->
     if entry is None:
         raise NotFound(f"{format_key(key)} does not exist at {spec!r}", remedy="see 'plait ls'")
     start = _holder(backend, spec, key, entry)
-    pending = {start.seq: _Pending(all_but=True) if items is None else _Pending(set(items))}
+    at = (-start.seq, key)
+    pending = {at: _Pending(all_but=True) if items is None else _Pending(set(items))}
     commits = {start.seq: start}
-    heap = [-start.seq]
+    heap = [at]
     while heap:
-        seq = -heapq.heappop(heap)
-        commit, wanted = commits.pop(seq), pending.pop(seq)
+        at = heapq.heappop(heap)
+        commit, wanted = commits[-at[0]], pending.pop(at)
         own: set[str] | None = None
-        for parent, held in _parents(backend, commit, key):
-            changes = _changes(backend, key, commit, parent if held else None, wanted)
+        for parent, held in _parents(backend, commit, at[1]):
+            changes = _changes(backend, at[1], commit, parent, held, wanted)
             names = set(changes)
             if own is None:
                 own = {name for name in names if changes[name] is not ItemChangeKind.REMOVED and name in wanted}
@@ -79,27 +81,42 @@ def blame(backend: Backend, spec: str, key: Key, items: Sequence[str] | None) ->
                 passed = _Pending(own - names)
                 own &= names
             if held is not None and passed:
-                holder = _holder(backend, parent, key, held)
-                if holder.seq not in pending:
-                    heapq.heappush(heap, -holder.seq)
+                holder = _holder(backend, parent, held.key, held)
+                there = (-holder.seq, held.key)
+                if there not in pending:
+                    heapq.heappush(heap, there)
                 commits[holder.seq] = holder
-                pending[holder.seq] = pending.get(holder.seq, _Pending()).joined(passed)
+                pending[there] = pending.get(there, _Pending()).joined(passed)
         yield from (Blamed(name, commit) for name in sorted(own or ()))
 
 
 def _parents(backend: Backend, commit: Commit, key: Key) -> list[tuple[str, Entry | None]]:
-    """Each parent with what it holds under the key; the first one always, the others where they hold something."""
+    """Each parent with what it holds under the key, or under the one that the commit renamed; the first one always,
+    the others where they hold something."""
     specs = [f"@{parent}" for parent in commit.parents]
-    found = [(spec, backend.get(spec, [key]).get(key)) for spec in specs]
+    found = [(spec, backend.get(spec, [key]).get(key) or _renamed(backend, spec, commit, key)) for spec in specs]
     return found[:1] + [pair for pair in found[1:] if pair[1] is not None]
 
 
+def _renamed(backend: Backend, parent: str, commit: Commit, key: Key) -> Entry | None:
+    """What the commit renamed to this key, as the parent has it."""
+    gone: dict[str, Entry] = {}
+    content_id = ""
+    for change in backend.diff(parent, f"@{commit.id}", key[:1]):
+        if change.key == key and change.after is not None:
+            content_id = change.after.content_id
+        elif change.before is not None and change.after is None:
+            gone[change.before.content_id] = change.before
+    return gone.get(content_id)
+
+
 def _changes(
-    backend: Backend, key: Key, commit: Commit, parent: str | None, wanted: _Pending
+    backend: Backend, key: Key, commit: Commit, parent: str, held: Entry | None, wanted: _Pending
 ) -> dict[str, ItemChangeKind]:
-    """Which items differ from a parent, and how."""
+    """Which items differ from what a parent holds, and how."""
     only = None if wanted.all_but else sorted(wanted.names)
-    found: Iterator[ItemChange] = backend.diff_items(key, Side(spec=parent), Side(spec=f"@{commit.id}"), only)
+    before = Side() if held is None else Side(spec=parent, key=held.key)
+    found: Iterator[ItemChange] = backend.diff_items(key, before, Side(spec=f"@{commit.id}"), only)
     return {change.item: change.kind for change in found if change.aspect in _ITEMS}
 
 

@@ -37,6 +37,7 @@ from plait.native_heads import assets_coming, check_not_held, keeps_asset
 from plait.persist import Rows
 from plait.persist.tx_rows import conflict_item
 from plait.refspec import format_path
+from plait.renames import Followed, follow
 from plait.stores import known_store
 from plait.threeway import Candidate, ThreeWay, join_both
 from plait.transaction import Transactions, entries_at, stored_entry
@@ -236,7 +237,8 @@ class Coordinator:
         with self._repository.read() as rows:
             tree = self._tree(rows)
             head = rows.commit(rows.ref(tx.ref).head)
-            source = list(self._source_candidates(rows, tree, tx.source, head)) if tx.source else []
+            followed = self._source_candidates(rows, tree, tx.source, head)
+            source = followed.candidates
             others, held = self._other_bases(rows, tree, tx)
             own = [candidate for participant in participants if (candidate := _own(participant)) is not None]
             keys = [candidate.key for candidate in [*source, *own, *chain(*others)]]
@@ -257,7 +259,7 @@ class Coordinator:
         if others:
             held.update({one.key: one.base for one in source if one.base is not None})
             source = rebased(join, source, others, held)
-        outcome = join_both(join, source, own, ours)
+        outcome = join_both(join, source, own, ours, followed.moving)
         self._check_native_heads(head.root, [one for one in outcome.operations if join.bound(one.key[0])], ours)
         changes = tuple(_change(operation, ours) for operation in outcome.operations)
         if _adopts(tx) is not None:
@@ -341,17 +343,21 @@ class Coordinator:
             held = entries_at(rows, self._tree(rows), rows.commit(tx.base).root, keys)
         return tuple(Unchanged(key, optional_digest(held[key].snapshot if key in held else None)) for key in keys)
 
-    def _source_candidates(self, rows: Rows, tree: Tree, source: Source, head: Commit) -> Iterator[Candidate]:
-        """What the source's theirs changed since its base, in key order."""
+    def _source_candidates(self, rows: Rows, tree: Tree, source: Source | None, head: Commit) -> Followed:
+        """What the source's theirs changed since its base, in key order, where it meets the head."""
+        if source is None:
+            return Followed((), {})
         if source.kind is SourceKind.ADOPT:
-            yield from found_candidates(rows, source.keys)
-            return
+            return Followed(list(found_candidates(rows, source.keys)), {})
         theirs = rows.commit(source.theirs)
         if source.kind is SourceKind.RESTORE:
-            base_root = head.root
-        else:
-            base_root = tree.empty if source.base is None else rows.commit(source.base).root
-        yield from self._changes(rows, tree, base_root, theirs.root, source.keys)
+            return Followed(list(self._changes(rows, tree, head.root, theirs.root, source.keys)), {})
+        base = tree.empty if source.base is None else rows.commit(source.base).root
+        return follow(
+            list(self._changes(rows, tree, base, theirs.root, source.keys)),
+            lambda keys: entries_at(rows, tree, head.root, list(keys)),
+            lambda: self._changes(rows, tree, base, head.root, ()),
+        )
 
     def _other_bases(self, rows: Rows, tree: Tree, tx: Tx) -> tuple[list[list[Candidate]], dict[Key, Entry]]:
         """What each further best base of a merge changed since it parted from the first, and what that holds there."""

@@ -174,16 +174,23 @@ class ThreeWay:
 
 
 def join_both(
-    join: ThreeWay, source: Sequence[Candidate], own: Sequence[Candidate], ours: Mapping[Key, Entry]
+    join: ThreeWay,
+    source: Sequence[Candidate],
+    own: Sequence[Candidate],
+    ours: Mapping[Key, Entry],
+    moving: Mapping[Key, Entry],
 ) -> Outcome:
-    """First what the source changed, then the user's own writes on top of it; those settle the conflicts they touch."""
-    first = join.join(source, ours)
+    """First what the source changed, then the user's own writes on top of it; those settle the conflicts they touch.
+
+    `moving`: what ours holds at other keys, by those that the source renames them to.
+    """
+    first = _join_source(join, source, ours, moving)
     written = {candidate.key: candidate for candidate in own}
     by_item, by_key = _settled_natively(join, first.conflicts, written)
     if by_item:
         # The rest of what theirs changed at these keys comes along; what was written then lands on top of ours.
         resolutions = {key: [*join.resolutions.get(key, ()), *settled] for key, settled in by_item.items()}
-        first = replace(join, resolutions={**join.resolutions, **resolutions}).join(source, ours)
+        first = _join_source(replace(join, resolutions={**join.resolutions, **resolutions}), source, ours, moving)
     between = dict(ours)
     for operation in first.operations:
         if isinstance(operation, Put):
@@ -203,6 +210,20 @@ def join_both(
             continue
         outcome.operations.append(replace(operation, expected=expected.get(operation.key)))
     outcome.operations.sort(key=lambda operation: encode_key(operation.key))
+    return outcome
+
+
+def _join_source(
+    join: ThreeWay, source: Sequence[Candidate], ours: Mapping[Key, Entry], moving: Mapping[Key, Entry]
+) -> Outcome:
+    outcome = join.join(source, {**ours, **moving})
+    for place, one in enumerate(outcome.operations):
+        if one.key in moving:
+            outcome.operations[place] = replace(one, expected=None)
+    decided = {one.key for one in (*outcome.operations, *outcome.conflicts)}
+    for key, entry in moving.items():
+        if key not in decided:  # It holds what ours holds, but it has yet to come there.
+            outcome.operations.append(Put(key, entry.snapshot, None, entry.content_id))
     return outcome
 
 

@@ -209,6 +209,19 @@ class TestBlame:
         assert blamed[history.harness.item("r0")].session.author == ada.author
         assert blamed[history.harness.item("r0")].author == ada.author
 
+    def test_blame_follows_a_rename(self, history: History) -> None:
+        first = history.write(ROWS)
+        tx = history.catalog.begin("main", message="rename")
+        tx.rename(history.key, history.key_of("b"))
+        history.edit(tx, {"r1": "renamed"}, asset="b")
+        renamed = tx.commit()
+        tx = history.catalog.begin("main")
+        history.edit(tx, {"r2": "later"}, asset="b")
+        later = tx.commit()
+        blamed = {one.item: one.commit.id for one in history.catalog.blame(history.key_of("b"))}
+        expected = {"r0": first.id, "r1": renamed.id, "r2": later.id}
+        assert blamed == {history.harness.item(row): commit for row, commit in expected.items()}
+
     def test_blame_of_one_item(self, history: History) -> None:
         history.write(ROWS)
         second = history.write({"r1": "mended"})

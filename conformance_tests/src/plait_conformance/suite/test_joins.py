@@ -168,3 +168,54 @@ class TestJoins:
         with pytest.raises(CommitConflict):
             history.catalog.merge("a", "b")
         assert history.held("b") == {**ROWS, "r0": "b"}
+
+    def rename(self, history: History, branch: str) -> None:
+        tx = history.catalog.begin(branch)
+        tx.rename(history.key, history.key_of("b"))
+        tx.commit()
+
+    def test_what_theirs_changed_follows_a_rename_of_ours(self, history: History) -> None:
+        history.write(ROWS)
+        history.catalog.create_branch("dev")
+        history.write({"r0": "dev"}, "dev")
+        self.rename(history, "main")
+        history.catalog.merge("dev")
+        assert not history.holds("main", history.key)
+        assert history.held(asset="b") == {**ROWS, "r0": "dev"}
+        assert history.catalog.publish() == []
+
+    @merges
+    @pytest.mark.parametrize("renamed", ["main", "dev"])
+    def test_what_both_changed_is_merged_where_one_renamed_it(self, history: History, renamed: str) -> None:
+        history.write(ROWS)
+        history.catalog.create_branch("dev")
+        self.rename(history, renamed)
+        for branch, row in (("main", "r0"), ("dev", "r2")):
+            tx = history.catalog.begin(branch)
+            history.edit(tx, {row: branch}, asset="b" if branch == renamed else "a")
+            tx.commit()
+        content = history.catalog.at("main").entry(history.key_of("b" if renamed == "main" else "a")).content_id
+        history.catalog.merge("dev")
+        assert not history.holds("main", history.key)
+        assert history.held(asset="b") == {**ROWS, "r0": "main", "r2": "dev"}
+        assert history.catalog.at("main").entry(history.key_of("b")).content_id == content
+        assert history.catalog.publish() == []
+
+    def test_what_ours_changed_follows_a_rename_of_theirs(self, history: History) -> None:
+        history.write(ROWS)
+        history.catalog.create_branch("dev")
+        self.rename(history, "dev")
+        history.write({"r0": "main"})
+        history.catalog.merge("dev")
+        assert not history.holds("main", history.key)
+        assert history.held(asset="b") == {**ROWS, "r0": "main"}
+        assert history.catalog.publish() == []
+
+    @merges
+    def test_an_earlier_commit_is_reverted_under_the_new_name(self, history: History) -> None:
+        history.write(ROWS)
+        wrong = history.write({"r0": "wrong"})
+        self.rename(history, "main")
+        history.catalog.revert(f"@{wrong.id}")
+        assert history.held(asset="b") == ROWS
+        assert history.catalog.publish() == []

@@ -144,7 +144,7 @@ class LocalBackend(Reading, StoreKeeping, Tokens):
     # -- looking at stores too -----------------------------------------------------------------------------------------
 
     def diff_items(self, key: Key, before: Side, after: Side, items: Sequence[str] | None) -> Iterator[ItemChange]:
-        left, right = self._side(key, before), self._side(key, after)
+        left, right = self._side(before.key or key, before), self._side(after.key or key, after)
         yield from self.adapters.get(key[0]).diff(left, right, items=items)
 
     def _side(self, key: Key, side: Side) -> SnapshotRef | Staging | None:

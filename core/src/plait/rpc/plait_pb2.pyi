@@ -767,12 +767,14 @@ class DiffResponse(_message.Message):
     def __init__(self, changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ...) -> None: ...
 
 class Side(_message.Message):
-    __slots__ = ("spec", "tx")
+    __slots__ = ("spec", "tx", "key")
     SPEC_FIELD_NUMBER: _ClassVar[int]
     TX_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
     spec: str
     tx: str
-    def __init__(self, spec: _Optional[str] = ..., tx: _Optional[str] = ...) -> None: ...
+    key: Key
+    def __init__(self, spec: _Optional[str] = ..., tx: _Optional[str] = ..., key: _Optional[_Union[Key, _Mapping]] = ...) -> None: ...
 
 class Items(_message.Message):
     __slots__ = ("items",)

@@ -291,13 +291,14 @@ def from_event(message: pb.Event) -> Event:
 
 
 def to_side(side: Side) -> pb.Side:
-    return pb.Side(spec=side.spec, tx=side.tx)
+    return pb.Side(spec=side.spec, tx=side.tx, key=None if side.key is None else to_key(side.key))
 
 
 def from_side(message: pb.Side) -> Side:
     return Side(
         message.spec if message.HasField("spec") else None,
         message.tx if message.HasField("tx") else None,
+        from_key(message.key) if message.HasField("key") else None,
     )
 
 
