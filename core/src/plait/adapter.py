@@ -63,6 +63,8 @@ class Capability(StrEnum):
     """After prepare, the store itself refuses writes of native clients to the staging."""
     DISCOVER = "discover"
     """`discover` lists what a place holds: `plait import KIND` exists."""
+    OBJECTS = "objects"
+    """`open` gives an fsspec filesystem: `plait put`, `get`, `ls KEY::` and `rm KEY::ITEM` work."""
 
 
 class Progress(Protocol):

@@ -14,6 +14,7 @@ import pytest
 from plait.cli.destination import writing
 from plait.cli.folders import objects_to_get
 from plait.errors import InvalidArgument, PermissionDenied, PlaitError, StoreUnavailable, Unsupported
+from plait_conformance.serving import serving
 
 
 @pytest.fixture
@@ -77,6 +78,31 @@ def test_what_cannot_be_put_or_gotten_is_said(run_plait: Any, photos: Path) -> N
     assert "not in a store of objects" in run_plait("ls", "lake.sales.orders::").err
     assert "not in a store of objects" in run_plait("get", "lake.sales.orders", "x").err
     assert not Path("x").exists()
+
+
+@pytest.mark.parametrize("key", ["lake.new", "lake.sales.orders", "p.new"])
+def test_what_takes_no_objects_is_told_before_anything_is_staged(run_plait: Any, photos: Path, key: str) -> None:
+    run_plait("store", "add", "p", "--kind", "pointer", "--mode", "pointer")
+    run_plait("begin", "tidy")
+    for words in (("put", "photos", key), ("put", "photos/README", f"{key}::x"), ("rm", f"{key}::x")):
+        refused = run_plait(*words, "--json")
+        assert (refused.code, refused.error["code"]) == (13, "UNSUPPORTED")
+        assert refused.error["remedy"]
+    assert run_plait("status", "--json").value["assets"] == []
+
+
+def test_a_client_of_a_server_asks_its_own_adapters(run_plait: Any, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "server").mkdir()
+    with serving(tmp_path / "server") as server:
+        at = ("--catalog", server.url)
+        for name, kind in (("f", "fake"), ("raw", "files")):
+            folder = f"path={tmp_path}/{name}"
+            assert run_plait(*at, "store", "add", name, "--kind", kind, "--option", folder).code == 0
+        run_plait(*at, "begin", "tidy")
+        assert run_plait(*at, "put", "photos/README", "f.new::x").code == 13
+        assert run_plait(*at, "status", "--json").value["assets"] == []
+        assert run_plait(*at, "put", "photos/README", "raw.new::x").code == 0
+        assert run_plait(*at, "cat", "raw.new::x").out == "photos"
 
 
 @pytest.mark.parametrize(

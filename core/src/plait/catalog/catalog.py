@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from plait import tables
-from plait.adapter import Progress, silent
+from plait.adapter import Capability, Progress, silent
 from plait.backend import Backend
 from plait.catalog.history import KeyText
 from plait.catalog.writing import Writing
@@ -102,6 +102,10 @@ class Catalog(Writing):
         """
         missing, risks = self.backend.check_store(name)
         return list(missing), list(risks)
+
+    def capabilities(self, store: str) -> frozenset[Capability]:
+        """What its adapter can do. Raises: NotFound; Unsupported for pointers that no plugin reads."""
+        return self._adapters.get(store).capabilities
 
     def discover(self, store: str, place: str) -> Iterator[Found]:
         """The native assets at and below a place of a store's kind, in order of their names; nothing is changed.

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from plait.cli.folders import check_objects
 from plait.cli.session import Session, json_option, pass_session
 from plait.cli.working_sets import committed
-from plait.errors import InvalidArgument, NotFound, Unsupported
+from plait.errors import InvalidArgument, NotFound
 
 if TYPE_CHECKING:
     from plait.types import Key
@@ -51,6 +52,9 @@ def rm(session: Session, paths: tuple[str, ...], recursive: bool, message: str |
     from plait.refspec import format_path, parse_path
 
     wanted = [parse_path(path) for path in paths]
+    for key, item in wanted:
+        if item is not None:
+            check_objects(session, key)
     removed: list[str] = []
 
     def work(tx: WorkingSet) -> None:
@@ -99,12 +103,10 @@ def _assets(tx: WorkingSet, key: Key, recursive: bool) -> list[Key]:
 
 
 def _objects(tx: WorkingSet, key: Key, item: str, recursive: bool) -> list[str]:
-    """The objects that an item names. Raises: NotFound, InvalidArgument for a folder without -r, Unsupported."""
+    """The objects that an item names. Raises: NotFound, InvalidArgument for a folder without -r."""
     from plait.refspec import format_key, format_path
 
     handle: Any = tx.open(key)
-    if not hasattr(handle, "cat_file"):
-        raise Unsupported(f"{format_key(key)} is not in a store of objects", remedy="use the asset's native client")
     name = item.strip("/")
     if name and name == item and handle.isfile(name):
         return [name]

@@ -1,4 +1,4 @@
-"""Many objects at once: which file is which object, and how far the copying is."""
+"""Objects: which assets hold some, which file is which of many, and how far the copying is."""
 
 from __future__ import annotations
 
@@ -11,6 +11,25 @@ from plait.errors import InvalidArgument, NotFound, Unsupported
 
 if TYPE_CHECKING:
     from plait.cli.session import Session
+    from plait.types import Key
+
+
+def holds_objects(session: Session, key: Key) -> bool:
+    """Whether an asset, or one yet to be made, is opened as a filesystem; asked of its store, before any is opened.
+
+    Raises: NotFound, Unsupported for a store whose kind no plugin reads.
+    """
+    from plait.adapter import Capability
+
+    return Capability.OBJECTS in session.catalog.capabilities(key[0])
+
+
+def check_objects(session: Session, key: Key, remedy: str = "use the asset's native client") -> None:
+    """Raises: Unsupported where `holds_objects` says no; else as that."""
+    from plait.refspec import format_key
+
+    if not holds_objects(session, key):
+        raise Unsupported(f"{format_key(key)} is not in a store of objects", remedy=remedy)
 
 
 def files_to_put(source: Path, item: str | None) -> dict[str, Path]:

@@ -15,10 +15,10 @@ import click
 
 from plait.cli.changing import change
 from plait.cli.destination import writing
-from plait.cli.folders import counting, files_to_put, objects_to_get
+from plait.cli.folders import check_objects, counting, files_to_put, holds_objects, objects_to_get
 from plait.cli.points import SPEC
 from plait.cli.session import Session, json_option, pass_session
-from plait.errors import NotFound, Unsupported
+from plait.errors import NotFound
 
 if TYPE_CHECKING:
     from plait.types import Key
@@ -49,14 +49,15 @@ def cat(session: Session, path: str, spec: str | None, limit: int) -> None:
     from plait.refspec import parse_path
 
     key, item = parse_path(path)
+    has_objects = holds_objects(session, key)
     handle = _handle(session, key, spec)
-    if item is not None and hasattr(handle, "cat_file"):
+    if item is not None and has_objects:
         with _reading(handle, path, item) as source:
             if session.as_json:
                 session.emit({"item": path, **_as_text(source.read())})
             else:
                 _copy(session, source, sys.stdout.buffer, path)
-    elif hasattr(handle, "find"):
+    elif has_objects:
         names = sorted(handle.find(""))
         session.table([{"object": name} for name in names], ("object",), "no objects")
     elif item is None and hasattr(handle, "snapshots"):
@@ -102,9 +103,8 @@ def list_objects(session: Session, key: Key, folder: str, spec: str | None, *, r
     """Print what is in a folder of an asset. Raises: NotFound, Unsupported."""
     from plait.refspec import format_key, format_path
 
+    check_objects(session, key, "see its rows with 'plait cat'")
     handle = _handle(session, key, spec)
-    if not hasattr(handle, "cat_file"):
-        raise Unsupported(f"{format_key(key)} is not in a store of objects", remedy="see its rows with 'plait cat'")
     folder = folder.strip("/")
     try:
         found = handle.find(folder, detail=True).values() if recursive else handle.ls(folder)
@@ -123,9 +123,7 @@ def list_objects(session: Session, key: Key, folder: str, spec: str | None, *, r
 
 @contextmanager
 def _reading(handle: Any, path: str, item: str) -> Iterator[IO[bytes]]:
-    """An object's bytes. Raises: NotFound, Unsupported for an asset that holds no objects."""
-    if not hasattr(handle, "cat_file"):
-        raise Unsupported(f"{path} is not an object", remedy="read the whole asset, or use its native client")
+    """An object's bytes. Raises: NotFound."""
     try:
         source = handle.open(item, "rb")
     except (FileNotFoundError, IsADirectoryError) as error:
@@ -159,9 +157,8 @@ def get(session: Session, path: str, target: Path | None, spec: str | None) -> N
     from plait.refspec import parse_path
 
     key, item = parse_path(path)
+    check_objects(session, key)
     handle = _handle(session, key, spec)
-    if not hasattr(handle, "cat_file"):
-        raise Unsupported(f"{path} is not in a store of objects", remedy="use the asset's native client")
     if target == Path("-"):
         with _reading(handle, path, item or "") as source, writing("the standard output"):
             _copy(session, source, sys.stdout.buffer, path)
@@ -196,11 +193,10 @@ def put(session: Session, file: Path, path: str, message: str | None) -> None:
 
     key, item = parse_path(path)
     files = files_to_put(file, item)
+    check_objects(session, key)  # Before `create` stages an asset that could not be written.
 
     def write(tx: WorkingSet) -> None:
         handle: Any = tx.open(key, create=True)
-        if not hasattr(handle, "pipe_file"):
-            raise Unsupported(f"{path} is not in a store of objects", remedy="use the asset's native client")
         if file.is_dir():
             handle.put([str(found) for found in files.values()], list(files), callback=counting(session, path))
             return
@@ -238,6 +234,7 @@ def open_(session: Session, path: str, spec: str | None, seconds: int) -> None:
     key, item = parse_path(path)
     point = session.catalog.at(spec or session.branch)
     if item is not None:
+        check_objects(session, key, f"see 'plait open {path.partition('::')[0]}'")
         _print_link(session, point.open(key), path, item, seconds)
         return
     found = point.locate(key)
@@ -247,11 +244,9 @@ def open_(session: Session, path: str, spec: str | None, seconds: int) -> None:
 
 
 def _print_link(session: Session, handle: Any, path: str, item: str, seconds: int) -> None:
-    """The link alone on stdout, for programs; until when, on stderr. Raises: NotFound, Unsupported."""
+    """The link alone on stdout, for programs; until when, on stderr. Raises: NotFound."""
     from plait.refspec import format_time
 
-    if not hasattr(handle, "cat_file"):
-        raise Unsupported(f"{path} is not in a store of objects", remedy=f"see 'plait open {path.partition('::')[0]}'")
     # From before it is signed, so that it never holds shorter than is said.
     until = format_time((int(time.time()) + seconds) * 1_000_000)
     try:

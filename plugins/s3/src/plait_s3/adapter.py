@@ -74,6 +74,7 @@ class ObjectAdapter(Adapter):
             Capability.ITEM_RESTORE,
             Capability.NATIVE_HEAD,
             Capability.DISCOVER,
+            Capability.OBJECTS,
         }
     )
     options_known: ClassVar[frozenset[str]]
