@@ -254,3 +254,32 @@ def test_conflicts_are_settled_all_or_none(run_plait: Any, conflicting: Path) ->
         assert (refused.code, stranger in refused.error["message"]) == (3, True)
         assert [row["settled"] for row in run_plait("conflicts", "--json").value] == [None]
     assert run_plait("resolve", PATH, PATH, "--ours").code == 0
+
+
+def test_a_working_set_of_a_merge_shows_what_its_commit_brings(run_plait: Any, conflicting: Path) -> None:
+    dry = run_plait("merge", "more-orders", "--dry-run", "--ours", "raw")
+    assert (dry.code, "nothing would change" in dry.out) == (5, False)
+    run_plait("merge", "more-orders")
+    before = run_plait("diff", "--json").value
+    assert [row["key"] for row in before["changes"]] == ["raw.landing"]
+    assert [(row["key"], row["item"]) for row in before["conflicts"]] == [(KEY, ITEM)]
+    assert "1 conflict with main; see 'plait conflicts'" in run_plait("diff").out
+    assert "1 conflicts to settle" in run_plait("status").out
+    assert "nothing would change" not in run_plait("diff", "lake").out
+
+    run_plait("resolve", PATH, "--theirs")
+    assert {row["key"] for row in run_plait("diff", "--json").value["changes"]} == {KEY, "raw.landing"}
+    assert [row["key"] for row in run_plait("diff", KEY, "--json").value["changes"]] == [KEY]
+    assert "nothing was written" in run_plait("diff", "--items").out
+    status = run_plait("status", "--json").value
+    assert ({row["key"] for row in status["changes"]}, status["conflicts"]) == ({KEY, "raw.landing"}, [])
+    told = run_plait("status").out
+    assert "nothing is staged" not in told
+    assert "→ plait commit" in told
+    assert run_plait("commit").code == 0
+
+
+def test_a_merge_that_only_conflicts_does_not_say_that_nothing_would_change(run_plait: Any, conflicting: Path) -> None:
+    ran = run_plait("merge", "more-orders", "--dry-run", "--drop", "raw.landing")
+    assert (ran.code, "nothing would change" in ran.out) == (5, False)
+    assert ran.out.startswith("1 conflict with main; nothing was changed")

@@ -10,6 +10,7 @@ import click
 from plait.cli.destination import writing
 from plait.cli.items import list_objects
 from plait.cli.points import SPEC, must_be_there, points_and_key
+from plait.cli.previewing import preview_rows, print_preview
 from plait.cli.printing import change_row, commit_row, printable, short, subject
 from plait.cli.session import Session, json_option, pairs, pass_session
 from plait.errors import Corrupt, InvalidArgument, NotFound
@@ -212,7 +213,7 @@ def show(session: Session, spec: str | None) -> None:
 @click.command("diff")
 @click.argument("arguments", nargs=-1, metavar="[BEFORE [AFTER]] [KEY]", type=SPEC)
 @click.option(
-    "--items", is_flag=True, help="Rows, objects and schema parts, not only keys. (Always, of a working set.)"
+    "--items", is_flag=True, help="Rows, objects and schema parts, not only keys. (Always, of what begin began.)"
 )
 @click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True, help="At most so many items.")
 @json_option
@@ -220,7 +221,8 @@ def show(session: Session, spec: str | None) -> None:
 def diff(session: Session, arguments: tuple[str, ...], items: bool, limit: int) -> None:
     """Show what differs: the working set against its base, or BEFORE against AFTER (default: the branch).
 
-    A KEY is what begins with a store's name, unless a branch or tag is named just so.
+    Of a working set that came from a merge: what its commit would bring, and which conflicts are left; with --items,
+    what was written in it. A KEY is what begins with a store's name, unless a branch or tag is named just so.
     """
     if items_named := [word for word in arguments if "::" in word]:
         key = items_named[0].partition("::")[0]
@@ -231,7 +233,7 @@ def diff(session: Session, arguments: tuple[str, ...], items: bool, limit: int) 
     catalog = session.catalog
     points, key = points_and_key(session, arguments, 2, "plait diff main~1 main lake.sales.orders")
     if not points:
-        _diff_working_set(session, key, limit)
+        _diff_working_set(session, key, limit, items=items)
         return
     before, after = points[0], points[1] if len(points) == 2 else session.branch
     changes = list(catalog.diff(before, after, prefix=key))
@@ -270,7 +272,7 @@ def _summary(value: Any, aspect: str) -> Any:
     return value.get("operation") if aspect == "snapshot" and isinstance(value, dict) else value
 
 
-def _diff_working_set(session: Session, key: str, limit: int) -> None:
+def _diff_working_set(session: Session, key: str, limit: int, *, items: bool) -> None:
     from plait.refspec import parse_key
 
     tx = session.current_tx()
@@ -279,13 +281,19 @@ def _diff_working_set(session: Session, key: str, limit: int) -> None:
             "no working set is open here", remedy="begin one, or compare two points: 'plait diff main~1 main'"
         )
     prefix = parse_key(key) if key else ()
+    if tx.tx.source is not None and not items:
+        print_preview(session, preview_rows(session, tx, prefix), tx.tx.ref, "see 'plait conflicts'")
+        return
     found = (
         row
         for participant in tx.participants()
         if participant.key[: len(prefix)] == prefix
         for row in _item_rows(tx.diff_items(participant.key), participant.key, whole=session.as_json)
     )
-    _print_items(session, found, limit, f"the working set changes nothing {f'in {key}' if key else 'yet'}")
+    empty = f"the working set changes nothing {f'in {key}' if key else 'yet'}"
+    if tx.tx.source is not None:
+        empty = "nothing was written in this working set\n→ plait diff   shows what its commit brings"
+    _print_items(session, found, limit, empty)
 
 
 def _print_items(session: Session, found: Iterable[dict[str, Any]], limit: int, empty: str) -> None:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from plait.cli.points import SPEC
-from plait.cli.printing import CONFLICT_COLUMNS, change_row, conflict_row
+from plait.cli.previewing import preview_rows, print_preview
+from plait.cli.printing import CONFLICT_COLUMNS, conflict_row
 from plait.cli.session import NEXT_AFTER_CONFLICTS, Session, json_option, pass_session
 from plait.cli.working_sets import committed
 from plait.errors import CommitConflict, InvalidArgument, NotFound
 
 if TYPE_CHECKING:
     from plait.types import Key
-    from plait.working_set import WorkingSet
 
 _CONFLICTS_SHOWN = 100
 
@@ -62,32 +62,18 @@ def merge(
     if dry_run:
         tx = catalog.begin_merge(source, branch, squash=squash, default=Strategy(strategy), strategies=chosen)
         try:
-            _preview(session, tx, branch)
+            rows = preview_rows(session, tx)
         finally:
             tx.discard()
+        print_preview(session, rows, branch, "nothing was changed")
+        if rows["conflicts"]:
+            raise click.exceptions.Exit(CommitConflict.exit_code)  # Ends as the merge itself would.
         return
     with session.keeping_refused():
         made = catalog.merge(
             source, branch, message=message, squash=squash, default=Strategy(strategy), strategies=chosen
         )
     committed(session, made)
-
-
-def _preview(session: Session, tx: WorkingSet, branch: str) -> None:
-    """What a merge would do. Ends as the merge itself would: with the exit code of a conflict, where there is one."""
-    preview = tx.preview()
-    rows = [change_row(change, whole=session.as_json) for change in preview.changes]
-    conflicts = [conflict_row(conflict) for conflict in preview.conflicts]
-    if session.as_json:
-        session.emit({"changes": rows, "conflicts": conflicts})
-    else:
-        session.table(rows, ("change", "key", "before", "after"), "nothing would change")
-        if conflicts:
-            noun = "conflict" if len(conflicts) == 1 else "conflicts"
-            session.emit(None, f"\n{len(conflicts)} {noun} with {branch}; nothing was changed")
-            session.table(conflicts, CONFLICT_COLUMNS, "")
-    if conflicts:
-        raise click.exceptions.Exit(CommitConflict.exit_code)
 
 
 @click.command("conflicts")
