@@ -16,6 +16,7 @@ import pytest
 from plait.cli import main_group
 from plait.errors import BY_CODE
 from plait.persist import schema
+from plait_conformance.fake_storage import write_behind
 
 
 def commands(group: click.Group = main_group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -315,6 +316,25 @@ def test_a_store_goes_through_add_list_check_remove(run_plait: Any, example: Pat
     assert run_plait("store", "remove", "wild").code == 0
     assert run_plait("store", "add", "odd", "--kind", "nonsense").code == 2
     assert run_plait("store", "add", "odd", "--kind", "files", "--option", "path").code == 2
+
+
+def test_a_check_that_finds_a_head_diverged_names_its_key_and_ends_with_its_code(
+    run_plait: Any, tmp_path: Path
+) -> None:
+    with plait.init(Path.cwd()) as catalog:
+        catalog.add_store("f", "fake-dolt", {"path": str(tmp_path / "fake")})
+        with catalog.transaction(message="One") as tx:
+            handle: Any = tx.open("f.sales.orders", create=True)
+            handle["x"] = "1"
+        asset = catalog.at("main").entry("f.sales.orders").snapshot.asset
+    assert run_plait("store", "check").code == 0
+    write_behind(tmp_path / "fake", asset, {"x": "2"})
+    ran = run_plait("store", "check", "--json")
+    found = {"store": "f", "found": "f.sales.orders is diverged", "remedy": "plait store adopt f.sales.orders"}
+    assert (ran.code, ran.value) == (9, [found])
+    assert "is diverged" in run_plait("store", "check", "f").out
+    assert run_plait("store", "adopt", "f.sales.orders").code == 0
+    assert run_plait("store", "check").code == 0
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from plait.cli.importing import import_
 from plait.cli.plugin_commands import OpenGroup
 from plait.cli.session import Session, json_option, located, pairs, pass_session
 from plait.cli.working_sets import committed
-from plait.errors import InvalidArgument, NotFound, Unsupported
+from plait.errors import InvalidArgument, NotFound, StoreDiverged, Unsupported
 
 
 @click.command("init")
@@ -152,7 +152,10 @@ def store_list(session: Session) -> None:
 @json_option
 @pass_session
 def store_check(session: Session, names: tuple[str, ...]) -> None:
-    """Say what stores lack, which of their own rules are dangerous, and where they diverged."""
+    """Say what stores lack, which of their own rules are dangerous, and where they diverged.
+
+    Ends with exit code 9 where one has diverged.
+    """
     from plait.refspec import format_key
 
     catalog = session.catalog
@@ -161,16 +164,15 @@ def store_check(session: Session, names: tuple[str, ...]) -> None:
         missing, risks = catalog.check_store(name)
         rows += [{"store": name, "found": sentence, "remedy": ""} for sentence in missing]
         rows += [{"store": name, "found": f"{risk.affects}: {risk.rule}", "remedy": risk.remedy} for risk in risks]
+    has_diverged = False
     for publication in catalog.publish(names or None):
-        remedy = (
-            f"plait store adopt {format_key(publication.key)}"
-            if publication.state == "diverged"
-            else "wait, or look at the store"
-        )
-        rows.append(
-            {"store": publication.store, "found": f"{publication.asset} is {publication.state}", "remedy": remedy}
-        )
+        key, remedy = format_key(publication.key), "wait, or look at the store"
+        if publication.state == "diverged":
+            has_diverged, remedy = True, f"plait store adopt {key}"
+        rows.append({"store": publication.store, "found": f"{key} is {publication.state}", "remedy": remedy})
     session.table(rows, ("store", "found", "remedy"), "all is well")
+    if has_diverged:
+        raise click.exceptions.Exit(StoreDiverged.exit_code)
 
 
 @store.command("adopt")
