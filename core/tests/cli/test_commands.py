@@ -423,6 +423,8 @@ def test_a_command_of_a_package_that_is_not_installed_names_the_package(words: t
         (("tag", "-d"), 2, "which tag?"),
         (("blame", "lake.sales.orders::id=99999"), 3, "does not exist"),
         (("diff", "main~1", "main", "lake.sales.orders::id=1"), 2, "is one item"),
+        (("log", "main", "lake.sales.orders::id=1"), 2, "is one item, and log takes keys"),
+        (("log", "lake.sales.orders::id=1"), 2, "is one item, and log takes keys"),
     ],
 )
 def test_a_mistake_is_answered_with_what_is_wrong(

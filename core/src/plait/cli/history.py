@@ -96,6 +96,12 @@ def log(
     from plait.graph import LogFilter
     from plait.refspec import parse_key, parse_time_us
 
+    if items_named := [word for word in arguments if "::" in word]:
+        key = items_named[0].partition("::")[0]
+        raise InvalidArgument(
+            f"{items_named[0]!r} is one item, and log takes keys",
+            remedy=f"see 'plait blame {items_named[0]}' for the item, or give the key: plait log … {key}",
+        )
     points, named = points_and_key(session, arguments, 1, "plait log main lake.sales.orders") if arguments else ([], "")
     spec, key = points[0] if points else None, key or named or None
     wanted = LogFilter(
