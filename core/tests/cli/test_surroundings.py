@@ -69,6 +69,51 @@ def test_what_click_refuses_is_told_in_both_forms(words: tuple[str, ...], run_pl
     assert (document.code, document.error["code"]) == (2, "INVALID_ARGUMENT")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("status", "\udcff"), ("tx", "use", "\udcff"), ("tx", "discard", "a", "\udcff"), ("store", "check", "\udcff"),
+        ("token", "delete", "\udcff"), ("init", "\udcff"), ("import", "files", "--from", "./\udcff"),
+        ("import", "assets", "raw.x=\udcff"), ("export", "files", "raw.landing", "--to", "./\udcff"),
+        ("store", "adopt", ""), ("commit", "--unchanged", ""), ("mv", "", "raw.x"),
+    ],
+    ids=ascii,
+)  # fmt: skip
+def test_words_that_are_no_text_and_empty_keys_are_refused(
+    words: tuple[str, ...], run_plait: Any, example: Path
+) -> None:
+    run_plait("begin", "here")
+    ran = run_plait(*words, "--json")
+    assert (ran.code, ran.out, ran.error["code"]) == (2, "", "INVALID_ARGUMENT")
+    assert not list(example.glob("*\udcff*"))
+
+
+def test_a_file_may_have_any_name_that_its_system_takes(example: Path) -> None:
+    (example / "\udcff").write_text("odd")
+    strict = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    for words in (
+        ("put", "\udcff", "raw.landing::odd", "-m", "Odd"),
+        ("get", "raw.landing::odd", "\udcfe"),
+        ("get", "raw.landing::odd", "\udcfe", "--json"),
+        ("log", "--svg", "\udcfd"),
+    ):
+        ran = subprocess.run(
+            [sys.executable, "-m", "plait.cli", *words], cwd=example, env=strict, capture_output=True, check=False
+        )
+        assert (ran.returncode, ran.stderr) == (0, b"")
+        if "--json" in words:
+            assert json.loads(ran.stdout)["file"] == "\udcfe"
+    assert (example / "\udcfe").read_text() == "odd"
+
+
+@pytest.mark.parametrize("words", ["log", "ls --json", "--help", "init new", "get raw.landing::1.json -"])
+def test_a_closed_standard_output_is_told_before_anything_is_done(words: str, example: Path) -> None:
+    command = f"exec {sys.executable} -m plait.cli {words} >&-"
+    ran = subprocess.run(["sh", "-c", command], cwd=example, capture_output=True, text=True, check=False)
+    assert (ran.returncode, "the standard output cannot be written: Bad file descriptor" in ran.stderr) == (7, True)
+    assert not (example / "new").exists()
+
+
 def test_no_traceback_reaches_the_user(run_plait: Any, example: Path, failing: Any) -> None:
     failing.append(ZeroDivisionError("a secret detail"))
     ran = run_plait("fail")

@@ -98,6 +98,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(session: Session, words: list[str]) -> int:
+    if sys.stdout is None:  # It was closed by who began the process: whatever is opened next would get its number.
+        return _output_refused(session, os.strerror(errno.EBADF))
     try:
         code = main_group.main(words, prog_name="plait", standalone_mode=False, obj=session)
         sys.stdout.flush()
@@ -123,13 +125,17 @@ def _run(session: Session, words: list[str]) -> int:
         if not _is_output_refused(error):
             return _unexpected(session, error)
         _give_up_output()
-        told = f"the standard output cannot be written: {error.strerror}"
-        refused = StoreUnavailable(told, remedy="make room, or send it elsewhere; what was done stays done")
-        session.print_error(refused)
-        return refused.exit_code
+        return _output_refused(session, error.strerror or str(error))
     except Exception as error:
         return _unexpected(session, error)
     return code if isinstance(code, int) else 0
+
+
+def _output_refused(session: Session, reason: str) -> int:
+    told = f"the standard output cannot be written: {reason}"
+    refused = StoreUnavailable(told, remedy="make room, or send it elsewhere; what was done stays done")
+    session.print_error(refused)
+    return refused.exit_code
 
 
 def _is_output_refused(error: OSError) -> bool:

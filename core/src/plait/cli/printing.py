@@ -18,21 +18,24 @@ if TYPE_CHECKING:
 
     from plait.types import Change, Commit, Conflict
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 CONFLICT_COLUMNS = ("key", "item", "base", "ours", "theirs")
 
 
 def printable(text: str) -> str:
-    """Text without control characters: what stands in a row or a message never steers the terminal."""
+    """Text without control characters, and without bytes of a file's name that are no text: what stands in a row or a
+    message never steers the terminal, and can always be written."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def to_json(value: Any) -> str:
     """One JSON document, valid for every parser: bytes as base64, times as ISO 8601, NaN and infinity as text."""
     try:
-        return json.dumps(value, default=_plain, ensure_ascii=False, allow_nan=False)
+        document = json.dumps(value, default=_plain, ensure_ascii=False, allow_nan=False)
     except ValueError:
-        return json.dumps(_finite(value), default=_plain, ensure_ascii=False)
+        document = json.dumps(_finite(value), default=_plain, ensure_ascii=False)
+    # Half a character, from a file's name, is escaped as JSON does it.
+    return document.encode(errors="backslashreplace").decode()
 
 
 def _plain(value: object) -> str:

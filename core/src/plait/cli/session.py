@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import cached_property, wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -173,7 +173,26 @@ NEXT_AFTER_CONFLICTS = (
     "→ plait resolve --all --theirs   then → plait commit   or → plait discard"
 )
 
-pass_session = click.make_pass_decorator(Session)
+_give_session = click.make_pass_decorator(Session)
+
+
+def pass_session(command: _Command) -> _Command:
+    """The run's session as a command's first argument; the others are text, but for a `Path`, whose bytes may be any.
+
+    Raises: InvalidArgument for bytes that are no text: no database, and no server, takes them.
+    """
+
+    @wraps(command)
+    def checked(*given: Any, **arguments: Any) -> Any:
+        from plait.codec import check_text
+
+        for name, value in arguments.items():
+            for word in value if isinstance(value, tuple) else (value,):
+                if isinstance(word, str):
+                    check_text(f"the argument {name.upper()}", word)
+        return command(*given, **arguments)
+
+    return cast("_Command", _give_session(checked))
 
 
 def json_option(command: _Command) -> _Command:

@@ -118,12 +118,14 @@ def commit(
     allow_empty: bool,
 ) -> None:
     """Make the working set one commit, in all stores or in none. What conflicts is kept."""
+    from plait.refspec import parse_key
+
     tx = session.working_set(name)
     made = tx.commit(
         message,
         author=author,
         properties=pairs(properties, "--property"),
-        unchanged=unchanged,
+        unchanged=[parse_key(key) for key in unchanged],
         allow_empty=allow_empty or bool(tx.tx.merged_parents),
     )
     session.forget(tx.id)

@@ -93,7 +93,7 @@ class StoreKeeping:
         return self._publisher.run(stores, is_alive=is_alive)
 
     def adopt(self, key: Key, session: Session) -> Commit | None:
-        self._publisher.look(self.adapters.get(key[0]).store, [key], is_alive=is_alive)
+        self._publisher.look(self.adapters.get(check_key(key)[0]).store, [key], is_alive=is_alive)
         commit = adopt(self._repository, self._transactions, self._coordinator, key, session)
         if commit is not None:
             self._transactions.release(commit.tx)
