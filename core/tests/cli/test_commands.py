@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import click
 import plait
 import pytest
 from plait.cli import main_group
-from plait.errors import BY_CODE
+from plait.errors import BY_CODE, Corrupt, NotFound, PermissionDenied, PlaitError, StoreUnavailable
 from plait.persist import schema
 from plait_conformance.fake_storage import write_behind
 
@@ -490,6 +491,44 @@ def test_events_are_followed_as_they_happen(example: Path) -> None:
         follower.send_signal(signal.SIGINT)
         assert follower.wait(60) == 130
         follower.stdout and follower.stdout.close()
+
+
+@pytest.mark.parametrize("files", ["*.parquet", "snap-*.avro", "*-m0.avro"])
+@pytest.mark.parametrize("left", [None, 0, 40])
+def test_a_table_whose_files_are_broken_is_told_as_that(
+    run_plait: Any, example: Path, files: str, left: int | None
+) -> None:
+    found = list((example / "lake").rglob(files))
+    assert found
+    for path in found:
+        path.unlink() if left is None else os.truncate(path, left)
+    ran = run_plait("cat", "lake.sales.orders", "--json")
+    assert (ran.code, ran.error["code"]) == (16, "CORRUPT")
+    assert ran.error["message"].startswith("lake.sales.orders cannot be read: ")
+    assert ran.error["remedy"] == "'plait verify --depth bytes' names the files"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (OSError("AWS Error NETWORK_CONNECTION"), StoreUnavailable),
+        (ConnectionResetError("reset"), StoreUnavailable),
+        (PermissionError("no"), PermissionDenied),
+        (EOFError(), Corrupt),
+        (NotFound("there is none"), NotFound),
+    ],
+    ids=repr,
+)
+def test_a_store_that_does_not_answer_is_not_called_broken(
+    run_plait: Any, unchanging: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[PlaitError]
+) -> None:
+    from pyiceberg.table import DataScan
+
+    def fail(*_: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(DataScan, "to_arrow_batch_reader", fail)
+    assert run_plait("cat", "lake.sales.orders").code == kind.exit_code
 
 
 def test_cat_prints_the_items_of_any_other_store(run_plait: Any, tmp_path: Path) -> None:

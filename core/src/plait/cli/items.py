@@ -18,7 +18,7 @@ from plait.cli.destination import writing
 from plait.cli.folders import check_objects, counting, files_to_put, holds_objects, objects_to_get
 from plait.cli.points import SPEC
 from plait.cli.session import Session, json_option, pass_session
-from plait.errors import NotFound
+from plait.errors import Corrupt, NotFound, PermissionDenied, PlaitError, StoreUnavailable
 
 if TYPE_CHECKING:
     from plait.types import Key
@@ -50,7 +50,8 @@ def cat(session: Session, path: str, spec: str | None, limit: int) -> None:
 
     key, item = parse_path(path)
     has_objects = holds_objects(session, key)
-    handle = _handle(session, key, spec)
+    with _scanning(key):
+        handle = _handle(session, key, spec)
     if item is not None and has_objects:
         with _reading(handle, path, item) as source:
             if session.as_json:
@@ -62,11 +63,34 @@ def cat(session: Session, path: str, spec: str | None, limit: int) -> None:
         session.table([{"object": name} for name in names], ("object",), "no objects")
     elif item is None and hasattr(handle, "snapshots"):
         # A pyiceberg table reads the first rows for less than its whole content, which is what the rest below asks for.
-        batches = handle.scan(limit=limit).to_arrow_batch_reader()
-        rows = [dict(row) for batch in islice(batches, limit) for row in batch.to_pylist()][:limit]
+        with _scanning(key):
+            batches = handle.scan(limit=limit).to_arrow_batch_reader()
+            rows = [dict(row) for batch in islice(batches, limit) for row in batch.to_pylist()][:limit]
         session.table(rows, tuple(rows[0]) if rows else (), "no rows")
     else:
         _print_items(session, key, item, spec, limit)
+
+
+@contextmanager
+def _scanning(key: Key) -> Iterator[None]:
+    """A native client reads the asset in the block, and every one has errors of its own for lost and broken files.
+
+    Raises: Corrupt, PermissionDenied, StoreUnavailable.
+    """
+    from plait.refspec import format_key
+
+    try:
+        yield
+    except PlaitError:
+        raise
+    except Exception as error:
+        told = f"{format_key(key)} cannot be read: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        if isinstance(error, PermissionError):
+            raise PermissionDenied(told, remedy="check the store's credentials, and who owns its files") from error
+        # pyarrow tells of an S3 that does not answer in an OSError of no type of its own.
+        if isinstance(error, ConnectionError | TimeoutError) or "AWS Error" in told:
+            raise StoreUnavailable(told, remedy="check the store's options and its network") from error
+        raise Corrupt(told, remedy="'plait verify --depth bytes' names the files") from error
 
 
 def _print_items(session: Session, key: Key, item: str | None, spec: str | None, limit: int) -> None:
@@ -77,8 +101,9 @@ def _print_items(session: Session, key: Key, item: str | None, spec: str | None,
     tx = session.tx_with(key) if spec is None else None
     side = Side(tx=tx.id) if tx is not None else Side(spec=spec or session.branch)
     items = None if item is None else [item]
-    changes = session.catalog.backend.diff_items(key, Side(), side, items)
-    found = list(islice((change for change in changes if change.aspect not in _DESCRIPTIONS), limit))
+    with _scanning(key):
+        changes = session.catalog.backend.diff_items(key, Side(), side, items)
+        found = list(islice((change for change in changes if change.aspect not in _DESCRIPTIONS), limit))
     if item is not None and not found:
         raise NotFound(f"{format_path(key, item)} does not exist", remedy="see all items with 'plait cat KEY'")
     rows = [
