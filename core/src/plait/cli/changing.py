@@ -82,7 +82,10 @@ def rm(session: Session, paths: tuple[str, ...], recursive: bool, message: str |
 @json_option
 @pass_session
 def mv(session: Session, before: str, after: str, message: str | None) -> None:
-    """Rename the asset BEFORE to AFTER, in the same store: history, blame and merges follow it. Nothing is copied."""
+    """Rename the asset BEFORE to AFTER, in the same store.
+
+    Nothing is copied; its history under the old name stays there.
+    """
     from plait.refspec import parse_key
 
     old, new = parse_key(before), parse_key(after)
