@@ -165,6 +165,21 @@ def test_a_name_without_a_uri_is_of_the_configuration(
     assert len(keys()) == 3
 
 
+def test_a_catalog_under_another_name_is_told_of_the_name(source: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["import", "iceberg", "--from", source, "--json"]) == 3
+    remedy = json.loads(capfd.readouterr().err)["remedy"]
+    assert "'default' has none" in remedy
+    assert "--name" in remedy
+
+
+def test_a_file_that_is_not_there_is_refused_and_not_made(
+    source: str, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    code, told = plaited(capfd, "--from", f"sqlite:///{tmp_path}/nowhere.db")
+    assert (code, "nowhere.db does not exist" in str(told)) == (3, True)
+    assert not (tmp_path / "nowhere.db").exists()
+
+
 def test_passwords_of_an_origin_are_never_told(source: str, capfd: pytest.CaptureFixture[str]) -> None:
     code, told = plaited(capfd, "--from", "nonsense://ann:secret@host/db?token=hidden")
     assert code == 2

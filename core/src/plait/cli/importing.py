@@ -103,7 +103,8 @@ def _command(kind: str) -> click.Command:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a command was given, beside where it looks. `origin` is for messages, and shows no secret."""
+    """What a command was given, beside where it looks. `origin` is for messages, and shows no secret; `look` says what
+    to look at where nothing is found."""
 
     origin: str
     match: str
@@ -111,6 +112,7 @@ class Asked:
     message: str
     dry_run: bool
     history: bool = False
+    look: str = "see that it is the right place, and for what it holds the right kind of import"
 
 
 def import_found(session: Session, found: Iterable[Found], under: Key, asked: Asked) -> int:
@@ -132,7 +134,7 @@ def import_found(session: Session, found: Iterable[Found], under: Key, asked: As
         if asked.match == "*":
             raise NotFound(
                 f"{asked.origin} holds nothing that a store of this kind could take",
-                remedy="see that it is the right place, and for what it holds the right kind of import",
+                remedy=asked.look,
             )
         raise NotFound(
             f"nothing at {asked.origin} matches {asked.match!r}",

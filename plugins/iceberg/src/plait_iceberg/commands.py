@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import click
 from plait.cli.importing import Asked, import_found, shown_place, store_of_kind
 from plait.cli.session import Session, json_option, pairs, pass_session
-from plait.errors import InvalidArgument, StoreUnavailable
+from plait.errors import InvalidArgument, NotFound, StoreUnavailable
 from plait.refspec import format_key
 from pyiceberg.catalog import Catalog, list_catalogs, load_catalog
 
@@ -43,8 +45,12 @@ def import_iceberg(
     """Bring the tables of an Iceberg catalog into the history, in place: no file is copied or moved."""
     target = store_of_kind(session, "iceberg", store)
     origin = origin or name or _only_configured("--from")
+    _check_file(origin)
     found = discover(_load(origin, name, options), match)
-    return import_found(session, found, (target,), Asked(shown_place(origin), match, into, message, dry_run=dry_run))
+    named = name or ("default" if "://" in origin else origin)
+    look = f"SQL catalogs keep tables under the catalog's name, and {named!r} has none there: give another --name"
+    asked = Asked(shown_place(origin), match, into, message, dry_run=dry_run, look=look)
+    return import_found(session, found, (target,), asked)
 
 
 @click.command("iceberg")
@@ -92,6 +98,16 @@ def _only_configured(option: str) -> str:
         "which Iceberg catalog? pyiceberg's configuration has none",
         remedy=f"give its URI as {option}, or name it in .pyiceberg.yaml",
     )
+
+
+def _check_file(origin: str) -> None:
+    """SQLite makes a file that it is asked to open. Raises: NotFound for one that is not there."""
+    found = re.match(r"sqlite[^:]*:///(?!:memory:|file:)([^?]+)", origin)
+    if found and not Path(found[1]).exists():
+        raise NotFound(
+            f"{shown_place(origin)} does not exist",
+            remedy="an absolute path has four slashes: sqlite:////data/tables.db",
+        )
 
 
 def _load(origin: str, name: str | None, options: tuple[str, ...]) -> Catalog:
