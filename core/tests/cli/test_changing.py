@@ -95,7 +95,8 @@ def test_a_renamed_asset_keeps_its_history(letters: Path, run_plait: Any) -> Non
         (after,) = catalog.at("main").entries("raw.post")
     assert (before.content_id, before.snapshot) == (after.content_id, after.snapshot)
     assert {row["item"] for row in run_plait("ls", "raw.post::", "-r", "--json").value} == {"a/1", "a/2", "b/1", "c"}
-    assert "its history under the old name stays there" in run_plait("mv", "--help").out
+    blamed = run_plait("blame", "raw.post", "--json").value
+    assert {row["message"] for row in blamed} == {"Letters"}
     assert [row["message"] for row in run_plait("log", "raw.post", "--json").value] == ["Post"]
     assert [row["message"] for row in run_plait("log", "raw.letters", "--json").value] == ["Post", "Letters"]
     ran = run_plait("mv", "raw.nope", "raw.other", "-m", "Nothing", "--json")

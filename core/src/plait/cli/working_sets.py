@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from plait.cli.points import SPEC
-from plait.cli.previewing import preview_rows, print_changes
 from plait.cli.printing import commit_row, conflict_row, subject
 from plait.cli.session import Session, json_option, pairs, pass_session
 from plait.errors import PlaitError
@@ -53,9 +52,8 @@ def begin(session: Session, name: str, message: str, branch: str | None, propert
 @json_option
 @pass_session
 def status(session: Session, name: str | None) -> None:
-    """Show what the working set stages, drops, and conflicts with; of one from a merge, what its commit would bring."""
+    """Show what the working set stages, drops, and conflicts with. What a merge would bring: plait diff."""
     from plait.refspec import format_key
-    from plait.types import TxState
 
     tx = session.working_set(name) if name else session.current_tx()
     if tx is None:
@@ -74,26 +72,21 @@ def status(session: Session, name: str | None) -> None:
         }
         for participant in tx.participants()
     ]
-    merged = None
-    if tx.tx.source is not None and tx.tx.state is TxState.OPEN:
-        merged = preview_rows(session, tx)
-        conflicts = merged["conflicts"]
-    else:
-        conflicts = [conflict_row(conflict) for conflict, settled in tx.conflicts() if settled is None]
+    conflicts = [conflict_row(conflict) for conflict, settled in tx.conflicts() if settled is None]
     if session.as_json:
-        session.emit({**_tx_row(tx.tx), "assets": rows, **(merged or {}), "conflicts": conflicts})
+        session.emit({**_tx_row(tx.tx), "assets": rows, "conflicts": conflicts})
         return
     session.emit(None, f"working set {tx.tx.name or tx.id} on {tx.tx.ref}, {tx.tx.state.value}, from {tx.tx.base[:12]}")
-    if merged is not None:
-        print_changes(session, merged)
-    else:
-        empty = "nothing is staged yet\n→ plait put FILE KEY::ITEM, or write from Python"
-        session.table(rows, ("state", "key", "location"), empty)
+    is_joined = tx.tx.source is not None
+    empty = "nothing is staged yet\n→ plait put FILE KEY::ITEM, or write from Python"
+    session.table(rows, ("state", "key", "location"), "nothing was written by hand" if is_joined else empty)
     if conflicts:
         session.emit(
-            None, f"{len(conflicts)} conflicts to settle\n→ plait conflicts   → plait resolve KEY::ITEM --theirs"
+            None,
+            f"{len(conflicts)} {'conflict' if len(conflicts) == 1 else 'conflicts'} to settle\n"
+            "→ plait conflicts   → plait resolve KEY::ITEM --theirs",
         )
-    elif rows or merged:
+    elif rows or is_joined:
         session.emit(None, "→ plait diff   → plait commit -m '…'   → plait discard")
 
 
