@@ -112,6 +112,14 @@ class TestSchema:
             database.check_schema()
         database.close()
 
+    def test_a_revision_that_is_no_number_is_corrupt(self, tmp_path: Path) -> None:
+        with closing(Database(f"sqlite:///{tmp_path}/catalog.db")) as database:
+            database.create_schema()
+            with database.write() as connection:
+                connection.execute(sa.text("UPDATE schema_version SET revision = 'zz'"))
+            with pytest.raises(Corrupt, match="schema_version is 'zz'"):
+                database.check_schema()
+
     @pytest.mark.parametrize("url", ["nonsense", "mysql://h/d", "sqlite://", "sqlite:///:memory:"])
     def test_other_urls_are_refused(self, url: str) -> None:
         with pytest.raises(InvalidArgument):

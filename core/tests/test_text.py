@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from plait.catalog import Catalog
 from plait.clock import ManualClock
-from plait.errors import InvalidArgument
+from plait.errors import InvalidArgument, NotFound
 from plait.local import LocalBackend, create
 from plait.persist import Database
 from plait.persist.tx_rows import conflict_item
@@ -60,3 +60,16 @@ def test_text_that_cannot_be_kept_is_refused(catalog: Catalog, write: str, bad: 
 
 def test_items_of_conflicts_may_be_any_text() -> None:
     assert len({conflict_item(item) for item in (None, "", "a\0b", "a\ud800b", "ab")}) == 5
+
+
+LOOKS: dict[str, Callable[[Catalog, str], object]] = {
+    "working set": lambda catalog, bad: catalog.working_set(bad),
+    "store": lambda catalog, bad: catalog.check_store(bad),
+    "token": lambda catalog, bad: catalog.backend.delete_token(bad),
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_half_a_character_is_refused_where_something_is_looked_up(catalog: Catalog, look: str) -> None:
+    with pytest.raises((InvalidArgument, NotFound)):
+        LOOKS[look](catalog, "a\ud800b")

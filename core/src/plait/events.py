@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from plait.codec import decode_key, unpack
 from plait.graph import load_snapshots
 from plait.persist import Repository, Rows
+from plait.persist.base import of_enum
 from plait.plugins import Plugins
 from plait.types import Change, Entry, Event, EventKind, Json
 
@@ -43,7 +44,7 @@ def events(rows: Rows, after_seq: int, limit: int) -> Sequence[Event]:
         made.append(
             Event(
                 record.seq,
-                EventKind(record.kind),
+                of_enum(EventKind, record.kind, f"log record {record.seq}"),
                 record.record_hash,
                 payload,
                 commits.get(record.seq),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from plait.errors import Corrupt
 from plait.types import Depth, SnapshotRef
 from plait_conformance.tables import KEY, KEYED, Tables, append, correct, delete, order, read_back, static
 from plait_iceberg import IcebergAdapter
@@ -173,6 +174,13 @@ def test_a_lost_file_is_named(tables: Tables, adapter: IcebergAdapter, kind: str
     path_of(lost).unlink()
     problems = adapter.verify(base, Depth.METADATA).problems
     assert any(lost in problem for problem in problems)
+
+
+def test_a_snapshot_without_its_metadata_file_is_corrupt(tables: Tables, adapter: IcebergAdapter) -> None:
+    base = tables.create([order(1)])
+    path_of(base.version).unlink()
+    with pytest.raises(Corrupt, match="is lost"):
+        adapter.open(base, None)
 
 
 @pytest.mark.parametrize("kind", ["snap-", "-m0.avro", ".parquet"])

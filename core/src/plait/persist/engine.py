@@ -179,8 +179,8 @@ def _check_tables(connection: Connection) -> None:
 
 def _revision(connection: Connection) -> int:
     found: int | None = connection.execute(sa.select(schema.schema_version.c.revision)).scalar()
-    if found is None:
-        raise Corrupt("the database's schema_version table is empty")
+    if not isinstance(found, int):
+        raise Corrupt(f"the database's schema_version is {found!r}, expected a whole number", remedy="restore a backup")
     return found
 
 
@@ -304,8 +304,11 @@ def _translated() -> Iterator[None]:
         raise
     except UnicodeDecodeError as error:
         raise Corrupt("the catalog's database is damaged: a text is not UTF-8", remedy="restore a backup") from error
-    except UnicodeEncodeError as error:
-        raise InvalidArgument(f"a text holds half a character: {error.object[:80]!r}") from error
+    except (UnicodeEncodeError, sa.exc.StatementError) as error:
+        found = error.orig if isinstance(error, sa.exc.StatementError) else error
+        if not isinstance(found, UnicodeEncodeError):
+            raise
+        raise InvalidArgument(f"a text holds half a character: {found.object[:80]!r}") from error
 
 
 def _is_damaged(error: sa.exc.DBAPIError) -> bool:

@@ -120,13 +120,16 @@ def load(files: Files, location: str) -> Metadata:
 def load_side(files: Files, side: SnapshotRef | Staging | None) -> Metadata | None:
     """What a snapshot or a staging stands for; None for nothing, also for a table not created yet.
 
-    Raises: Corrupt when the bytes are not the ones that the snapshot's digest was made of.
+    Raises: Corrupt when a snapshot's file is lost, or its bytes are not the ones that its digest was made of.
     """
     if side is None:
         return None
     if isinstance(side, Staging):
         return load(files, side.location) if side.location else None
-    found = load(files, side.version)
+    try:
+        found = load(files, side.version)
+    except NotFound as error:
+        raise Corrupt(f"metadata file {side.version} is lost", remedy="restore the file from a backup") from error
     if found.digest != side.digest:
         raise Corrupt(
             f"metadata file {side.version} has digest {found.digest.hex()}, expected {side.digest.hex()}",
