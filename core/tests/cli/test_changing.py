@@ -103,3 +103,16 @@ def test_a_renamed_asset_keeps_its_history(letters: Path, run_plait: Any) -> Non
     assert (ran.code, ran.error["code"]) == (3, "NOT_FOUND")
     ran = run_plait("mv", "raw.post", "lake.post", "-m", "Elsewhere", "--json")
     assert ran.code == 2
+
+
+def test_a_damaged_object_is_got_by_nobody(letters: Path, run_plait: Any, tmp_path: Path) -> None:
+    (stored,) = (
+        path for path in (letters / "raw" / "_plait").rglob("*") if path.is_file() and path.read_bytes() == b"b/1"
+    )
+    stored.chmod(0o600)
+    stored.write_bytes(b"b/2")
+    target = tmp_path / "got"
+    ran = run_plait("get", "raw.letters::b/1", str(target), "--json")
+    assert (ran.error["code"], target.exists()) == ("CORRUPT", False)
+    assert run_plait("get", "raw.letters::c", str(target)).code == 0
+    assert target.read_text() == "c"

@@ -194,8 +194,13 @@ def get(session: Session, path: str, target: Path | None, spec: str | None) -> N
         wanted = objects_to_get(handle, path, item, target)
     if list(wanted) == [(item or "").strip("/")]:
         ((name, file),) = wanted.items()
-        with _reading(handle, path, name) as source, writing(file), file.open("wb") as written:
-            done = _copy(session, source, written, path)
+        try:
+            with _reading(handle, path, name) as source, writing(file), file.open("wb") as written:
+                done = _copy(session, source, written, path)
+        except Corrupt:
+            if file.is_file():  # Not a device, nor a pipe.
+                file.unlink()
+            raise
         session.emit({"file": str(file), "bytes": done}, f"{file}: {done} bytes")
         return
     with writing(folder):
