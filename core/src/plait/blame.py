@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from plait.backend import Backend, Side
 from plait.errors import NotFound
 from plait.refspec import format_key
+from plait.renames import renames
 from plait.types import Commit, Entry, ItemChange, ItemChangeKind, Key
 
 _ITEMS = ("row", "object", "file", "extent", "item")
@@ -63,16 +64,15 @@ def blame(backend: Backend, spec: str, key: Key, items: Sequence[str] | None) ->
     if entry is None:
         raise NotFound(f"{format_key(key)} does not exist at {spec!r}", remedy="see 'plait ls'")
     start = _holder(backend, spec, key, entry)
-    at = (-start.seq, key)
-    pending = {at: _Pending(all_but=True) if items is None else _Pending(set(items))}
+    pending = {(start.seq, key): _Pending(all_but=True) if items is None else _Pending(set(items))}
     commits = {start.seq: start}
-    heap = [at]
+    heap = [(-start.seq, key)]
     while heap:
-        at = heapq.heappop(heap)
-        commit, wanted = commits[-at[0]], pending.pop(at)
+        order, key = heapq.heappop(heap)
+        commit, wanted = commits[-order], pending.pop((-order, key))
         own: set[str] | None = None
-        for parent, held in _parents(backend, commit, at[1]):
-            changes = _changes(backend, at[1], commit, parent, held, wanted)
+        for parent, held in _parents(backend, commit, key):
+            changes = _changes(backend, key, commit, parent, held, wanted)
             names = set(changes)
             if own is None:
                 own = {name for name in names if changes[name] is not ItemChangeKind.REMOVED and name in wanted}
@@ -82,9 +82,9 @@ def blame(backend: Backend, spec: str, key: Key, items: Sequence[str] | None) ->
                 own &= names
             if held is not None and passed:
                 holder = _holder(backend, parent, held.key, held)
-                there = (-holder.seq, held.key)
+                there = (holder.seq, held.key)
                 if there not in pending:
-                    heapq.heappush(heap, there)
+                    heapq.heappush(heap, (-holder.seq, held.key))
                 commits[holder.seq] = holder
                 pending[there] = pending.get(there, _Pending()).joined(passed)
         yield from (Blamed(name, commit) for name in sorted(own or ()))
@@ -100,14 +100,8 @@ def _parents(backend: Backend, commit: Commit, key: Key) -> list[tuple[str, Entr
 
 def _renamed(backend: Backend, parent: str, commit: Commit, key: Key) -> Entry | None:
     """What the commit renamed to this key, as the parent has it."""
-    gone: dict[str, Entry] = {}
-    content_id = ""
-    for change in backend.diff(parent, f"@{commit.id}", key[:1]):
-        if change.key == key and change.after is not None:
-            content_id = change.after.content_id
-        elif change.before is not None and change.after is None:
-            gone[change.before.content_id] = change.before
-    return gone.get(content_id)
+    found = renames((change.before, change.after) for change in backend.diff(parent, f"@{commit.id}", key[:1]))
+    return next((before for before, after in found.values() if after.key == key), None)
 
 
 def _changes(

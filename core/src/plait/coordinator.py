@@ -237,12 +237,13 @@ class Coordinator:
         with self._repository.read() as rows:
             tree = self._tree(rows)
             head = rows.commit(rows.ref(tx.ref).head)
-            followed = self._source_candidates(rows, tree, tx.source, head)
-            source = followed.candidates
+            source = list(self._source_candidates(rows, tree, tx.source, head)) if tx.source else []
             others, held = self._other_bases(rows, tree, tx)
             own = [candidate for participant in participants if (candidate := _own(participant)) is not None]
             keys = [candidate.key for candidate in [*source, *own, *chain(*others)]]
             ours = entries_at(rows, tree, head.root, keys)
+            followed = self._followed(rows, tree, tx.source, head, source, ours)
+            source, ours = list(followed.candidates), {**ours, **followed.ours}
             resolutions = _resolutions(rows, tx.id)
             stores = rows.stores()
         join = ThreeWay(
@@ -343,21 +344,28 @@ class Coordinator:
             held = entries_at(rows, self._tree(rows), rows.commit(tx.base).root, keys)
         return tuple(Unchanged(key, optional_digest(held[key].snapshot if key in held else None)) for key in keys)
 
-    def _source_candidates(self, rows: Rows, tree: Tree, source: Source | None, head: Commit) -> Followed:
-        """What the source's theirs changed since its base, in key order, where it meets the head."""
-        if source is None:
-            return Followed((), {})
+    def _source_candidates(self, rows: Rows, tree: Tree, source: Source, head: Commit) -> Iterator[Candidate]:
+        """What the source's theirs changed since its base, in key order."""
         if source.kind is SourceKind.ADOPT:
-            return Followed(list(found_candidates(rows, source.keys)), {})
-        theirs = rows.commit(source.theirs)
-        if source.kind is SourceKind.RESTORE:
-            return Followed(list(self._changes(rows, tree, head.root, theirs.root, source.keys)), {})
-        base = tree.empty if source.base is None else rows.commit(source.base).root
-        return follow(
-            list(self._changes(rows, tree, base, theirs.root, source.keys)),
-            lambda keys: entries_at(rows, tree, head.root, list(keys)),
-            lambda: self._changes(rows, tree, base, head.root, ()),
-        )
+            yield from found_candidates(rows, source.keys)
+            return
+        before = head.root if source.kind is SourceKind.RESTORE else _base_root(rows, tree, source)
+        yield from self._changes(rows, tree, before, rows.commit(source.theirs).root, source.keys)
+
+    def _followed(
+        self,
+        rows: Rows,
+        tree: Tree,
+        source: Source | None,
+        head: Commit,
+        candidates: Sequence[Candidate],
+        ours: Mapping[Key, Entry],
+    ) -> Followed:
+        """The candidates where they meet the head, whichever side renamed what."""
+        if source is None or source.kind in (SourceKind.ADOPT, SourceKind.RESTORE):
+            return Followed(candidates)
+        base = _base_root(rows, tree, source)
+        return follow(candidates, ours, lambda: self._changes(rows, tree, base, head.root, ()))
 
     def _other_bases(self, rows: Rows, tree: Tree, tx: Tx) -> tuple[list[list[Candidate]], dict[Key, Entry]]:
         """What each further best base of a merge changed since it parted from the first, and what that holds there."""
@@ -425,6 +433,10 @@ class Coordinator:
 
     def _tree(self, rows: Rows) -> Tree:
         return Tree(RowNodes(rows), salt=self._repository.salt, cache=self._transactions.cache)
+
+
+def _base_root(rows: Rows, tree: Tree, source: Source) -> bytes:
+    return tree.empty if source.base is None else rows.commit(source.base).root
 
 
 def _adopts(tx: Tx) -> tuple[Key, ...] | None:

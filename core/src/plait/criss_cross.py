@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from plait.codec import encode_key
-from plait.threeway import Candidate, ThreeWay
-from plait.types import Entry, Key, Put, Strategy
+from plait.threeway import Candidate, ThreeWay, applied
+from plait.types import Entry, Key, Strategy
 
 
 def rebased(
@@ -30,11 +30,7 @@ def rebased(
     for changes in others:
         outcome = of_bases.join(changes, base)
         conflicting.update(conflict.key for conflict in outcome.conflicts)
-        for one in outcome.operations:
-            if isinstance(one, Put):
-                base[one.key] = Entry(one.key, one.content_id or "", one.snapshot)
-            else:
-                base.pop(one.key, None)
+        base = applied(base, outcome.operations)
     theirs = {candidate.key: candidate.theirs for candidate in candidates}
     keys = {*theirs, *conflicting, *(key for key in held.keys() | base.keys() if held.get(key) != base.get(key))}
     found = []

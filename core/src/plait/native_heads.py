@@ -38,20 +38,19 @@ def check_not_held(rows: Rows, tree: Tree, root: bytes, coming: Mapping[Asset, K
 
     Cost: a row and a path of the tree for each asset.
     """
-    holders = {asset: holder for asset in coming if (holder := holder_of(rows, tree, root, asset)) is not None}
-    for asset, holder in holders.items():
-        if holder != coming[asset] and holder not in leaving:
-            raise _held(coming[asset], asset, holder)
+    for asset, key in coming.items():
+        try:
+            holder = rows.publication(*asset).key
+        except NotFound:
+            continue
+        if holder != key and holder not in leaving and still_holds(rows, tree, root, holder, asset):
+            raise _held(key, asset, holder)
 
 
-def holder_of(rows: Rows, tree: Tree, root: bytes, asset: Asset) -> Key | None:
-    """The key under which an asset was last published, if it holds the asset at this root still."""
-    try:
-        key = rows.publication(*asset).key
-    except NotFound:
-        return None
+def still_holds(rows: Rows, tree: Tree, root: bytes, key: Key, asset: Asset) -> bool:
+    """Whether a key holds the asset at this root: that under which it was last published, say."""
     held = entries_at(rows, tree, root, [key]).get(key)
-    return key if held is not None and (held.snapshot.store, held.snapshot.asset) == asset else None
+    return held is not None and (held.snapshot.store, held.snapshot.asset) == asset
 
 
 def _held(key: Key, asset: Asset, holder: Key) -> AlreadyExists:

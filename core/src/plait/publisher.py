@@ -21,7 +21,7 @@ from plait.commit_point import unpack_value
 from plait.errors import NotFound, PlaitError, StoreUnavailable
 from plait.failpoint import failpoint
 from plait.graph import RowNodes, load_snapshots
-from plait.native_heads import holder_of
+from plait.native_heads import still_holds
 from plait.persist import Repository, Rows
 from plait.persist.store_rows import NO_SNAPSHOT, Publication
 from plait.refspec import format_key
@@ -168,10 +168,9 @@ class Publisher:
                     continue
                 digest = unpack_value(value)[1]
                 asset = snapshots[digest].asset
-                if asset in known and known[asset].key != key:
-                    holder = holder_of(rows, tree, head.root, (store.name, asset))
-                    if holder not in (None, key):
-                        continue  # The head follows the key that it was published under, as long as that holds it.
+                last = known[asset].key if asset in known else key
+                if last != key and still_holds(rows, tree, head.root, last, (store.name, asset)):
+                    continue  # The head follows the key that it was published under, as long as that holds it.
                 start = known.get(asset) or Publication(store.name, asset, key, None, None, 0)
                 target = digest if into is changed else None
                 into[asset] = replace(start, key=key, target=target, seq=head.seq)

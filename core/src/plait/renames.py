@@ -6,69 +6,69 @@ A content id goes with an asset from key to key, so a key that went and one that
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from plait.codec import encode_key
 from plait.threeway import Candidate
 from plait.types import Entry, Key
 
-Renames = Mapping[str, tuple[Key, Key]]
-"""By content id: the key before, and after."""
+Sides = tuple[Entry | None, Entry | None]
+"""One key before and after."""
 
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """The candidates under the keys where they meet ours. `moving`: what ours holds elsewhere, by the key that theirs
-    renamed it to."""
+    """The candidates under the keys where they meet ours. `ours`: what the head holds at those that it renamed.
+    `moving`: what it holds elsewhere, by the key that theirs renamed it to."""
 
     candidates: Sequence[Candidate]
-    moving: Mapping[Key, Entry]
+    ours: Mapping[Key, Entry] = field(default_factory=dict)
+    moving: Mapping[Key, Entry] = field(default_factory=dict)
 
 
-def renames(changes: Iterable[Candidate]) -> Renames:
-    """What was renamed among the changes of one side."""
-    gone: dict[str, Key] = {}
-    come: dict[str, Key] = {}
-    for one in changes:
-        if one.base is not None and one.theirs is None:
-            gone[one.base.content_id] = one.key
-        elif one.base is None and one.theirs is not None:
-            come[one.theirs.content_id] = one.key
+def renames(changes: Iterable[Sides]) -> dict[str, tuple[Entry, Entry]]:
+    """What was renamed among these changes: its entries before and after, by content id."""
+    gone: dict[str, Entry] = {}
+    come: dict[str, Entry] = {}
+    for before, after in changes:
+        if before is not None and after is None:
+            gone[before.content_id] = before
+        elif before is None and after is not None:
+            come[after.content_id] = after
     return {content_id: (gone[content_id], come[content_id]) for content_id in gone.keys() & come.keys() - {""}}
 
 
 def follow(
-    candidates: Sequence[Candidate],
-    ours: Callable[[Iterable[Key]], Mapping[Key, Entry]],
-    ours_changed: Callable[[], Iterable[Candidate]],
+    candidates: Sequence[Candidate], ours: Mapping[Key, Entry], ours_changed: Callable[[], Iterable[Candidate]]
 ) -> Followed:
     """Let what theirs changed follow ours' renames, and what ours changed follow theirs'.
 
-    Where both renamed an asset, differently, nothing is followed. `ours(keys)`: what the head holds there;
+    Where both renamed an asset, differently, nothing is followed. `ours`: what the head holds at the candidates' keys;
     `ours_changed()`: what it changed since the base, asked only when theirs changed a key that ours no longer has.
     """
-    theirs_renamed = renames(candidates)
-    held = ours([candidate.key for candidate in candidates])
-    lost = any(one.base is not None and one.key not in held for one in candidates)
-    ours_renamed = renames(ours_changed()) if lost else {}
+    theirs_renamed = renames((one.base, one.theirs) for one in candidates)
+    lost = [one for one in candidates if one.base is not None and one.key not in ours]
+    ours_renamed = renames((one.base, one.theirs) for one in ours_changed()) if lost else {}
     by_key = {candidate.key: candidate for candidate in candidates}
+    met: dict[Key, Entry] = {}
     moving: dict[Key, Entry] = {}
-    for one in candidates:
-        content_id = "" if one.base is None else one.base.content_id
-        if one.base is None or content_id in theirs_renamed:
-            continue
-        if content_id in ours_renamed and one.theirs is not None and one.key not in held:
-            _, new = ours_renamed[content_id]
+    for one in lost:
+        assert one.base is not None
+        content_id = one.base.content_id
+        if one.theirs is not None and content_id in ours_renamed:
+            _, now = ours_renamed[content_id]
             del by_key[one.key]
-            by_key[new] = Candidate(new, replace(one.base, key=new), replace(one.theirs, key=new))
-    for content_id, (old, new) in theirs_renamed.items():
-        before, after = by_key[old].base, by_key[new].theirs
-        assert before is not None
-        assert after is not None
-        if ours_renamed.get(content_id) == (old, new):
-            by_key[new] = Candidate(new, replace(before, key=new), after)
-        elif old in held and held[old].content_id == content_id and new not in held and held[old] != before:
-            by_key[old] = Candidate(old, held[old], None)
-            by_key[new] = Candidate(new, replace(before, key=new), after)
-            moving[new] = replace(held[old], key=new)
-    return Followed(sorted(by_key.values(), key=lambda one: encode_key(one.key)), moving)
+            by_key[now.key] = Candidate(now.key, replace(one.base, key=now.key), replace(one.theirs, key=now.key))
+            met[now.key] = now
+    for content_id, (before, after) in theirs_renamed.items():
+        old, new = before.key, after.key
+        since = Candidate(new, replace(before, key=new), after)
+        held = ours.get(old)
+        if content_id in ours_renamed:
+            if ours_renamed[content_id][1].key == new:
+                by_key[new] = since
+        elif held is not None and held.content_id == content_id and new not in ours and held != before:
+            by_key[old] = Candidate(old, held, None)
+            by_key[new] = since
+            moving[new] = replace(held, key=new)
+    return Followed(sorted(by_key.values(), key=lambda one: encode_key(one.key)), met, moving)

@@ -191,13 +191,7 @@ def join_both(
         # The rest of what theirs changed at these keys comes along; what was written then lands on top of ours.
         resolutions = {key: [*join.resolutions.get(key, ()), *settled] for key, settled in by_item.items()}
         first = _join_source(replace(join, resolutions={**join.resolutions, **resolutions}), source, ours, moving)
-    between = dict(ours)
-    for operation in first.operations:
-        if isinstance(operation, Put):
-            between[operation.key] = Entry(operation.key, operation.content_id or "", operation.snapshot)
-        else:
-            between.pop(operation.key, None)
-    second = join.join(own, between)
+    second = join.join(own, applied(ours, first.operations))
     overwritten = {operation.key for operation in second.operations}
     expected = {key: optional_digest(entry.snapshot) for key, entry in ours.items()}
     outcome = Outcome(
@@ -211,6 +205,17 @@ def join_both(
         outcome.operations.append(replace(operation, expected=expected.get(operation.key)))
     outcome.operations.sort(key=lambda operation: encode_key(operation.key))
     return outcome
+
+
+def applied(held: Mapping[Key, Entry], operations: Iterable[Operation]) -> dict[Key, Entry]:
+    """What is held once these operations are done."""
+    after = dict(held)
+    for one in operations:
+        if isinstance(one, Put):
+            after[one.key] = Entry(one.key, one.content_id or "", one.snapshot)
+        elif isinstance(one, Delete):
+            after.pop(one.key, None)
+    return after
 
 
 def _join_source(
