@@ -192,34 +192,29 @@ class RemoteBackend:
         Commits that several threads ask for at once share calls, unless gates would make them wait for each other.
         """
         message = wire_writing.to_proposal(proposal)
-        if proposal.idempotency_key is None:
-            return self._commit_alone(message, Repeat.NEVER)
-        if self._is_gated:
-            return self._commit_alone(message, Repeat.COMMIT)
+        if self._is_gated or proposal.idempotency_key is None:
+            return self._commit_alone(message)
         return self._commits.ask(message, message.ByteSize())
 
-    def _commit_alone(self, proposal: pb.Proposal, repeat: Repeat) -> Commit:
+    def _commit_alone(self, proposal: pb.Proposal) -> Commit:
         request = pb.CommitRequest(repository=self._repository, proposal=proposal)
-        answer = self._calls.ask(request, pb.CommitResponse, repeat=repeat)
+        answer = self._calls.ask(request, pb.CommitResponse, repeat=_repeat([proposal]))
         self._is_gated = answer.gated
         return wire.from_commit(answer.commit)
 
     def _commit_group(self, proposals: Sequence[pb.Proposal]) -> Sequence[Commit | PlaitError]:
-        if len(proposals) == 1:
-            return [self._commit_alone(proposals[0], Repeat.COMMIT)]
-        request = pb.CommitManyRequest(repository=self._repository, proposals=proposals)
-        answer = self._calls.ask(request, pb.CommitManyResponse, repeat=Repeat.COMMIT)
-        self._is_gated = answer.gated
-        return [_from_result(one) for one in answer.results]
+        return [self._commit_alone(proposals[0])] if len(proposals) == 1 else self._commit_many(proposals, atomic=False)
 
     def commit_many(self, proposals: Sequence[Proposal], *, atomic: bool) -> Sequence[Commit | PlaitError]:
-        request = pb.CommitManyRequest(
-            repository=self._repository, proposals=map(wire_writing.to_proposal, proposals), atomic=atomic
-        )
-        keyed = all(proposal.idempotency_key is not None for proposal in proposals)
-        repeat = Repeat.COMMIT if keyed else Repeat.NEVER
-        answer = self._calls.ask(request, pb.CommitManyResponse, repeat=repeat)
-        return [_from_result(one) for one in answer.results]
+        return self._commit_many([wire_writing.to_proposal(proposal) for proposal in proposals], atomic=atomic)
+
+    def _commit_many(self, proposals: Sequence[pb.Proposal], *, atomic: bool) -> Sequence[Commit | PlaitError]:
+        request = pb.CommitManyRequest(repository=self._repository, proposals=proposals, atomic=atomic)
+        answer = self._calls.ask(request, pb.CommitManyResponse, repeat=_repeat(proposals))
+        self._is_gated = answer.gated
+        return [
+            wire.from_commit(one.commit) if one.HasField("commit") else from_error(one.error) for one in answer.results
+        ]
 
     def set_ref(
         self,
@@ -459,5 +454,7 @@ def _parts(resolutions: Sequence[pb.Resolution]) -> Iterator[list[pb.Resolution]
     yield part
 
 
-def _from_result(result: pb.CommitResult) -> Commit | PlaitError:
-    return wire.from_commit(result.commit) if result.HasField("commit") else from_error(result.error)
+def _repeat(proposals: Sequence[pb.Proposal]) -> Repeat:
+    """Only what has a key is known again when it is repeated."""
+    keyed = all(proposal.HasField("idempotency_key") for proposal in proposals)
+    return Repeat.COMMIT if keyed else Repeat.NEVER

@@ -96,12 +96,9 @@ def log(
     from plait.graph import LogFilter
     from plait.refspec import parse_key, parse_time_us
 
-    if items_named := [word for word in arguments if "::" in word]:
-        key = items_named[0].partition("::")[0]
-        raise InvalidArgument(
-            f"{items_named[0]!r} is one item, and log takes keys",
-            remedy=f"see 'plait blame {items_named[0]}' for the item, or give the key: plait log … {key}",
-        )
+    _refuse_items(
+        arguments, "log takes keys", "see 'plait blame {path}' for the item, or give the key: plait log … {key}"
+    )
     points, named = points_and_key(session, arguments, 1, "plait log main lake.sales.orders") if arguments else ([], "")
     spec, key = points[0] if points else None, key or named or None
     wanted = LogFilter(
@@ -216,6 +213,14 @@ def show(session: Session, spec: str | None) -> None:
     session.table(rows, ("change", "key", "before", "after"), "it changed nothing")
 
 
+def _refuse_items(arguments: Iterable[str], why: str, remedy: str) -> None:
+    """`remedy` names the first one as {path}, and its {key}. Raises: InvalidArgument for KEY::ITEM."""
+    for path in arguments:
+        key, separator, _ = path.partition("::")
+        if separator:
+            raise InvalidArgument(f"{path!r} is one item, and {why}", remedy=remedy.format(path=path, key=key))
+
+
 @click.command("diff")
 @click.argument("arguments", nargs=-1, metavar="[BEFORE [AFTER]] [KEY]", type=SPEC)
 @click.option(
@@ -230,12 +235,7 @@ def diff(session: Session, arguments: tuple[str, ...], items: bool, limit: int) 
     Of a working set that came from a merge: what its commit would bring, and which conflicts are left; with --items,
     what was written in it. A KEY is what begins with a store's name, unless a branch or tag is named just so.
     """
-    if items_named := [word for word in arguments if "::" in word]:
-        key = items_named[0].partition("::")[0]
-        raise InvalidArgument(
-            f"{items_named[0]!r} is one item, and assets are compared whole",
-            remedy=f"give the key: plait diff --items … {key}",
-        )
+    _refuse_items(arguments, "assets are compared whole", "give the key: plait diff --items … {key}")
     catalog = session.catalog
     points, key = points_and_key(session, arguments, 2, "plait diff main~1 main lake.sales.orders")
     if not points:

@@ -28,6 +28,11 @@ def printable(text: str) -> str:
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things, in words."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def to_json(value: Any) -> str:
     """One JSON document, valid for every parser: bytes as base64, times as ISO 8601, NaN and infinity as text."""
     try:

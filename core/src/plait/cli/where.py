@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from plait.cli.printing import subject
+from plait.cli.printing import counted, subject
 from plait.cli.working_sets import age, begun
 from plait.errors import NotFound
 
@@ -50,10 +50,10 @@ def where_now(session: Session) -> None:
         changed = [format_key(one.key) for one in tx.participants()]
         waiting = sum(settled is None for _, settled in tx.conflicts())
         value["tx"] = {"id": tx.id, "name": tx.tx.name, "ref": tx.tx.ref, "assets": changed, "conflicts": waiting}
-        lines.append(f"working set {tx.tx.name or tx.id} on {tx.tx.ref}: {_counted(len(changed), 'asset')} staged")
+        lines.append(f"working set {tx.tx.name or tx.id} on {tx.tx.ref}: {counted(len(changed), 'asset')} staged")
         lines += [f"  {key}" for key in changed[:10]] + ([f"  … and {len(changed) - 10} more"] if changed[10:] else [])
         if waiting:
-            lines.append(f"{_counted(waiting, 'conflict')} to settle")
+            lines.append(f"{counted(waiting, 'conflict')} to settle")
             steps = ["plait conflicts", "plait resolve KEY::ITEM --theirs", "plait discard"]
         else:
             steps = ["plait status", "plait diff", "plait commit -m '…'", "plait discard"]
@@ -76,13 +76,9 @@ def _others(session: Session, current: str | None) -> tuple[dict[str, Any], list
     newest = [{"id": tx.id, "name": tx.name, "ref": tx.ref, **begun(tx)} for tx in left[:_OTHERS_SHOWN]]
     lines = []
     if left:
-        lines.append(f"{_counted(len(left), 'other working set')} {'is' if len(left) == 1 else 'are'} open:")
+        lines.append(f"{counted(len(left), 'other working set')} {'is' if len(left) == 1 else 'are'} open:")
         for row in newest:
             lines.append(f"  {row['name'] or row['id']} on {row['ref']}, by {row['by']}, {age(row['age_s'])}")
         lines += [f"  … and {len(left) - len(newest)} more: plait tx list"] if len(left) > len(newest) else []
         lines.append(f"→ plait tx use {newest[0]['name'] or newest[0]['id']}   takes one up")
     return {"count": len(left), "newest": newest}, lines
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from plait.cli.points import SPEC
-from plait.cli.printing import commit_row, conflict_row, subject
+from plait.cli.printing import commit_row, conflict_row, counted, subject
 from plait.cli.session import Session, json_option, pairs, pass_session
 from plait.errors import PlaitError
 
@@ -83,8 +83,7 @@ def status(session: Session, name: str | None) -> None:
     if conflicts:
         session.emit(
             None,
-            f"{len(conflicts)} {'conflict' if len(conflicts) == 1 else 'conflicts'} to settle\n"
-            "→ plait conflicts   → plait resolve KEY::ITEM --theirs",
+            f"{counted(len(conflicts), 'conflict')} to settle\n→ plait conflicts   → plait resolve KEY::ITEM --theirs",
         )
     elif rows or is_joined:
         session.emit(None, "→ plait diff   → plait commit -m '…'   → plait discard")
