@@ -18,9 +18,9 @@ from plait_conformance.behaviour.history import (
     TestLooking,
     TestRefs,
     TestStores,
-    TestThreeWay,
     TestTimeTravel,
 )
+from plait_conformance.behaviour.joining import TestThreeWay
 from plait_conformance.behaviour.stores import (
     TestAdoption,
     TestJoins,
