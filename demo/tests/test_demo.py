@@ -100,6 +100,9 @@ def test_without_what_volumes_need_four_stores_tell_the_story(
     printed = capsys.readouterr().out
     assert "told without block volumes; to have them:   sudo bring volumes" in printed
     assert "every store has it: lake 1, meteo 1, crm 1, raw 1\n" in printed
+    again: list[str] = []
+    assert not crash_at("transaction.sealed", tmp_path / "demo", again.append)
+    assert "no store has it: lake 0, meteo 0, crm 0, raw 0" in again, "what an earlier commit left is counted"
 
 
 def test_steps_are_listed_and_an_unknown_one_is_refused(told: tuple[Path, str]) -> None:

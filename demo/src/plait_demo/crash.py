@@ -129,9 +129,11 @@ def crash_at(step: str, where: Where | None = None, say: Callable[[str], None] =
             say(f"recovery {sentence}")
         counts = seen(catalog)
         after = next(iter(counts.values()))
-        shown = ", ".join(f"{store} {count}" for store, count in counts.items())
         if set(counts.values()) != {after} or after - before not in (0, 1):
+            shown = ", ".join(f"{store} {count}" for store, count in counts.items())
             raise Corrupt(f"torn after dying at {step}: {shown}, before {before} in each")
+        # Of this commit alone: those of earlier deaths are there still.
+        shown = ", ".join(f"{store} {count - before}" for store, count in counts.items())
         say(f"{'every store has it' if after > before else 'no store has it'}: {shown}")
         if problems := list(catalog.verify(plait.Depth.BYTES)):
             raise Corrupt(f"{len(problems)} problems after dying at {step}: {problems[0].what}")
