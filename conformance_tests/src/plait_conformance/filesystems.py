@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +15,10 @@ _SIZE_BYTES = 4 << 30
 
 
 @contextmanager
-def reflink_filesystem(folder: Path) -> Iterator[Path]:
-    """An XFS whose files can share blocks, below an empty folder: yields where it is mounted.
+def reflink_filesystem() -> Iterator[Path]:
+    """An XFS whose files can share blocks: yields where it is mounted.
+
+    In a folder of its own, not in pytest's: what a killed run leaves mounted would fail the later runs that clean up.
 
     Raises: FileNotFoundError without mkfs.xfs, PermissionError without root, RuntimeError where loop devices cannot be
     mounted.
@@ -26,17 +29,17 @@ def reflink_filesystem(folder: Path) -> Iterator[Path]:
         raise FileNotFoundError(f"without mkfs.xfs: {REFLINK_REMEDY}")
     if os.geteuid() != 0:
         raise PermissionError("without root, who mounts a filesystem with reflinks: sudo")
-    image, mounted = folder / "image", folder / "mounted"
-    with image.open("wb") as stream:
-        stream.truncate(_SIZE_BYTES)
-    mounted.mkdir()
-    _run([program, "-q", "-m", "reflink=1", str(image)])
-    _run(["mount", "-o", "loop", str(image), str(mounted)])
-    try:
-        yield mounted
-    finally:
-        _run(["umount", "--lazy", str(mounted)])  # A daemon that was stopped may still be on its way out.
-        image.unlink()
+    with tempfile.TemporaryDirectory(prefix="plait-xfs-") as folder:
+        image, mounted = Path(folder, "image"), Path(folder, "mounted")
+        with image.open("wb") as stream:
+            stream.truncate(_SIZE_BYTES)
+        mounted.mkdir()
+        _run([program, "-q", "-m", "reflink=1", str(image)])
+        _run(["mount", "-o", "loop", str(image), str(mounted)])
+        try:
+            yield mounted
+        finally:
+            _run(["umount", "--lazy", str(mounted)])  # A daemon that was stopped may still be on its way out.
 
 
 def _run(command: list[str]) -> None:

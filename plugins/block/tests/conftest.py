@@ -57,11 +57,11 @@ def driver(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def mounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def mounted() -> Iterator[Path]:
     """A filesystem whose files can share blocks, mounted for the length of a run."""
     with ExitStack() as stack:
         try:
-            mounted_at = stack.enter_context(reflink_filesystem(tmp_path_factory.mktemp("reflinks")))
+            mounted_at = stack.enter_context(reflink_filesystem())
         except (FileNotFoundError, PermissionError, RuntimeError) as error:
             not_run(str(error))
         yield mounted_at

@@ -533,10 +533,10 @@ class TestBytes:
         with pytest.raises(StoreUnavailable, match=r"out/a cannot be exported to: .*No space left"):
             export(fs, out)
 
-    def test_blocks_are_shared_where_the_disk_can(self, tmp_path: Path) -> None:
+    def test_blocks_are_shared_where_the_disk_can(self) -> None:
         with ExitStack() as stack:
             try:
-                disk = stack.enter_context(reflink_filesystem(tmp_path))
+                disk = stack.enter_context(reflink_filesystem())
             except (FileNotFoundError, PermissionError, RuntimeError) as error:
                 (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"NOT RUN: {error}")
             adapter = Place("files", {"path": str(disk / "store")}, MemoryState()).adapter()
