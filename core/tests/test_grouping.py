@@ -18,19 +18,21 @@ SECONDS_MAX = 10
 
 @dataclass
 class Wire:
-    """Answers "b" with "B"; "bad" alone is refused. Calls wait at the gate, and can be made to fail or to interrupt."""
+    """Answers "b" with "B"; "bad" alone is refused. Calls wait at the gate.
+
+    One whose first request is among `fails` raises that: calls of two threads arrive in any order.
+    """
 
     calls: list[list[str]] = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)
-    fails: list[BaseException | None] = field(default_factory=list)
+    fails: dict[str, BaseException] = field(default_factory=dict)
     entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
     def send(self, requests: Sequence[str]) -> Sequence[str | PlaitError]:
         self.calls.append(list(requests))
-        number = len(self.calls) - 1
         self.entered.release()
         assert self.gate.wait(SECONDS_MAX)
-        if number < len(self.fails) and (error := self.fails[number]) is not None:
+        if (error := self.fails.get(requests[0])) is not None:
             raise error
         return [InvalidArgument("no") if one == "bad" else one.upper() for one in requests]
 
@@ -94,7 +96,7 @@ def test_a_refused_request_fails_alone(wire: Wire, pool: ThreadPoolExecutor) -> 
 
 
 def test_a_call_that_fails_fails_for_all_in_it_and_for_nobody_else(wire: Wire, pool: ThreadPoolExecutor) -> None:
-    wire.fails = [None, None, StoreUnavailable("down")]
+    wire.fails = {"c": StoreUnavailable("down")}
     group = grouping(wire, group_max=2)
     asked = queued(group, wire, pool, ["a", "b", "c", "d", "e"])
     wire.gate.set()
@@ -116,7 +118,7 @@ def test_groups_are_bounded_by_number_and_by_bytes(wire: Wire, pool: ThreadPoolE
 
 
 def test_when_a_leader_is_interrupted_the_next_one_sends_what_it_led(wire: Wire, pool: ThreadPoolExecutor) -> None:
-    wire.fails = [None, None, KeyboardInterrupt()]
+    wire.fails = {"c": KeyboardInterrupt()}
     group = grouping(wire)
     asked = queued(group, wire, pool, ["a", "b", "c", "d", "e"])
     wire.gate.set()
