@@ -185,7 +185,7 @@ class TestTimeTravel:
         two = made.commit(put("a", 2, before=1))
         made.move("main", two, one)
         with made.read() as rows:
-            reset, second, first, created = rows.moves("main")
+            reset, second, first, created = rows.moves("main", before_us=None, limit=9)
             for move, commit in ((reset, one), (second, two), (first, one), (created, made.first)):
                 assert resolve(rows, f"main*{format_time(move.moved_at_us)}") == commit
             assert resolve(rows, f"main*{format_time(reset.moved_at_us - 1)}") == two
@@ -201,7 +201,7 @@ class TestTimeTravel:
                 resolve(rows, f"dev*{format_time(clock.now_us())}")
         made.branch("dev", made.first)
         with made.read() as rows:
-            gone = rows.moves("dev")[1].moved_at_us
+            gone = rows.moves("dev", before_us=None, limit=2)[1].moved_at_us
             assert resolve(rows, "dev") == made.first
             with pytest.raises(NotFound, match="did not exist at"):
                 resolve(rows, f"dev*{format_time(gone)}")

@@ -301,7 +301,7 @@ def _everything(rows: Rows) -> dict[str, object]:
         "commits": rows.commits([commit(1).id]),
         "links": rows.links(10, 10),
         "refs": rows.refs(),
-        "moves": rows.moves("main"),
+        "moves": rows.moves("main", before_us=None, limit=9),
         "changes": rows.changes_of_seqs([1]),
         "txs": rows.txs(["tx-1"]),
         "open": rows.txs_in([TxState.OPEN]),
@@ -413,8 +413,8 @@ class TestGraphRows:
         gone = RefMove(4, 40, "main", RefKind.BRANCH, 1, commit(3).id, None)
         with repository.write() as rows:
             rows.insert_moves([*moves, gone, RefMove(5, 50, "other", RefKind.BRANCH, 5, None, commit(1).id)])
-            assert rows.moves("main") == [gone, *moves[::-1]]
-            assert rows.moves("main", before_seq=3, limit=1) == [moves[1]]
+            assert rows.moves("main", before_us=None, limit=9) == [gone, *moves[::-1]]
+            assert rows.moves("main", before_us=30, limit=1) == [moves[1]]
             assert rows.move_at("main", 9) is None
             assert rows.move_at("main", 10) == moves[0]
             assert rows.move_at("main", 39) == moves[2]

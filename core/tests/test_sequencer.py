@@ -179,7 +179,7 @@ class TestSerialOrder:
         two = sequencer.do(commit_request(put("b", 1)))
         assert two.committed_at_us > one.committed_at_us
         with repository.read() as rows:
-            times = [move.moved_at_us for move in rows.moves("main")]
+            times = [move.moved_at_us for move in rows.moves("main", before_us=None, limit=99)]
         assert times == sorted(times, reverse=True)
 
     def test_a_commits_id_is_that_of_its_row(self, repository: Repository, sequencer: Sequencer) -> None:
@@ -645,7 +645,7 @@ class TestRefs:
         assert sequencer.do(RefRequest("dev", RefKind.BRANCH, two.id, None)) == moved
         with repository.read() as rows:
             assert rows.refs_named(["dev"]) == {}
-            assert [(move.before, move.after) for move in rows.moves("dev")] == [
+            assert [(move.before, move.after) for move in rows.moves("dev", before_us=None, limit=99)] == [
                 (two.id, None), (one.id, two.id), (None, one.id)
             ]  # fmt: skip
 

@@ -57,8 +57,9 @@ class CatalogService:
     def refs(self, request: pb.RefsRequest, call: Call) -> pb.RefsResponse:
         return pb.RefsResponse(refs=map(wire.to_ref, call.backend.refs()))
 
-    def reflog(self, request: pb.ReflogRequest, call: Call) -> pb.ReflogResponse:
-        return pb.ReflogResponse(moves=map(wire.to_ref_move, call.backend.reflog(request.name)))
+    def reflog(self, request: pb.ReflogRequest, call: Call) -> Iterator[pb.ReflogResponse]:
+        for page in pages(call.backend.reflog(request.name), wire.to_ref_move):
+            yield pb.ReflogResponse(moves=page)
 
     def resolve(self, request: pb.ResolveRequest, call: Call) -> pb.ResolveResponse:
         return pb.ResolveResponse(commit=wire.to_commit(call.backend.resolve(request.spec)))

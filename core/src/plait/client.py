@@ -120,9 +120,10 @@ class RemoteBackend:
         answer = self._calls.ask(pb.RefsRequest(repository=self._repository), pb.RefsResponse)
         return [wire.from_ref(ref) for ref in answer.refs]
 
-    def reflog(self, name: str) -> Sequence[RefMove]:
-        answer = self._calls.ask(pb.ReflogRequest(repository=self._repository, name=name), pb.ReflogResponse)
-        return [wire.from_ref_move(move) for move in answer.moves]
+    def reflog(self, name: str) -> Iterator[RefMove]:
+        request = pb.ReflogRequest(repository=self._repository, name=name)
+        for page in self._calls.stream(request, pb.ReflogResponse):
+            yield from map(wire.from_ref_move, page.moves)
 
     def resolve(self, spec: str) -> Commit:
         answer = self._calls.ask(pb.ResolveRequest(repository=self._repository, spec=spec), pb.ResolveResponse)

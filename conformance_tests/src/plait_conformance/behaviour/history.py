@@ -226,6 +226,19 @@ class TestRefs:
             (None, first.id),
         ]
 
+    def test_a_long_reflog_comes_whole(self, catalog: Catalog) -> None:
+        first = catalog.resolve("main").id
+        made: list[str] = []
+        for start in range(0, 1_200, 200):
+            wanted = [Proposal("main", (put(f"k{start + place}", 1),), message="m") for place in range(200)]
+            made += [one.id for one in catalog.commit_many(wanted) if isinstance(one, Commit)]
+        assert [move.after for move in catalog.reflog("main")] == [*made[::-1], first]
+        assert len(made) == 1_200
+
+    def test_a_reflog_of_no_ref_is_not_found(self, catalog: Catalog) -> None:
+        with pytest.raises(NotFound, match="'nowhere'"):
+            next(catalog.reflog("nowhere"))
+
     @pytest.mark.parametrize("kind", RefKind)
     def test_undelete_brings_back_the_same_kind(self, catalog: Catalog, kind: RefKind) -> None:
         made = catalog.create_tag("r") if kind is RefKind.TAG else catalog.create_branch("r")

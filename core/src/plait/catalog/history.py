@@ -84,9 +84,9 @@ class History:
         ref = self.ref(name)
         return self._set_ref(name, ref.kind, ref.head, ref.head, protect)
 
-    def reflog(self, name: str) -> Listing[RefMove]:
-        """Where a ref stood, over all of its lives, newest first."""
-        return Listing(tables.MOVES, self.backend.reflog(name))
+    def reflog(self, name: str) -> Stream[RefMove]:
+        """Where a ref stood, over all of its lives, newest first, lazily. Raises: NotFound, as it is first read."""
+        return Stream(tables.MOVES, lambda: self.backend.reflog(name))
 
     def _set_ref(self, name: str, kind: RefKind, expected: str | None, after: str | None, protect: bool | None) -> Ref:
         return self.backend.set_ref(

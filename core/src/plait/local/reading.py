@@ -29,12 +29,14 @@ class Reading:
         with self._repository.read() as rows:
             return rows.refs()
 
-    def reflog(self, name: str) -> Sequence[RefMove]:
+    def reflog(self, name: str) -> Iterator[RefMove]:
         with self._repository.read() as rows:
-            moves = rows.moves(name)
-        if not moves:
-            raise NotFound(f"ref {name!r} never existed", remedy="see 'plait branch'")
-        return moves
+            before_us = None
+            while page := rows.moves(name, before_us=before_us, limit=_PAGE):
+                yield from page
+                before_us = page[-1].moved_at_us
+            if before_us is None:
+                raise NotFound(f"ref {name!r} never existed", remedy="see 'plait branch'")
 
     def resolve(self, spec: str) -> Commit:
         with self._repository.read() as rows:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -36,13 +36,14 @@ class BaseRows:
         statement = statements.select_one(self._dialect, table, tuple(where), False)
         return statement.rows(self._connection, {"repository_id": self._repository_id, **where})
 
-    def _in(self, table: sa.Table, column: str, values: Sequence[object]) -> list[sa.Row[Any]]:
-        """The rows whose column holds one of the values, in groups, in no order."""
+    def _in(self, table: sa.Table, column: str, values: Iterable[object], **where: object) -> list[sa.Row[Any]]:
+        """The rows with these values whose column holds one of the others, in groups, in no order."""
         rows: list[sa.Row[Any]] = []
-        for start in range(0, len(values), statements.WANTED_MAX):
-            wanted = statements.wanted(values[start : start + statements.WANTED_MAX])
-            statement = statements.select_in(self._dialect, table, column, len(wanted))
-            rows += statement.rows(self._connection, {"repository_id": self._repository_id, **wanted})
+        different = list(dict.fromkeys(values))
+        for start in range(0, len(different), statements.WANTED_MAX):
+            count, wanted = statements.wanted(self._dialect, different[start : start + statements.WANTED_MAX])
+            statement = statements.select_in(self._dialect, table, tuple(where), column, count)
+            rows += statement.rows(self._connection, {"repository_id": self._repository_id, **where, **wanted})
         return rows
 
     def _named(self, table: sa.Table, *, lock: bool = False, **where: object) -> sa.Row[Any] | None:

@@ -33,6 +33,7 @@ except ImportError:
 
 _WAL_FIXED = (3, 51, 3)
 _BUSY_SECONDS = 60
+_ROWS_EXPECTED, _ROWS_ALIKE = 1_000_000, 10
 _SIGNS_OF_DAMAGE = ("malformed", "not a database", "decode to UTF-8", "no such column", "no such table")
 """In SQLite's messages. The tables were looked at before, so a name that is missing now was changed in the file."""
 _SQLITE_TYPES = {
@@ -130,6 +131,7 @@ class Database:
             if not sa.inspect(connection).has_table("schema_version"):
                 schema.metadata.create_all(connection)
                 connection.execute(sa.insert(schema.schema_version).values(id=1, revision=schema.REVISION))
+                fix_plans(connection)
             _check_revision(connection)
 
     def lock_schema(self, connection: Connection) -> None:
@@ -170,6 +172,28 @@ class Database:
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+def fix_plans(connection: Connection) -> None:
+    """Tell SQLite what grows, while its tables are empty and when their indexes change.
+
+    It takes some ten rows for all that one repository has, and reads them all for a few, until it is told better
+    (https://sqlite.org/lang_analyze.html, "Fixed Results Of ANALYZE"). PostgreSQL finds out by itself.
+    """
+    if connection.dialect.name != "sqlite":
+        return
+    connection.exec_driver_sql("ANALYZE sqlite_schema")  # Makes the table of statistics, and looks at no other.
+    connection.exec_driver_sql("DELETE FROM sqlite_stat1")
+    for table in schema.metadata.sorted_tables:
+        for _, index, is_unique, origin, *_ in connection.exec_driver_sql(f'PRAGMA index_list("{table.name}")').all():
+            columns = connection.exec_driver_sql(f'PRAGMA index_info("{index}")').all()
+            equal = [_ROWS_EXPECTED, *[_ROWS_ALIKE] * (len(columns) - 1)]  # How many rows agree in its first columns.
+            if is_unique:
+                equal[-1] = 1
+            named = table.name if origin == "pk" and not table.dialect_options["sqlite"]["with_rowid"] else index
+            statistics = " ".join(map(str, [_ROWS_EXPECTED, *equal]))
+            connection.exec_driver_sql("INSERT INTO sqlite_stat1 VALUES (?, ?, ?)", (table.name, named, statistics))
+    connection.exec_driver_sql("ANALYZE sqlite_schema")  # Has this connection read them.
 
 
 def _check_tables(connection: Connection) -> None:
@@ -276,9 +300,19 @@ def _postgresql_engine(url: URL) -> Engine:
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
     try:
-        return sa.create_engine(url, pool_size=16, max_overflow=64, pool_pre_ping=True)
+        engine = sa.create_engine(url, pool_size=16, max_overflow=64, pool_pre_ping=True)
     except ImportError as error:
         raise InvalidArgument("PostgreSQL needs a driver", remedy="pip install 'plait[postgresql]'") from error
+
+    @sa.event.listens_for(engine, "connect")
+    def _connect(dbapi_connection: Any, record: object) -> None:
+        # A plan made while a table is empty reads all of it and sorts, and is kept while the table grows. All that is
+        # asked here has an index to go by, in its order.
+        for way in ("seqscan", "bitmapscan"):
+            dbapi_connection.execute(f"SET enable_{way} = off")
+        dbapi_connection.commit()
+
+    return engine
 
 
 @contextmanager

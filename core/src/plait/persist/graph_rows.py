@@ -108,7 +108,7 @@ class GraphRows(BaseRows):
         self._upsert(schema.node, rows, update=("touched_seq",))
 
     def snapshots(self, digests: Iterable[bytes]) -> dict[bytes, SnapshotRow]:
-        rows = self._in(schema.snapshot, "ref_digest", list(set(digests)))
+        rows = self._in(schema.snapshot, "ref_digest", digests)
         return {row.ref_digest: SnapshotRow(row.body, row.state) for row in rows}
 
     def all_snapshots(self) -> list[SnapshotRow]:
@@ -146,7 +146,7 @@ class GraphRows(BaseRows):
         )
 
     def commits(self, ids: Iterable[str]) -> dict[str, Commit]:
-        rows = self._in(schema.commit, "id", [bytes.fromhex(commit) for commit in set(ids)])
+        rows = self._in(schema.commit, "id", map(bytes.fromhex, ids))
         return {commit.id: commit for commit in self._to_commits(rows)}
 
     def commit(self, commit_id: str) -> Commit:
@@ -157,7 +157,7 @@ class GraphRows(BaseRows):
         return found
 
     def commits_by_seq(self, seqs: Iterable[int]) -> dict[int, Commit]:
-        rows = self._in(schema.commit, "seq", list(set(seqs)))
+        rows = self._in(schema.commit, "seq", seqs)
         return {commit.seq: commit for commit in self._to_commits(rows)}
 
     def commit_salt(self, commit_id: str) -> bytes | None:
@@ -228,7 +228,7 @@ class GraphRows(BaseRows):
     def sessions(self, ids: Iterable[bytes]) -> dict[bytes, Session]:
         return {
             row.id: Session(row.principal, row.author, row.client, from_json(row.properties, "a session"))
-            for row in self._in(schema.session, "id", list(ids))
+            for row in self._in(schema.session, "id", ids)
         }
 
     def sessions_of(self, rows: Sequence[sa.Row[Any]], what: str) -> dict[bytes, Session]:
@@ -252,7 +252,7 @@ class GraphRows(BaseRows):
         return sorted((_to_ref(row) for row in self._all(schema.ref)), key=lambda ref: ref.name)
 
     def refs_named(self, names: Iterable[str]) -> dict[str, Ref]:
-        return {row.name: _to_ref(row) for row in self._in(schema.ref, "name", list(set(names)))}
+        return {row.name: _to_ref(row) for row in self._in(schema.ref, "name", names)}
 
     def ref(self, name: str) -> Ref:
         """Raises: NotFound."""
@@ -295,13 +295,14 @@ class GraphRows(BaseRows):
             ],
         )
 
-    def moves(self, ref: str, *, before_seq: int | None = None, limit: int = 1000) -> list[RefMove]:
-        """A ref's log over all incarnations, newest first."""
+    def moves(self, ref: str, *, before_us: int | None, limit: int) -> list[RefMove]:
+        """A ref's log over all incarnations, newest first: its times, each its own, grow as its seqs do."""
         column = schema.ref_log.c
         statement = self._select(schema.ref_log, column.ref == ref)
-        if before_seq is not None:
-            statement = statement.where(column.seq < before_seq)
-        return [_to_move(row) for row in self._connection.execute(statement.order_by(column.seq.desc()).limit(limit))]
+        if before_us is not None:
+            statement = statement.where(column.moved_at_us < before_us)
+        ordered = statement.order_by(column.moved_at_us.desc()).limit(limit)
+        return [_to_move(row) for row in self._connection.execute(ordered)]
 
     def moves_between(self, after_seq: int, last_seq: int | None) -> list[RefMove]:
         """Moves of all refs with after_seq < seq <= last_seq (None: to the end), ascending."""
@@ -313,10 +314,7 @@ class GraphRows(BaseRows):
 
     def move_at(self, ref: str, at_us: int) -> RefMove | None:
         """The ref's last move at or before a time: where it stood."""
-        column = schema.ref_log.c
-        statement = self._select(schema.ref_log, column.ref == ref, column.moved_at_us <= at_us)
-        row = self._connection.execute(statement.order_by(column.seq.desc()).limit(1)).first()
-        return None if row is None else _to_move(row)
+        return next(iter(self.moves(ref, before_us=at_us + 1, limit=1)), None)
 
     # -- changes -----------------------------------------------------------------------------------------------------
 
@@ -334,7 +332,7 @@ class GraphRows(BaseRows):
     def changes_of_seqs(self, seqs: Iterable[int]) -> dict[int, list[ChangeRow]]:
         """The changes of these log records, in key order."""
         found: dict[int, list[ChangeRow]] = {}
-        for row in self._in(schema.change, "seq", list(set(seqs))):
+        for row in self._in(schema.change, "seq", seqs):
             found.setdefault(row.seq, []).append(ChangeRow(row.seq, row.key, row.before, row.after))
         for rows in found.values():
             rows.sort(key=lambda row: row.key)
@@ -348,7 +346,7 @@ class GraphRows(BaseRows):
             (row.principal, row.operation, row.key): Answer(
                 row.principal, row.operation, row.key, row.request_digest, row.result
             )
-            for row in self._in(schema.idempotency, "key", list(set(keys)))
+            for row in self._in(schema.idempotency, "key", keys)
         }
 
     def insert_answers(self, answers: Sequence[Answer]) -> None:

@@ -18,7 +18,7 @@ from plait.errors import InvalidArgument
 from plait.failpoint import failpoint
 from plait.persist import schema
 from plait.persist.copying import copy_database
-from plait.persist.engine import Database
+from plait.persist.engine import Database, fix_plans
 
 Step = Callable[[Operations], None]
 """Changes tables and rows from the revision before to its own. Runs in one transaction, in SQLite and PostgreSQL."""
@@ -70,4 +70,5 @@ def _step(database: Database, revision: int, step: Step) -> None:
         if connection.execute(moved).rowcount != 1:
             return  # Somebody else migrates too, and was here first.
         step(Operations(MigrationContext.configure(connection)))
+        fix_plans(connection)
         failpoint("migrate.before_step_is_durable")

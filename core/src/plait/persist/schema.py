@@ -127,7 +127,7 @@ ref_log = _owned(
     Column("moved_at_us", BigInteger, nullable=False),
     Column("before", LargeBinary, nullable=True),
     Column("after", LargeBinary, nullable=True),
-    Index("ref_log_by_ref", "repository_id", "ref", "seq"),
+    Index("ref_log_by_ref", "repository_id", "ref", "moved_at_us"),
 )
 
 change = _owned(
@@ -232,9 +232,9 @@ store_state = _owned(
 
 idempotency = _owned(
     "idempotency",
+    Column("key", Text, primary_key=True),
     Column("principal", Text, primary_key=True),
     Column("operation", Text, primary_key=True),
-    Column("key", Text, primary_key=True),
     Column("request_digest", LargeBinary, nullable=False),
     Column("result", LargeBinary, nullable=False),
     clustered=True,

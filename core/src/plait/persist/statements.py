@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Dialect
 
 _WANTED_COUNTS = (1, 8, 64, 512)
-"""Lengths of IN lists, padded by repetition: few texts, so that drivers and servers keep them prepared."""
+"""Lengths of SQLite's IN lists, padded by repetition: few texts, so that the driver keeps them prepared."""
 WANTED_MAX = _WANTED_COUNTS[-1]
 
 
@@ -85,17 +85,28 @@ def _getter(names: Sequence[str]) -> Any:
 
 
 @cache
-def select_in(dialect: str, table: sa.Table, column: str, count: int) -> Prepared:
-    """The owner's rows whose column holds one of `count` values; see `wanted`."""
-    values = [sa.bindparam(f"wanted_{place}", type_=table.c[column].type) for place in range(count)]
-    return Prepared(sa.select(table).where(_owner(table), table.c[column].in_(values)), dialect)
+def select_in(dialect: str, table: sa.Table, columns: tuple[str, ...], column: str, count: int) -> Prepared:
+    """The owner's rows with these values whose column holds one of some others; see `wanted`."""
+    kind = table.c[column].type
+    rows = sa.select(table).where(_owner(table), *(table.c[name] == sa.bindparam(name) for name in columns))
+    if dialect == "sqlite":
+        values = [sa.bindparam(f"wanted_{place}", type_=kind) for place in range(count)]
+        return Prepared(rows.where(table.c[column].in_(values)), dialect)
+    # One look into the index for each value. PostgreSQL may take an IN for a filter over all that the owner has; the
+    # OFFSET keeps it from taking this for one.
+    values_wanted = sa.bindparam("wanted", type_=sa.ARRAY(kind))
+    each = sa.func.unnest(values_wanted).table_valued("value").render_derived(name="wanted")
+    found = rows.where(table.c[column] == each.c.value).offset(sa.literal_column("0")).lateral("found")
+    return Prepared(sa.select(found).select_from(each.join(found, sa.true())), dialect)
 
 
-def wanted(values: Sequence[object]) -> dict[str, object]:
-    """Parameters for `select_in` of their number; the last value repeats."""
+def wanted(dialect: str, values: Sequence[object]) -> tuple[int, dict[str, object]]:
+    """The count and the parameters for `select_in` of these values, each another; SQLite's list repeats the last."""
+    if dialect != "sqlite":
+        return 0, {"wanted": list(values)}
     count = next(count for count in _WANTED_COUNTS if count >= len(values))
     padded = [*values, *[values[-1]] * (count - len(values))]
-    return {f"wanted_{place}": value for place, value in enumerate(padded)}
+    return count, {f"wanted_{place}": value for place, value in enumerate(padded)}
 
 
 @cache

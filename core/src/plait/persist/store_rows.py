@@ -100,7 +100,7 @@ class StoreRows(TxRows):
     def publications(self, stores: Iterable[str] | None = None) -> list[Publication]:
         """Publications, of these stores, by store and asset."""
         rows: Sequence[sa.Row[Any]]
-        rows = self._all(schema.publication) if stores is None else self._in(schema.publication, "store", list(stores))
+        rows = self._all(schema.publication) if stores is None else self._in(schema.publication, "store", stores)
         return sorted((_to_publication(row) for row in rows), key=lambda found: (found.store, found.asset))
 
     def publication(self, store: str, asset: str) -> Publication:

@@ -58,7 +58,7 @@ class TxRows(GraphRows):
 
     def txs_in(self, states: Iterable[TxState]) -> list[Tx]:
         """Transactions in one of these states, oldest first."""
-        rows = self._in(schema.tx, "state", [state.value for state in states])
+        rows = self._in(schema.tx, "state", (state.value for state in states))
         return sorted(self._to_txs(rows), key=lambda tx: (tx.created_at_us, tx.id))
 
     def count_txs(self) -> dict[str, int]:
@@ -121,13 +121,12 @@ class TxRows(GraphRows):
         if keys is None:
             rows: Sequence[sa.Row[Any]] = self._all(schema.participant, tx=tx)
         else:
-            encoded = [encode_key(key) for key in keys]
-            rows = [row for row in self._in(schema.participant, "key", encoded) if row.tx == tx]
+            rows = self._in(schema.participant, "key", map(encode_key, keys), tx=tx)
         return sorted((_to_participant(row) for row in rows), key=lambda participant: encode_key(participant.key))
 
     def participants_of(self, txs: Sequence[str]) -> dict[str, list[Participant]]:
         found: dict[str, list[Participant]] = {}
-        for row in self._in(schema.participant, "tx", list(txs)):
+        for row in self._in(schema.participant, "tx", txs):
             found.setdefault(row.tx, []).append(_to_participant(row))
         return found
 
