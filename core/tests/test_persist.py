@@ -304,7 +304,7 @@ def _everything(rows: Rows) -> dict[str, object]:
         "moves": rows.moves("main", before_us=None, limit=9),
         "changes": rows.changes_of_seqs([1]),
         "txs": rows.txs(["tx-1"]),
-        "open": rows.txs_in([TxState.OPEN]),
+        "open": rows.live_txs(),
         "participants": rows.participants("tx-1"),
         "conflicts": rows.conflicts("tx-1"),
         "stores": rows.stores(),
@@ -460,10 +460,9 @@ class TestTransactionRows:
             source=source,
         )
         with repository.write() as rows:
-            rows.insert_txs([full, tx(2)])
+            rows.insert_txs([full, tx(2), tx(3, TxState.COMMITTED), tx(4, TxState.ABORTED), tx(5, TxState.ABORTING)])
             assert rows.txs(["tx-1", "tx-2", "tx-9"], lock=True) == {"tx-1": full, "tx-2": tx(2)}
-            assert rows.txs_in([TxState.OPEN]) == [tx(2)]
-            assert rows.txs_in(TxState) == [full, tx(2)]
+            assert rows.live_txs() == [full, tx(2), tx(5, TxState.ABORTING)]
 
     @pytest.mark.parametrize(
         "stale",
@@ -595,7 +594,7 @@ class TestStoreRows:
             found = rows.publication("lake", "a")
             assert (found.key, found.target, found.seq) == (("lake", "b"), b"t2", 2)
             assert (found.published, found.moving, found.owner, found.epoch) == (None, NO_SNAPSHOT, "s1", 1)
-            assert rows.publications(["other"]) == []
+            assert rows.publications("other") == []
             with pytest.raises(NotFound, match="'lake'"):
                 rows.publication("lake", "none")
 

@@ -9,17 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import count, islice
+from pathlib import Path
 from typing import Any
 
 import plait
 import pytest
 import sqlalchemy as sa
 from plait.catalog import Catalog
+from plait.errors import NotFound
 from plait.refspec import format_time
 from plait.types import Mode, Proposal
+from plait_conformance.behaviour.stores import A, handle, write
+from plait_conformance.fake_kinds import FakeDeltaAdapter
 from plait_conformance.samples import delete, put
+from plait_conformance.scenes import Scene, create_catalog
 
 FEW, MANY = 600, 3_000
+HEADS_FEW, HEADS_MANY = 20, 200
 KEYS = 20
 """The same keys over and over: the tree stays as it is, the history grows."""
 STEPS_EACH = 50
@@ -116,6 +122,39 @@ def test_a_call_reads_the_same_in_a_long_history(catalog: Catalog) -> None:
             before = reads.count
             call(catalog, early)
             counted[name].append(reads.count - before)
-    grew = {name: (few, many) for name, (few, many) in counted.items() if many > 1.5 * few + 20}
-    assert not grew
+    assert not grew(counted)
+
+
+def test_a_commit_reads_the_same_in_a_store_with_many_native_heads(database_url: str, tmp_path: Path) -> None:
+    scene = Scene(tmp_path, database_url)
+    create_catalog(scene)
+    counted: dict[str, list[int]] = {"transaction": [], "publish": [], "look at a head": []}
+    with scene.open() as catalog:
+        reads = Reads(catalog)
+        catalog.add_store("s", FakeDeltaAdapter.kind, {"path": str(tmp_path / "store")})
+        start = 0
+        for end in (HEADS_FEW, HEADS_MANY):
+            with catalog.transaction() as tx:
+                for number in range(start, end):
+                    handle(tx, ("s", f"a{number}"))["x"] = "1"
+            start = end
+            for name, call in {
+                "transaction": lambda: write(catalog, x=next(NUMBERS)),
+                "publish": catalog.publish,
+                "look at a head": lambda: look(catalog),
+            }.items():
+                call()
+                before = reads.count
+                call()
+                counted[name].append(reads.count - before)
+    assert not grew(counted)
+
+
+def look(catalog: Catalog) -> None:
+    with pytest.raises(NotFound, match="has not diverged"):
+        catalog.adopt(A)
+
+
+def grew(counted: dict[str, list[int]]) -> dict[str, tuple[int, int]]:
     assert all(few + many for few, many in counted.values())
+    return {name: (few, many) for name, (few, many) in counted.items() if many > 1.5 * few + 20}

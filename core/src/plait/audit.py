@@ -129,7 +129,7 @@ def _verify_open_txs(rows: Rows) -> Iterator[Problem]:
     states = set(TxState)
     for state in sorted(rows.count_txs().keys() - states):
         yield Problem("working sets", f"there are some of state {state!r}, which there is not")
-    open_txs = rows.txs_in(states - {TxState.COMMITTED, TxState.ABORTED})
+    open_txs = rows.live_txs()
     commits = rows.commits({commit for tx in open_txs for commit in (tx.base, *tx.merged_parents)})
     for tx in open_txs:
         for commit in (tx.base, *tx.merged_parents):

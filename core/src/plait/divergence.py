@@ -15,8 +15,7 @@ from plait.types import Entry, Key
 
 def diverged(rows: Rows, keys: Sequence[Key]) -> list[Publication]:
     """The publications of these keys that wait to be adopted."""
-    publications = rows.publications({key[0] for key in keys})
-    return [found for found in publications if found.key in keys and found.state == "diverged"]
+    return [found for found in rows.publications_under(keys) if found.state == "diverged"]
 
 
 def found_candidates(rows: Rows, keys: Sequence[Key]) -> Iterator[Candidate]:

@@ -9,7 +9,7 @@ Several moves in a row become one: native readers see each state that the ref re
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
 
@@ -105,7 +105,7 @@ class Publisher:
 
         side_by_side(self._executor, follow, wanted)
         with self._repository.read() as rows:
-            return _undone(rows, [store.name for store in wanted])
+            return [undone for store in wanted for undone in rows.undone_publications(store.name)]
 
     def look(
         self, store: Store, keys: Iterable[Key] | None = None, *, is_alive: Callable[[str], bool] = lambda owner: True
@@ -117,13 +117,9 @@ class Publisher:
         """
         if not self.follows(store):
             return
-        named = None if keys is None else set(keys)
         with self._repository.read() as rows:
-            idle = {
-                one.key: one
-                for one in rows.publications([store.name])
-                if one.is_done and one.published and (named is None or one.key in named)
-            }
+            looked_at = rows.publications(store.name) if keys is None else rows.publications_under(keys)
+            idle = {one.key: one for one in looked_at if one.is_done and one.published}
             snapshots = load_snapshots(rows, {one.published for one in idle.values() if one.published})
         moves = {}
         for key, one in idle.items():
@@ -138,10 +134,10 @@ class Publisher:
         if is_behind:
             with self._repository.write(flush=False) as rows:  # The claim carries them, before the first move.
                 self._set_targets(rows, store)
-                undone = _undone(rows, [store.name])
+                undone = rows.undone_publications(store.name)
         else:
             with self._repository.read() as rows:
-                undone = _undone(rows, [store.name])
+                undone = rows.undone_publications(store.name)
         failpoint("publisher.targets_set")
         return undone
 
@@ -155,12 +151,12 @@ class Publisher:
         head = rows.commit(ref.head)
         tree = Tree(RowNodes(rows), salt=self._repository.salt, cache=self._cache)
         before = tree.empty if cursor is None else rows.commit(cursor[0]).root
-        known = {publication.asset: publication for publication in rows.publications([store.name])}
         changed: dict[str, Publication] = {}
         gone: dict[str, Publication] = {}
         changes = list(tree.diff(before, head.root, prefix=encode_key((store.name,))))
         digests = {unpack_value(v)[1] for c in changes for v in (c.before, c.after) if v is not None}
         snapshots = load_snapshots(rows, digests)
+        known = rows.publications_of(store.name, {snapshot.asset for snapshot in snapshots.values()})
         for change in changes:
             key = decode_key(change.key)
             for value, into in ((change.before, gone), (change.after, changed)):
@@ -247,10 +243,6 @@ class Publisher:
             return replace(free, state="busy")
         found = None if published.found is None else encode_snapshot(published.found)
         return replace(free, state="diverged", found=found)
-
-
-def _undone(rows: Rows, stores: Sequence[str]) -> list[Publication]:
-    return [found for found in rows.publications(stores) if not found.is_done]
 
 
 def _look_up(snapshots: Mapping[bytes, SnapshotRef], digest: bytes | None) -> SnapshotRef | None:

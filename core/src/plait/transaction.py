@@ -46,8 +46,6 @@ from plait.types import (
 
 _log = logging.getLogger("plait.transaction")
 
-LIVE = (TxState.OPEN, TxState.SEALED, TxState.ABORTING)
-
 
 class Transactions:
     """The working sets of one repository. Thread-safe; state lives in rows only."""
@@ -102,7 +100,7 @@ class Transactions:
             branch = rows.ref(ref)
             if branch.kind is not RefKind.BRANCH:
                 raise InvalidArgument(f"{ref!r} is a tag, and tags never move", remedy="begin on a branch")
-            if name and any(tx.name == name for tx in rows.txs_in(LIVE)):
+            if name and any(tx.name == name for tx in rows.live_txs()):
                 raise AlreadyExists(f"a working set named {name!r} is open already", remedy="choose another name")
             tx = Tx(
                 id=tx_id or self.clock.new_id(),
@@ -130,7 +128,7 @@ class Transactions:
             exact = rows.txs([text]).get(text)
             if exact is not None:
                 return exact
-            live = rows.txs_in(LIVE)
+            live = rows.live_txs()
         named = [tx for tx in live if tx.name == text] or [
             tx for tx in live if len(text) >= 4 and (tx.id.startswith(text) or tx.id.endswith(text))
         ]
@@ -142,7 +140,7 @@ class Transactions:
     def live(self) -> list[Tx]:
         """Working sets that are open, sealed or being cleaned up, oldest first."""
         with self.repository.read() as rows:
-            return rows.txs_in(LIVE)
+            return rows.live_txs()
 
     def participants(self, tx: str) -> list[Participant]:
         with self.repository.read() as rows:

@@ -256,7 +256,7 @@ INSERT INTO public.snapshot VALUES (1, '\xbf3349a9b7c7f781e9440cd108df7b48dbe62b
 INSERT INTO public.store VALUES (1, 'p', 'pointer', 'pointer', 'main', '{"path":"env:NOWHERE"}');
 INSERT INTO public.store_state VALUES (1, 'p', 'n', '\x7374617465');
 INSERT INTO public.subscription VALUES (1, 'webhook', 3);
-INSERT INTO public.token VALUES (1, 'ci', '\x503d99acf5af5a3dd08a45ebd4565b33376fe1f332002ed25b64578d334832e8', 1700000000000024);
+INSERT INTO public.token VALUES (1, 'ci', '\x0d0cd189e23d2bbf05b6af5cb014e7f6ebd625b1db8c7fea73fb7fb4f8b889e8', 1700000000000024);
 INSERT INTO public.tx VALUES (1, '018bcfe5-6800-7000-8000-000000100000', 'committed', 'main', 1, '\x57dba092c63950b06ac26810f4b22ede097a66ccc4fc8289f26bbca5060d5769', '', 'Merge dev into main', '{}', '\x049fd162dd79667177cface8d6cd36a5', 1, '', 0, false, '\x91a91bc4294e7fc7743a34fea7ec2e3a9af6a298ae35c8021a758329a0289084', '\x96a56d65726765d94064613866346663313139353137356534613235666338646534653966656636383662323735306435306265613636376435663430646232313965353330326663d9403931613931626334323934653766633737343361333466656137656332653361396166366132393861653335633830323161373538333239613032383930383490a66e6f726d616c90', '\x8bcfcfe02e53b5db423baef197c3e6b00a4fb03e612b3924475c912cf3631ef4', 1700000000000015);
 INSERT INTO public.tx VALUES (1, '018bcfe5-6800-7000-8000-000000130000', 'aborted', 'main', 1, '\x8bcfcfe02e53b5db423baef197c3e6b00a4fb03e612b3924475c912cf3631ef4', 'discarded', '', '{}', '\x049fd162dd79667177cface8d6cd36a5', 0, '', 0, false, '\x', NULL, NULL, 1700000000000021);
 INSERT INTO public.tx VALUES (1, '018bcfe5-6800-7000-8000-000000140000', 'open', 'main', 1, '\x8bcfcfe02e53b5db423baef197c3e6b00a4fb03e612b3924475c912cf3631ef4', 'load', 'A load', '{}', '\x049fd162dd79667177cface8d6cd36a5', 0, '', 0, false, '\x', NULL, NULL, 1700000000000023);
@@ -265,9 +265,9 @@ SELECT pg_catalog.setval('public.schema_version_id_seq', 1, false);
 ALTER TABLE ONLY public.change
     ADD CONSTRAINT change_pkey PRIMARY KEY (repository_id, key, seq);
 ALTER TABLE ONLY public.commit
-    ADD CONSTRAINT commit_pkey PRIMARY KEY (repository_id, id);
+    ADD CONSTRAINT commit_id UNIQUE (id, repository_id);
 ALTER TABLE ONLY public.commit
-    ADD CONSTRAINT commit_seq UNIQUE (repository_id, seq);
+    ADD CONSTRAINT commit_pkey PRIMARY KEY (repository_id, seq);
 ALTER TABLE ONLY public.conflict
     ADD CONSTRAINT conflict_pkey PRIMARY KEY (repository_id, tx, key, item);
 ALTER TABLE ONLY public.idempotency
@@ -312,9 +312,11 @@ ALTER TABLE ONLY public.token
     ADD CONSTRAINT token_pkey PRIMARY KEY (repository_id, name);
 ALTER TABLE ONLY public.tx
     ADD CONSTRAINT tx_pkey PRIMARY KEY (repository_id, id);
-CREATE INDEX change_by_seq ON public.change USING btree (repository_id, seq);
+CREATE INDEX change_by_seq ON public.change USING btree (seq, repository_id);
+CREATE INDEX publication_by_key ON public.publication USING btree (key, repository_id);
+CREATE INDEX publication_undone ON public.publication USING btree (repository_id, store) WHERE ((moving IS NOT NULL) OR (published IS DISTINCT FROM target) OR (state <> 'idle'::text));
 CREATE INDEX ref_log_by_ref ON public.ref_log USING btree (repository_id, ref, moved_at_us);
-CREATE INDEX tx_by_state ON public.tx USING btree (repository_id, state);
+CREATE INDEX tx_live ON public.tx USING btree (repository_id) WHERE ((state <> 'committed'::text) AND (state <> 'aborted'::text));
 ALTER TABLE ONLY public.change
     ADD CONSTRAINT change_repository_id_fkey FOREIGN KEY (repository_id) REFERENCES public.repository(id);
 ALTER TABLE ONLY public.commit

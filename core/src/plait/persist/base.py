@@ -23,6 +23,7 @@ class BaseRows:
     def __init__(self, connection: Connection, repository_id: int) -> None:
         self._connection = connection
         self._repository_id = repository_id
+        self._owner = {"repository_id": repository_id}
         self._dialect = connection.dialect.name
 
     def _mine(self, table: sa.Table) -> sa.ColumnElement[bool]:
@@ -34,7 +35,7 @@ class BaseRows:
     def _all(self, table: sa.Table, **where: object) -> Sequence[sa.Row[Any]]:
         """The rows with these values, in no order."""
         statement = statements.select_one(self._dialect, table, tuple(where), False)
-        return statement.rows(self._connection, {"repository_id": self._repository_id, **where})
+        return statement.rows(self._connection, {**self._owner, **where})
 
     def _in(self, table: sa.Table, column: str, values: Iterable[object], **where: object) -> list[sa.Row[Any]]:
         """The rows with these values whose column holds one of the others, in groups, in no order."""
@@ -43,13 +44,13 @@ class BaseRows:
         for start in range(0, len(different), statements.WANTED_MAX):
             count, wanted = statements.wanted(self._dialect, different[start : start + statements.WANTED_MAX])
             statement = statements.select_in(self._dialect, table, tuple(where), column, count)
-            rows += statement.rows(self._connection, {"repository_id": self._repository_id, **where, **wanted})
+            rows += statement.rows(self._connection, {**self._owner, **where, **wanted})
         return rows
 
     def _named(self, table: sa.Table, *, lock: bool = False, **where: object) -> sa.Row[Any] | None:
         """The row with these values; `lock` holds it until the transaction ends."""
         statement = statements.select_one(self._dialect, table, tuple(where), lock)
-        found = statement.rows(self._connection, {"repository_id": self._repository_id, **where})
+        found = statement.rows(self._connection, {**self._owner, **where})
         return found[0] if found else None
 
     def _insert(self, table: sa.Table, rows: Sequence[Mapping[str, object]]) -> None:
@@ -84,7 +85,7 @@ class BaseRows:
         """Set columns of the one row that still holds these values; say whether there was one."""
         statement = statements.swap(self._dialect, table, tuple(where), tuple(values))
         new = {f"new_{name}": value for name, value in values.items()}
-        return statement.change(self._connection, {"repository_id": self._repository_id, **where, **new}) == 1
+        return statement.change(self._connection, {**self._owner, **where, **new}) == 1
 
     def _insert_absent(self, table: sa.Table, row: Mapping[str, object]) -> bool:
         """Insert one row unless its primary key is taken, by whoever else writes just now too; say which."""
@@ -94,10 +95,10 @@ class BaseRows:
     def _delete(self, table: sa.Table, **where: object) -> int:
         """Delete the rows with these values; how many there were."""
         statement = statements.delete(self._dialect, table, tuple(where))
-        return statement.change(self._connection, {"repository_id": self._repository_id, **where})
+        return statement.change(self._connection, {**self._owner, **where})
 
     def _owned(self, rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
-        return [{"repository_id": self._repository_id, **row} for row in rows]
+        return [{**self._owner, **row} for row in rows]
 
 
 def to_json(properties: Mapping[str, str]) -> str:

@@ -33,7 +33,7 @@ except ImportError:
 
 _WAL_FIXED = (3, 51, 3)
 _BUSY_SECONDS = 60
-_ROWS_EXPECTED, _ROWS_ALIKE = 1_000_000, 10
+_ROWS_EXPECTED, _ROWS_PENDING, _ROWS_ALIKE = 1_000_000, 100, 10
 _SIGNS_OF_DAMAGE = ("malformed", "not a database", "decode to UTF-8", "no such column", "no such table")
 """In SQLite's messages. The tables were looked at before, so a name that is missing now was changed in the file."""
 _SQLITE_TYPES = {
@@ -185,13 +185,16 @@ def fix_plans(connection: Connection) -> None:
     connection.exec_driver_sql("ANALYZE sqlite_schema")  # Makes the table of statistics, and looks at no other.
     connection.exec_driver_sql("DELETE FROM sqlite_stat1")
     for table in schema.metadata.sorted_tables:
-        for _, index, is_unique, origin, *_ in connection.exec_driver_sql(f'PRAGMA index_list("{table.name}")').all():
-            columns = connection.exec_driver_sql(f'PRAGMA index_info("{index}")').all()
-            equal = [_ROWS_EXPECTED, *[_ROWS_ALIKE] * (len(columns) - 1)]  # How many rows agree in its first columns.
+        indexes = connection.exec_driver_sql(f'PRAGMA index_list("{table.name}")').all()
+        for _, index, is_unique, origin, is_partial in indexes:
+            columns = [column for _, _, column in connection.exec_driver_sql(f'PRAGMA index_info("{index}")').all()]
+            rows = _ROWS_PENDING if is_partial else _ROWS_EXPECTED
+            # How many rows agree in its first column, in its first two, and so on.
+            alike = [rows if columns[0] == "repository_id" else _ROWS_ALIKE, *[_ROWS_ALIKE] * (len(columns) - 1)]
             if is_unique:
-                equal[-1] = 1
+                alike[-1] = 1
             named = table.name if origin == "pk" and not table.dialect_options["sqlite"]["with_rowid"] else index
-            statistics = " ".join(map(str, [_ROWS_EXPECTED, *equal]))
+            statistics = " ".join(map(str, [rows, *alike]))
             connection.exec_driver_sql("INSERT INTO sqlite_stat1 VALUES (?, ?, ?)", (table.name, named, statistics))
     connection.exec_driver_sql("ANALYZE sqlite_schema")  # Has this connection read them.
 

@@ -2,6 +2,9 @@
 
 All rows belong to a repository, so several of them share one database. Ids and digests are raw bytes; keys are
 `codec.encode_key`, so that they sort as keys do; maps of text are JSON.
+
+Indexes that are asked for one value have that value first, and the repository behind it: a planner that knows no
+figures yet takes any index that begins with the repository for as good as any other, and reads all of it.
 """
 
 from __future__ import annotations
@@ -21,6 +24,9 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    and_,
+    literal_column,
+    or_,
 )
 
 REVISION: Final = 1
@@ -84,8 +90,8 @@ snapshot = _owned(
 
 commit = _owned(
     "commit",
-    Column("id", LargeBinary, primary_key=True),
-    Column("seq", BigInteger, nullable=False),
+    Column("id", LargeBinary, nullable=False),
+    Column("seq", BigInteger, primary_key=True),
     Column("parents", LargeBinary, nullable=False),
     Column("root", LargeBinary, nullable=False),
     Column("tx", Text, nullable=False),
@@ -95,7 +101,7 @@ commit = _owned(
     Column("message", Text, nullable=False),
     Column("properties", Text, nullable=False),
     Column("session_id", LargeBinary, nullable=False),
-    UniqueConstraint("repository_id", "seq", name="commit_seq"),
+    UniqueConstraint("id", "repository_id", name="commit_id"),
     clustered=True,
 )
 
@@ -136,7 +142,7 @@ change = _owned(
     Column("seq", BigInteger, primary_key=True),
     Column("before", LargeBinary, nullable=True),
     Column("after", LargeBinary, nullable=True),
-    Index("change_by_seq", "repository_id", "seq"),
+    Index("change_by_seq", "seq", "repository_id"),
     clustered=True,
 )
 
@@ -159,9 +165,12 @@ tx = _owned(
     Column("source", LargeBinary, nullable=True),
     Column("commit_id", LargeBinary, nullable=True),
     Column("created_at_us", BigInteger, nullable=False),
-    Index("tx_by_state", "repository_id", "state"),
     clustered=True,
 )
+
+LIVE: Final = and_(tx.c.state != literal_column("'committed'"), tx.c.state != literal_column("'aborted'"))
+"""Of a transaction: it has not ended. As written here it is the condition of an index."""
+Index("tx_live", tx.c.repository_id, sqlite_where=LIVE, postgresql_where=LIVE)
 
 participant = _owned(
     "participant",
@@ -205,6 +214,21 @@ publication = _owned(
     Column("owner", Text, nullable=False),
     Column("lease_until_us", BigInteger, nullable=False),
     Column("epoch", BigInteger, nullable=False),
+    Index("publication_by_key", "key", "repository_id"),
+)
+
+UNDONE: Final = or_(
+    publication.c.moving.is_not(None),
+    publication.c.published.is_distinct_from(publication.c.target),
+    publication.c.state != literal_column("'idle'"),
+)
+"""Of a publication: its native head is not where it should be. As written here it is the condition of an index."""
+Index(
+    "publication_undone",
+    publication.c.repository_id,
+    publication.c.store,
+    sqlite_where=UNDONE,
+    postgresql_where=UNDONE,
 )
 
 publish_cursor = _owned(

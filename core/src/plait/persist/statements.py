@@ -15,6 +15,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Dialect
 
+from plait.persist import schema
+
 _WANTED_COUNTS = (1, 8, 64, 512)
 """Lengths of SQLite's IN lists, padded by repetition: few texts, so that the driver keeps them prepared."""
 WANTED_MAX = _WANTED_COUNTS[-1]
@@ -114,6 +116,20 @@ def select_one(dialect: str, table: sa.Table, columns: tuple[str, ...], lock: bo
     """The owner's rows with these values; `lock` holds them until the transaction ends."""
     statement = sa.select(table).where(_owner(table), *(table.c[name] == sa.bindparam(name) for name in columns))
     return Prepared(statement.with_for_update() if lock else statement, dialect)
+
+
+@cache
+def select_undone(dialect: str) -> Prepared:
+    """The owner's publications of a store that are not done."""
+    table = schema.publication
+    of_store = sa.select(table).where(_owner(table), table.c.store == sa.bindparam("store"))
+    return Prepared(of_store.where(schema.UNDONE), dialect)
+
+
+@cache
+def select_live(dialect: str) -> Prepared:
+    """The owner's transactions that have not ended."""
+    return Prepared(sa.select(schema.tx).where(_owner(schema.tx), schema.LIVE), dialect)
 
 
 @cache

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from plait.codec import decode_key, encode_key
 from plait.errors import NotFound
-from plait.persist import schema
+from plait.persist import schema, statements
 from plait.persist.base import from_json, of_enum, to_json
 from plait.persist.tx_rows import TxRows
 from plait.types import Key, Mode, Store
@@ -97,11 +97,23 @@ class StoreRows(TxRows):
 
     # -- publications ------------------------------------------------------------------------------------------------
 
-    def publications(self, stores: Iterable[str] | None = None) -> list[Publication]:
-        """Publications, of these stores, by store and asset."""
-        rows: Sequence[sa.Row[Any]]
-        rows = self._all(schema.publication) if stores is None else self._in(schema.publication, "store", stores)
-        return sorted((_to_publication(row) for row in rows), key=lambda found: (found.store, found.asset))
+    def publications(self, store: str | None = None) -> list[Publication]:
+        """All publications, or all of a store, by store and asset. Cost: what exists."""
+        return _by_asset(self._all(schema.publication, **({} if store is None else {"store": store})))
+
+    def publications_of(self, store: str, assets: Iterable[str]) -> dict[str, Publication]:
+        """A store's publications of these assets."""
+        rows = self._in(schema.publication, "asset", assets, store=store)
+        return {row.asset: _to_publication(row) for row in rows}
+
+    def publications_under(self, keys: Iterable[Key]) -> list[Publication]:
+        """Publications whose heads follow these keys, by store and asset."""
+        return _by_asset(self._in(schema.publication, "key", map(encode_key, keys)))
+
+    def undone_publications(self, store: str) -> list[Publication]:
+        """A store's publications that are not done, by asset."""
+        undone = statements.select_undone(self._dialect)
+        return _by_asset(undone.rows(self._connection, {**self._owner, "store": store}))
 
     def publication(self, store: str, asset: str) -> Publication:
         """Raises: NotFound."""
@@ -176,6 +188,10 @@ def _from_publication(publication: Publication) -> dict[str, object]:
         "lease_until_us": publication.lease_until_us,
         "epoch": publication.epoch,
     }
+
+
+def _by_asset(rows: Iterable[sa.Row[Any]]) -> list[Publication]:
+    return sorted(map(_to_publication, rows), key=lambda found: (found.store, found.asset))
 
 
 def _to_publication(row: sa.Row[Any]) -> Publication:

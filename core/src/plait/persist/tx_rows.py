@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from plait.codec import decode_key, decode_snapshot, decode_source, encode_key, encode_snapshot, encode_source
-from plait.persist import schema
+from plait.persist import schema, statements
 from plait.persist.base import from_json, join_ids, of_enum, split_ids, to_json
 from plait.persist.graph_rows import GraphRows, session_id
 from plait.types import Entry, Key, Participant, SnapshotRef, Staging, Tx, TxState
@@ -56,9 +56,9 @@ class TxRows(GraphRows):
             rows = self._in(schema.tx, "id", wanted)
         return {tx.id: tx for tx in self._to_txs(rows)}
 
-    def txs_in(self, states: Iterable[TxState]) -> list[Tx]:
-        """Transactions in one of these states, oldest first."""
-        rows = self._in(schema.tx, "state", (state.value for state in states))
+    def live_txs(self) -> list[Tx]:
+        """Transactions that have not ended, oldest first."""
+        rows = statements.select_live(self._dialect).rows(self._connection, self._owner)
         return sorted(self._to_txs(rows), key=lambda tx: (tx.created_at_us, tx.id))
 
     def count_txs(self) -> dict[str, int]:
