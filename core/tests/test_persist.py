@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 import plait
 import pytest
 import sqlalchemy as sa
+from plait.catalog import Catalog
 from plait.clock import ManualClock
 from plait.codec import encode_key
 from plait.errors import AlreadyExists, Corrupt, InvalidArgument, NotFound, PermissionDenied, StoreUnavailable
@@ -25,6 +26,7 @@ from plait.types import (
     Key,
     Mode,
     Participant,
+    Proposal,
     Ref,
     RefKind,
     RefMove,
@@ -38,7 +40,7 @@ from plait.types import (
     TxState,
 )
 from plait_conformance.catalogs import new_postgresql_database
-from plait_conformance.samples import POINTER_STORE, pointer
+from plait_conformance.samples import POINTER_STORE, pointer, put
 
 ADA = Session("ada", "Ada <ada@example.org>", "test/1", {"run": "7"})
 
@@ -669,3 +671,37 @@ class TestWhereNobodyMayWrite:
         closed.with_name("catalog.db-wal").write_bytes(b"not written back")
         with pytest.raises(PermissionDenied, match="not closed"):
             plait.open(closed.parent.parent)
+
+
+class TestLostConnections:
+    """PostgreSQL was started anew, as far as its clients can see: every connection they have is dead."""
+
+    @pytest.fixture
+    def catalog(self, postgresql_url: str) -> Iterator[Catalog]:
+        with plait.init(new_postgresql_database(postgresql_url)) as catalog:
+            catalog.add_store("p", "pointer", mode=Mode.POINTER)
+            yield catalog
+
+    def lose(self, catalog: Catalog) -> None:
+        url = catalog.backend._repository.database.url  # type: ignore[attr-defined]
+        admin = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+        with admin.connect() as connection:
+            ended = connection.exec_driver_sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            ).all()
+        admin.dispose()
+        assert len(ended) >= 1
+
+    def test_one_that_rested_is_replaced_unnoticed(self, catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("plait.persist.engine._IDLE_SECONDS", 0)
+        self.lose(catalog)
+        assert catalog.commit(Proposal("main", (put("a", 1),), message="m")).seq
+
+    def test_one_in_use_fails_clearly_and_is_replaced(self, catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("plait.persist.engine._IDLE_SECONDS", 3600)
+        proposal = Proposal("main", (put("a", 1),), message="m", idempotency_key="once")
+        self.lose(catalog)
+        with pytest.raises(StoreUnavailable, match="database does not answer"):
+            catalog.commit(proposal)
+        assert catalog.commit(proposal) == catalog.resolve("main")

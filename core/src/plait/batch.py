@@ -16,6 +16,7 @@ from plait.clock import Clock
 from plait.errors import Corrupt, NotFound, OutcomeUnknown
 from plait.failpoint import failpoint
 from plait.persist import Repository, Rows
+from plait.persist.base import Swaps
 from plait.persist.graph_rows import Answer, ChangeRow, LogRow, Serial, SnapshotRow
 from plait.tree import Tree
 from plait.types import Commit, EventKind, Participant, Ref, RefMove, Store, Tx
@@ -238,7 +239,7 @@ class Batch:
         if self._serial.seq == self._written.seq and not self._tx_swaps and not self.answers:
             return
         rows = self.rows
-        with rows.together():
+        with rows.together() as swaps:
             rows.put_nodes(self._nodes.added, self._serial.seq)
             rows.put_snapshots(self._new_snapshots, self._serial.seq)
             rows.insert_commits(self._new_commits)
@@ -246,27 +247,28 @@ class Batch:
             rows.insert_log(self._new_records)
             rows.insert_moves(self._new_moves)
             rows.insert_answers(self.answers)
-        failpoint("sequencer.rows_written")
-        swapped = all(rows.swap_tx(before, after) for before, after in self._tx_swaps) and self._swap_refs()
-        if not (swapped and rows.swap_serial(self._written, self._serial)):
+            failpoint("sequencer.rows_written")
+            for before, after in self._tx_swaps:
+                rows.swap_tx(before, after, swaps)
+            self._swap_refs(swaps)
+            rows.swap_serial(self._written, self._serial, swaps)
+        if not all(swapped() for swapped in swaps):
             # Cannot happen while the serial row is held; if it does, somebody writes past the protocol: keep nothing.
             raise OutcomeUnknown("the history changed under a commit that held its serial row", remedy="ask again")
         self._forget()
 
-    def _swap_refs(self) -> bool:
+    def _swap_refs(self, swaps: Swaps) -> None:
         for name, ref in self._refs.items():
             stored = self._stored_refs.get(name)
             if stored == ref:
                 continue
             if stored is not None and ref is not None and stored.incarnation == ref.incarnation:
-                if not self.rows.swap_ref(stored, ref):
-                    return False
+                self.rows.swap_ref(stored, ref, swaps)
             else:
-                if stored is not None and not self.rows.swap_ref(stored, None):
-                    return False
+                if stored is not None:
+                    self.rows.swap_ref(stored, None, swaps)
                 if ref is not None:
                     self.rows.insert_ref(ref)
-        return True
 
     def _forget(self) -> None:
         self._written = self._serial

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -15,6 +15,8 @@ from plait.errors import Corrupt
 from plait.persist import statements
 
 E = TypeVar("E", bound=StrEnum)
+Swaps = list[Callable[[], bool]]
+"""For each compare-and-swap among writes that were made together: whether it was done."""
 
 
 class BaseRows:
@@ -64,28 +66,44 @@ class BaseRows:
             statements.upsert(self._dialect, table, tuple(update)).run_many(self._connection, self._owned(rows))
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """For writes whose answers nobody reads: on PostgreSQL they wait for one round trip together, at the end."""
+    def together(self) -> Iterator[Swaps]:
+        """For writes whose answers are read at its end: on PostgreSQL they wait for one round trip together."""
+        swaps: Swaps = []
         if self._dialect != "postgresql":
-            yield
+            yield swaps
             return
         connection = self._connection
         dbapi: Any = connection.dialect.loaded_dbapi
         driver: Any = connection.connection.driver_connection
         try:
             with driver.pipeline():
-                yield
+                yield swaps
         except dbapi.Error as error:
             # It may come between two statements, where SQLAlchemy, which makes its errors of the driver's, is not.
             raise sa.exc.DBAPIError.instance(
                 "a pipeline", None, error, dbapi.Error, dialect=connection.dialect
             ) from error
 
-    def _swap(self, table: sa.Table, where: Mapping[str, object], values: Mapping[str, object]) -> bool:
-        """Set columns of the one row that still holds these values; say whether there was one."""
+    def _swap(
+        self,
+        table: sa.Table,
+        where: Mapping[str, object],
+        values: Mapping[str, object],
+        together: Swaps | None = None,
+    ) -> bool:
+        """Set columns of the one row that still holds these values; say whether there was one.
+
+        Among writes that are made `together` it is not known yet: True, and what will know is added to them.
+        """
         statement = statements.swap(self._dialect, table, tuple(where), tuple(values))
         new = {f"new_{name}": value for name, value in values.items()}
-        return statement.change(self._connection, {**self._owner, **where, **new}) == 1
+        return self._done(statement.change(self._connection, {**self._owner, **where, **new}), together)
+
+    def _done(self, changed: Callable[[], int], together: Swaps | None) -> bool:
+        if together is None:
+            return changed() == 1
+        together.append(lambda: changed() == 1)
+        return True
 
     def _insert_absent(self, table: sa.Table, row: Mapping[str, object]) -> bool:
         """Insert one row unless its primary key is taken, by whoever else writes just now too; say which."""
@@ -94,6 +112,9 @@ class BaseRows:
 
     def _delete(self, table: sa.Table, **where: object) -> int:
         """Delete the rows with these values; how many there were."""
+        return self._deleting(table, **where)()
+
+    def _deleting(self, table: sa.Table, **where: object) -> Callable[[], int]:
         statement = statements.delete(self._dialect, table, tuple(where))
         return statement.change(self._connection, {**self._owner, **where})
 

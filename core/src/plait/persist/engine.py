@@ -33,6 +33,8 @@ except ImportError:
 
 _WAL_FIXED = (3, 51, 3)
 _BUSY_SECONDS = 60
+_IDLE_SECONDS = 1
+"""A connection that was not used for so long is asked whether it still is one."""
 _ROWS_EXPECTED, _ROWS_PENDING, _ROWS_ALIKE = 1_000_000, 100, 10
 _SIGNS_OF_DAMAGE = ("malformed", "not a database", "decode to UTF-8", "no such column", "no such table")
 """In SQLite's messages. The tables were looked at before, so a name that is missing now was changed in the file."""
@@ -76,6 +78,7 @@ class Database:
         with _translated(), self._engine.connect() as connection:
             connection.begin()  # One state for all statements, also for those that go past SQLAlchemy.
             yield connection
+            connection.commit()  # After a rollback psycopg forgets what it prepared.
 
     @contextmanager
     def write(self, *, flush: bool = True) -> Iterator[Connection]:
@@ -303,7 +306,7 @@ def _postgresql_engine(url: URL) -> Engine:
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
     try:
-        engine = sa.create_engine(url, pool_size=16, max_overflow=64, pool_pre_ping=True)
+        engine = sa.create_engine(url, pool_size=16, max_overflow=64, pool_use_lifo=True)
     except ImportError as error:
         raise InvalidArgument("PostgreSQL needs a driver", remedy="pip install 'plait[postgresql]'") from error
 
@@ -314,6 +317,20 @@ def _postgresql_engine(url: URL) -> Engine:
         for way in ("seqscan", "bitmapscan"):
             dbapi_connection.execute(f"SET enable_{way} = off")
         dbapi_connection.commit()
+
+    @sa.event.listens_for(engine, "checkin")
+    def _checkin(dbapi_connection: Any, record: Any) -> None:
+        record.info["idle_since"] = time.monotonic()
+
+    @sa.event.listens_for(engine, "checkout")
+    def _checkout(dbapi_connection: Any, record: Any, proxy: object) -> None:
+        """`pool_pre_ping`, without its round trip for every transaction of a busy catalog."""
+        if time.monotonic() - record.info.get("idle_since", time.monotonic()) < _IDLE_SECONDS:
+            return
+        try:
+            engine.dialect.do_ping(dbapi_connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise sa.exc.DisconnectionError from error
 
     return engine
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from plait.codec import digest, pack, pairs
 from plait.errors import AlreadyExists, Corrupt, InvalidArgument, NotFound
 from plait.persist import schema
-from plait.persist.base import BaseRows, from_json, join_ids, of_enum, split_ids, to_json
+from plait.persist.base import BaseRows, Swaps, from_json, join_ids, of_enum, split_ids, to_json
 from plait.types import Commit, Ref, RefKind, RefMove, Session
 
 _SESSIONS_KEPT_MAX = 1024
@@ -83,10 +83,10 @@ class GraphRows(BaseRows):
             raise Corrupt(f"repository {self._repository_id} has no serial row")
         return Serial(row.seq, row.record_hash, row.at_us)
 
-    def swap_serial(self, before: Serial, after: Serial) -> bool:
-        """Compare-and-swap: the backstop under `lock_serial`."""
+    def swap_serial(self, before: Serial, after: Serial, together: Swaps | None = None) -> bool:
+        """Compare-and-swap: the backstop under `lock_serial`. `together`: see `_swap`."""
         values = {"seq": after.seq, "record_hash": after.record_hash, "at_us": after.at_us}
-        return self._swap(schema.serial, {"seq": before.seq, "record_hash": before.record_hash}, values)
+        return self._swap(schema.serial, {"seq": before.seq, "record_hash": before.record_hash}, values, together)
 
     def insert_log(self, records: Sequence[LogRow]) -> None:
         rows = [{"seq": r.seq, "kind": r.kind, "record_hash": r.record_hash, "payload": r.payload} for r in records]
@@ -270,13 +270,15 @@ class GraphRows(BaseRows):
         row = {"name": ref.name, "kind": ref.kind.value, "head": bytes.fromhex(ref.head)}
         self._insert(schema.ref, [{**row, "incarnation": ref.incarnation, "protected": ref.protected}])
 
-    def swap_ref(self, before: Ref, after: Ref | None) -> bool:
-        """Move, protect or (None) delete a ref if it still is exactly `before`; say whether it was."""
+    def swap_ref(self, before: Ref, after: Ref | None, together: Swaps | None = None) -> bool:
+        """Move, protect or (None) delete a ref if it still is exactly `before`; say whether it was, see `_swap`."""
         head = bytes.fromhex(before.head)
         if after is None:
-            return self._delete(schema.ref, name=before.name, incarnation=before.incarnation, head=head) == 1
+            deleted = self._deleting(schema.ref, name=before.name, incarnation=before.incarnation, head=head)
+            return self._done(deleted, together)
         still = {"name": before.name, "incarnation": before.incarnation, "head": head}
-        return self._swap(schema.ref, still, {"head": bytes.fromhex(after.head), "protected": after.protected})
+        values = {"head": bytes.fromhex(after.head), "protected": after.protected}
+        return self._swap(schema.ref, still, values, together)
 
     def insert_moves(self, moves: Sequence[RefMove]) -> None:
         self._insert(

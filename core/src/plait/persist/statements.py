@@ -47,13 +47,15 @@ class Prepared:
     def rows(self, connection: Connection, parameters: Mapping[str, object]) -> list[Any]:
         """What it finds: the columns by name."""
         cursor = self._ask(connection, "execute", self._ordered(parameters))
+        found = cursor.fetchall()  # In a pipeline it comes only now, and with it its description.
         if self._row is None:
             self._row = _row_type(tuple(column[0] for column in cursor.description))
-        return [self._row(row) for row in cursor.fetchall()]
+        return [self._row(row) for row in found]
 
-    def change(self, connection: Connection, parameters: Mapping[str, object]) -> int:
-        """How many rows it changed."""
-        return int(self._ask(connection, "execute", self._ordered(parameters)).rowcount)
+    def change(self, connection: Connection, parameters: Mapping[str, object]) -> Callable[[], int]:
+        """Run it; the answer says how many rows it changed, in a pipeline once that has ended."""
+        cursor = self._ask(connection, "execute", self._ordered(parameters))
+        return lambda: int(cursor.rowcount)
 
     def run_many(self, connection: Connection, rows: Iterable[Mapping[str, object]]) -> None:
         """Once for each row, in one call of the driver."""

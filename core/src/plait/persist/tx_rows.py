@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from plait.codec import decode_key, decode_snapshot, decode_source, encode_key, encode_snapshot, encode_source
 from plait.persist import schema, statements
-from plait.persist.base import from_json, join_ids, of_enum, split_ids, to_json
+from plait.persist.base import Swaps, from_json, join_ids, of_enum, split_ids, to_json
 from plait.persist.graph_rows import GraphRows, session_id
 from plait.types import Entry, Key, Participant, SnapshotRef, Staging, Tx, TxState
 
@@ -67,8 +67,8 @@ class TxRows(GraphRows):
         counted = sa.select(column, sa.func.count()).where(self._mine(schema.tx)).group_by(column)
         return {row[0]: row[1] for row in self._connection.execute(counted)}
 
-    def swap_tx(self, before: Tx, after: Tx) -> bool:
-        """Change a transaction's row if its state, attempt and owner still are those of `before`."""
+    def swap_tx(self, before: Tx, after: Tx, together: Swaps | None = None) -> bool:
+        """Change a transaction's row if its state, attempt and owner still are those of `before`; see `_swap`."""
         values = {
             "state": after.state.value,
             "base": bytes.fromhex(after.base),
@@ -81,7 +81,7 @@ class TxRows(GraphRows):
             "commit_id": None if after.commit is None else bytes.fromhex(after.commit),
         }
         still = {"id": before.id, "state": before.state.value, "attempt": before.attempt, "owner": before.owner}
-        return self._swap(schema.tx, still, values)
+        return self._swap(schema.tx, still, values, together)
 
     def _to_txs(self, rows: Sequence[sa.Row[Any]]) -> list[Tx]:
         sessions = self.sessions_of(rows, "transaction")
