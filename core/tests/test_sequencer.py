@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from plait import codec, limits
 from plait.batch import Batch
 from plait.clock import ManualClock
-from plait.commit_point import CommitGroup, CommitRequest, FirstCommit, RecordRequest, RefRequest, unpack_value
+from plait.commit_point import CommitGroup, CommitRequest, unpack_value
 from plait.errors import (
     AlreadyExists,
     CommitConflict,
@@ -31,6 +31,7 @@ from plait.failpoint import armed
 from plait.graph import RowNodes
 from plait.persist import Database, Repository, create_repository, find_repository, schema
 from plait.persist.graph_rows import LogRow
+from plait.ref_point import FirstCommit, RecordRequest, RefRequest
 from plait.sequencer import Idempotency, Request, Sequencer
 from plait.tree import Tree
 from plait.types import (

@@ -17,12 +17,13 @@ from plait import limits
 from plait.batch import Batch
 from plait.clock import Clock
 from plait.codec import decode_key, encode_key, pack
-from plait.commit_point import RecordRequest, unpack_value
+from plait.commit_point import unpack_value
 from plait.errors import AlreadyExists, InvalidArgument, NotFound, PlaitError, TransactionClosed, Unsupported
 from plait.failpoint import failpoint
 from plait.graph import RowNodes, load_snapshots
 from plait.liveness import owner_name
 from plait.persist import Repository, Rows
+from plait.ref_point import RecordRequest
 from plait.refspec import check_key, format_key
 from plait.sequencer import Sequencer
 from plait.stores import Adapters, known_store, side_by_side

@@ -21,7 +21,7 @@ from plait.codec import (
     encode_resolution,
     pack,
 )
-from plait.commit_point import CommitGroup, CommitRequest, RecordRequest, RefRequest
+from plait.commit_point import CommitGroup, CommitRequest
 from plait.coordinator import Coordinator
 from plait.errors import (
     InvalidArgument,
@@ -40,6 +40,7 @@ from plait.plugins import Plugins
 from plait.presence import check_unused, first_absent
 from plait.proposals import check_message, check_proposal, check_session, once, once_group, stores_of
 from plait.publisher import Publisher
+from plait.ref_point import RecordRequest, RefRequest
 from plait.refspec import check_ref_name, format_key, format_path
 from plait.sequencer import Idempotency, Sequencer
 from plait.stores import Adapters, row_context

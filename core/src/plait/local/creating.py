@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from plait.clock import Clock, SystemClock
-from plait.commit_point import FirstCommit
 from plait.errors import AlreadyExists
 from plait.failpoint import failpoint
 from plait.persist import Database, create_repository, find_repository
+from plait.ref_point import FirstCommit
 from plait.sequencer import Sequencer
 
 DEFAULT_REPOSITORY = "default"

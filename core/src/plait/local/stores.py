@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from plait.adoption import adopt
 from plait.batch import Batch
 from plait.codec import pack, pairs
-from plait.commit_point import RecordRequest
 from plait.coordinator import Coordinator
 from plait.errors import AlreadyExists, PlaitError
 from plait.liveness import is_alive
@@ -16,6 +15,7 @@ from plait.persist import Repository
 from plait.persist.store_rows import Publication
 from plait.plugins import Plugins
 from plait.publisher import Publisher
+from plait.ref_point import RecordRequest
 from plait.refspec import check_key
 from plait.sequencer import Sequencer
 from plait.stores import Adapters, check_store

@@ -1,0 +1,160 @@
+"""The other changes of the history that need a place in the serial order: refs, the first commit, stores, ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from plait import codec
+from plait.batch import Batch
+from plait.errors import AlreadyExists, CommitConflict, InvalidArgument, NotFound
+from plait.persist import Rows
+from plait.types import Commit, Conflict, ConflictKind, EventKind, Ref, RefKind, Session
+
+
+@dataclass(slots=True)
+class RefRequest:
+    """Create, move, protect or delete a ref. `expected`: the head it must have, None: it must be absent.
+
+    `after` None deletes; `protect` None leaves protection as it is.
+    """
+
+    name: str
+    kind: RefKind
+    expected: str | None
+    after: str | None
+    protect: bool | None = None
+
+    @property
+    def refs(self) -> Sequence[str]:
+        return (self.name,)
+
+    @property
+    def txs(self) -> Sequence[str]:
+        return ()
+
+    @property
+    def digests(self) -> Sequence[bytes]:
+        return ()
+
+    def remember(self, result: object) -> bytes:
+        assert isinstance(result, Ref)
+        head = bytes.fromhex(result.head)
+        return codec.pack([result.name, result.kind.value, head, result.incarnation, result.protected])
+
+    def recall(self, rows: Rows, kept: bytes) -> Ref:
+        name, kind, head, incarnation, protected = codec.unpack(kept, f"the answer about ref {self.name}")
+        return Ref(name, RefKind(kind), head.hex(), incarnation, protected)
+
+    def decide(self, batch: Batch) -> Ref:
+        """Raises: AlreadyExists, NotFound, InvalidArgument (a tag that moves, a protected ref), CommitConflict."""
+        before = batch.ref(self.name)
+        if self.expected is None:
+            return self._create(batch, before)
+        if before is None:
+            raise NotFound(f"ref {self.name!r} does not exist", remedy=f"see 'plait reflog {self.name}'")
+        if before.kind is not self.kind:
+            raise InvalidArgument(f"{self.name!r} is a {before.kind.value}, not a {self.kind.value}")
+        if before.head != self.expected:
+            conflict = Conflict((), ConflictKind.UNEXPECTED_HEAD, ours=before.head, theirs=self.expected)
+            raise CommitConflict(
+                f"{self.name!r} is at {before.head[:12]}, expected {self.expected[:12]}", conflicts=[conflict]
+            )
+        if self.after is None:
+            return self._delete(batch, before)
+        return self._move(batch, before, self.after)
+
+    def _create(self, batch: Batch, before: Ref | None) -> Ref:
+        if before is not None:
+            raise AlreadyExists(f"{before.kind.value} {self.name!r} exists already", remedy="choose another name")
+        assert self.after is not None
+        batch.commit(self.after)
+        ref = Ref(self.name, self.kind, self.after, batch.next_seq, bool(self.protect))
+        return self._record(batch, EventKind.REF_CREATED, None, ref)
+
+    def _delete(self, batch: Batch, before: Ref) -> Ref:
+        if before.protected:
+            raise InvalidArgument(
+                f"{self.name!r} is protected", remedy=f"run 'plait branch --unprotect {self.name}' first"
+            )
+        self._record(batch, EventKind.REF_DELETED, before, None)
+        return before
+
+    def _move(self, batch: Batch, before: Ref, head: str) -> Ref:
+        if before.kind is RefKind.TAG and head != before.head:
+            raise InvalidArgument(f"{self.name!r} is a tag, and tags never move", remedy="delete it and make it anew")
+        batch.commit(head)
+        protected = before.protected if self.protect is None else self.protect
+        if head != before.head and before.protected and protected:
+            raise InvalidArgument(
+                f"{self.name!r} is protected: it takes commits and merges only",
+                remedy=f"run 'plait branch --unprotect {self.name}' first",
+            )
+        after = replace(before, head=head, protected=protected)
+        return before if after == before else self._record(batch, EventKind.REF_MOVED, before, after)
+
+    def _record(self, batch: Batch, kind: EventKind, before: Ref | None, after: Ref | None) -> Ref:
+        at_us = batch.next_at_us
+        ref = after or before
+        assert ref is not None
+        heads = [None if side is None else bytes.fromhex(side.head) for side in (before, after)]
+        seq = batch.append(kind, codec.pack([ref.name, ref.kind.value, ref.incarnation, *heads, ref.protected]))
+        batch.set_ref(self.name, after, seq=seq, at_us=at_us)
+        return ref
+
+
+@dataclass(slots=True)
+class FirstCommit:
+    """The empty commit and the ref that a new repository begins with."""
+
+    branch: str
+    author: str
+
+    refs: Sequence[str] = ()
+    txs: Sequence[str] = ()
+    digests: Sequence[bytes] = ()
+
+    def remember(self, result: object) -> bytes:
+        raise AssertionError("a repository is created once")
+
+    def recall(self, rows: Rows, kept: bytes) -> Ref:
+        raise AssertionError("a repository is created once")
+
+    def decide(self, batch: Batch) -> Ref:
+        """Raises: AlreadyExists unless it is the repository's first record."""
+        if batch.rows.serial().seq:
+            raise AlreadyExists(f"repository {batch.repository.name!r} exists already")
+        salt, at_us, tx = batch.clock.random_bytes(16), batch.next_at_us, batch.clock.new_id()
+        root = batch.tree.build(())
+        message = "Empty repository"
+        text = codec.text_digest(salt, self.author, message, {})
+        made = codec.commit_id(
+            repository=batch.repository.uuid, parents=(), root=root, tx=tx, committed_at_us=at_us, text=text
+        )
+        seq = batch.append(EventKind.REPOSITORY_CREATED, codec.pack([bytes.fromhex(made), self.branch]))
+        session = Session(author=self.author)
+        batch.add_commit(Commit(made, (), root, self.author, message, at_us, {}, tx, session, seq), salt, ())
+        ref = Ref(self.branch, RefKind.BRANCH, made, seq, False)
+        batch.set_ref(self.branch, ref, seq=seq, at_us=at_us)
+        return ref
+
+
+@dataclass(slots=True)
+class RecordRequest:
+    """Any other durable change: `apply` writes its rows and gives the record's payload; it must not touch refs."""
+
+    kind: EventKind
+    apply: Callable[[Batch], bytes]
+    txs: Sequence[str] = ()
+    refs: Sequence[str] = ()
+    digests: Sequence[bytes] = ()
+
+    def remember(self, result: object) -> bytes:
+        assert isinstance(result, int)
+        return codec.pack(result)
+
+    def recall(self, rows: Rows, kept: bytes) -> int:
+        return int(codec.unpack(kept, "the answer about a record"))
+
+    def decide(self, batch: Batch) -> int:
+        return batch.append(self.kind, self.apply(batch))
