@@ -7,40 +7,38 @@ came before them, so that all of them succeed without retries of their own. What
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from plait import limits
+from plait import limits, sides
 from plait.adapter import Adapter
 from plait.codec import (
     decode_conflict,
-    decode_key,
     decode_resolution,
     encode_conflict,
     encode_key,
     optional_digest,
 )
-from plait.commit_point import CommitRequest, unpack_value
+from plait.commit_point import CommitRequest
 from plait.criss_cross import rebased
-from plait.divergence import found_candidates, settle
+from plait.divergence import settle
 from plait.errors import CommitConflict, NothingToCommit, OutcomeUnknown, TransactionClosed
 from plait.failpoint import failpoint
 from plait.gates import Gates
-from plait.graph import RowNodes, load_snapshots, merge_base, merge_bases
+from plait.graph import RowNodes
 from plait.lanes import Lanes
 from plait.liveness import is_alive
 from plait.native_heads import assets_coming, check_not_held, keeps_asset
 from plait.persist import Rows
 from plait.persist.tx_rows import conflict_item
 from plait.refspec import format_path
-from plait.renames import Followed, follow
 from plait.stores import known_store
 from plait.threeway import Candidate, ThreeWay, join_both
-from plait.transaction import Transactions, entries_at, stored_entry
+from plait.transaction import Transactions, entries_at
 from plait.tree import Tree
 from plait.types import (
     Change,
@@ -54,7 +52,6 @@ from plait.types import (
     Put,
     Resolution,
     SnapshotRef,
-    Source,
     SourceKind,
     Store,
     Strategy,
@@ -237,12 +234,12 @@ class Coordinator:
         with self._repository.read() as rows:
             tree = self._tree(rows)
             head = rows.commit(rows.ref(tx.ref).head)
-            source = list(self._source_candidates(rows, tree, tx.source, head)) if tx.source else []
-            others, held = self._other_bases(rows, tree, tx)
+            source = list(sides.source_candidates(rows, tree, tx.source, head)) if tx.source else []
+            others, held = sides.other_bases(rows, tree, tx)
             own = [candidate for participant in participants if (candidate := _own(participant)) is not None]
             keys = [candidate.key for candidate in [*source, *own, *chain(*others)]]
             ours = entries_at(rows, tree, head.root, keys)
-            followed = self._followed(rows, tree, tx.source, head, source, ours)
+            followed = sides.followed(rows, tree, tx.source, head, source, ours)
             source, ours = list(followed.candidates), {**ours, **followed.ours}
             resolutions = _resolutions(rows, tx.id)
             stores = rows.stores()
@@ -344,54 +341,6 @@ class Coordinator:
             held = entries_at(rows, self._tree(rows), rows.commit(tx.base).root, keys)
         return tuple(Unchanged(key, optional_digest(held[key].snapshot if key in held else None)) for key in keys)
 
-    def _source_candidates(self, rows: Rows, tree: Tree, source: Source, head: Commit) -> Iterator[Candidate]:
-        """What the source's theirs changed since its base, in key order."""
-        if source.kind is SourceKind.ADOPT:
-            yield from found_candidates(rows, source.keys)
-            return
-        before = head.root if source.kind is SourceKind.RESTORE else _base_root(rows, tree, source)
-        yield from self._changes(rows, tree, before, rows.commit(source.theirs).root, source.keys)
-
-    def _followed(
-        self,
-        rows: Rows,
-        tree: Tree,
-        source: Source | None,
-        head: Commit,
-        candidates: Sequence[Candidate],
-        ours: Mapping[Key, Entry],
-    ) -> Followed:
-        """The candidates where they meet the head, whichever side renamed what."""
-        if source is None or source.kind in (SourceKind.ADOPT, SourceKind.RESTORE):
-            return Followed(candidates)
-        base = _base_root(rows, tree, source)
-        return follow(candidates, ours, lambda: self._changes(rows, tree, base, head.root, ()))
-
-    def _other_bases(self, rows: Rows, tree: Tree, tx: Tx) -> tuple[list[list[Candidate]], dict[Key, Entry]]:
-        """What each further best base of a merge changed since it parted from the first, and what that holds there."""
-        source = tx.source
-        if source is None or source.kind is not SourceKind.MERGE or source.base is None:
-            return [], {}
-        first, *others = merge_bases(rows, rows.commit(tx.base), rows.commit(source.theirs))
-        changed = []
-        for other in others:
-            parted = merge_base(rows, first, other)
-            root = tree.empty if parted is None else parted.root
-            changed.append(list(self._changes(rows, tree, root, other.root, source.keys)))
-        return changed, entries_at(rows, tree, first.root, [one.key for one in chain(*changed)])
-
-    def _changes(self, rows: Rows, tree: Tree, before: bytes, after: bytes, keys: Sequence[Key]) -> Iterator[Candidate]:
-        """What changed between two roots under these prefixes (none: everywhere), in key order."""
-        prefixes = [encode_key(key) for key in keys] or [b""]
-        changes = [change for prefix in prefixes for change in tree.diff(before, after, prefix=prefix)]
-        values = {value for change in changes for value in (change.before, change.after) if value is not None}
-        snapshots = load_snapshots(rows, {unpack_value(value)[1] for value in values})
-        for change in changes:
-            key = decode_key(change.key)
-            yield Candidate(
-                key, stored_entry(key, change.before, snapshots), stored_entry(key, change.after, snapshots)
-            )
-
     def _own_made(self, tx: Tx, made: Mapping[Key, SnapshotRef]) -> None:
         """Record merged snapshots as this transaction's, so that the commit point accepts and recovery finds them."""
         if not made:
@@ -433,10 +382,6 @@ class Coordinator:
 
     def _tree(self, rows: Rows) -> Tree:
         return Tree(RowNodes(rows), salt=self._repository.salt, cache=self._transactions.cache)
-
-
-def _base_root(rows: Rows, tree: Tree, source: Source) -> bytes:
-    return tree.empty if source.base is None else rows.commit(source.base).root
 
 
 def _adopts(tx: Tx) -> tuple[Key, ...] | None:
