@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from hypothesis import settings
 from plait.catalog import Catalog
 from plait.clock import ManualClock
-from plait.commit_point import FirstCommit
 from plait.persist import Database, Repository, create_repository, schema
+from plait.ref_point import FirstCommit
 from plait.sequencer import Sequencer
 from plait_conformance.catalogs import embedded_catalog, new_postgresql_database
 from plait_conformance.fixtures import BACKENDS, postgresql_url

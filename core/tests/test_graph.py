@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plait.clock import ManualClock
 from plait.codec import ref_digest
-from plait.commit_point import CommitRequest, RefRequest
+from plait.commit_point import CommitRequest
 from plait.errors import Corrupt, InvalidArgument, NotFound
 from plait.graph import LogFilter, ancestors, history, is_ancestor, load_snapshots, log, merge_base, resolve
 from plait.persist import Repository, Rows
+from plait.ref_point import RefRequest
 from plait.refspec import format_time
 from plait.sequencer import Sequencer
 from plait.types import Commit, Operation, Proposal, RefKind, Session
