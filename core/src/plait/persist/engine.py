@@ -313,9 +313,10 @@ def _postgresql_engine(url: URL) -> Engine:
     @sa.event.listens_for(engine, "connect")
     def _connect(dbapi_connection: Any, record: object) -> None:
         # A plan made while a table is empty reads all of it and sorts, and is kept while the table grows. All that is
-        # asked here has an index to go by, in its order.
-        for way in ("seqscan", "bitmapscan"):
-            dbapi_connection.execute(f"SET enable_{way} = off")
+        # asked here has an index to go by, in its order. Where there is none, the system's own tables, a plan that had
+        # to be made all the same is called so expensive that it would be compiled, for 100 ms.
+        for way in ("enable_seqscan", "enable_bitmapscan", "jit"):
+            dbapi_connection.execute(f"SET {way} = off")
         dbapi_connection.commit()
 
     @sa.event.listens_for(engine, "checkin")
