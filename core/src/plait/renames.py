@@ -43,8 +43,9 @@ def follow(
 ) -> Followed:
     """Let what theirs changed follow ours' renames, and what ours changed follow theirs'.
 
-    Where both renamed an asset, differently, nothing is followed. `ours`: what the head holds at the candidates' keys;
-    `ours_changed()`: what it changed since the base, asked only when theirs changed a key that ours no longer has.
+    What both renamed, differently, is a candidate where ours has it, with theirs' name. Where theirs has another asset
+    under ours' new name, nothing is followed. `ours`: what the head holds at the candidates' keys; `ours_changed()`:
+    what it changed since the base, asked only when theirs changed a key that ours no longer has.
     """
     theirs_renamed = renames((one.base, one.theirs) for one in candidates)
     lost = [one for one in candidates if one.base is not None and one.key not in ours]
@@ -57,6 +58,8 @@ def follow(
         content_id = one.base.content_id
         if one.theirs is not None and content_id in ours_renamed:
             _, now = ours_renamed[content_id]
+            if now.key in by_key:
+                continue
             del by_key[one.key]
             by_key[now.key] = Candidate(now.key, replace(one.base, key=now.key), replace(one.theirs, key=now.key))
             met[now.key] = now
@@ -65,8 +68,14 @@ def follow(
         since = Candidate(new, replace(before, key=new), after)
         held = ours.get(old)
         if content_id in ours_renamed:
-            if ours_renamed[content_id][1].key == new:
+            _, now = ours_renamed[content_id]
+            if now.key == new:
                 by_key[new] = since
+            elif now.key not in by_key:
+                del by_key[old], by_key[new]
+                here, there = replace(before, key=now.key), replace(after, key=now.key)
+                by_key[now.key] = Candidate(now.key, here, there, renamed_to=new)
+                met[now.key] = now
         elif held is not None and held.content_id == content_id and new not in ours and held != before:
             by_key[old] = Candidate(old, held, None)
             by_key[new] = since

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from plait.adapter import Adapter, Capability
 from plait.codec import encode_key, optional_digest, ref_digest
 from plait.commit_point import describe
+from plait.refspec import format_key
 from plait.types import (
     Choice,
     Conflict,
@@ -34,11 +35,12 @@ from plait.types import (
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One key that theirs changed since base."""
+    """One key that theirs changed since base. `renamed_to`: where theirs holds what ours, too, renamed: to this key."""
 
     key: Key
     base: Entry | None
     theirs: Entry | None
+    renamed_to: Key | None = None
 
 
 @dataclass(slots=True)
@@ -72,8 +74,29 @@ class ThreeWay:
         """
         outcome = Outcome()
         for candidate in candidates:
-            self._decide(candidate, ours.get(candidate.key), outcome)
+            if candidate.renamed_to is None:
+                self._decide(candidate, ours.get(candidate.key), outcome)
+            else:
+                self._decide_name(candidate, candidate.renamed_to, ours, outcome)
         return outcome
+
+    def _decide_name(self, candidate: Candidate, renamed_to: Key, ours: Mapping[Key, Entry], outcome: Outcome) -> None:
+        """Both sides renamed it, differently: one of them is taken, name and content, or they are in conflict."""
+        key, theirs, held = candidate.key, candidate.theirs, ours[candidate.key]
+        assert theirs is not None
+        strategy = self.strategies.get(key, self.default)
+        choices = [resolution.choice for resolution in self.resolutions.get(key, ()) if resolution.item is None]
+        if strategy in (Strategy.OURS, Strategy.DROP) or Choice.OURS in choices:
+            return
+        if renamed_to not in ours and (strategy is Strategy.THEIRS or Choice.THEIRS in choices):
+            snapshot = self._succeeding(held, theirs.snapshot)
+            outcome.operations.append(Delete(key, ref_digest(held.snapshot)))
+            entry = Entry(renamed_to, theirs.content_id, snapshot)
+            self._put(renamed_to, None, entry, outcome, made=snapshot != theirs.snapshot)
+            return
+        conflict = _key_conflict(candidate, held)
+        detail = f"ours renamed it to {format_key(key)}, theirs to {format_key(renamed_to)}"
+        outcome.conflicts.append(replace(conflict, kind=ConflictKind.KEY_CHANGED, detail=detail))
 
     def _decide(self, candidate: Candidate, ours: Entry | None, outcome: Outcome) -> None:
         key, base, theirs = candidate.key, candidate.base, candidate.theirs
@@ -160,11 +183,15 @@ class ThreeWay:
             return
         snapshot = content.snapshot
         for onto in (ours, candidate.theirs if self.adopts else None):
-            if onto is not None and self.bound(key[0]) and onto.snapshot.asset == snapshot.asset:
-                adapter = self.adapter(key[0])
-                snapshot = adapter.succeed(self.tx, self.attempt, onto=onto.snapshot, content=snapshot)
+            snapshot = self._succeeding(onto, snapshot)
         if ours is None or snapshot != ours.snapshot:
             self._put(key, ours, Entry(key, content.content_id, snapshot), outcome, made=snapshot != content.snapshot)
+
+    def _succeeding(self, onto: Entry | None, content: SnapshotRef) -> SnapshotRef:
+        """This content where a native head that is at `onto` can go; itself where there is none."""
+        if onto is None or not self.bound(content.store) or onto.snapshot.asset != content.asset:
+            return content
+        return self.adapter(content.store).succeed(self.tx, self.attempt, onto=onto.snapshot, content=content)
 
     def _put(self, key: Key, ours: Entry | None, entry: Entry, outcome: Outcome, *, made: bool = True) -> None:
         expected = None if ours is None else ref_digest(ours.snapshot)

@@ -169,9 +169,9 @@ class TestJoins:
             history.catalog.merge("a", "b")
         assert history.held("b") == {**ROWS, "r0": "b"}
 
-    def rename(self, history: History, branch: str) -> None:
+    def rename(self, history: History, branch: str, asset: str = "b") -> None:
         tx = history.catalog.begin(branch)
-        tx.rename(history.key, history.key_of("b"))
+        tx.rename(history.key, history.key_of(asset))
         tx.commit()
 
     def test_what_theirs_changed_follows_a_rename_of_ours(self, history: History) -> None:
@@ -210,6 +210,39 @@ class TestJoins:
         assert not history.holds("main", history.key)
         assert history.held(asset="b") == {**ROWS, "r0": "main"}
         assert history.catalog.publish() == []
+
+    @pytest.mark.parametrize("choice", [Choice.OURS, Choice.THEIRS])
+    def test_two_new_names_of_one_asset_are_a_conflict(self, history: History, choice: Choice) -> None:
+        history.write(ROWS)
+        history.catalog.create_branch("dev")
+        self.rename(history, "main")
+        self.rename(history, "dev", "c")
+        tx = history.catalog.begin("dev")
+        history.edit(tx, {"r0": "dev"}, asset="c")
+        tx.commit()
+        b, c = history.key_of("b"), history.key_of("c")
+        tx, conflicts = refused(history)
+        assert [(conflict.key, conflict.item) for conflict in conflicts] == [(b, None)]
+        tx.resolve(b, choice)
+        tx.commit()
+        assert [history.holds("main", key) for key in (b, c)] == [choice is Choice.OURS, choice is Choice.THEIRS]
+        if choice is Choice.OURS:
+            assert history.held(asset="b") == ROWS
+        else:
+            assert history.held(asset="c") == {**ROWS, "r0": "dev"}
+        assert history.catalog.publish() == []
+
+    def test_another_asset_under_the_new_name_is_a_conflict(self, history: History) -> None:
+        """It is not taken for the renamed one, nor forgotten."""
+        history.write(ROWS)
+        history.catalog.create_branch("dev")
+        self.rename(history, "main")
+        history.write({"r0": "dev"}, "dev")
+        tx = history.catalog.begin("dev")
+        history.edit(tx, {"r0": "another"}, asset="b")
+        tx.commit()
+        _, conflicts = refused(history)
+        assert {conflict.key for conflict in conflicts} == {history.key, history.key_of("b")}
 
     @merges
     def test_an_earlier_commit_is_reverted_under_the_new_name(self, history: History) -> None:
