@@ -88,6 +88,23 @@ def test_a_server_that_is_not_there_is_unavailable(place: Place) -> None:
     assert adapter.check()
 
 
+def test_a_server_that_hangs_is_unavailable_and_used_again_when_it_goes_on(
+    own: tuple[DoltServer, Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, place = own
+    monkeypatch.setattr("plait_dolt.server._GREETING_SECONDS", 0.5)
+    adapter = place.adapter()
+    one = write(adapter, place, None, CITY)
+    with server.frozen():
+        for asked in (adapter, place.adapter()):  # One that has connections, one that has none yet.
+            with pytest.raises(StoreUnavailable, match="does not answer"):
+                asked.publish({place.key: Move(None, one, seq=1)})
+            with pytest.raises(StoreUnavailable, match="does not answer"):
+                Transaction(asked, place.key, str(uuid.uuid4()), one)
+    assert adapter.publish({place.key: Move(None, one, seq=1)})[place.key].state is PublishState.DONE
+    write(adapter, place, one, "INSERT INTO city SELECT 1, SLEEP(1)")  # Longer than a greeting may take.
+
+
 def test_check_finds_a_fit_server_fit_and_says_what_another_lacks(own: tuple[DoltServer, Place]) -> None:
     server, place = own
     adapter = place.adapter()

@@ -27,6 +27,11 @@ _LOST: Final = frozenset({2003, 2006, 2013, 2014, 2055, 1053, 4031})
 _DENIED: Final = frozenset({1044, 1045, 1142, 1227, 1370})
 _NO_DATABASE: Final = 1049
 _CONNECT_SECONDS: Final = 10
+_GREETING_SECONDS = 20.0
+"""For what costs a server nothing: its greeting, and pointing a connection at a database. A frozen one still takes
+connections, and never answers."""
+_ANSWER_SECONDS: Final = 900.0
+"""For all other statements of plait's: a merge of large tables says nothing until it is done."""
 _OWN_DATABASES: Final = frozenset({"information_schema", "mysql", "performance_schema", "sys", "dolt_cluster"})
 
 
@@ -83,6 +88,7 @@ class ServerEngine(Engine):
             user=self._url.username or "root",
             password=self._password(),
             connect_timeout=_CONNECT_SECONDS,
+            read_timeout=_GREETING_SECONDS,
             charset="utf8mb4",
             **(self._tls_asked if self._tls is None else self._tls),
             **{"autocommit": True, **options},
@@ -90,6 +96,7 @@ class ServerEngine(Engine):
         if self._tls is None:
             has_tls = connection.server_capabilities & CLIENT.SSL
             self._tls = {"ssl": connection.ctx} if has_tls else {"ssl_disabled": True}
+        _wait_at_most(connection, None)  # A user's own statement takes what it takes.
         return connection
 
     @contextmanager
@@ -111,7 +118,9 @@ class ServerEngine(Engine):
         for attempt in (1, 2):
             session = ServerSession(self._checkout(), database, self.translate)
             try:
+                _wait_at_most(session.connection.driver_connection, _GREETING_SECONDS)
                 session.use(revision)
+                _wait_at_most(session.connection.driver_connection, _ANSWER_SECONDS)
                 return session
             except StoreUnavailable:
                 session.connection.invalidate()
@@ -215,6 +224,11 @@ class ServerEngine(Engine):
     def close(self) -> None:
         self._pool.dispose()
         self._clients.close()
+
+
+def _wait_at_most(connection: Any, seconds: float | None) -> None:
+    """How long its next answers may take. PyMySQL itself takes this only when it connects, for all of them."""
+    connection._read_timeout = seconds
 
 
 class ServerSession(Session):
