@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pymysql
 import pytest
 from plait.errors import InvalidArgument, NotFound, PermissionDenied, StoreUnavailable
-from plait.types import Depth, Intent, Move, PublishState, SnapshotRef
+from plait.types import (
+    Choice,
+    Depth,
+    Intent,
+    ItemChange,
+    ItemChangeKind,
+    Json,
+    Merged,
+    Move,
+    PublishState,
+    Resolution,
+    SnapshotRef,
+)
 from plait_conformance.servers import DoltServer, dolt_program, dolt_server
 from plait_conformance.testing import MemoryState
 from plait_dolt.adapter import DoltAdapter
@@ -198,3 +211,22 @@ def test_connections_cut_by_garbage_collection_are_made_again(place: Place) -> N
         session.call("dolt_gc")
     assert rows(adapter, one, "city") == []
     assert adapter.verify(one, Depth.BYTES).problems == ()
+
+
+def test_bits_and_times_are_compared_named_and_settled_as_sql_writes_them(place: Place) -> None:
+    adapter = place.adapter()
+    made = "CREATE TABLE shift (b BIT(12), t TIME(6), name TEXT, late TIME, PRIMARY KEY (b, t))"
+    first = "INSERT INTO shift VALUES (b'101010101010', '-12:34:56.5', 'x', '700:00:00')"
+    base = write(adapter, place, None, made, first)
+    ours, theirs = (write(adapter, place, base, f"UPDATE shift SET name = '{name}'") for name in ("ours", "theirs"))
+    item = "shift::b=2730,t=-12:34:56.500000"
+    before: dict[str, Json] = {"b": 2730, "t": "-12:34:56.500000", "name": "x", "late": "700:00:00"}
+    changed = ItemChange(item, ItemChangeKind.CHANGED, "row", before, {**before, "name": "ours"})
+    assert list(adapter.diff(base, ours)) == [changed]
+    assert list(adapter.diff(base, ours, items=[item])) == [changed]
+    assert adapter.verify(ours, Depth.BYTES).problems == ()
+    settled = Resolution((), item, Choice.VALUE, {**before, "name": "both"})
+    merged = adapter.merge(str(uuid.uuid4()), 1, base=base, ours=ours, theirs=theirs, resolutions=[settled])
+    assert isinstance(merged, Merged)
+    (row,) = rows(adapter, merged.snapshot, "shift")
+    assert (row["b"], row["name"], row["late"]) == (b"\x0a\xaa", "both", timedelta(hours=700))

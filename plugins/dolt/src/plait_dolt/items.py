@@ -115,7 +115,7 @@ def _key_value(text: str, kind: str) -> object:
             return bytes.fromhex(text)
         except ValueError as error:
             raise InvalidArgument(f"{text!r} is no value of {kind}: write it in hexadecimal") from error
-    if "int" in kind and re.fullmatch(r"-?[0-9]{1,20}", text):
+    if ("int" in kind or kind.startswith("bit")) and re.fullmatch(r"-?[0-9]{1,20}", text):
         return int(text)
     return text
 
@@ -140,15 +140,24 @@ def to_json(value: object) -> Json:
         case datetime.datetime() | datetime.date() | datetime.time():
             return value.isoformat()
         case datetime.timedelta():
-            return str(value)
+            return _time_text(value)
         case decimal.Decimal():
             return str(value)
     return str(value)
 
 
+def _time_text(value: datetime.timedelta) -> str:
+    """As SQL writes a time, which may be negative, and longer than a day."""
+    microseconds = abs(value) // datetime.timedelta(microseconds=1)
+    minutes, seconds = divmod(microseconds // 1_000_000, 60)
+    sign = "-" if value < datetime.timedelta() else ""
+    part = f".{microseconds % 1_000_000:06}" if microseconds % 1_000_000 else ""
+    return f"{sign}{minutes // 60:02}:{minutes % 60:02}:{seconds:02}{part}"
+
+
 def from_json(value: Json, kind: str, column: str) -> object:
     """A value for a column of this type, as JSON says it. Raises: InvalidArgument naming the column."""
-    if isinstance(value, str) and ("binary" in kind or "blob" in kind or kind.startswith("bit")):
+    if isinstance(value, str) and ("binary" in kind or "blob" in kind):
         try:
             return bytes.fromhex(value)
         except ValueError as error:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 import pymysql
 import sqlalchemy as sa
 from plait.errors import InvalidArgument, NotFound, PermissionDenied, PlaitError, StoreUnavailable
 from plait.types import Location
-from pymysql.constants import CLIENT
+from pymysql.constants import CLIENT, FIELD_TYPE
+from pymysql.converters import conversions
 from pymysql.cursors import SSCursor
+from pymysql.protocol import FieldDescriptorPacket, MysqlPacket
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -26,6 +29,8 @@ _LOST: Final = frozenset({2003, 2006, 2013, 2014, 2055, 1053, 4031})
 """MySQL's codes for a connection that is gone, or never came to be."""
 _DENIED: Final = frozenset({1044, 1045, 1142, 1227, 1370})
 _NO_DATABASE: Final = 1049
+_BINARY: Final = 63
+"""MySQL's id of what is no text."""
 _CONNECT_SECONDS: Final = 10
 _GREETING_SECONDS = 20.0
 """For what costs a server nothing: its greeting, and pointing a connection at a database. A frozen one still takes
@@ -33,6 +38,20 @@ connections, and never answers."""
 _ANSWER_SECONDS: Final = 900.0
 """For all other statements of plait's: a merge of large tables says nothing until it is done."""
 _OWN_DATABASES: Final = frozenset({"information_schema", "mysql", "performance_schema", "sys", "dolt_cluster"})
+
+
+_CONVERSIONS: Final = {**conversions, FIELD_TYPE.BIT: partial(int.from_bytes, byteorder="big")}
+"""How plait reads values: bits as the number that they are, for Dolt finds no row by them as bytes."""
+
+
+class _Connection(pymysql.connections.Connection):  # type: ignore[misc]
+    """Reads bits as bytes: Dolt (1.83) says that they are text, and most are none that could be decoded."""
+
+    def _read_packet(self, packet_type: type[MysqlPacket] = MysqlPacket) -> MysqlPacket:
+        packet = super()._read_packet(packet_type)
+        if packet_type is FieldDescriptorPacket and packet.type_code == FIELD_TYPE.BIT:
+            packet.charsetnr = _BINARY
+        return packet
 
 
 def read_url(text: str, store: str) -> URL:
@@ -72,7 +91,8 @@ class ServerEngine(Engine):
         self._reserved = tuple(reserved)
         self._tls_asked: dict[str, Any] = {"ssl_ca": tls_ca} if tls_ca else {}
         self._tls: dict[str, Any] | None = None
-        self._pool = QueuePool(self._connect, pool_size=8, max_overflow=24, timeout=30, reset_on_return=None)
+        connect = partial(self._connect, conv=_CONVERSIONS)
+        self._pool = QueuePool(connect, pool_size=8, max_overflow=24, timeout=30, reset_on_return=None)
         self._clients = Clients(self._url, self._connect)
 
     @property
@@ -82,7 +102,7 @@ class ServerEngine(Engine):
     def _connect(self, **options: Any) -> Any:
         """PyMySQL reads all certificates of the machine for each connection (20 ms), even where the server has no
         TLS: so the first connection tells what the next ones need, until one is lost."""
-        connection = pymysql.connect(
+        connection = _Connection(
             host=str(self._url.host),
             port=self._url.port or 3306,
             user=self._url.username or "root",
