@@ -90,6 +90,15 @@ def test_diff_names_rows_by_their_key_and_shows_schemas(place: Place) -> None:
     ]
 
 
+def test_a_table_is_found_by_the_item_that_names_it_whatever_its_name(place: Place) -> None:
+    adapter = place.adapter()
+    table = '"odd :: name"'
+    made = write(adapter, place, None, "CREATE TABLE `odd :: name` (id INT PRIMARY KEY)")
+    (change,) = adapter.diff(None, made)
+    assert change.item == table
+    assert list(adapter.diff(None, made, items=[table])) == [change]
+
+
 def test_diff_sees_what_is_uncommitted_in_a_working_set(place: Place) -> None:
     adapter = place.adapter()
     base = first(adapter, place)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pymysql
@@ -12,6 +13,7 @@ import pytest
 from plait.errors import InvalidArgument, NotFound, PermissionDenied, StoreUnavailable
 from plait.types import (
     Choice,
+    Conflicted,
     Depth,
     Intent,
     ItemChange,
@@ -230,3 +232,58 @@ def test_bits_and_times_are_compared_named_and_settled_as_sql_writes_them(place:
     assert isinstance(merged, Merged)
     (row,) = rows(adapter, merged.snapshot, "shift")
     assert (row["b"], row["name"], row["late"]) == (b"\x0a\xaa", "both", timedelta(hours=700))
+
+
+@pytest.mark.parametrize("choice", [Choice.THEIRS, Choice.VALUE, Choice.BASE])
+def test_a_conflict_in_a_row_with_a_stored_column_is_listed_and_settled_and_no_servers_death(
+    place: Place, choice: Choice
+) -> None:
+    adapter = place.adapter()
+    made = "CREATE TABLE item (b INT, a INT, n INT, twice INT AS (n * 2) STORED, PRIMARY KEY (a, b))"
+    other = "CREATE TABLE other (id INT PRIMARY KEY, n INT)"
+    filled = ["INSERT INTO item (a, b, n) VALUES (1, 2, 10), (3, 4, 0)", "INSERT INTO other VALUES (1, 10)"]
+    base = write(adapter, place, None, made, other, *filled)
+    ours, theirs = (
+        write(adapter, place, base, f"UPDATE item SET n = {n} WHERE a = 1", f"UPDATE other SET n = {n}")
+        for n in (11, 12)
+    )
+    item = "item::a=1,b=2"
+    wanted = {"b": 2, "a": 1, "n": 12, "twice": 24}
+    join = partial(adapter.merge, str(uuid.uuid4()), 1, base=base, ours=ours, theirs=theirs)
+    conflicted = join()
+    assert isinstance(conflicted, Conflicted)
+    assert [one.item for one in conflicted.conflicts] == [item, "other::id=1"]
+    assert conflicted.conflicts[0].theirs == wanted
+    resolutions = [Resolution((), item, choice, wanted), Resolution((), "other::id=1", Choice.OURS)]
+    settled = join(resolutions=resolutions)
+    assert isinstance(settled, Merged)
+    expected = {"b": 2, "a": 1, "n": 10, "twice": 20} if choice is Choice.BASE else wanted
+    assert rows(adapter, settled.snapshot, "item") == [expected, {"b": 4, "a": 3, "n": 0, "twice": 0}]
+    assert rows(adapter, settled.snapshot, "other") == [{"id": 1, "n": 11}]
+
+
+@pytest.mark.parametrize("stored", ["STORED", "VIRTUAL"])
+def test_rows_with_generated_columns_are_named_by_their_key_and_restored(place: Place, stored: str) -> None:
+    adapter = place.adapter()
+    made = f"CREATE TABLE item (b INT, a INT, n INT, twice INT AS (n * 2) {stored}, PRIMARY KEY (a, b))"
+    base = write(adapter, place, None, made, "INSERT INTO item (a, b, n) VALUES (1, 2, 10), (3, 4, 0)")
+    later = write(adapter, place, base, "UPDATE item SET n = 11 WHERE a = 1", "DELETE FROM item WHERE a = 3")
+    items = ["item::a=1,b=2", "item::a=3,b=4"]
+    assert [change.item for change in adapter.diff(base, later)] == items
+    tx = Transaction(adapter, place.key, str(uuid.uuid4()), later)
+    adapter.restore(tx.tx, tx.staging, base, items=items)
+    assert rows(adapter, tx.prepare(), "item") == rows(adapter, base, "item")
+
+
+def test_a_conflict_in_a_table_with_a_virtual_column_is_settled_by_a_side(place: Place) -> None:
+    adapter = place.adapter()
+    made = "CREATE TABLE item (a INT PRIMARY KEY, n INT, twice INT AS (n * 2) VIRTUAL)"
+    base = write(adapter, place, None, made, "INSERT INTO item (a, n) VALUES (1, 10)")
+    ours, theirs = (write(adapter, place, base, f"UPDATE item SET n = {n}") for n in (11, 12))
+    join = partial(adapter.merge, str(uuid.uuid4()), 1, base=base, ours=ours, theirs=theirs)
+    conflicted = join()
+    assert isinstance(conflicted, Conflicted)
+    assert [one.item for one in conflicted.conflicts] == ["item"]
+    settled = join(resolutions=[Resolution((), "item", Choice.THEIRS)])
+    assert isinstance(settled, Merged)
+    assert rows(adapter, settled.snapshot, "item") == [{"a": 1, "n": 12, "twice": 24}]

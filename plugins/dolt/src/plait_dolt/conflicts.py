@@ -28,6 +28,15 @@ class Sides:
         return {Choice.BASE: self.base, Choice.OURS: self.ours, Choice.THEIRS: self.theirs}[choice]
 
 
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """Conflicts that nobody settled yet, and the rows (table, key, row) that both sides have to hold for a merge that
+    meets none of them."""
+
+    left: list[Conflict]
+    rows: list[tuple[Table, tuple[object, ...], Row | None]]
+
+
 def settle(session: Session, sides: Sides, resolutions: Sequence[Resolution]) -> list[Conflict]:
     """Apply what the resolutions say; what is left, in order of table and key. Nothing left: it can be committed.
 
@@ -38,6 +47,24 @@ def settle(session: Session, sides: Sides, resolutions: Sequence[Resolution]) ->
     session.relax()
     left = [*_schemas(session), *_rows(session, chosen)] or [*_violations(session, sides, chosen)]
     return sorted(left or _still_violating(session), key=lambda conflict: conflict.item or "")
+
+
+def settle_ahead(session: Session, sides: Sides, tables: Sequence[str], resolutions: Sequence[Resolution]) -> Ahead:
+    """Settle conflicting rows of these tables before the merge that would have listed them.
+
+    Raises: InvalidArgument for a resolution that does not fit its conflict.
+    """
+    chosen = {one.item: one for one in resolutions if one.item is not None}
+    ahead = Ahead([], [])
+    for table in map(session.table, tables):
+        asked = "SELECT * FROM dolt_preview_merge_conflicts(%s, %s, %s)"
+        for row in session.rows(asked, sides.ours, sides.theirs, table.name):
+            one = _RowConflict.of(table, row)
+            resolution = chosen.get(one.item, chosen.get(table_item(table.name)))
+            if resolution is None:
+                ahead.left.append(one.conflict())
+            ahead.rows.append((table, one.key, one.ours if resolution is None else one.chosen(resolution)))
+    return ahead
 
 
 def settled_schemas(session: Session, resolutions: Sequence[Resolution]) -> dict[str, Choice]:
@@ -81,9 +108,10 @@ def _rows(session: Session, chosen: Mapping[str, Resolution]) -> Iterator[Confli
             continue
         table = session.table(found["table"])
         whole = chosen.get(table_item(table.name))
-        if not table.key:
+        if not table.key or table.has_virtual:  # Of the latter, Dolt 1.83 lists the number only.
             if whole is None:
-                detail = f"{found['num_conflicts']} rows without a primary key changed on both sides"
+                which = "of a table with a virtual column" if table.key else "without a primary key"
+                detail = f"{found['num_conflicts']} rows {which} changed on both sides"
                 yield Conflict((), ConflictKind.ITEM_CHANGED, table_item(table.name), detail=detail)
             else:
                 session.call("dolt_conflicts_resolve", _side_option(whole), table.name)
@@ -137,14 +165,15 @@ class _RowConflict:
             detail = f"both sides changed {', '.join(self.both_changed)}"
         return Conflict((), ConflictKind.ITEM_CHANGED, self.item, base, ours, theirs, detail)
 
+    def chosen(self, resolution: Resolution) -> Row | None:
+        """The row that a resolution says."""
+        if resolution.choice is Choice.VALUE:
+            return None if resolution.value is None else self._given(resolution.value)
+        return {Choice.BASE: self.base, Choice.OURS: self.ours, Choice.THEIRS: self.theirs}[resolution.choice]
+
     def settle(self, session: Session, resolution: Resolution) -> None:
         """Put the chosen row, and take the conflict off Dolt's list."""
-        sides = {Choice.BASE: self.base, Choice.OURS: self.ours, Choice.THEIRS: self.theirs}
-        if resolution.choice is Choice.VALUE:
-            row = None if resolution.value is None else self._given(resolution.value)
-        else:
-            row = sides[resolution.choice]
-        put_row(session, self.table, self.key, row)
+        put_row(session, self.table, self.key, self.chosen(resolution))
         where = " OR ".join(
             "(" + " AND ".join(f"{quote(prefix + name)} = %s" for name in self.table.key) + ")" for prefix in _PREFIXES
         )
@@ -188,6 +217,7 @@ def put_row(session: Session, table: Table, key: Sequence[object], row: Row | No
     where = " AND ".join(f"{quote(name)} = %s" for name in table.key)
     session.rows(f"DELETE FROM {quote(table.name)} WHERE {where}", *key)
     if row is not None:
+        row = {name: value for name, value in row.items() if name not in table.generated}
         columns = ", ".join(quote(name) for name in row)
         places = ", ".join(["%s"] * len(row))
         session.rows(f"INSERT INTO {quote(table.name)} ({columns}) VALUES ({places})", *row.values())

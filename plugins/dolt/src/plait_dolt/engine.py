@@ -25,12 +25,17 @@ class Refused(InvalidArgument):
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table's shape at one revision. `key` is its primary key's columns in the key's order; empty: keyless."""
+    """A table's shape at one revision. `key` is its primary key's columns in the key's order; empty: keyless.
+
+    `generated`: the columns that nobody may write. `has_virtual`: one of them is stored nowhere.
+    """
 
     name: str
     columns: tuple[str, ...]
     types: Mapping[str, str]
     key: tuple[str, ...]
+    generated: frozenset[str] = frozenset()
+    has_virtual: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +119,10 @@ class Session(ABC):
 
         After a merge that is not clean, `commit` or `abandon` ends it.
         """
+
+    def fatal_conflicts(self, base: str, ours: str, theirs: str) -> list[str]:
+        """The tables with conflicts that the engine would not survive: they are to be settled before it merges."""
+        return []
 
     @abstractmethod
     def abandon(self) -> None:

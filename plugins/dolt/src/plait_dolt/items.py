@@ -34,7 +34,7 @@ _NAME = rf"(?:{_QUOTED}|[A-Za-z0-9_.$-]+)"
 _PAIR = rf'(?P<column>{_NAME})=(?P<value>{_QUOTED}|(?:(?!::)[^",])*)'
 _BARE_PAIR = re.sub(r"\?P<[a-z]+>", "?:", _PAIR)
 _ITEM = re.compile(
-    rf"(?P<table>{_NAME})(?:::(?:(?P<row>{_BARE_PAIR}(?:,{_BARE_PAIR})*)(?:::(?P<cell>{_NAME}))?|{ROW_PREFIX}[0-9a-f]+))?\Z"
+    rf"(?P<table>{_NAME})(?:::(?:(?P<row>{_BARE_PAIR}(?:,{_BARE_PAIR})*)(?:::(?P<cell>{_NAME}))?|(?P<hash>{ROW_PREFIX}[0-9a-f]+)))?\Z"
 )
 
 
@@ -50,7 +50,7 @@ class ItemName:
 def parse_item(text: str) -> ItemName:
     """Raises: InvalidArgument."""
     found = _ITEM.match(text)
-    if not found or (found["row"] is None and "::" in text):
+    if not found or found["hash"] is not None:
         raise InvalidArgument(
             f"{text!r} names nothing in a database that could be looked up",
             remedy='name a table, a row or a cell: city, city::id=7, city::region="a,b",id=7::population',

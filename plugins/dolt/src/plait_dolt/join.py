@@ -16,7 +16,7 @@ from plait.adapter import Context
 from plait.codec import digest, pack
 from plait.types import Choice, Conflict, Conflicted, ConflictKind, Merged, Resolution, SnapshotRef
 
-from plait_dolt.conflicts import Sides, settle, settled_schemas
+from plait_dolt.conflicts import Ahead, Sides, put_row, settle, settle_ahead, settled_schemas
 from plait_dolt.engine import Engine, Refused, Session
 from plait_dolt.names import join_tag, quote, scratch_branch
 
@@ -142,6 +142,15 @@ class Joining:
         session.commit(self._message)
         return session.head()[0]
 
+    def _put_rows(self, session: Session, scratch: Callable[[str], str], side: str, ahead: Ahead) -> str:
+        """A commit on this side in which these rows are as they were settled."""
+        scratch(side)
+        session.relax()
+        for table, key, row in ahead.rows:
+            put_row(session, table, key, row)
+        session.commit(self._message)
+        return session.head()[0]
+
     def _merge(
         self,
         session: Session,
@@ -159,6 +168,13 @@ class Joining:
             mine = self._put_on(session, scratch, start, ours)
             others = self._put_on(session, scratch, start, theirs)
         scratch(mine)
+        left: list[Conflict] = []
+        fatal = session.fatal_conflicts(start, mine, others)
+        if fatal:
+            ahead = settle_ahead(session, Sides(start, mine, others), fatal, resolutions)
+            left = ahead.left
+            mine, others = (self._put_rows(session, scratch, side, ahead) for side in (mine, others))
+            scratch(mine)
         try:
             is_clean = session.merge(others, self._message)
             taken = {} if is_clean else settled_schemas(session, resolutions)
@@ -177,11 +193,11 @@ class Joining:
             return Conflicted((Conflict((), ConflictKind.SCHEMA_CHANGED, detail=error.text),))
         self.context.failpoint("dolt.merge.merged")
         if not is_clean:
-            sides = Sides(start, mine, others)
-            conflicts = settle(session, sides, resolutions)
-            if conflicts:
-                session.abandon()
-                return Conflicted(tuple(conflicts))
+            left += settle(session, Sides(start, mine, others), resolutions)
+        if left:
+            session.abandon()
+            return Conflicted(tuple(sorted(left, key=lambda conflict: conflict.item or "")))
+        if not is_clean:
             session.commit(self._message, "--allow-empty")
         merged = session.head()[0]
         if is_native:

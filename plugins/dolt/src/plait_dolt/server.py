@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -40,6 +41,12 @@ _ANSWER_SECONDS: Final = 900.0
 _OWN_DATABASES: Final = frozenset({"information_schema", "mysql", "performance_schema", "sys", "dolt_cluster"})
 
 
+_KEY_COLUMNS: Final = (
+    "SELECT column_name AS name FROM information_schema.key_column_usage WHERE table_schema = database() "
+    "AND table_name = %s AND constraint_name = 'PRIMARY' ORDER BY ordinal_position"
+)
+_GENERATED: Final = re.compile(r"^\s*`(?P<name>(?:[^`]|``)+)` .*GENERATED ALWAYS AS \(.*\)(?P<stored> STORED)?", re.M)
+"""A column's line of SHOW CREATE TABLE: nothing else tells (Dolt 1.83)."""
 _CONVERSIONS: Final = {**conversions, FIELD_TYPE.BIT: partial(int.from_bytes, byteorder="big")}
 """How plait reads values: bits as the number that they are, for Dolt finds no row by them as bytes."""
 
@@ -320,11 +327,15 @@ class ServerSession(Session):
 
     def table(self, name: str) -> Table:
         columns = self.rows(f"SHOW COLUMNS FROM {quote(name)}")
-        # Dolt ignores a condition on this statement.
-        key = [row for row in self.rows(f"SHOW KEYS FROM {quote(name)}") if row["Key_name"] == "PRIMARY"]
-        ordered = [row["Column_name"] for row in sorted(key, key=lambda row: int(row["Seq_in_index"]))]
+        # SHOW KEYS tells of none where a column is virtual (Dolt 1.83).
+        key = self.rows(_KEY_COLUMNS, name)
         types = {row["Field"]: str(row["Type"]).lower() for row in columns}
-        return Table(name, tuple(types), types, tuple(ordered))
+        generated = {
+            found["name"].replace("``", "`"): found["stored"]
+            for found in _GENERATED.finditer(self.create_statement(name))
+        }
+        has_virtual = None in generated.values()
+        return Table(name, tuple(types), types, tuple(row["name"] for row in key), frozenset(generated), has_virtual)
 
     def create_statement(self, table: str) -> str:
         return str(self.rows(f"SHOW CREATE TABLE {quote(table)}")[0]["Create Table"])
@@ -362,6 +373,19 @@ class ServerSession(Session):
         merged = self.call("dolt_merge", "--no-ff", "-m", message, theirs)
         return not merged["conflicts"]
 
+    def fatal_conflicts(self, base: str, ours: str, theirs: str) -> list[str]:
+        """Dolt 1.83 dies of a conflict in a table with a stored generated column and no further index."""
+        changed = self.rows("SELECT to_table_name AS name FROM dolt_diff_summary(%s, %s)", base, theirs)
+        exposed = {name for name in {row["name"] for row in changed} & {*self.tables()} if self._has_stored(name)}
+        if not exposed:
+            return []
+        found = self.rows("SELECT * FROM dolt_preview_merge_conflicts_summary(%s, %s)", ours, theirs)
+        return sorted(row["table"] for row in found if row["table"] in exposed and row["num_data_conflicts"])
+
+    def _has_stored(self, name: str) -> bool:
+        table = self.table(name)
+        return bool(table.key and table.generated and not table.has_virtual)
+
     def abandon(self) -> None:
         try:
             self.call("dolt_merge", "--abort")
@@ -369,9 +393,11 @@ class ServerSession(Session):
             return  # There was none.
 
     def relax(self) -> None:
+        self.is_spoiled = True  # As in `merge`.
         self.rows("SET foreign_key_checks = 0")
 
     def copy_row(self, table: Table, columns: Sequence[str], commit: str, where: str, args: Sequence[object]) -> None:
+        columns = [column for column in columns if column not in table.generated]
         listed = ", ".join(quote(column) for column in columns)
         old = f"SELECT {listed} FROM {quote(table.name)} AS OF %s WHERE {where}"
         if not self.rows(f"SELECT 1 AS one FROM {quote(table.name)} WHERE {where}", *args):
