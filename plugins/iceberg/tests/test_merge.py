@@ -26,7 +26,7 @@ from plait_conformance.tables import (
 )
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.table import Table
-from pyiceberg.transforms import IdentityTransform
+from pyiceberg.transforms import BucketTransform, IdentityTransform, Transform, TruncateTransform
 
 
 def resolve(choice: Choice, item: str | None = None, value: Json = None) -> Resolution:
@@ -122,6 +122,15 @@ def test_partitions_are_merged_and_stay_pruned(tables: Tables) -> None:
     assert read_back(merged) == ordered(expected)
     pens = list(static(merged).scan(row_filter="item = 'pen'").plan_files())
     assert {str(task.file.partition[0]) for task in pens} == {"pen"}
+
+
+@pytest.mark.parametrize("transform", [BucketTransform(2), TruncateTransform(100)])
+def test_rows_merge_where_partitions_are_of_what_is_computed(tables: Tables, transform: Transform[Any, Any]) -> None:
+    spec = PartitionSpec(PartitionField(source_id=1, field_id=1000, transform=transform, name="part"))
+    base = tables.create([order(n) for n in range(1, 9)], partition_spec=spec)
+    ours, theirs = (tables.change(base, correct(order(n, "cap"))) for n in (1, 2))
+    merged = tables.merged(base, ours, theirs)
+    assert read_back(merged) == ordered([order(n, "cap" if n < 3 else "pen") for n in range(1, 9)])
 
 
 def test_a_compaction_of_theirs_loses_no_correction_of_ours(tables: Tables) -> None:
