@@ -133,6 +133,19 @@ def test_check_finds_a_fit_server_fit_and_says_what_another_lacks(own: tuple[Dol
     assert any("dolt_transaction_commit" in sentence for sentence in found), found
 
 
+def test_an_account_that_may_only_read_is_denied_and_not_told_that_a_name_is_taken(
+    own: tuple[DoltServer, Place],
+) -> None:
+    server, place = own
+    root(server, "CREATE USER reader@'%' IDENTIFIED BY 'pw'", "GRANT SELECT ON *.* TO reader@'%'")
+    held = write(place.adapter(), place, None, CITY)
+    reader = place.adapter(url=server.url.replace("root", "reader"), password="pw")
+    for key, base in ((("crm", "new"), None), (place.key, held)):
+        with pytest.raises(PermissionDenied, match="rights"):
+            reader.stage(str(uuid.uuid4()), {key: Intent(str(uuid.uuid4()), base)})
+    assert any("branches and tags" in sentence for sentence in reader.check())
+
+
 def test_reserved_branches_are_read_and_not_written_by_others(own: tuple[DoltServer, Place]) -> None:
     server, place = own
     root(server, "CREATE USER plait@'%' IDENTIFIED BY 'pw'", "GRANT ALL ON *.* TO plait@'%' WITH GRANT OPTION")

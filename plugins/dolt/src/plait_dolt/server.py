@@ -29,6 +29,7 @@ from plait_dolt.rights import missing, reserve
 _LOST: Final = frozenset({2003, 2006, 2013, 2014, 2055, 1053, 4031})
 """MySQL's codes for a connection that is gone, or never came to be."""
 _DENIED: Final = frozenset({1044, 1045, 1142, 1227, 1370})
+_DENIED_TEXTS: Final = ("access denied", "command denied", "does not have the correct permissions")
 _NO_DATABASE: Final = 1049
 _BINARY: Final = 63
 """MySQL's id of what is no text."""
@@ -172,7 +173,7 @@ class ServerEngine(Engine):
         """A driver's error in plait's words; passwords are in none of them."""
         code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
         text = str(error.args[1]) if len(error.args) > 1 else str(error)
-        if code in _DENIED or "access denied" in text.lower() or "does not have the correct permissions" in text:
+        if code in _DENIED or any(words in text.lower() for words in _DENIED_TEXTS):
             return PermissionDenied(
                 f"Dolt at {self.address} denies it: {text}",
                 remedy="check user and password of the store's options, and its rights with 'plait store check'",
