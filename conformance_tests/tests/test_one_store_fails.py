@@ -72,6 +72,23 @@ def test_commits_that_do_not_touch_it_go_on(catalog: Catalog, tmp_path: Path) ->
     assert calls(catalog, "two")[before:] == []
 
 
+def test_a_discard_cleans_up_where_it_can_and_is_no_reason_to_keep_a_store_that_never_answers(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    catalog.add_store("broken", "fake-dolt", {"path": str(tmp_path / "broken")})
+    tx = catalog.begin()
+    for store in ("broken", "one"):
+        handle(tx, store)["1"] = "1"
+    take_down(tmp_path / "broken")
+    with pytest.raises(StoreUnavailable):
+        tx.discard()
+    assert "abort" in {call.name for call in calls(catalog, "one")}
+    assert tx.state is TxState.ABORTING
+    catalog.remove_store("broken")
+    tx.discard()
+    assert tx.state is TxState.ABORTED
+
+
 def test_a_commit_that_touches_it_fails_clearly_and_is_made_when_it_is_back(catalog: Catalog, tmp_path: Path) -> None:
     head = catalog.resolve("main")
     tx = catalog.begin(message="both")

@@ -9,7 +9,7 @@ from plait.adapter import Adapter, Capability, Side
 from plait.backend import Backend
 from plait.errors import InvalidArgument, NotFound
 from plait.refspec import format_key
-from plait.types import Key, SnapshotRef
+from plait.types import Key, SnapshotRef, TxState
 
 _KEYS_SHOWN, _USERS_SHOWN = 3, 10
 
@@ -51,6 +51,7 @@ def first_absent(adapter: Adapter, items: Sequence[str], after: SnapshotRef, bef
 def check_unused(backend: Backend, store: str, *, empty: str) -> None:
     """That no ref's head and no working set has an asset of a store. `empty`: the id of a commit that holds nothing.
 
+    A discarded working set is none: while it waits for a store that never answers, only the store's removal ends it.
     Raises: InvalidArgument naming all that do, the first keys of each, and how to go on. Cost: a look at every ref.
     """
     by_head: dict[str, str] = {}
@@ -60,7 +61,7 @@ def check_unused(backend: Backend, store: str, *, empty: str) -> None:
             by_head[ref.head] = _shown(entry.key for entry in backend.scan(f"@{ref.head}", (store,)))
         if by_head[ref.head]:
             users[ref.kind.value][ref.name] = by_head[ref.head]
-    for tx in backend.txs():
+    for tx in (tx for tx in backend.txs() if tx.state is not TxState.ABORTING):
         if keys := _shown(one.key for one in backend.participants(tx.id) if one.key[0] == store):
             users["working set"][tx.name or tx.id] = keys
     told = [

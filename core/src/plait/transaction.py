@@ -190,7 +190,10 @@ class Transactions:
         self.finish_abort(tx)
 
     def finish_abort(self, tx: str) -> None:
-        """Clean up natively, then ABORTING → ABORTED with a log record. Repeat: no-op."""
+        """Clean up natively, then ABORTING → ABORTED with a log record. Repeat: no-op.
+
+        A store that fails leaves it ABORTING, and is told by what it raised; the others are cleaned up all the same.
+        """
         with self.repository.read() as rows:
             stores = {participant.key[0] for participant in rows.participants(tx)}
             row = rows.txs([tx]).get(tx)
@@ -198,9 +201,15 @@ class Transactions:
                 # Joining writes natively before its participants' rows tell of it: any store may hold something.
                 stores |= {store.name for store in rows.stores().values() if store.mode is not Mode.POINTER}
             stores &= rows.stores().keys()  # What was intended in a store that does not exist was never written.
+        errors = []
         for store in sorted(stores):
-            self.adapters.get(store).abort(tx)
+            try:
+                self.adapters.get(store).abort(tx)
+            except PlaitError as error:
+                errors.append(error)
             failpoint("transaction.store_aborted")
+        if errors:
+            raise errors[0]
 
         def end(batch: Batch) -> bytes:
             before = batch.tx(tx)

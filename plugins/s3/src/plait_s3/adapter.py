@@ -10,6 +10,7 @@ import json
 import uuid
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import ClassVar, Final
@@ -277,7 +278,8 @@ class ObjectAdapter(Adapter):
 
     def abort(self, tx: str) -> None:
         """Drop its stagings and manifests. Pinned objects may be others' too: retention collects them."""
-        self._drop(tx, (STAGING, EDITS, PACKS))
+        with suppress(NotFound):  # Without the bucket there is nothing to drop.
+            self._drop(tx, (STAGING, EDITS, PACKS))
 
     def release(self, tx: str, kept: Sequence[SnapshotRef]) -> None:
         """Drop its stagings, whose content is at content addresses now. Where the bucket keeps versions, the staged
