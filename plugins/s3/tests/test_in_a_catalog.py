@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -121,3 +121,14 @@ def test_an_imported_prefix_is_an_asset_like_any_other(catalog: Catalog, place: 
         catalog.backend.import_assets(tx_id, {("raw", "landing"): "landing"})
         files(tx.open("raw.landing")).pipe_file("b", b"2")
     assert held(catalog, "main") == {"a": b"1", "b": b"2"}
+
+
+@pytest.mark.s3server
+def test_a_bucket_that_is_gone_is_a_finding_of_the_check_and_no_end_of_it(
+    bucket_options: Callable[[bool], dict[str, str]], tmp_path: Path
+) -> None:
+    with plait.init(str(tmp_path / "catalog")) as catalog:
+        catalog.add_store("far", "s3", {**bucket_options(False), "bucket": "nobody-made-this"})
+        (missing,), risks = catalog.check_store("far")
+    assert "cannot be used" in missing
+    assert risks == []

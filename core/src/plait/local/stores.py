@@ -66,8 +66,9 @@ class StoreKeeping:
     def check_store(self, name: str) -> tuple[Sequence[str], Sequence[Risk]]:
         adapter = self.adapters.get(name)
         missing = adapter.check()
-        if not missing:
-            self._publisher.look(adapter.store, is_alive=is_alive)
+        if missing:  # What cannot be used cannot be asked more, and its answer must not hide other stores'.
+            return missing, []
+        self._publisher.look(adapter.store, is_alive=is_alive)
         return missing, list(adapter.retention_risks())
 
     def import_assets(self, tx: str, assets: Mapping[Key, str]) -> None:
