@@ -18,7 +18,7 @@ from plait.clock import ManualClock
 from plait.errors import StoreUnavailable
 from plait.failpoint import armed
 from plait.local import LocalBackend
-from plait.types import Commit, TxState
+from plait.types import Commit, Depth, Health, SnapshotRef, TxState
 from plait_conformance.crash import check_heads, handle, items, write
 from plait_conformance.fake_storage import bring_up, take_down
 from plait_conformance.fake_trace import Call, Traced
@@ -87,6 +87,47 @@ def test_a_discard_cleans_up_where_it_can_and_is_no_reason_to_keep_a_store_that_
     catalog.remove_store("broken")
     tx.discard()
     assert tx.state is TxState.ABORTED
+
+
+def test_what_a_removed_store_should_have_dropped_is_waited_for_by_nobody(catalog: Catalog, tmp_path: Path) -> None:
+    catalog.add_store("broken", "fake-dolt", {"path": str(tmp_path / "broken")})
+    tx = catalog.begin()
+    handle(tx, "broken")["1"] = "1"
+
+    def taken_down(name: str) -> None:
+        if name == "coordinator.after_commit_point":
+            take_down(tmp_path / "broken")
+
+    with armed(taken_down):
+        tx.commit()
+    assert len(tx.participants()) == 1
+    with catalog.transaction(message="drop") as dropping:
+        dropping.drop("broken.t")
+    catalog.remove_store("broken")
+    catalog.recover()
+    assert len(tx.participants()) == 0
+
+
+def test_commits_do_not_wait_for_a_verify_that_is_slow(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(20):
+        commit(catalog, "two", str(number + 1))
+    adapter, go_on = cast(LocalBackend, catalog.backend).adapters.get("two"), threading.Event()
+    verify, is_waiting = adapter.verify, threading.Event()
+
+    def slow(snapshot: SnapshotRef, depth: Depth) -> Health:
+        is_waiting.set()
+        assert go_on.wait(60)
+        return verify(snapshot, depth)
+
+    monkeypatch.setattr(adapter, "verify", slow)
+    with ThreadPoolExecutor(2) as threads:
+        verified = threads.submit(lambda: list(catalog.verify()))
+        try:
+            assert is_waiting.wait(60)
+            threads.submit(commit, catalog, "one", "1").result(20)
+        finally:
+            go_on.set()
+        assert verified.result(60) == []
 
 
 def test_a_commit_that_touches_it_fails_clearly_and_is_made_when_it_is_back(catalog: Catalog, tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
+from itertools import islice
 
 from plait import codec
 from plait.adapter import Progress
@@ -16,9 +18,11 @@ from plait.persist.graph_rows import LogRow
 from plait.replay import Replay
 from plait.stores import Adapters
 from plait.tree import Tree
-from plait.types import Commit, Depth, Mode, SnapshotRef, TxState
+from plait.types import Commit, Depth, Health, Mode, SnapshotRef, TxState
 
 _PAGE = 1000
+_CHECKS_MAX = 8
+"""Of snapshots at once: half of the threads of `LocalBackend`."""
 _SNAPSHOT_STATES = {"live", "condemned", "expired"}
 _PUBLICATION_STATES = {"idle", "busy", "diverged"}
 
@@ -178,7 +182,10 @@ def _verify_tree(tree: Tree, commit: str, root: bytes, seen: set[bytes], snapsho
 def verify_stores(
     repository: Repository, adapters: Adapters, depth: Depth, executor: Executor, progress: Progress
 ) -> Iterator[Problem]:
-    """Ask every store for every live snapshot of the reachable history, side by side, each once."""
+    """Ask every store for every live snapshot of the reachable history, side by side, each once.
+
+    Not all at once: commits wait for the same threads, and who stops listening stops it.
+    """
     with repository.read() as rows:
         pointers = {store.name for store in rows.stores().values() if store.mode is Mode.POINTER}
         known = {store.name for store in rows.stores().values()}
@@ -189,13 +196,15 @@ def verify_stores(
                     wanted.append(codec.decode_snapshot(row.body))
                 except Corrupt:
                     continue  # Named by verify_metadata.
-    checks = [
-        (snapshot, executor.submit(adapters.get(snapshot.store).verify, snapshot, depth))
-        for snapshot in wanted
-        if snapshot.store in known - pointers
-    ]
-    for done, (snapshot, check) in enumerate(checks):
-        progress("snapshots", done, len(checks))
+    wanted = [snapshot for snapshot in wanted if snapshot.store in known - pointers]
+    left, checks = iter(wanted), deque[tuple[SnapshotRef, Future[Health]]]()
+    for done in range(len(wanted)):
+        checks.extend(
+            (snapshot, executor.submit(adapters.get(snapshot.store).verify, snapshot, depth))
+            for snapshot in islice(left, _CHECKS_MAX - len(checks))
+        )
+        snapshot, check = checks.popleft()
+        progress("snapshots", done, len(wanted))
         where = f"store {snapshot.store}, {snapshot.asset} at {snapshot.version}"
         try:
             for problem in check.result().problems:
