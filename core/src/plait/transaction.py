@@ -234,9 +234,10 @@ class Transactions:
         with self.repository.read() as rows:
             participants = rows.participants(tx)
             stores = rows.stores()
-        kept: dict[str, list[SnapshotRef]] = {participant.key[0]: [] for participant in participants}
+        # A store that was removed since is nobody's to clean up.
+        kept: dict[str, list[SnapshotRef]] = {one.key[0]: [] for one in participants if one.key[0] in stores}
         for participant in participants:
-            if participant.prepared is not None:
+            if participant.prepared is not None and participant.key[0] in kept:
                 kept[participant.key[0]].append(participant.prepared)
 
         def release(store: str) -> None:
