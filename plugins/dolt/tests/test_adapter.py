@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from functools import partial
 
 import pytest
-from plait.errors import NotFound
-from plait.types import Depth, ItemChangeKind, Move, PublishState, SnapshotRef
+from plait.errors import NotFound, Unsupported
+from plait.types import Choice, Depth, ItemChangeKind, Merged, Move, PublishState, Resolution, SnapshotRef
 from plait_dolt.adapter import DoltAdapter
 from plait_dolt.testing import Place, Transaction, rows
 
@@ -150,3 +151,38 @@ def test_what_is_not_there_is_said_to_be(place: Place) -> None:
     adapter = place.adapter()
     with pytest.raises(NotFound):
         adapter.snapshot(new_tx(), {place.key: "nosuch"})
+
+
+def test_triggers_change_nothing_that_is_settled_or_restored(place: Place) -> None:
+    adapter = place.adapter()
+    is_server = "url" in place.options
+    body = (
+        "FOR EACH ROW INSERT INTO audit VALUES (%s.id)" if is_server else "BEGIN INSERT INTO audit VALUES (%s.id); END"
+    )
+    base = write(adapter, place, None, "CREATE TABLE city (id INT PRIMARY KEY, pop INT)", "CREATE TABLE audit (id INT)",
+                 "INSERT INTO city VALUES (1, 10), (2, 20), (3, 30)",
+                 f"CREATE TRIGGER made AFTER INSERT ON city {body % 'NEW'}",
+                 f"CREATE TRIGGER gone AFTER DELETE ON city {body % 'OLD'}")  # fmt: skip
+    ours = write(adapter, place, base, "UPDATE city SET pop = pop + 1")
+    theirs = write(adapter, place, base, "UPDATE city SET pop = pop + 2 WHERE id < 3", "DELETE FROM city WHERE id = 3")
+    join = partial(adapter.merge, new_tx(), 1, base=base, ours=ours, theirs=theirs)
+    settled = [Resolution((), f"city::id={id}", Choice.OURS) for id in (1, 2, 3)]
+    by_theirs = [Resolution((), "city::id=1", Choice.THEIRS), Resolution((), "city::id=2", Choice.BASE), settled[2]]
+    expected = [(settled, [11, 21, 31], [3])]
+    if is_server:
+        expected.append((by_theirs, [12, 20, 31], [3]))
+    else:
+        with pytest.raises(Unsupported, match="triggers"):
+            join(resolutions=by_theirs)
+    for resolutions, pops, audited in expected:
+        merged = join(resolutions=resolutions)
+        assert isinstance(merged, Merged)
+        assert [one["pop"] for one in rows(adapter, merged.snapshot, "city")] == pops
+        assert [one["id"] for one in rows(adapter, merged.snapshot, "audit")] == audited  # By their own deletion.
+    with pytest.raises(Unsupported, match="triggers"):
+        join(resolutions=[*settled[:2], Resolution((), "city::id=3", Choice.THEIRS)])
+    tx = Transaction(adapter, place.key, new_tx(), ours)
+    with pytest.raises(Unsupported, match="triggers"):
+        adapter.restore(tx.tx, tx.staging, base, items=["city::id=1"])
+    adapter.restore(tx.tx, tx.staging, base, items=["city"])
+    assert tx.prepare().digest == base.digest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from plait.errors import InvalidArgument
+from plait.errors import InvalidArgument, Unsupported
 from plait.types import Choice, Conflict, ConflictKind, Json, Resolution
 
 from plait_dolt.engine import Row, Session, Table
@@ -173,10 +173,16 @@ class _RowConflict:
 
     def settle(self, session: Session, resolution: Resolution) -> None:
         """Put the chosen row, and take the conflict off Dolt's list."""
-        put_row(session, self.table, self.key, self.chosen(resolution))
         where = " OR ".join(
             "(" + " AND ".join(f"{quote(prefix + name)} = %s" for name in self.table.key) + ")" for prefix in _PREFIXES
         )
+        if resolution.choice is not Choice.OURS:  # Which is there already.
+            row = self.chosen(resolution)
+            is_put = False
+            if row is not None and session.has_triggers(self.table.name):
+                is_put = session.put_ours(self.table, row, where, self.key * len(_PREFIXES))
+            if not is_put:
+                put_row(session, self.table, self.key, row)
         session.rows(
             f"DELETE FROM {quote('dolt_conflicts_' + self.table.name)} WHERE {where}", *(self.key * len(_PREFIXES))
         )
@@ -213,7 +219,12 @@ def given_row(table: Table, item: str, value: Json) -> Row:
 
 
 def put_row(session: Session, table: Table, key: Sequence[object], row: Row | None) -> None:
-    """Make this row, or none, be what is under a key."""
+    """Make this row, or none, be what is under a key. Raises: Unsupported where triggers would write more than that."""
+    if session.has_triggers(table.name):
+        raise Unsupported(
+            f"table {table.name!r} has triggers, which would change what is written there row by row",
+            remedy="take ours, or write it in SQL into the merge's working set, as it shall be with all that they do",
+        )
     where = " AND ".join(f"{quote(name)} = %s" for name in table.key)
     session.rows(f"DELETE FROM {quote(table.name)} WHERE {where}", *key)
     if row is not None:

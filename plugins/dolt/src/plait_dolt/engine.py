@@ -93,6 +93,10 @@ class Session(ABC):
     def create_statement(self, table: str) -> str: ...
 
     @abstractmethod
+    def has_triggers(self, table: str) -> bool:
+        """Whether a row that is written there may be written as another one, or write others."""
+
+    @abstractmethod
     def programs(self) -> Mapping[str, str]:
         """Views, triggers and procedures by name, with their text."""
 
@@ -123,6 +127,10 @@ class Session(ABC):
     def fatal_conflicts(self, base: str, ours: str, theirs: str) -> list[str]:
         """The tables with conflicts that the engine would not survive: they are to be settled before it merges."""
         return []
+
+    def put_ours(self, table: Table, row: Row, where: str, args: Sequence[object]) -> bool:
+        """Write a row as ours of a listed conflict, which fires no trigger; False where the engine cannot."""
+        return False
 
     @abstractmethod
     def abandon(self) -> None:

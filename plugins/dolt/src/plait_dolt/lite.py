@@ -249,6 +249,9 @@ class LiteSession(Session):
     def create_statement(self, table: str) -> str:
         return str(self.value("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = %s", table))
 
+    def has_triggers(self, table: str) -> bool:
+        return bool(self.rows("SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND tbl_name = %s LIMIT 1", table))
+
     def programs(self) -> Mapping[str, str]:
         found = self.rows("SELECT name, sql FROM sqlite_master WHERE type IN ('view', 'trigger')")
         return {row["name"]: row["sql"] for row in found}

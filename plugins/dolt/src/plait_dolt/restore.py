@@ -65,6 +65,11 @@ def _restore_row(now: Session, then: Session, name: ItemName, snapshot: Snapshot
     assert name.row is not None
     if name.table not in now.tables():
         raise Unsupported(f"the working set has no table {name.table!r}", remedy=f"restore {name.table} as a whole")
+    if now.has_triggers(name.table):
+        raise Unsupported(
+            f"table {name.table!r} has triggers, which would change what is restored row by row",
+            remedy=f"restore {name.table} as a whole",
+        )
     table = now.table(name.table)
     where, args = condition(table, name.row)
     old = then.table(name.table) if is_held else None

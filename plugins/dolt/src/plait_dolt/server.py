@@ -341,6 +341,9 @@ class ServerSession(Session):
     def create_statement(self, table: str) -> str:
         return str(self.rows(f"SHOW CREATE TABLE {quote(table)}")[0]["Create Table"])
 
+    def has_triggers(self, table: str) -> bool:
+        return any(row["Table"] == table for row in self.rows("SHOW TRIGGERS"))
+
     def programs(self) -> Mapping[str, str]:
         views = {row["name"]: row["fragment"] for row in self.rows("SELECT name, fragment FROM dolt_schemas")}
         procedures = self.rows("SELECT name, create_stmt FROM dolt_procedures")
@@ -382,6 +385,13 @@ class ServerSession(Session):
             return []
         found = self.rows("SELECT * FROM dolt_preview_merge_conflicts_summary(%s, %s)", ours, theirs)
         return sorted(row["table"] for row in found if row["table"] in exposed and row["num_data_conflicts"])
+
+    def put_ours(self, table: Table, row: Row, where: str, args: Sequence[object]) -> bool:
+        written = {name: value for name, value in row.items() if name not in table.generated}
+        puts = ", ".join(f"{quote('our_' + name)} = %s" for name in written)
+        listed = quote("dolt_conflicts_" + table.name)
+        self.rows(f"UPDATE {listed} SET {puts} WHERE {where}", *written.values(), *args)
+        return True
 
     def _has_stored(self, name: str) -> bool:
         table = self.table(name)
