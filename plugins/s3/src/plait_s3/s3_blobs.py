@@ -33,6 +33,8 @@ _REFUSED: Final = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNo
 _REACHED: Final = ("endpoint", "access_key", "secret_key")
 LOST: Final = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict", "404", "NoSuchKey"}
 _BULK_KEYS_MAX: Final = 1000
+_NOT_IN_XML: Final = re.compile("[\x00-\x08\x0b-\x1f\ufffe\uffff]")
+"""What a bulk deletion cannot name: its request would be refused, or delete another object."""
 _LINK_SECONDS_MAX: Final = 7 * 24 * 3600
 """What a signature can say."""
 _TRANSFER: Final = TransferConfig(use_threads=False)
@@ -333,7 +335,13 @@ class S3Blobs:
             self.client.copy(source, self.bucket, self._full(destination), Config=_TRANSFER)
 
     def delete(self, blobs: Iterable[Blob]) -> None:
-        named = [_object_identifier(self._full(blob.key), blob.version) for blob in blobs]
+        named = []
+        for blob in blobs:
+            if _NOT_IN_XML.search(blob.key):
+                with translated(f"object {self.uri(blob.key)}"):
+                    self.client.delete_object(**self.asked(blob.key, blob.version))
+            else:
+                named.append(_object_identifier(self._full(blob.key), blob.version))
         for start in range(0, len(named), _BULK_KEYS_MAX):
             self._failpoint("objects.delete.before_batch")
             batch = {"Objects": named[start : start + _BULK_KEYS_MAX], "Quiet": True}
