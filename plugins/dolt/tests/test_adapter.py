@@ -186,3 +186,20 @@ def test_triggers_change_nothing_that_is_settled_or_restored(place: Place) -> No
         adapter.restore(tx.tx, tx.staging, base, items=["city::id=1"])
     adapter.restore(tx.tx, tx.staging, base, items=["city"])
     assert tx.prepare().digest == base.digest
+
+
+def test_a_restored_row_takes_no_rows_of_other_tables_along(place: Place) -> None:
+    adapter = place.adapter()
+    base = write(adapter, place, None, "CREATE TABLE city (id INT PRIMARY KEY)",
+                 "CREATE TABLE street (id INT PRIMARY KEY, city INT, "
+                 "FOREIGN KEY (city) REFERENCES city (id) ON DELETE CASCADE)",
+                 "INSERT INTO city VALUES (1)")  # fmt: skip
+    now = write(adapter, place, base, "INSERT INTO city VALUES (2)", "INSERT INTO street VALUES (5, 2)")
+    tx = Transaction(adapter, place.key, new_tx(), now)
+    if "url" in place.options:
+        with pytest.raises(Unsupported, match="rows of street go with the rows of table 'city'"):
+            adapter.restore(tx.tx, tx.staging, base, items=["city::id=2"])
+        assert tx.prepare().digest == now.digest
+    tx = Transaction(adapter, place.key, new_tx(), now)
+    adapter.restore(tx.tx, tx.staging, base, items=["city", "street"])
+    assert tx.prepare().digest == base.digest

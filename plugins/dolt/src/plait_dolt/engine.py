@@ -96,6 +96,10 @@ class Session(ABC):
     def has_triggers(self, table: str) -> bool:
         """Whether a row that is written there may be written as another one, or write others."""
 
+    def cascades(self, table: str) -> list[str]:
+        """Tables whose rows the engine deletes or changes along with a row that is deleted here, by name."""
+        return []
+
     @abstractmethod
     def programs(self) -> Mapping[str, str]:
         """Views, triggers and procedures by name, with their text."""

@@ -76,6 +76,11 @@ def _restore_row(now: Session, then: Session, name: ItemName, snapshot: Snapshot
     if old is not None and old.key != table.key:
         raise Unsupported(f"table {name.table!r} has another primary key there", remedy="restore the table as a whole")
     if old is None or not then.rows(f"SELECT 1 AS one FROM {quote(name.table)} WHERE {where}", *args):
+        if others := now.cascades(name.table):
+            raise Unsupported(
+                f"rows of {', '.join(others)} go with the rows of table {name.table!r} that they refer to",
+                remedy=f"restore {', '.join([name.table, *others])} as a whole",
+            )
         now.rows(f"DELETE FROM {quote(name.table)} WHERE {where}", *args)
         return
     both = [column for column in table.columns if column in old.types]

@@ -46,6 +46,10 @@ _KEY_COLUMNS: Final = (
     "SELECT column_name AS name FROM information_schema.key_column_usage WHERE table_schema = database() "
     "AND table_name = %s AND constraint_name = 'PRIMARY' ORDER BY ordinal_position"
 )
+_CASCADES: Final = (
+    "SELECT DISTINCT table_name AS name FROM information_schema.referential_constraints WHERE constraint_schema = "
+    "database() AND referenced_table_name = %s AND delete_rule NOT IN ('NO ACTION', 'RESTRICT') ORDER BY table_name"
+)
 _GENERATED: Final = re.compile(r"^\s*`(?P<name>(?:[^`]|``)+)` .*GENERATED ALWAYS AS \(.*\)(?P<stored> STORED)?", re.M)
 """A column's line of SHOW CREATE TABLE: nothing else tells (Dolt 1.83)."""
 _CONVERSIONS: Final = {**conversions, FIELD_TYPE.BIT: partial(int.from_bytes, byteorder="big")}
@@ -343,6 +347,9 @@ class ServerSession(Session):
 
     def has_triggers(self, table: str) -> bool:
         return any(row["Table"] == table for row in self.rows("SHOW TRIGGERS"))
+
+    def cascades(self, table: str) -> list[str]:
+        return [row["name"] for row in self.rows(_CASCADES, table)]
 
     def programs(self) -> Mapping[str, str]:
         views = {row["name"]: row["fragment"] for row in self.rows("SELECT name, fragment FROM dolt_schemas")}
