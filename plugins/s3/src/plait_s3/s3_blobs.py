@@ -102,9 +102,11 @@ class S3Blobs:
                 aws_secret_access_key=self._options.get("secret_key") or None,
                 config=Config(
                     signature_version="s3v4",
-                    retries={"mode": "standard", "max_attempts": 5},
+                    # A server that takes connections and never answers is given up after two minutes.
+                    retries={"mode": "standard", "total_max_attempts": 4},
                     max_pool_connections=32,
                     connect_timeout=10,
+                    read_timeout=30,
                     s3={"addressing_style": "path"} if self._options.get("endpoint") else {},
                 ),
             )
