@@ -264,3 +264,12 @@ def test_rows_without_names_cannot_be_restored(tables: Tables) -> None:
         tables.adapter.restore(port.tx, port.add(KEY), base, items=["id=1"])
     with pytest.raises(InvalidArgument, match="names no row"):
         tables.adapter.restore(port.tx, port.add(KEY), base, items=["row:7"])
+
+
+def test_rows_that_share_a_key_with_a_restored_one_stay(tables: Tables) -> None:
+    now = tables.create([row(1, "a"), row(1, "b")])
+    then = tables.change(now, delete("item = 'b'"))
+    port = tables.port({KEY: now})
+    staging = port.add(KEY)
+    tables.adapter.restore(port.tx, staging, then, items=["id=1"])
+    assert tables.read(tables.vote(port)) == [row(1, "a")]

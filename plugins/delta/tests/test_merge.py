@@ -301,3 +301,21 @@ def test_conflicts_leave_nothing_behind(tables: Tables) -> None:
     before = sorted(tables.path.rglob("*"))
     assert isinstance(tables.adapter.merge("tx-c", 1, base=base, ours=ours, theirs=theirs), Conflicted)
     assert sorted(tables.path.rglob("*")) == before
+
+
+def test_rows_that_share_a_key_with_a_changed_one_stay(tables: Tables) -> None:
+    base = tables.create([row(1, "a"), row(1, "b"), row(1, "c"), row(2)])
+    ours = tables.change(base, correct(row(2, "cap")))
+    theirs = tables.change(base, delete("id = 1 AND item IN ('a', 'b')"))
+    assert tables.read(tables.merged(base, ours, theirs)) == ordered([row(1, "c"), row(2, "cap")])
+    assert tables.read(tables.merged(base, theirs, ours)) == ordered([row(1, "c"), row(2, "cap")])
+
+
+def test_different_rows_of_one_key_that_both_sides_deleted_are_a_conflict(tables: Tables) -> None:
+    base = tables.create([row(1, "a"), row(1, "b"), row(1, "c")])
+    ours, theirs = (tables.change(base, delete(f"id = 1 AND item = '{name}'")) for name in "ab")
+    (conflict,) = tables.conflicts(base, ours, theirs)
+    assert (conflict.item, conflict.kind) == ("id=1", ConflictKind.CONSTRAINT)
+    for choice, names in ((Choice.OURS, "bc"), (Choice.THEIRS, "ac"), (Choice.BASE, "abc")):
+        merged = tables.merged(base, ours, theirs, item("id=1", choice))
+        assert tables.read(merged) == [row(1, name) for name in names]

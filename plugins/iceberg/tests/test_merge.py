@@ -419,3 +419,27 @@ def test_a_merge_equals_the_merge_of_plain_dictionaries(
     }
     merged = tables.merged(base, left, right, *(resolve(Choice.OURS, f"id={number}") for number in clashing))
     assert read_back(merged) == ordered(order(number, item) for number, item in taken.items() if item is not None)
+
+
+# -- keys that several rows have ---------------------------------------------------------------------------------------
+
+
+def test_rows_that_share_a_key_with_a_changed_one_stay(tables: Tables) -> None:
+    base = tables.create([order(1, "a"), order(1, "b"), order(1, "c"), order(2)])
+    ours = tables.change(base, correct(order(2, "cap")))
+    theirs = tables.change(base, delete("id == 1 and item in ('a', 'b')"))
+    assert read_back(tables.merged(base, ours, theirs)) == ordered([order(1, "c"), order(2, "cap")])
+    assert read_back(tables.merged(base, theirs, ours)) == ordered([order(1, "c"), order(2, "cap")])
+
+
+def test_different_rows_of_one_key_that_both_sides_deleted_are_a_conflict(tables: Tables) -> None:
+    base = tables.create([order(1, "a"), order(1, "b"), order(1, "c")])
+    ours, theirs = (tables.change(base, delete(f"id == 1 and item == '{item}'")) for item in "ab")
+    (conflict,) = tables.conflicts(base, ours, theirs)
+    assert (conflict.item, conflict.kind) == ("id=1", ConflictKind.CONSTRAINT)
+    for choice, items in ((Choice.OURS, "bc"), (Choice.THEIRS, "ac"), (Choice.BASE, "abc")):
+        merged = tables.merged(base, ours, theirs, resolve(choice, "id=1"))
+        assert read_back(merged) == [order(1, item) for item in items]
+    given: Json = {"id": 1, "item": "new", "price": 1}
+    merged = tables.merged(base, ours, theirs, resolve(Choice.VALUE, "id=1", given))
+    assert read_back(merged) == [order(1, "c"), order(1, "new")]

@@ -77,3 +77,9 @@ def test_rows_of_another_table_are_refused(tables: Tables) -> None:
     now, other = tables.create([order(1)]), tables.create([order(1, "cap")])
     with pytest.raises(Unsupported, match="not the same table"):
         restored(tables, now, other, ["id=1"])
+
+
+def test_rows_that_share_a_key_with_a_restored_one_stay(tables: Tables) -> None:
+    then = tables.change(tables.create([order(1, "a"), order(1, "b")]), delete("item == 'b'"))
+    now = tables.change(then, delete("id == 1"), append(order(1, "a"), order(1, "c")))
+    assert read_back(restored(tables, now, then, ["id=1"])) == [order(1, "a")]

@@ -105,6 +105,16 @@ def difference(before: pa.Table, after: pa.Table) -> tuple[pa.Table, pa.Table]:
     return take(both, sorted(removed)), take(both, sorted(added))
 
 
+def staying(leaving: pa.Table, dropped: pa.Table) -> pa.Table:
+    """The rows that were dropped by their keys, though `leaving` does not name them but others of the same keys.
+
+    Cost: nothing where keys are unique.
+    """
+    if dropped.num_rows <= leaving.num_rows:
+        return dropped.slice(0, 0)
+    return difference(leaving, dropped)[1]
+
+
 def groupable(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """The column in a type that Arrow can group and join by; equal exactly where the values are."""
     if isinstance(column.type, pa.BaseExtensionType):

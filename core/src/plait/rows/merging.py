@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -72,8 +72,9 @@ def _json(value: Any) -> Json:
 
 @dataclass
 class RowMerge:
-    """Which rows leave ours, by key, and which come; both with the columns of `theirs`.
+    """Which rows leave ours, and which come; both with the columns of `theirs`.
 
+    Keys need not be unique, since no format enforces it: of several rows of one key only the named ones leave.
     `required` names the columns that hold no null.
     """
 
@@ -83,12 +84,12 @@ class RowMerge:
     decisions: Decisions
     met: bool = False
     """Whether both sides changed a row of one key."""
-    _keys: list[pa.Table] = field(default_factory=list)
+    _leaving: list[pa.Table] = field(default_factory=list)
     _rows: list[pa.Table] = field(default_factory=list)
 
     @property
-    def keys(self) -> pa.Table:
-        return pa.concat_tables([self.shape.keys(self.theirs.removed.slice(0, 0)), *self._keys])
+    def leaving(self) -> pa.Table:
+        return pa.concat_tables([self.theirs.removed.slice(0, 0), *self._leaving])
 
     @property
     def rows(self) -> pa.Table:
@@ -105,33 +106,36 @@ class RowMerge:
                 coming += [one.after_index for one in changes if one.after_index is not None]
                 continue
             self.met = True
-            if _texts(one.after for one in mine[item]) != _texts(one.after for one in changes):
-                self._settle(item, mine[item], changes)
-        self._keys.append(self.shape.keys(take(self.theirs.removed, leaving)))
+            if not _alike(mine[item], changes):
+                self._settle(item, ours, mine[item], changes)
+        self._leaving.append(take(self.theirs.removed, leaving))
         self._rows.append(take(self.theirs.added, coming))
 
-    def _settle(self, item: str, mine: Sequence[RowChange], changes: Sequence[RowChange]) -> None:
+    def _settle(self, item: str, ours: RowChanges, mine: Sequence[RowChange], changes: Sequence[RowChange]) -> None:
         resolution = self.decisions.for_item(item)
         if resolution is None:
             before = next((one.before for one in (*changes, *mine) if one.before is not None), None)
             ours_after = next((one.after for one in mine if one.after is not None), None)
             theirs_after = next((one.after for one in changes if one.after is not None), None)
-            single = len(mine) == len(changes) == 1
+            single = len(mine) == len(changes) == 1 and mine[0].before == changes[0].before
             kind = ConflictKind.ITEM_CHANGED if single else ConflictKind.CONSTRAINT
             detail = "both sides changed this row" if single else "several rows have this key"
             self.decisions.conflict(item, before, ours_after, theirs_after, kind, detail)
             return
         if resolution.choice is Choice.OURS:
             return
-        one = changes[0]
+        # Ours becomes the base again, and from there what was chosen; rows of this key that no side changed stay.
         removed, added = self.theirs.removed, self.theirs.added
-        side, index = (removed, one.before_index) if one.after_index is None else (added, one.after_index)
-        assert index is not None, "a change has a row on at least one side"
-        self._keys.append(self.shape.keys(take(side, [index])))
+        both = Counter(_texts(one.before for one in mine)) & Counter(_texts(one.before for one in changes))
+        only_mine, only_theirs = _others(mine, both), _others(changes, both)
+        self._leaving.append(take(ours.added, [one.after_index for one in mine if one.after_index is not None]))
+        self._leaving.append(take(removed, only_theirs))
         if resolution.choice is Choice.THEIRS:
             self._rows.append(take(added, [one.after_index for one in changes if one.after_index is not None]))
+            self._rows.append(take(ours.removed, only_mine))
         elif resolution.choice is Choice.BASE:
             self._rows.append(take(removed, [one.before_index for one in changes if one.before_index is not None]))
+            self._rows.append(take(ours.removed, only_mine))
         elif resolution.value is not None:
             self._rows.append(self._row(item, resolution))
 
@@ -156,5 +160,32 @@ def _by_item(changes: Iterable[RowChange]) -> dict[str, list[RowChange]]:
     return found
 
 
+def _alike(mine: Sequence[RowChange], changes: Sequence[RowChange]) -> bool:
+    """Whether both sides did the same. Two that each deleted another row of one key did not."""
+    return all(
+        _texts(getattr(one, side) for one in mine) == _texts(getattr(one, side) for one in changes)
+        for side in ("before", "after")
+    )
+
+
+def _others(changes: Iterable[RowChange], both: Counter[str]) -> list[int]:
+    """The places of the rows before these changes, but for those that both sides took away."""
+    left = Counter(both)
+    found = []
+    for one in changes:
+        if one.before is None or one.before_index is None:
+            continue
+        text = _text(one.before)
+        if left[text]:
+            left[text] -= 1
+        else:
+            found.append(one.before_index)
+    return found
+
+
 def _texts(rows: Iterable[Mapping[str, Json] | None]) -> list[str]:
-    return sorted(json.dumps(one, sort_keys=True) for one in rows if one is not None)
+    return sorted(_text(one) for one in rows if one is not None)
+
+
+def _text(row: Mapping[str, Json]) -> str:
+    return json.dumps(row, sort_keys=True)

@@ -283,7 +283,8 @@ class DeltaAdapter(Adapter):
         leaving = [one.before_index for one in chosen if one.before_index is not None]
         coming = [one.after_index for one in chosen if one.after_index is not None]
         # Found anew when it is repeated: a death between the two commits leaves only rows that have yet to come.
-        write_rows(now.root.folder, tx, keys=shape.keys(take(found.removed, leaving)), rows=None)
+        gone = take(found.removed, leaving)
+        write_rows(now.root.folder, tx, keys=shape.keys(gone), rows=None, leaving=gone)
         self.context.failpoint("delta.restore.between")
         write_rows(now.root.folder, tx, keys=None, rows=take(found.added, coming))
         return staging
@@ -358,7 +359,7 @@ class DeltaAdapter(Adapter):
         def fill(making: Root) -> None:
             put_commit(making, 0, self._versions.commit_of(root, tx, None, plan.state), self.context.failpoint)
             self.context.failpoint("delta.merge.before_rows")
-            write_rows(making.folder, tx, keys=plan.keys, rows=plan.rows)
+            write_rows(making.folder, tx, keys=plan.keys, rows=plan.rows, leaving=plan.leaving)
             self.context.failpoint("delta.merge.after_rows")
             self._versions.keep_data(making, read_state(making))
 

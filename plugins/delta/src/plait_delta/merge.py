@@ -19,7 +19,7 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from plait.adapter import Context
 from plait.errors import Unsupported
-from plait.rows.comparing import difference
+from plait.rows.comparing import difference, staying
 from plait.rows.merging import Decisions, RowMerge
 from plait.types import ConflictKind
 
@@ -27,8 +27,8 @@ from plait_delta.actions import FileId, State
 from plait_delta.diff import row_changes, rows_lost, same_types
 from plait_delta.evolve import evolve
 from plait_delta.features import required_columns
-from plait_delta.rows import Shape, Side, quoted, read
-from plait_delta.table import KEEP_LOG, translated
+from plait_delta.rows import Shape, Side, plain, quoted, read
+from plait_delta.table import KEEP_LOG, rows_of, translated
 
 _ON_TABLE = "choose a side for the table, or name its key columns (property plait.key-columns) first"
 _CONSTRAINT = "delta.constraints."
@@ -36,15 +36,16 @@ _CONSTRAINT = "delta.constraints."
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the merged table is: a state, and rows that leave it by key and come to it."""
+    """What the merged table is: a state, and rows that leave it and come to it."""
 
     state: State
     keys: pa.Table | None = None
+    leaving: pa.Table | None = None
     rows: pa.Table | None = None
 
     @property
     def has_rows(self) -> bool:
-        return bool((self.keys is not None and self.keys.num_rows) or (self.rows is not None and self.rows.num_rows))
+        return any(part is not None and part.num_rows for part in (self.leaving, self.rows))
 
 
 class Merge:
@@ -128,7 +129,7 @@ class Merge:
         joined.run(ours)
         if not self._overlap and not joined.met:
             return by_files
-        return Plan(evolved, joined.keys, joined.rows)
+        return Plan(evolved, shape.keys(joined.leaving), joined.leaving, joined.rows)
 
     def _is_keyed(self, evolved: State) -> bool:
         """Whether rows can be joined: they have key columns, since the base, and all sides can be read alike."""
@@ -199,10 +200,15 @@ class _Files:
         return self.gone <= other.gone and self.come <= other.come
 
 
-def write_rows(folder: str, tx: str, *, keys: pa.Table | None, rows: pa.Table | None) -> None:
+def write_rows(
+    folder: str, tx: str, *, keys: pa.Table | None, rows: pa.Table | None, leaving: pa.Table | None = None
+) -> None:
     """Take the rows with these keys out of a table, and add rows. delta-rs keeps the table's constraints.
 
+    Args:
+        leaving: the whole rows that go. Others that share a key with one of them stay; without this, they go too.
     Repeat: not by itself; each of the two is one Delta commit.
+    Cost: what delta-rs rewrites; the table is read twice where keys are not unique.
     """
     commit = CommitProperties(custom_metadata={"plait.tx": tx})
     options: Any = {"commit_properties": commit, "post_commithook_properties": KEEP_LOG}
@@ -214,8 +220,14 @@ def write_rows(folder: str, tx: str, *, keys: pa.Table | None, rows: pa.Table | 
             same = " AND ".join(
                 f"(t.{quoted(name)} IS NOT DISTINCT FROM s.k{n})" for n, name in enumerate(keys.column_names)
             )
-            merger = DeltaTable(folder).merge(named, same, source_alias="s", target_alias="t", **options)
-            merger.when_matched_delete().execute()
+            table = DeltaTable(folder)
+            before = table.version()
+            merger = table.merge(named, same, source_alias="s", target_alias="t", **options)
+            deleted = merger.when_matched_delete().execute()["num_target_rows_deleted"]
+            if leaving is not None and deleted > leaving.num_rows:
+                held = (plain(rows_of(one)) for one in (DeltaTable(folder, version=before), DeltaTable(folder)))
+                stay = staying(leaving, difference(*held)[0])
+                rows = stay if rows is None else pa.concat_tables([rows, stay], promote_options="permissive")
         if rows is not None and rows.num_rows:
             write_deltalake(DeltaTable(folder), rows, mode="append", **options)
 

@@ -259,7 +259,7 @@ class IcebergAdapter(Adapter):
         candidates = differing_files(reader, now, then, changes).before
         edits: Edits = rewrite(
             reader, writer, now.document, old, shape, candidates,
-            shape.keys(take(found.removed, leaving)), take(found.added, coming), self.context,
+            take(found.removed, leaving), take(found.added, coming), self.context,
         )  # fmt: skip
         return writer.write(now.document, reader, edits, {"plait.tx": tx, "plait.restored-metadata": then.location})
 

@@ -18,7 +18,7 @@ from functools import cached_property
 import pyarrow as pa
 from plait.adapter import Context
 from plait.errors import Unsupported
-from plait.rows.comparing import RowChanges
+from plait.rows.comparing import RowChanges, staying
 from plait.rows.merging import Decisions, RowMerge
 from plait.types import ConflictKind
 from pyiceberg.manifest import DataFile
@@ -151,7 +151,7 @@ class Merge:
         theirs = self._rows(views, views.theirs, self.theirs_changes)
         merge = RowMerge(views.shape, views.required, theirs, self.decisions)
         merge.run(ours)
-        return _RowPlan(views, merge.keys, merge.rows) if self.overlap or merge.met else _FilePlan()
+        return _RowPlan(views, merge.leaving, merge.rows) if self.overlap or merge.met else _FilePlan()
 
     def _rows(self, views: Views, side: Version, changes: FileChanges) -> RowChanges:
         check = self.context.check_cancelled
@@ -167,7 +167,7 @@ class Merge:
         }
         return rewrite(
             self.reader, self.writer, evolved.document, plan.views.ours, plan.views.shape,
-            candidates.values(), plan.keys, plan.rows, self.context,
+            candidates.values(), plan.leaving, plan.rows, self.context,
         )  # fmt: skip
 
     def _replay(self, evolved: Evolved) -> Edits:
@@ -221,10 +221,10 @@ class _FilePlan:
 
 @dataclass(frozen=True, slots=True)
 class _RowPlan:
-    """Which rows leave ours, by key, and which come."""
+    """Which rows leave ours, and which come."""
 
     views: Views
-    keys: pa.Table
+    leaving: pa.Table
     rows: pa.Table
 
 
@@ -235,22 +235,27 @@ def rewrite(
     target: Version,
     shape: Shape,
     candidates: Iterable[Held],
-    keys: pa.Table,
+    leaving: pa.Table,
     rows: pa.Table,
     context: Context,
 ) -> Edits:
-    """Copy-on-write: take the rows of these keys out of the candidate files, and add rows.
+    """Copy-on-write: take these rows out of the candidate files, found by their keys, and add rows.
 
     Cost: the candidate files are read; only those that hold one of the keys are written anew.
     """
     edits = Edits()
     kept: list[pa.Table] = []
-    if keys.num_rows:
+    dropped: list[pa.Table] = []
+    if leaving.num_rows:
+        keys = shape.keys(leaving)
         table, schema, check = target.metadata.table, target.schema, context.check_cancelled
         for held, found in read(reader, table, schema, candidates, check_cancelled=check):
-            left = without(shape, found, keys)
-            if left.num_rows < found.num_rows:
+            left, gone = without(shape, found, keys)
+            if gone.num_rows:
                 edits.removed[held.file.file_path] = held
                 kept.append(left)
+                dropped.append(gone)
+        if dropped:
+            kept.append(staying(leaving, pa.concat_tables(dropped)))
     edits.added += writer.write_rows(document, pa.concat_tables([rows, *kept]))
     return edits

@@ -111,8 +111,12 @@ def read_all(
 # -- by key ------------------------------------------------------------------------------------------------------------
 
 
-def without(shape: Shape, rows: pa.Table, keys: pa.Table) -> pa.Table:
-    """The rows whose identifiers are not among `keys`, in their order. `shape` has identifiers."""
+def without(shape: Shape, rows: pa.Table, keys: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """The rows whose identifiers are not among `keys`, and those whose are; in their order. `shape` has identifiers."""
     indexed = shape.keys(rows).append_column(INDEX, pa.array(range(rows.num_rows), pa.int64()))
-    kept = indexed.join(keys, keys=list(shape.identifiers), join_type="left anti", use_threads=False)
-    return rows.take(kept[INDEX].sort())
+    parts = (
+        indexed.join(keys, keys=list(shape.identifiers), join_type=f"left {kind}", use_threads=False)
+        for kind in ("anti", "semi")
+    )
+    kept, gone = (rows.take(part[INDEX].sort()) for part in parts)
+    return kept, gone
