@@ -319,3 +319,21 @@ def test_different_rows_of_one_key_that_both_sides_deleted_are_a_conflict(tables
     for choice, names in ((Choice.OURS, "bc"), (Choice.THEIRS, "ac"), (Choice.BASE, "abc")):
         merged = tables.merged(base, ours, theirs, item("id=1", choice))
         assert tables.read(merged) == [row(1, name) for name in names]
+
+
+@pytest.mark.parametrize("keyed", [True, False])
+def test_rows_in_files_of_another_partitioning_or_type_are_a_conflict_on_the_table(tables: Tables, keyed: bool) -> None:
+    """Named as they are, their values were read as null, or not at all."""
+    base = tables.create([row(1), row(2)], keyed=keyed)
+    ours = tables.change(base, append(row(3, "cap", 2**40)))
+    narrow = ROWS.set(2, pa.field("price", pa.int32()))
+    for schema, partitions in ((ROWS, ["item"]), (narrow, None)):
+        rows = batch([row(1), row(2), row(4)], schema)
+        options: dict[str, Any] = {"mode": "overwrite", "schema_mode": "overwrite", "partition_by": partitions}
+        theirs = tables.change(base, lambda table, rows=rows, options=options: write_deltalake(table, rows, **options))
+        for mine, others in ((ours, theirs), (theirs, ours)):
+            (conflict,) = tables.conflicts(base, mine, others)
+            assert (conflict.item, conflict.kind) == (None, ConflictKind.SCHEMA_CHANGED)
+            assert tables.merged(base, mine, others, item(None, Choice.THEIRS)) == others
+        kept = tables.merged(base, tables.change(base, set_properties(note="ours")), theirs)
+        assert tables.read(kept) == tables.read(theirs)

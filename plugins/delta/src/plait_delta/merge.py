@@ -102,6 +102,7 @@ class Merge:
         evolved = evolve(self.base.state, self.ours.state, self.theirs.state, self.decisions)
         if self.decisions.conflicts:
             return None
+        self._check_layout(evolved)
         self._check_append_only(evolved)
         self._check_rows(evolved, self.ours, self._ours_files)
         self._check_rows(evolved, self.theirs, self._theirs_files)
@@ -147,6 +148,18 @@ class Merge:
         return {**files, **{one: self.theirs.state.files[one] for one in theirs.come}}
 
     # -- rules of the table ------------------------------------------------------------------------------------------
+
+    def _check_layout(self, evolved: State) -> None:
+        """Files that one side wrote must fit what the other made of the columns: their values would be lost, or the
+        table could not be read."""
+        for side, files in ((self.ours, self._ours_files), (self.theirs, self._theirs_files)):
+            if files and side.state.partition_columns != evolved.partition_columns:
+                detail = "one side repartitioned the table, the other changed rows: choose a side for the table"
+            elif files.come and not same_types(side.state, evolved):
+                detail = "one side changed the type of a column, the other wrote rows: choose a side for the table"
+            else:
+                continue
+            self.decisions.conflict(None, None, None, None, ConflictKind.SCHEMA_CHANGED, detail)
 
     def _check_append_only(self, evolved: State) -> None:
         if not (self._theirs_files.gone and evolved.is_append_only):
