@@ -7,6 +7,7 @@ from plait.errors import InvalidArgument, Unsupported
 from plait.types import SnapshotRef, Staging
 from plait_conformance.tables import KEY, LOOSE, Tables, append, correct, delete, order, ordered, read_back, static
 from plait_iceberg import IcebergAdapter
+from pyiceberg.table import Table
 
 
 def restored(
@@ -83,3 +84,14 @@ def test_rows_that_share_a_key_with_a_restored_one_stay(tables: Tables) -> None:
     then = tables.change(tables.create([order(1, "a"), order(1, "b")]), delete("item == 'b'"))
     now = tables.change(then, delete("id == 1"), append(order(1, "a"), order(1, "c")))
     assert read_back(restored(tables, now, then, ["id=1"])) == [order(1, "a")]
+
+
+def test_a_row_without_what_the_table_requires_by_now_is_refused(tables: Tables) -> None:
+    def require(table: Table) -> None:
+        with table.update_schema(allow_incompatible_changes=True) as update:
+            update.update_column("item", required=True)
+
+    then = tables.create([order(1, None), order(2)])
+    now = tables.change(then, delete("id = 1"), require)
+    with pytest.raises(Unsupported, match="'item'"):
+        restored(tables, now, then, ["id=1"])

@@ -256,10 +256,17 @@ class IcebergAdapter(Adapter):
             return None
         leaving = [one.before_index for one in chosen if one.before_index is not None]
         coming = [one.after_index for one in chosen if one.after_index is not None]
+        rows = take(found.added, coming)
+        for one in now.schema().fields:
+            if one.required and rows[one.name].null_count:
+                raise Unsupported(
+                    f"rows to restore have no {one.name!r}, which the table requires by now",
+                    remedy="make the column optional first, or restore the table as a whole",
+                )
         candidates = differing_files(reader, now, then, changes).before
         edits: Edits = rewrite(
             reader, writer, now.document, old, shape, candidates,
-            take(found.removed, leaving), take(found.added, coming), self.context,
+            take(found.removed, leaving), rows, self.context,
         )  # fmt: skip
         return writer.write(now.document, reader, edits, {"plait.tx": tx, "plait.restored-metadata": then.location})
 

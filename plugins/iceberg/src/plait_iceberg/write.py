@@ -12,6 +12,7 @@ from typing import Any, cast
 import pyarrow as pa
 from plait.adapter import Context
 from plait.codec import pack
+from plait.errors import Unsupported
 from pyiceberg.avro.codecs import AvroCompressionCodec
 from pyiceberg.io.pyarrow import _dataframe_to_data_files
 from pyiceberg.manifest import (
@@ -89,7 +90,13 @@ class SnapshotWriter:
         table = parse_table(document, self.location)
         self._context.failpoint("iceberg.write.before_data")
         with translated(f"a data file of table {table.table_uuid}"):
-            written = list(_dataframe_to_data_files(table, rows, self._files.io, uuid.uuid4()))
+            try:
+                written = list(_dataframe_to_data_files(table, rows, self._files.io, uuid.uuid4()))
+            except (pa.ArrowException, NotImplementedError) as error:
+                raise Unsupported(
+                    f"pyiceberg cannot write rows of table {table.table_uuid}: {error}",
+                    remedy="choose a side for the table, or restore it as a whole",
+                ) from error
         self._written += [one.file_path for one in written]
         return [(table.default_spec_id, one) for one in written]
 
