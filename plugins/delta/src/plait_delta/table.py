@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn, cast
+from typing import Any, Final, NoReturn, cast
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, QueryBuilder, Schema, write_deltalake
@@ -22,6 +22,9 @@ from plait.types import Key, Staging
 
 from plait_delta.actions import KEY_COLUMNS
 
+# What delta-rs says of rows that break a CHECK constraint, or are null where none may be; it has no exception for that.
+_BROKEN_RULE: Final = "Invalid data found"
+
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
@@ -35,6 +38,11 @@ def translated(what: str) -> Iterator[None]:
     except (DeltaProtocolError, CommitFailedError) as error:
         raise Unsupported(f"{what} cannot be written by delta-rs: {error}") from error
     except (DeltaError, pa.ArrowException) as error:
+        if _BROKEN_RULE in str(error):
+            raise InvalidArgument(
+                f"{what} cannot take these rows, which a constraint of it forbids: {error}",
+                remedy="correct the rows, or drop the constraint first",
+            ) from error
         raise StoreUnavailable(f"{what} cannot be read or written by delta-rs: {error}") from error
     except Exception as error:
         # What goes wrong while rows stream out of delta-rs arrives as a bare Exception.
