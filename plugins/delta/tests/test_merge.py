@@ -337,3 +337,18 @@ def test_rows_in_files_of_another_partitioning_or_type_are_a_conflict_on_the_tab
             assert tables.merged(base, mine, others, item(None, Choice.THEIRS)) == others
         kept = tables.merged(base, tables.change(base, set_properties(note="ours")), theirs)
         assert tables.read(kept) == tables.read(theirs)
+
+
+def test_a_conflict_that_no_item_settles_is_settled_by_a_side_for_the_table(tables: Tables) -> None:
+    base = tables.create([row(1)])
+    ours = tables.change(base, lambda table: table.alter.add_constraint({"cheap": "price < 10"}))
+    theirs = tables.change(base, append(row(2, price=10)))
+    assert tables.merged(base, ours, theirs, item(None, Choice.OURS)) == ours
+    assert tables.merged(base, ours, theirs, item(None, Choice.THEIRS)) == theirs
+
+
+def test_a_row_that_breaks_a_constraint_is_no_resolution(tables: Tables) -> None:
+    base = tables.change(tables.create([row(1)]), lambda table: table.alter.add_constraint({"cheap": "price < 10"}))
+    ours, theirs = (tables.change(base, correct(row(1, name))) for name in ("cap", "ink"))
+    with pytest.raises(InvalidArgument, match="constraint"):
+        tables.merged(base, ours, theirs, item("id=1", Choice.VALUE, row(1, price=10)))

@@ -251,6 +251,7 @@ def test_a_column_made_required_conflicts_with_rows_that_may_lack_it(tables: Tab
     theirs = tables.change(base, append(order(2, None)))
     (conflict,) = tables.conflicts(base, ours, theirs)
     assert (conflict.item, conflict.kind) == ("schema:item", ConflictKind.SCHEMA_CHANGED)
+    assert tables.merged(base, ours, theirs, Resolution(KEY, None, Choice.THEIRS)) == theirs
 
 
 # -- partitions --------------------------------------------------------------------------------------------------------

@@ -389,9 +389,9 @@ class DeltaAdapter(Adapter):
     def _settle(
         self, decisions: Decisions, base: SnapshotRef | None, ours: SnapshotRef, theirs: SnapshotRef
     ) -> Merged | Conflicted:
-        """One side as a whole, where the table as a whole is in conflict and that was decided; else the conflicts."""
+        """One side as a whole, where that was decided for what nothing less settles; else the conflicts."""
         whole = decisions.whole
-        if whole is not None and any(conflict.item is None for conflict in decisions.conflicts):
+        if whole is not None:
             side = {Choice.OURS: ours, Choice.THEIRS: theirs, Choice.BASE: base}.get(whole.choice)
             if side is not None:
                 return Merged(side)

@@ -189,7 +189,7 @@ class Merge:
             query = f"SELECT count(*) AS broken FROM this WHERE ({rule}) IS NOT TRUE"
             broken = read(side, files.come, evolved, query)["broken"][0].as_py()
             if broken:
-                detail = f"{broken} rows that the other side added do not keep it: {rule}"
+                detail = f"{broken} rows that the other side added do not keep it: {rule} · choose a side for the table"
                 self.decisions.conflict(item, None, None, None, ConflictKind.CONSTRAINT, detail)
 
 

@@ -314,7 +314,7 @@ class IcebergAdapter(Adapter):
         }
         merged = merge.run(summary)
         if merged is None:
-            if any(conflict.item is None for conflict in decisions.conflicts) and decisions.whole:
+            if decisions.whole:
                 return self._take("", base, ours, theirs, resolutions)
             return Conflicted(tuple(decisions.conflicts))
         return Merged(self._refer(merged))

@@ -363,5 +363,6 @@ def check_required(merged: Evolved, side: Document, columns: Mapping[int, int], 
                 one,
                 written.get(one["id"]),
                 ConflictKind.SCHEMA_CHANGED,
-                f"the column is required, but rows that {who} wrote may have none: make it optional",
+                f"the column is required, but rows that {who} wrote may have none: make it optional, or choose a side "
+                "for the table",
             )
