@@ -295,3 +295,23 @@ def test_a_filesystem_that_was_cut_under_a_machine_is_read_after_its_journal(
     assert texts(adapter, after)["etc/hosts"].startswith("from the journal")
     assert is_whole(adapter, after, tmp_path)
     assert adapter.verify(cut, Depth.BYTES).problems == ()
+
+
+def test_a_sparse_file_larger_than_the_volume_is_merged(
+    adapter: BlockAdapter, disk: SnapshotRef, tmp_path: Path
+) -> None:
+    size = 200 << 20
+
+    def make(root: Path) -> None:
+        with (root / "srv").open("wb") as stream:
+            stream.seek(size // 2)
+            stream.write(b"x")
+            stream.truncate(size)
+
+    ours = changed(adapter, "tx-1", disk, lambda root: (root / "etc/hosts").write_text("ours\n"))
+    both = snapshot_of(merged(adapter, disk, ours, changed(adapter, "tx-2", disk, make)))
+    with adapter.open(both, None).files() as root, (root / "srv").open("rb") as stream:
+        assert os.fstat(stream.fileno()).st_size == size
+        stream.seek(size // 2 - 1)
+        assert stream.read(3) == b"\0x\0"
+    assert is_whole(adapter, both, tmp_path)

@@ -7,18 +7,19 @@ are none: a file that was only touched did not change.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from plait.errors import InvalidArgument
 from plait.types import Json
 
 _LOST: Final = "lost+found"
+_ZEROS: Final = bytes(1 << 16)
 _KINDS: Final = {
     stat.S_IFREG: "file",
     stat.S_IFDIR: "folder",
@@ -186,9 +187,10 @@ def _put(where: Path, file: File, content: bytes | None, names: dict[tuple[Path,
     elif stat.S_ISLNK(found.st_mode):
         where.symlink_to(os.readlink(file.where))
     elif content is not None:
-        where.write_bytes(content)
+        _write(where, io.BytesIO(content))
     elif file.is_regular:
-        shutil.copyfile(file.where, where)
+        with file.where.open("rb") as stream:
+            _write(where, stream)
     else:
         os.mknod(where, found.st_mode, found.st_rdev)
     if content is None:
@@ -199,6 +201,17 @@ def _put(where: Path, file: File, content: bytes | None, names: dict[tuple[Path,
         _set_attributes(where, attributes(file.where))
         if content is None:
             os.utime(where, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def _write(where: Path, content: BinaryIO) -> None:
+    """A file with this content, and holes where it is zero: a sparse one may be larger than the filesystem."""
+    with where.open("wb") as stream:
+        while piece := content.read(len(_ZEROS)):
+            if piece == _ZEROS[: len(piece)]:
+                stream.seek(len(piece), os.SEEK_CUR)
+            else:
+                stream.write(piece)
+        stream.truncate()
 
 
 def _set_attributes(where: Path, wanted: Mapping[str, bytes]) -> None:
