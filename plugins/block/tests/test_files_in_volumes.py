@@ -297,6 +297,14 @@ def test_a_filesystem_that_was_cut_under_a_machine_is_read_after_its_journal(
     assert adapter.verify(cut, Depth.BYTES).problems == ()
 
 
+def test_names_of_one_file_stay_names_of_one_file(adapter: BlockAdapter, disk: SnapshotRef) -> None:
+    ours = changed(adapter, "tx-1", disk, lambda root: (root / "etc/hosts").write_text("ours\n"))
+    theirs = changed(adapter, "tx-2", disk, lambda root: os.link(root / "home/bob/x", root / "home/ada/x"))
+    both = snapshot_of(merged(adapter, disk, ours, theirs))
+    with adapter.open(both, None).files() as root:
+        assert (root / "home/bob/x").samefile(root / "home/ada/x")
+
+
 def test_a_sparse_file_larger_than_the_volume_is_merged(
     adapter: BlockAdapter, disk: SnapshotRef, tmp_path: Path
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 
@@ -44,9 +44,22 @@ class FileMerge:
                 made.wanted[path] = Change(after)
             elif not same(ours.get(path), after):
                 self._join(path, made)
+        self._keep_names(made, changed)
         self._check_folders(made)
         made.conflicts.sort(key=lambda conflict: conflict.item or "")
         return made
+
+    def _keep_names(self, made: FilePlan, changed: Collection[str]) -> None:
+        """What theirs gave another name keeps the others: all that ours did not change are written as names of one."""
+        theirs = self._trees[Choice.THEIRS]
+        inodes = {
+            change.file.stat.st_ino
+            for path, change in made.wanted.items()
+            if change.file is not None and change.file is theirs.get(path) and not change.file.is_folder
+        }
+        for path, file in theirs.items():
+            if file.stat.st_nlink > 1 and file.stat.st_ino in inodes and path not in changed:
+                made.wanted.setdefault(path, Change(file))
 
     def _join(self, path: str, made: FilePlan) -> None:
         """A path that both sides changed differently."""
