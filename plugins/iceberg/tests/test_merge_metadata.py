@@ -101,6 +101,23 @@ def test_one_name_of_two_types_is_a_conflict_on_the_column(tables: Tables) -> No
     assert static(merged).schema().find_field("due").field_type == StringType()
 
 
+def test_of_two_columns_that_take_one_name_the_chosen_side_has_it_and_neither_is_lost(tables: Tables) -> None:
+    base = tables.create([order(1, "pen", 7)])
+    ours = tables.change(base, evolve(lambda update: update.rename_column("price", "n")))
+    theirs = tables.change(base, evolve(lambda update: update.rename_column("item", "n")))
+    (conflict,) = tables.conflicts(base, ours, theirs)
+    assert (conflict.item, conflict.kind) == ("schema:n", ConflictKind.SCHEMA_CHANGED)
+    for choice, row in (
+        (Choice.OURS, {"id": 1, "item": "pen", "n": 7}),
+        (Choice.THEIRS, {"id": 1, "n": "pen", "price": 7}),
+        (Choice.BASE, order(1, "pen", 7)),
+    ):
+        assert read_back(tables.merged(base, ours, theirs, Resolution(KEY, "schema:n", choice))) == [row]
+    added = tables.change(base, add_column("n", LongType()), correct({**order(1, "pen", 7), "n": 5}))
+    kept = tables.merged(base, added, theirs, Resolution(KEY, "schema:n", Choice.OURS))
+    assert read_back(kept) == [{**order(1, "pen", 7), "n": 5}]
+
+
 def test_rows_changed_by_one_side_and_columns_by_the_other_meet(tables: Tables) -> None:
     base = tables.create([order(1), order(2)])
     ours = tables.change(base, correct(order(1, "cap")))

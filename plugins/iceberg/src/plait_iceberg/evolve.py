@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from plait.errors import Unsupported
+from plait.errors import InvalidArgument, Unsupported
 from plait.rows.merging import Decisions
-from plait.types import ConflictKind
+from plait.types import Choice, ConflictKind
 
 from plait_iceberg.fields import current_schema, descend, last_column_id, origins, renumber, renumbered, schemas
 from plait_iceberg.metadata import Document, Metadata
@@ -154,7 +154,7 @@ def _merge_schema(merged: Evolved, base: Document, ours: Document, theirs: Docum
         one = _merge_column(old.get(field_id), here.get(field_id), there.get(field_id), decisions)
         if one is not None:
             fields.append(one)
-    _check_names(fields, decisions)
+    _check_names(fields, old, here, there, decisions)
     identifiers = decisions.three_way(
         "identifier",
         tuple(sorted(b.get("identifier-field-ids", ()))),
@@ -196,17 +196,41 @@ def _merge_column(
     return {key: value for key, value in attributes.items() if value is not None}
 
 
-def _check_names(fields: list[Document], decisions: Decisions) -> None:
-    """Two columns may not end with one name: drop one as decided, or note the conflict."""
-    by_name: dict[str, list[Document]] = {}
-    for one in fields:
-        by_name.setdefault(one["name"], []).append(one)
-    for name, same in by_name.items():
-        if len(same) > 1:
-            kept = decisions.three_way(
-                f"schema:{name}", None, same[0], same[1], ConflictKind.SCHEMA_CHANGED, "both sides have this name"
-            )
-            fields[:] = [one for one in fields if one["name"] != name or one is kept]
+def _check_names(
+    fields: list[Document],
+    base: Mapping[int, Document],
+    ours: Mapping[int, Document],
+    theirs: Mapping[int, Document],
+    decisions: Decisions,
+) -> None:
+    """Two columns may not end with one name: each becomes what it is in the side that was chosen, or nothing there.
+    Without a choice, note the conflict."""
+    sides = {Choice.BASE: base, Choice.OURS: ours, Choice.THEIRS: theirs}
+    repeated = _repeated(fields)
+    for name in sorted(repeated):
+        resolution = decisions.for_item(f"schema:{name}")
+        if resolution is None:
+            named = (next((one for one in side.values() if one["name"] == name), None) for side in (ours, theirs))
+            detail = "both sides have this name"
+            decisions.conflict(f"schema:{name}", None, *named, ConflictKind.SCHEMA_CHANGED, detail)
+            continue
+        if resolution.choice not in sides:
+            raise InvalidArgument(f"schema:{name} cannot be resolved by a value", remedy="choose ours, theirs or base")
+        side = sides[resolution.choice]
+        chosen = (one if one["name"] != name or _name(side, one) == name else side.get(one["id"]) for one in fields)
+        fields[:] = [one for one in chosen if one is not None]
+    if left := sorted(_repeated(fields) - repeated):
+        detail = f"columns would have one name, {left[0]!r}, by what was chosen for others: choose a side for the table"
+        decisions.conflict(None, None, None, None, ConflictKind.SCHEMA_CHANGED, detail)
+
+
+def _name(side: Mapping[int, Document], one: Document) -> str | None:
+    return side[one["id"]]["name"] if one["id"] in side else None
+
+
+def _repeated(fields: list[Document]) -> set[str]:
+    names = [one["name"] for one in fields]
+    return {name for name in names if names.count(name) > 1}
 
 
 # -- partition specs and sort orders -----------------------------------------------------------------------------------
