@@ -95,3 +95,10 @@ def test_a_row_without_what_the_table_requires_by_now_is_refused(tables: Tables)
     now = tables.change(then, delete("id = 1"), require)
     with pytest.raises(Unsupported, match="'item'"):
         restored(tables, now, then, ["id=1"])
+
+
+def test_rows_of_a_format_that_merges_refuse_are_not_restored(tables: Tables) -> None:
+    then = tables.create([order(1)], properties={"format-version": "1"})
+    now = tables.change(then, correct(order(1, "cap")))
+    with pytest.raises(Unsupported, match="format version 1"):
+        restored(tables, now, then, ["id=1"])

@@ -44,7 +44,7 @@ from plait_iceberg.diff import diff
 from plait_iceberg.fields import projection
 from plait_iceberg.files import Files, warehouse_uri
 from plait_iceberg.manifests import ManifestReader, compare
-from plait_iceberg.merge import Merge, Sides, check_mergeable, rewrite, whole_conflict
+from plait_iceberg.merge import Merge, Sides, check_mergeable, check_rewritable, rewrite, whole_conflict
 from plait_iceberg.metadata import TABLE, VIEW, Metadata, check_writable, load, load_side, resolve
 from plait_iceberg.namespace import SnapshotCatalog, TransactionCatalog
 from plait_iceberg.rows import Shape
@@ -231,7 +231,7 @@ class IcebergAdapter(Adapter):
             raise Unsupported(
                 f"{format_key(staging.key)} and the snapshot are not the same table", remedy="restore it as a whole"
             )
-        check_writable(now, f"restore {format_key(staging.key)}")
+        check_rewritable(now, f"restore {format_key(staging.key)}")
         unique = token("restore", tx, staging.location, snapshot.digest, sorted(wanted))
         writer = SnapshotWriter(self.files, self.context, now, tx, unique)
         restored = writer.found() or self._restore_rows(writer, tx, now, then, wanted)

@@ -57,12 +57,17 @@ class Sides:
 def check_mergeable(sides: Sides) -> None:
     """Raises: Unsupported for what cannot be merged, before anything is written."""
     for one in (sides.ours, sides.theirs):
-        check_writable(one, "merge")
-        if one.format_version < 2:
-            raise Unsupported(
-                f"table {one.asset} has format version {one.format_version}, a merge needs 2",
-                remedy="upgrade it first: with table.transaction() as tx: tx.upgrade_table_version(2)",
-            )
+        check_rewritable(one, "merge")
+
+
+def check_rewritable(one: Metadata, what: str) -> None:
+    """Raises: Unsupported for a table of which no file can be rewritten."""
+    check_writable(one, what)
+    if one.format_version < 2:
+        raise Unsupported(
+            f"{what}: table {one.asset} has format version {one.format_version}, this needs 2",
+            remedy="upgrade it first: with table.transaction() as tx: tx.upgrade_table_version(2)",
+        )
 
 
 def whole_conflict(base: Metadata | None, ours: Metadata, theirs: Metadata) -> str | None:
