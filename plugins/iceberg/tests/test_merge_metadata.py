@@ -118,6 +118,19 @@ def test_of_two_columns_that_take_one_name_the_chosen_side_has_it_and_neither_is
     assert read_back(kept) == [{**order(1, "pen", 7), "n": 5}]
 
 
+def test_a_dropped_column_comes_back_unasked_only_where_no_row_lost_it(tables: Tables) -> None:
+    """As the revert of a drop does: base is the drop, and theirs what was before it."""
+    before = tables.create([order(1), order(2)])
+    drop = tables.change(before, evolve(lambda update: update.delete_column("item")))
+    assert read_back(tables.merged(drop, drop, before)) == [order(1), order(2)]
+    later = tables.change(drop, correct({"id": 2, "price": 5}))
+    for ours, theirs, choice in ((later, before, Choice.THEIRS), (before, later, Choice.OURS)):
+        (conflict,) = tables.conflicts(drop, ours, theirs)
+        assert (conflict.item, conflict.kind) == ("schema:item", ConflictKind.SCHEMA_CHANGED)
+        merged = tables.merged(drop, ours, theirs, Resolution(KEY, "schema:item", choice))
+        assert read_back(merged) == [order(1, None), order(2, None, 5)]
+
+
 def test_rows_changed_by_one_side_and_columns_by_the_other_meet(tables: Tables) -> None:
     base = tables.create([order(1), order(2)])
     ours = tables.change(base, correct(order(1, "cap")))

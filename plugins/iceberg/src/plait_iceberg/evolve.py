@@ -210,9 +210,11 @@ def _check_names(
     for name in sorted(repeated):
         resolution = decisions.for_item(f"schema:{name}")
         if resolution is None:
-            named = (next((one for one in side.values() if one["name"] == name), None) for side in (ours, theirs))
+            mine, others = (
+                next((one for one in side.values() if one["name"] == name), None) for side in (ours, theirs)
+            )
             detail = "both sides have this name"
-            decisions.conflict(f"schema:{name}", None, *named, ConflictKind.SCHEMA_CHANGED, detail)
+            decisions.conflict(f"schema:{name}", None, mine, others, ConflictKind.SCHEMA_CHANGED, detail)
             continue
         if resolution.choice not in sides:
             raise InvalidArgument(f"schema:{name} cannot be resolved by a value", remedy="choose ours, theirs or base")
@@ -390,3 +392,25 @@ def check_required(merged: Evolved, side: Document, columns: Mapping[int, int], 
                 f"the column is required, but rows that {who} wrote may have none: make it optional, or choose a side "
                 "for the table",
             )
+
+
+def check_returned(
+    merged: Evolved, base: Document, side: Document, columns: Mapping[int, int], bringing: Choice, decisions: Decisions
+) -> None:
+    """A dropped column that the other side brings back, as a revert does, has no values in files that this side wrote
+    without it: also not of rows that nobody changed, but that were in one file with changed ones."""
+    written = {columns.get(one["id"], one["id"]) for one in current_schema(side)["fields"]}
+    held = {merged.base_columns[one["id"]] for one in current_schema(base)["fields"]}
+    known = {merged.base_columns[field_id] for field_id in origins(base)}
+    for one in current_schema(merged.document)["fields"]:
+        if one["id"] not in known or one["id"] in held | written:
+            continue
+        item = f"schema:{one['name']}"
+        resolution = decisions.for_item(item)
+        if resolution is None or resolution.choice is not bringing:
+            mine, others = (None, one) if bringing is Choice.THEIRS else (one, None)
+            detail = (
+                "the column comes back, but rows were written without it since: choose the side that has it, which "
+                "leaves it null in these, or a side for the table"
+            )
+            decisions.conflict(item, None, mine, others, ConflictKind.SCHEMA_CHANGED, detail)

@@ -20,11 +20,11 @@ from plait.adapter import Context
 from plait.errors import Unsupported
 from plait.rows.comparing import RowChanges, staying
 from plait.rows.merging import Decisions, RowMerge
-from plait.types import ConflictKind
+from plait.types import Choice, ConflictKind
 from pyiceberg.manifest import DataFile
 
 from plait_iceberg.changes import Version, compare_rows, touched
-from plait_iceberg.evolve import Evolved, check_required, evolve
+from plait_iceberg.evolve import Evolved, check_required, check_returned, evolve
 from plait_iceberg.fields import current_schema, projection
 from plait_iceberg.files import Files
 from plait_iceberg.manifests import (
@@ -124,10 +124,14 @@ class Merge:
         evolved = evolve(self.sides.base, self.sides.ours, self.sides.theirs, self.decisions)
         if self.decisions.conflicts:
             return None
+        base = self.sides.base.document
         if self.ours_changes.added:
             check_required(evolved, self.sides.ours.document, {}, "ours", self.decisions)
+            check_returned(evolved, base, self.sides.ours.document, {}, Choice.THEIRS, self.decisions)
         if self.theirs_changes.added:
-            check_required(evolved, self.sides.theirs.document, evolved.columns, "theirs", self.decisions)
+            theirs = self.sides.theirs.document
+            check_required(evolved, theirs, evolved.columns, "theirs", self.decisions)
+            check_returned(evolved, base, theirs, evolved.columns, Choice.OURS, self.decisions)
         plan = self._plan(evolved)
         if plan is None or self.decisions.conflicts:
             return None
