@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,16 @@ from plait_conformance.tables import (
 )
 from pyiceberg.table import Table
 from pyiceberg.transforms import IdentityTransform
-from pyiceberg.types import DateType, IcebergType, IntegerType, LongType, NestedField, StringType, StructType
+from pyiceberg.types import (
+    DateType,
+    DecimalType,
+    IcebergType,
+    IntegerType,
+    LongType,
+    NestedField,
+    StringType,
+    StructType,
+)
 
 
 def add_column(name: str, kind: IcebergType) -> Callable[[Table], None]:
@@ -129,6 +139,32 @@ def test_a_dropped_column_comes_back_unasked_only_where_no_row_lost_it(tables: T
         assert (conflict.item, conflict.kind) == ("schema:item", ConflictKind.SCHEMA_CHANGED)
         merged = tables.merged(drop, ours, theirs, Resolution(KEY, "schema:item", choice))
         assert read_back(merged) == [order(1, None), order(2, None, 5)]
+
+
+def test_a_promotion_is_not_taken_back_from_under_the_rows_written_since(tables: Tables) -> None:
+    """As the revert of one does: base is the promotion, and theirs what was before it."""
+    narrow = type(KEYED)(
+        *KEYED.fields[:2], NestedField(3, "price", IntegerType(), required=False), identifier_field_ids=[1]
+    )
+    before = tables.create([order(1)], schema=narrow)
+    wide = tables.change(before, evolve(lambda update: update.update_column("price", LongType())))
+    later = tables.change(wide, append(order(2, "cap", 2**40)))
+    for ours, theirs in ((later, before), (before, later)):
+        merged = tables.merged(wide, ours, theirs)
+        assert read_back(merged) == [order(1), order(2, "cap", 2**40)]
+        assert static(merged).schema().find_field("price").field_type == LongType()
+
+
+def test_of_two_promotions_the_wider_one_is_kept_whichever_is_chosen(tables: Tables) -> None:
+    narrow = type(KEYED)(
+        *KEYED.fields[:2], NestedField(3, "price", DecimalType(5, 2), required=False), identifier_field_ids=[1]
+    )
+    base = tables.create([], schema=narrow)
+    row = {"id": 1, "item": None, "price": Decimal("123456789.00")}
+    ours = tables.change(base, evolve(lambda update: update.update_column("price", DecimalType(9, 2))))
+    theirs = tables.change(base, evolve(lambda update: update.update_column("price", DecimalType(12, 2))), append(row))
+    for choice in (Choice.OURS, Choice.THEIRS, Choice.BASE):
+        assert read_back(tables.merged(base, ours, theirs, Resolution(KEY, "schema:price", choice))) == [row]
 
 
 def test_rows_changed_by_one_side_and_columns_by_the_other_meet(tables: Tables) -> None:

@@ -7,16 +7,23 @@ answer tells how theirs' ids map onto the merged table's, so that no file is eve
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
+from typing import Any, Final
 
 from plait.errors import InvalidArgument, Unsupported
 from plait.rows.merging import Decisions
 from plait.types import Choice, ConflictKind
+from pydantic import TypeAdapter
+from pyiceberg.exceptions import ResolveError
+from pyiceberg.schema import promote
+from pyiceberg.types import IcebergType
 
 from plait_iceberg.fields import current_schema, descend, last_column_id, origins, renumber, renumbered, schemas
 from plait_iceberg.metadata import Document, Metadata
+
+_TYPE: Final[TypeAdapter[IcebergType]] = TypeAdapter(IcebergType)
 
 
 @dataclass
@@ -192,8 +199,19 @@ def _merge_column(
         for key in {**ours, **theirs}
     }
     if trial.conflicts:
-        return decisions.three_way(f"schema:{name}", base, ours, theirs, ConflictKind.SCHEMA_CHANGED)
+        attributes = decisions.three_way(f"schema:{name}", base, ours, theirs, ConflictKind.SCHEMA_CHANGED)
+    attributes = {**attributes, "type": _widest(attributes["type"], ours["type"], theirs["type"])}
     return {key: value for key, value in attributes.items() if value is not None}
+
+
+def _widest(chosen: Any, *sides: Any) -> Any:
+    """The chosen type, or a side's that was promoted from it: a promotion cannot be taken back, as a revert would,
+    since files may hold the wider values. Source: Iceberg specification, "Schema Evolution"."""
+    for side in sides:
+        if isinstance(side, str) and isinstance(chosen, str) and side != chosen:
+            with suppress(ResolveError):
+                chosen = str(promote(_TYPE.validate_python(chosen), _TYPE.validate_python(side)))
+    return chosen
 
 
 def _check_names(
