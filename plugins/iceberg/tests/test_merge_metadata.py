@@ -30,6 +30,7 @@ from pyiceberg.types import (
     DecimalType,
     IcebergType,
     IntegerType,
+    ListType,
     LongType,
     NestedField,
     StringType,
@@ -153,6 +154,18 @@ def test_a_promotion_is_not_taken_back_from_under_the_rows_written_since(tables:
         merged = tables.merged(wide, ours, theirs)
         assert read_back(merged) == [order(1), order(2, "cap", 2**40)]
         assert static(merged).schema().find_field("price").field_type == LongType()
+
+
+def test_a_promotion_of_a_member_is_not_taken_back_either(tables: Tables) -> None:
+    member = StructType(NestedField(3, "n", IntegerType(), required=False))
+    parts = ListType(5, member, element_required=False)
+    schema = type(KEYED)(KEYED.fields[0], NestedField(4, "parts", parts, required=False), identifier_field_ids=[1])
+    before = tables.create([{"id": 1, "parts": [{"n": 1}]}], schema=schema)
+    path = ("parts", "element", "n")
+    wide = tables.change(before, evolve(lambda update: update.update_column(path, LongType())))
+    later = tables.change(wide, append({"id": 2, "parts": [{"n": 2**40}]}))
+    merged = tables.merged(wide, later, before)
+    assert read_back(merged) == [{"id": 1, "parts": [{"n": 1}]}, {"id": 2, "parts": [{"n": 2**40}]}]
 
 
 def test_of_two_promotions_the_wider_one_is_kept_whichever_is_chosen(tables: Tables) -> None:

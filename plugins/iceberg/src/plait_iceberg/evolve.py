@@ -23,6 +23,7 @@ from pyiceberg.types import IcebergType
 from plait_iceberg.fields import current_schema, descend, last_column_id, origins, renumber, renumbered, schemas
 from plait_iceberg.metadata import Document, Metadata
 
+_PARTS: Final = frozenset({"element", "key", "value"})
 _TYPE: Final[TypeAdapter[IcebergType]] = TypeAdapter(IcebergType)
 
 
@@ -200,18 +201,25 @@ def _merge_column(
     }
     if trial.conflicts:
         attributes = decisions.three_way(f"schema:{name}", base, ours, theirs, ConflictKind.SCHEMA_CHANGED)
-    attributes = {**attributes, "type": _widest(attributes["type"], ours["type"], theirs["type"])}
+    attributes = {**attributes, "type": _widest(_widest(attributes["type"], ours["type"]), theirs["type"])}
     return {key: value for key, value in attributes.items() if value is not None}
 
 
-def _widest(chosen: Any, *sides: Any) -> Any:
-    """The chosen type, or a side's that was promoted from it: a promotion cannot be taken back, as a revert would,
-    since files may hold the wider values. Source: Iceberg specification, "Schema Evolution"."""
-    for side in sides:
-        if isinstance(side, str) and isinstance(chosen, str) and side != chosen:
-            with suppress(ResolveError):
-                chosen = str(promote(_TYPE.validate_python(chosen), _TYPE.validate_python(side)))
-    return chosen
+def _widest(chosen: Any, side: Any) -> Any:
+    """The chosen type, or the side's that was promoted from it, members included: a promotion cannot be taken back, as
+    a revert would, since files may hold the wider values. Source: Iceberg specification, "Schema Evolution"."""
+    if isinstance(chosen, str) and isinstance(side, str):
+        with suppress(ResolveError):
+            return str(promote(_TYPE.validate_python(chosen), _TYPE.validate_python(side)))
+    if isinstance(chosen, str) or isinstance(side, str):
+        return chosen
+    members = {one["id"]: one["type"] for one in side.get("fields", ())}
+    wider = {part: _widest(chosen[part], side[part]) for part in chosen.keys() & side.keys() & _PARTS}
+    if "fields" in chosen:
+        wider["fields"] = [
+            {**one, "type": _widest(one["type"], members.get(one["id"], one["type"]))} for one in chosen["fields"]
+        ]
+    return {**chosen, **wider}
 
 
 def _check_names(
