@@ -181,7 +181,7 @@ def fix_plans(connection: Connection) -> None:
     """Tell SQLite what grows, while its tables are empty and when their indexes change.
 
     It takes some ten rows for all that one repository has, and reads them all for a few, until it is told better
-    (https://sqlite.org/lang_analyze.html, "Fixed Results Of ANALYZE"). PostgreSQL finds out by itself.
+    (https://sqlite.org/lang_analyze.html, "Fixed Results Of ANALYZE"). What PostgreSQL is told, its connections are.
     """
     if connection.dialect.name != "sqlite":
         return
