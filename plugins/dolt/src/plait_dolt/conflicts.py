@@ -116,13 +116,14 @@ def _rows(session: Session, chosen: Mapping[str, Resolution]) -> Iterator[Confli
             else:
                 session.call("dolt_conflicts_resolve", _side_option(whole), table.name)
             continue
+        has_triggers = session.has_triggers(table.name)
         for row in session.rows(f"SELECT * FROM {quote('dolt_conflicts_' + table.name)}"):
             one = _RowConflict.of(table, row)
             resolution = chosen.get(one.item, whole)
             if resolution is None:
                 yield one.conflict()
             else:
-                one.settle(session, resolution)
+                one.settle(session, resolution, has_triggers=has_triggers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,18 +172,17 @@ class _RowConflict:
             return None if resolution.value is None else self._given(resolution.value)
         return {Choice.BASE: self.base, Choice.OURS: self.ours, Choice.THEIRS: self.theirs}[resolution.choice]
 
-    def settle(self, session: Session, resolution: Resolution) -> None:
+    def settle(self, session: Session, resolution: Resolution, *, has_triggers: bool) -> None:
         """Put the chosen row, and take the conflict off Dolt's list."""
         where = " OR ".join(
             "(" + " AND ".join(f"{quote(prefix + name)} = %s" for name in self.table.key) + ")" for prefix in _PREFIXES
         )
         if resolution.choice is not Choice.OURS:  # Which is there already.
             row = self.chosen(resolution)
-            is_put = False
-            if row is not None and session.has_triggers(self.table.name):
-                is_put = session.put_ours(self.table, row, where, self.key * len(_PREFIXES))
-            if not is_put:
-                put_row(session, self.table, self.key, row)
+            if not has_triggers:
+                _write_row(session, self.table, self.key, row)
+            elif row is None or not session.put_ours(self.table, row, where, self.key * len(_PREFIXES)):
+                raise _has_triggers(self.table)
         session.rows(
             f"DELETE FROM {quote('dolt_conflicts_' + self.table.name)} WHERE {where}", *(self.key * len(_PREFIXES))
         )
@@ -221,10 +221,18 @@ def given_row(table: Table, item: str, value: Json) -> Row:
 def put_row(session: Session, table: Table, key: Sequence[object], row: Row | None) -> None:
     """Make this row, or none, be what is under a key. Raises: Unsupported where triggers would write more than that."""
     if session.has_triggers(table.name):
-        raise Unsupported(
-            f"table {table.name!r} has triggers, which would change what is written there row by row",
-            remedy="take ours, or write it in SQL into the merge's working set, as it shall be with all that they do",
-        )
+        raise _has_triggers(table)
+    _write_row(session, table, key, row)
+
+
+def _has_triggers(table: Table) -> Unsupported:
+    return Unsupported(
+        f"table {table.name!r} has triggers, which would change what is written there row by row",
+        remedy="take ours, or write it in SQL into the merge's working set, as it shall be with all that they do",
+    )
+
+
+def _write_row(session: Session, table: Table, key: Sequence[object], row: Row | None) -> None:
     where = " AND ".join(f"{quote(name)} = %s" for name in table.key)
     session.rows(f"DELETE FROM {quote(table.name)} WHERE {where}", *key)
     if row is not None:
