@@ -59,7 +59,7 @@ def fill(url: str) -> None:
             rows.put_participants([participant])
             rows.put_conflicts(tx.id, [{**row, "resolution": resolution}])
             rows.set_targets([Publication("p", "a", key, None, None, 3)])
-            rows.set_publish_cursor("p", catalog.resolve("main").id, 3)
+            rows.set_publish_cursors({"p": (catalog.resolve("main").id, 3)})
             rows.swap_state("p", "n", None, b"state")
             rows.set_subscription("webhook", 3)
         _check_every_table(url)

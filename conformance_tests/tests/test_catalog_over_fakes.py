@@ -114,7 +114,7 @@ def test_an_overtaken_move_of_a_dead_publisher_keeps_seq_growing(headed: Catalog
 class TestAfterTheCommitPoint:
     def test_a_failure_to_publish_is_caught_up_with_later(self, headed: Catalog, tmp_path: Path) -> None:
         def fail(name: str) -> None:
-            if name == "publisher.targets_set":
+            if name == "publisher.behind":
                 raise StoreUnavailable("the catalog's database went away for a moment")
 
         with armed(fail):

@@ -228,7 +228,7 @@ def test_every_failpoint_of_the_core_is_in_the_matrix(matrix: dict[Cell, list[Pl
         "sequencer.after_commit",
         "persist.before_commit",
         "persist.after_commit",
-        "publisher.targets_set",
+        "publisher.behind",
         "publisher.claimed",
         "publisher.moved",
         "fake.publish.after_head",

@@ -288,7 +288,7 @@ def _fill(repository: Repository) -> None:
         rows.put_store(POINTER_STORE)
         assert rows.swap_state("p", "n", None, b"v")
         rows.set_targets([Publication("p", "a", ("p", "a"), None, b"t", 1)])
-        rows.set_publish_cursor("p", commit(1).id, 1)
+        rows.set_publish_cursors({"p": (commit(1).id, 1)})
         rows.insert_answers([Answer("ada", "commit", "key", b"d", b"r")])
         rows.set_subscription("x", 1)
         rows.insert_token("t", repository.uuid.encode(), 1)
@@ -312,7 +312,7 @@ def _everything(rows: Rows) -> dict[str, object]:
         "stores": rows.stores(),
         "state": rows.state("p", "n"),
         "publications": rows.publications(),
-        "cursor": rows.publish_cursor("p"),
+        "cursor": rows.publish_cursors().get("p"),
         "answers": rows.answers(["key"]),
         "subscription": rows.subscription("x"),
         "tokens": rows.tokens(),
@@ -602,11 +602,11 @@ class TestStoreRows:
 
     def test_cursors_subscriptions_and_tokens(self, repository: Repository) -> None:
         with repository.write() as rows:
-            assert (rows.publish_cursor("lake"), rows.subscription("x")) == (None, 0)
+            assert (rows.publish_cursors(), rows.subscription("x")) == ({}, 0)
             for seq in (1, 2):
-                rows.set_publish_cursor("lake", commit(seq).id, seq)
+                rows.set_publish_cursors({"lake": (commit(seq).id, seq)})
                 rows.set_subscription("x", seq)
-            assert (rows.publish_cursor("lake"), rows.subscription("x")) == ((commit(2).id, 2), 2)
+            assert (rows.publish_cursors(), rows.subscription("x")) == ({"lake": (commit(2).id, 2)}, 2)
             rows.insert_token("t", b"digest", 7)
             assert (rows.token_name(b"digest"), rows.token_name(b"other")) == ("t", None)
             assert rows.tokens() == [("t", 7)]

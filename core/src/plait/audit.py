@@ -161,10 +161,11 @@ def _verify_publications(rows: Rows) -> Iterator[Problem]:
             yield Problem(where, f"its state is {one.state!r}, which there is not")
         if {one.published, one.target} & missing:
             yield Problem(where, "names a snapshot that does not exist")
-    for store in stores:
-        cursor = rows.publish_cursor(store)
-        if cursor is not None and cursor[0] not in rows.commits([cursor[0]]):
-            yield Problem(f"publications of {store}", f"follow commit {cursor[0]}, which does not exist")
+    cursors = rows.publish_cursors()
+    followed = rows.commits({head for head, _ in cursors.values()})
+    for store, (head, _) in cursors.items():
+        if head not in followed:
+            yield Problem(f"publications of {store}", f"follow commit {head}, which does not exist")
 
 
 def _verify_tree(tree: Tree, commit: str, root: bytes, seen: set[bytes], snapshots: set[bytes]) -> Iterator[Problem]:

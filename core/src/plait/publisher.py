@@ -3,22 +3,23 @@
 For each store with native heads: a cursor tells up to which head of the bound ref the publications have their targets.
 The tree diff from there to the head sets new targets, by asset (a rename is one move). Whoever claims a publication,
 by compare-and-swap, moves its head; DONE, BUSY (later) and DIVERGED (recorded, never overwritten) are its ends.
+One write sets the targets and takes the claims of all stores, which then move their heads side by side.
 Several moves in a row become one: native readers see each state that the ref rested in, not each that it passed.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from plait import limits
 from plait.adapter import Capability
 from plait.clock import Clock
 from plait.codec import decode_key, encode_key, encode_snapshot
 from plait.commit_point import unpack_value
-from plait.errors import NotFound, PlaitError, StoreUnavailable
+from plait.errors import PlaitError, StoreUnavailable
 from plait.failpoint import failpoint
 from plait.graph import RowNodes, load_snapshots
 from plait.native_heads import still_holds
@@ -27,11 +28,26 @@ from plait.persist.store_rows import NO_SNAPSHOT, Publication
 from plait.refspec import format_key
 from plait.stores import Adapters, side_by_side
 from plait.tree import NodeCache, Tree
-from plait.types import Key, Move, PublishState, SnapshotRef, Store
+from plait.tree_diff import TreeChange
+from plait.types import Commit, Key, Move, PublishState, SnapshotRef, Store
 
 _log = logging.getLogger("plait.publisher")
 _MOVES_MAX = 8
-"""Moves of one head in one run: a ref that moves faster is caught up with in the next."""
+"""Further moves of a store's heads in one run: a ref that moves faster is caught up with in the next."""
+_CLAIMS_MAX = 16
+"""Heads of a store that are claimed at once: the last of them has to be moved before the lease ends."""
+
+
+_Claim = tuple[Publication, Move]
+
+
+@dataclass(frozen=True, slots=True)
+class _Behind:
+    """A store whose targets are to be set for the moves of its bound ref from one root (None: the first) to a head."""
+
+    store: str
+    since: bytes | None
+    head: Commit
 
 
 class Publisher:
@@ -67,7 +83,7 @@ class Publisher:
         """A store was added: its native heads are followed from the start, before it holds anything."""
         if self.follows(store):
             (first,) = rows.commits_by_seq([1]).values()
-            rows.set_publish_cursor(store.name, first.id, first.seq)
+            rows.set_publish_cursors({store.name: (first.id, first.seq)})
 
     def native_ref(self, store: Store, ref: str) -> bool:
         """Whether moves of this ref are published to the store's native heads."""
@@ -79,37 +95,39 @@ class Publisher:
         *,
         is_alive: Callable[[str], bool] = lambda owner: True,
         spare_down: bool = False,
-    ) -> list[Publication]:
-        """Bring native heads of these stores (None: all) to their bound ref's head; the publications not done.
+    ) -> None:
+        """Bring native heads of these stores (None: all) to their bound ref's head, as far as they can be now.
 
         Which they all are is told by rows (`begin`), so that whoever only opens a catalog imports no adapter.
         A store that is down leaves its publications pending and does not stop the others. It is asked once, not for
         each of its heads; and with `spare_down` not at all for `STORE_RETRY_US`, since it may cost a time-out.
         """
-        named = None if stores is None else set(stores)
         with self._repository.read() as rows:
-            wanted = [
-                store
-                for store in rows.stores().values()
-                if (rows.publish_cursor(store.name) if named is None else store.name in named and self.follows(store))
-            ]
-            behind = {one.name for one in wanted if self._is_behind(rows, one)}
-
-        def follow(store: Store) -> None:
+            wanted = self._wanted(rows, stores)
             if not spare_down:
-                self._down_until_us.pop(store.name, None)
-            for publication in self._unpublished(store, store.name in behind):
-                if self._down_until_us.get(store.name, 0) > self._clock.now_us():
-                    break
-                self._advance(store, publication, is_alive)
+                for name in wanted:
+                    self._down_until_us.pop(name, None)
+            behind = self._behind(rows, wanted)
+            is_moved = any(True for one in behind for _ in self._moved(rows, one))
+            if not is_moved and not any(self._undone(rows, wanted, is_alive)):
+                return
+        failpoint("publisher.behind")
+        with self._repository.write() as rows:  # Targets and claims, which are needed before the first move.
+            self._set_targets(rows, self._behind(rows, wanted))
+            waiting: dict[str, list[Publication]] = {}
+            for publication in self._undone(rows, wanted, is_alive):
+                waiting.setdefault(publication.store, []).append(publication)
+            claims = {name: self._claim(rows, undone) for name, undone in waiting.items()}
+        failpoint("publisher.claimed")
+        side_by_side(self._executor, lambda name: self._follow(wanted[name], claims[name], waiting[name]), list(claims))
 
-        side_by_side(self._executor, follow, wanted)
+    def undone(self, stores: Iterable[str] | None = None) -> list[Publication]:
+        """The publications of these stores (None: all) that are not done, by store and asset."""
         with self._repository.read() as rows:
-            return [undone for store in wanted for undone in rows.undone_publications(store.name)]
+            wanted = self._wanted(rows, stores)
+            return [one for one in rows.undone_publications() if one.store in wanted]
 
-    def look(
-        self, store: Store, keys: Iterable[Key] | None = None, *, is_alive: Callable[[str], bool] = lambda owner: True
-    ) -> None:
+    def look(self, store: Store, keys: Iterable[Key] | None = None) -> None:
         """Find the heads of these keys (None: all) that somebody moved while plait had nothing to publish there.
 
         Each is asked to move to where it is, which no adapter writes for; one that is elsewhere is claimed, asked
@@ -125,38 +143,63 @@ class Publisher:
         for key, one in idle.items():
             there = _look_up(snapshots, one.published)
             moves[key] = Move(there, there, one.seq, one.epoch)
-        for key, published in (self._adapters.of(store).publish(moves) if moves else {}).items():
-            if published.state is not PublishState.DONE:
-                self._advance(store, idle[key], is_alive)
+        published = self._adapters.of(store).publish(moves) if moves else {}
+        elsewhere = [idle[key] for key, one in published.items() if one.state is not PublishState.DONE]
+        self._follow(store, [], elsewhere)
 
-    def _unpublished(self, store: Store, is_behind: bool) -> list[Publication]:
-        """What is to be moved, once the bound ref's moves since the cursor are targets."""
-        if is_behind:
-            with self._repository.write(flush=False) as rows:  # The claim carries them, before the first move.
-                self._set_targets(rows, store)
-                undone = rows.undone_publications(store.name)
-        else:
-            with self._repository.read() as rows:
-                undone = rows.undone_publications(store.name)
-        failpoint("publisher.targets_set")
-        return undone
+    # -- what is wanted ----------------------------------------------------------------------------------------------
 
-    def _set_targets(self, rows: Rows, store: Store) -> None:
-        """Turn the bound ref's moves since the cursor into targets; cursor and targets are one write."""
-        try:
-            ref = rows.ref(store.bound_ref)
-        except NotFound:
-            return
-        cursor = rows.publish_cursor(store.name)
-        head = rows.commit(ref.head)
-        tree = Tree(RowNodes(rows), salt=self._repository.salt, cache=self._cache)
-        before = tree.empty if cursor is None else rows.commit(cursor[0]).root
+    def _wanted(self, rows: Rows, names: Iterable[str] | None) -> dict[str, Store]:
+        known = rows.stores()
+        if names is None:
+            followed = rows.publish_cursors()
+            return {name: store for name, store in known.items() if name in followed}
+        return {name: known[name] for name in names if name in known and self.follows(known[name])}
+
+    def _undone(
+        self, rows: Rows, wanted: Mapping[str, Store], is_alive: Callable[[str], bool]
+    ) -> Iterator[Publication]:
+        """The publications that are not done and can be claimed, without those of stores that are known to be down."""
+        now = self._clock.now_us()
+        for one in rows.undone_publications():
+            if one.store not in wanted or self._is_down(one.store) or one.state == "diverged":
+                continue  # A diverged one waits to be adopted.
+            if not one.owner or one.lease_until_us <= now or not is_alive(one.owner):
+                yield one
+
+    def _behind(self, rows: Rows, wanted: Mapping[str, Store]) -> list[_Behind]:
+        """The stores whose bound ref moved since their targets were set."""
+        cursors = {store: head for store, (head, _) in rows.publish_cursors().items()}
+        refs = rows.refs_named({store.bound_ref for store in wanted.values()})
+        heads = {name: refs[store.bound_ref].head for name, store in wanted.items() if store.bound_ref in refs}
+        moved = {name: head for name, head in heads.items() if head != cursors.get(name)}
+        named = {*moved.values(), *(cursors[name] for name in moved if name in cursors)}
+        commits = {commit: rows.commit(commit) for commit in named}
+        return [
+            _Behind(name, commits[cursors[name]].root if name in cursors else None, commits[head])
+            for name, head in moved.items()
+        ]
+
+    def _moved(self, rows: Rows, one: _Behind) -> Iterator[TreeChange]:
+        tree = self._tree(rows)
+        before = tree.empty if one.since is None else one.since
+        return tree.diff(before, one.head.root, prefix=encode_key((one.store,)))
+
+    def _set_targets(self, rows: Rows, behind: Sequence[_Behind]) -> None:
+        """Turn the bound refs' moves since the cursors into targets; cursors and targets are one write."""
+        for one in behind:
+            changes = list(self._moved(rows, one))
+            if changes:
+                rows.set_targets(self._targets(rows, one, changes))
+        rows.set_publish_cursors({one.store: (one.head.id, one.head.seq) for one in behind})
+
+    def _targets(self, rows: Rows, one: _Behind, changes: Sequence[TreeChange]) -> list[Publication]:
+        tree, root = self._tree(rows), one.head.root
         changed: dict[str, Publication] = {}
         gone: dict[str, Publication] = {}
-        changes = list(tree.diff(before, head.root, prefix=encode_key((store.name,))))
         digests = {unpack_value(v)[1] for c in changes for v in (c.before, c.after) if v is not None}
         snapshots = load_snapshots(rows, digests)
-        known = rows.publications_of(store.name, {snapshot.asset for snapshot in snapshots.values()})
+        known = rows.publications_of(one.store, {snapshot.asset for snapshot in snapshots.values()})
         for change in changes:
             key = decode_key(change.key)
             for value, into in ((change.before, gone), (change.after, changed)):
@@ -165,71 +208,74 @@ class Publisher:
                 digest = unpack_value(value)[1]
                 asset = snapshots[digest].asset
                 last = known[asset].key if asset in known else key
-                if last != key and still_holds(rows, tree, head.root, last, (store.name, asset)):
+                if last != key and still_holds(rows, tree, root, last, (one.store, asset)):
                     continue  # The head follows the key that it was published under, as long as that holds it.
-                start = known.get(asset) or Publication(store.name, asset, key, None, None, 0)
+                start = known.get(asset) or Publication(one.store, asset, key, None, None, 0)
                 target = digest if into is changed else None
-                into[asset] = replace(start, key=key, target=target, seq=head.seq)
-        rows.set_targets(list({**gone, **changed}.values()))
-        rows.set_publish_cursor(store.name, head.id, head.seq)
+                into[asset] = replace(start, key=key, target=target, seq=one.head.seq)
+        return list({**gone, **changed}.values())
 
-    def _is_behind(self, rows: Rows, store: Store) -> bool:
-        ref = rows.refs_named([store.bound_ref]).get(store.bound_ref)
-        cursor = rows.publish_cursor(store.name)
-        return ref is not None and (cursor is None or cursor[0] != ref.head)
+    def _tree(self, rows: Rows) -> Tree:
+        return Tree(RowNodes(rows), salt=self._repository.salt, cache=self._cache)
 
-    def _advance(self, store: Store, publication: Publication, is_alive: Callable[[str], bool]) -> None:
-        """Make the moves that bring one head to its target, finishing first what a dead publisher began."""
-        for _ in range(_MOVES_MAX):
-            claim = self._claim(publication, is_alive)
-            if claim is None:
-                return
-            claimed, snapshots = claim
-            failpoint("publisher.claimed")
-            settled = self._publish(store, claimed, snapshots)
-            with self._repository.write(flush=False) as rows:  # Lost, the claimed move is repeated, and done already.
-                if not rows.swap_publication(claimed, settled):
-                    return  # Another publisher took over when the lease had run out: the rest is its job.
-                publication = rows.publication(store.name, settled.asset)
-            if publication.is_done or publication.moving is not None or publication.state != "idle":
-                return
+    # -- moves -------------------------------------------------------------------------------------------------------
 
-    def _claim(
-        self, publication: Publication, is_alive: Callable[[str], bool]
-    ) -> tuple[Publication, Mapping[bytes, SnapshotRef]] | None:
-        """Become the one owner of a publication, or None: somebody else is at it, or it waits to be adopted.
+    def _follow(self, store: Store, claims: Sequence[_Claim], waiting: list[Publication]) -> None:
+        """Make the moves that bring heads of one store to their targets, finishing first what a dead publisher began.
 
-        With it come the snapshots that it names.
+        Claimed ones first, then those that wait, some at a time.
         """
-        now = self._clock.now_us()
-        if publication.state == "diverged":
-            return None
-        if publication.owner and publication.lease_until_us > now and is_alive(publication.owner):
-            return None
-        claimed = replace(
-            publication,
-            owner=self._owner,
-            lease_until_us=now + limits.LEASE_US,
-            epoch=publication.epoch + 1,
-            moving=(publication.target or NO_SNAPSHOT) if publication.moving is None else publication.moving,
-        )
-        with self._repository.write() as rows:
-            if not rows.swap_publication(publication, claimed):
-                return None
-            digests = [digest for digest in (claimed.published, claimed.moving) if digest]
-            return claimed, load_snapshots(rows, digests)
+        for _ in range(_MOVES_MAX + len(waiting)):
+            settled = [(claimed, self._publish(store, claimed, move)) for claimed, move in claims]
+            if settled:
+                with self._repository.write(flush=False) as rows:  # Lost, the claimed moves are repeated, and done.
+                    waiting += self._settle(rows, settled)
+            if not waiting or self._is_down(store.name):
+                return
+            with self._repository.write() as rows:
+                claims = self._claim(rows, waiting)
+            failpoint("publisher.claimed")
 
-    def _publish(self, store: Store, claimed: Publication, snapshots: Mapping[bytes, SnapshotRef]) -> Publication:
+    def _settle(self, rows: Rows, settled: Iterable[tuple[Publication, Publication]]) -> list[Publication]:
+        """Record where heads are; the publications that have a further target by now."""
+        further = []
+        for claimed, after in settled:
+            if not rows.swap_publication(claimed, after):
+                continue  # Another publisher took over when the lease had run out: the rest is its job.
+            now = rows.publication(claimed.store, claimed.asset)
+            if not now.is_done and now.moving is None and now.state == "idle":
+                further.append(now)
+        return further
+
+    def _claim(self, rows: Rows, waiting: list[Publication]) -> list[_Claim]:
+        """Take some of the waiting, and become the owner of those that nobody else took first; with their moves."""
+        lease_until_us = self._clock.now_us() + limits.LEASE_US
+        taken, waiting[:] = waiting[:_CLAIMS_MAX], waiting[_CLAIMS_MAX:]
+        claims = [
+            replace(
+                one,
+                owner=self._owner,
+                lease_until_us=lease_until_us,
+                epoch=one.epoch + 1,
+                moving=(one.target or NO_SNAPSHOT) if one.moving is None else one.moving,
+            )
+            for one in taken
+        ]
+        claimed = [claim for one, claim in zip(taken, claims, strict=True) if rows.swap_publication(one, claim)]
+        named = {digest for claim in claimed for digest in (claim.published, claim.moving) if digest}
+        snapshots = load_snapshots(rows, named)
+        return [(claim, _move(claim, snapshots)) for claim in claimed]
+
+    def _is_down(self, store: str) -> bool:
+        return self._down_until_us.get(store, 0) > self._clock.now_us()
+
+    def _publish(self, store: Store, claimed: Publication, move: Move) -> Publication:
         """Move the head; the publication as it is to be recorded then."""
-        before, after = _look_up(snapshots, claimed.published), _look_up(snapshots, claimed.moving)
-        # A move that was begun for an older target comes before the one to the target that `seq` belongs to.
-        is_overtaken = claimed.moving != (claimed.target or NO_SNAPSHOT)
-        seq = claimed.seq - 1 if is_overtaken else claimed.seq
         free = replace(claimed, owner="", lease_until_us=0)
+        if self._is_down(store.name):
+            return free
         try:
-            published = self._adapters.of(store).publish(
-                {claimed.key: Move(before, after, seq=seq, epoch=claimed.epoch)}
-            )[claimed.key]
+            published = self._adapters.of(store).publish({claimed.key: move})[claimed.key]
         except PlaitError as error:
             if isinstance(error, StoreUnavailable):
                 self._down_until_us[store.name] = self._clock.now_us() + limits.STORE_RETRY_US
@@ -243,6 +289,14 @@ class Publisher:
             return replace(free, state="busy")
         found = None if published.found is None else encode_snapshot(published.found)
         return replace(free, state="diverged", found=found)
+
+
+def _move(claimed: Publication, snapshots: Mapping[bytes, SnapshotRef]) -> Move:
+    # A move that was begun for an older target comes before the one to the target that `seq` belongs to.
+    is_overtaken = claimed.moving != (claimed.target or NO_SNAPSHOT)
+    seq = claimed.seq - 1 if is_overtaken else claimed.seq
+    before, after = _look_up(snapshots, claimed.published), _look_up(snapshots, claimed.moving)
+    return Move(before, after, seq=seq, epoch=claimed.epoch)
 
 
 def _look_up(snapshots: Mapping[bytes, SnapshotRef], digest: bytes | None) -> SnapshotRef | None:

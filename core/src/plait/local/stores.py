@@ -68,7 +68,7 @@ class StoreKeeping:
         missing = adapter.check()
         if missing:  # What cannot be used cannot be asked more, and its answer must not hide other stores'.
             return missing, []
-        self._publisher.look(adapter.store, is_alive=is_alive)
+        self._publisher.look(adapter.store)
         return missing, list(adapter.retention_risks())
 
     def import_assets(self, tx: str, assets: Mapping[Key, str]) -> None:
@@ -91,10 +91,11 @@ class StoreKeeping:
                 self._transactions.import_snapshot(found.id, key, snapshot)
 
     def publish(self, stores: Sequence[str] | None) -> Sequence[Publication]:
-        return self._publisher.run(stores, is_alive=is_alive)
+        self._publisher.run(stores, is_alive=is_alive)
+        return self._publisher.undone(stores)
 
     def adopt(self, key: Key, session: Session) -> Commit | None:
-        self._publisher.look(self.adapters.get(check_key(key)[0]).store, [key], is_alive=is_alive)
+        self._publisher.look(self.adapters.get(check_key(key)[0]).store, [key])
         commit = adopt(self._repository, self._transactions, self._coordinator, key, session)
         if commit is not None:
             self._transactions.release(commit.tx)

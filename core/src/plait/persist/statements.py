@@ -122,10 +122,8 @@ def select_one(dialect: str, table: sa.Table, columns: tuple[str, ...], lock: bo
 
 @cache
 def select_undone(dialect: str) -> Prepared:
-    """The owner's publications of a store that are not done."""
-    table = schema.publication
-    of_store = sa.select(table).where(_owner(table), table.c.store == sa.bindparam("store"))
-    return Prepared(of_store.where(schema.UNDONE), dialect)
+    """The owner's publications that are not done."""
+    return Prepared(sa.select(schema.publication).where(_owner(schema.publication), schema.UNDONE), dialect)
 
 
 @cache

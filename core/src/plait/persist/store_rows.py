@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,10 +110,9 @@ class StoreRows(TxRows):
         """Publications whose heads follow these keys, by store and asset."""
         return _by_asset(self._in(schema.publication, "key", map(encode_key, keys)))
 
-    def undone_publications(self, store: str) -> list[Publication]:
-        """A store's publications that are not done, by asset."""
-        undone = statements.select_undone(self._dialect)
-        return _by_asset(undone.rows(self._connection, {**self._owner, "store": store}))
+    def undone_publications(self) -> list[Publication]:
+        """The publications that are not done, by store and asset."""
+        return _by_asset(statements.select_undone(self._dialect).rows(self._connection, self._owner))
 
     def publication(self, store: str, asset: str) -> Publication:
         """Raises: NotFound."""
@@ -134,14 +133,13 @@ class StoreRows(TxRows):
         still = {"store": before.store, "asset": before.asset, "owner": before.owner, "epoch": before.epoch}
         return self._swap(schema.publication, still, values)
 
-    def publish_cursor(self, store: str) -> tuple[str, int] | None:
-        """(head, seq) of the bound ref up to which this store's publications have their targets set."""
-        row = self._named(schema.publish_cursor, store=store)
-        return None if row is None else (row.head.hex(), row.seq)
+    def publish_cursors(self) -> dict[str, tuple[str, int]]:
+        """By store, (head, seq) of the bound ref up to which its publications have their targets set."""
+        return {row.store: (row.head.hex(), row.seq) for row in self._all(schema.publish_cursor)}
 
-    def set_publish_cursor(self, store: str, head: str, seq: int) -> None:
-        row = {"store": store, "head": bytes.fromhex(head), "seq": seq}
-        self._upsert(schema.publish_cursor, [row], update=("head", "seq"))
+    def set_publish_cursors(self, cursors: Mapping[str, tuple[str, int]]) -> None:
+        rows = [{"store": store, "head": bytes.fromhex(head), "seq": seq} for store, (head, seq) in cursors.items()]
+        self._upsert(schema.publish_cursor, rows, update=("head", "seq"))
 
     # -- subscriptions and tokens ------------------------------------------------------------------------------------
 
