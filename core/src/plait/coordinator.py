@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from plait import limits, sides
@@ -24,7 +23,7 @@ from plait.codec import (
     optional_digest,
 )
 from plait.commit_point import CommitRequest
-from plait.criss_cross import rebased
+from plait.criss_cross import Bases, merged_bases
 from plait.divergence import settle
 from plait.errors import CommitConflict, NothingToCommit, OutcomeUnknown, TransactionClosed
 from plait.failpoint import failpoint
@@ -231,32 +230,20 @@ class Coordinator:
 
     def plan(self, tx: Tx, participants: Sequence[Participant]) -> Plan:
         """Join a working set with its ref's head as it stands now; conflicts are part of the answer."""
+        bases = self._bases(tx)
         with self._repository.read() as rows:
             tree = self._tree(rows)
             head = rows.commit(rows.ref(tx.ref).head)
-            source = list(sides.source_candidates(rows, tree, tx.source, head)) if tx.source else []
-            others, held = sides.other_bases(rows, tree, tx)
+            join = self._join(rows, tx)
+            source: Sequence[Candidate] = ()
+            if tx.source is not None:
+                source = list(sides.source_candidates(rows, tree, tx.source, head))
+            if bases is not None:
+                source = bases.since(source)
             own = [candidate for participant in participants if (candidate := _own(participant)) is not None]
-            keys = [candidate.key for candidate in [*source, *own, *chain(*others)]]
-            ours = entries_at(rows, tree, head.root, keys)
-            followed = sides.followed(rows, tree, tx.source, head, source, ours)
-            source, ours = list(followed.candidates), {**ours, **followed.ours}
-            resolutions = _resolutions(rows, tx.id)
-            stores = rows.stores()
-        join = ThreeWay(
-            tx=tx.id,
-            attempt=tx.attempt,
-            adapter=lambda name: self._adapter(stores, name),
-            capabilities=lambda name: self._transactions.adapters.capabilities(known_store(stores, name)),
-            bound=lambda name: name in stores and self._native_ref(stores[name], tx.ref),
-            default=tx.source.default if tx.source else Strategy.NORMAL,
-            strategies=dict(tx.source.strategies) if tx.source else {},
-            resolutions=resolutions,
-            adopts=_adopts(tx) is not None,
-        )
-        if others:
-            held.update({one.key: one.base for one in source if one.base is not None})
-            source = rebased(join, source, others, held)
+            ours = entries_at(rows, tree, head.root, [candidate.key for candidate in [*source, *own]])
+            followed = sides.followed(rows, tree, tx.source, head, source, ours, bases)
+            source, ours = followed.candidates, {**ours, **followed.ours}
         outcome = join_both(join, source, own, ours, followed.moving)
         self._check_native_heads(head.root, [one for one in outcome.operations if join.bound(one.key[0])], ours)
         changes = tuple(_change(operation, ours) for operation in outcome.operations)
@@ -264,6 +251,29 @@ class Coordinator:
             # What was found is in no commit and was prepared by nobody: the transaction has to own it.
             outcome.made.update({put.key: put.snapshot for put in outcome.operations if isinstance(put, Put)})
         return Plan(head.id, tuple(outcome.operations), tuple(outcome.conflicts), outcome.made, changes)
+
+    def _bases(self, tx: Tx) -> Bases | None:
+        """The bases of a merge in one, where histories criss-cross; None where there is but one."""
+        if tx.source is None or tx.source.kind is not SourceKind.MERGE:
+            return None
+        with self._repository.read() as rows:
+            join = self._join(rows, tx)
+            held, parted = sides.parted_bases(rows, self._tree(rows), tx.base, tx.source)
+        return merged_bases(join, held, parted) if parted else None
+
+    def _join(self, rows: Rows, tx: Tx) -> ThreeWay:
+        stores = rows.stores()
+        return ThreeWay(
+            tx=tx.id,
+            attempt=tx.attempt,
+            adapter=lambda name: self._adapter(stores, name),
+            capabilities=lambda name: self._transactions.adapters.capabilities(known_store(stores, name)),
+            bound=lambda name: name in stores and self._native_ref(stores[name], tx.ref),
+            default=tx.source.default if tx.source else Strategy.NORMAL,
+            strategies=dict(tx.source.strategies) if tx.source else {},
+            resolutions=_resolutions(rows, tx.id),
+            adopts=_adopts(tx) is not None,
+        )
 
     def _check_native_heads(self, root: bytes, operations: Sequence[Operation], ours: Mapping[Key, Entry]) -> None:
         """Raises: AlreadyExists for an asset that another key holds: its native head can follow one of them only."""

@@ -8,34 +8,58 @@ the newest of theirs is taken.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from plait.codec import encode_key
-from plait.threeway import Candidate, ThreeWay, applied
+from plait.renames import follow
+from plait.threeway import Candidate, ThreeWay, applied, join_both
 from plait.types import Entry, Key, Strategy
 
 
-def rebased(
-    join: ThreeWay, candidates: Sequence[Candidate], others: Sequence[Sequence[Candidate]], held: Mapping[Key, Entry]
-) -> list[Candidate]:
-    """The candidates since all bases merged, in key order; given are those since the first base.
+@dataclass(frozen=True, slots=True)
+class Parted:
+    """What the first base and a further one changed since they parted."""
 
-    `others`: for each further base, what it changed since it parted from the first; `held`: what the first base holds
-    at all of these keys. Where the bases conflict nothing is known of the base, so both sides have to agree.
+    first: Sequence[Candidate]
+    other: Sequence[Candidate]
+
+
+@dataclass(frozen=True, slots=True)
+class Bases:
+    """All bases in one. `first`: what the first holds where the others differ; `merged`: what all hold there together.
+
+    At `unknown` keys they conflict: nothing is known of the base, so both sides have to agree.
     """
+
+    first: Mapping[Key, Entry]
+    merged: Mapping[Key, Entry]
+    unknown: frozenset[Key]
+
+    def since(self, changes: Sequence[Candidate]) -> list[Candidate]:
+        """What a side changed since all bases, in key order; given is what it changed since the first."""
+        found = {one.key: one for one in changes}
+        for key in self.first.keys() | self.merged.keys() | self.unknown:
+            here = self.first.get(key)
+            changed = found.get(key, Candidate(key, here, here))
+            if key in self.unknown:
+                # Gone since counts as changed since: there was something in one of them.
+                found[key] = replace(changed, base=None if changed.theirs is not None else here)
+            else:
+                found[key] = replace(changed, base=self.merged.get(key))
+        return sorted(found.values(), key=lambda one: encode_key(one.key))
+
+
+def merged_bases(join: ThreeWay, held: Mapping[Key, Entry], others: Sequence[Parted]) -> Bases:
+    """Merge the further bases into the first, renames included; `held`: what the first holds where they changed."""
     of_bases = replace(
         join, bound=lambda name: False, default=Strategy.NORMAL, strategies={}, resolutions={}, adopts=False
     )
-    base, conflicting = dict(held), set[Key]()
-    for changes in others:
-        outcome = of_bases.join(changes, base)
-        conflicting.update(conflict.key for conflict in outcome.conflicts)
-        base = applied(base, outcome.operations)
-    theirs = {candidate.key: candidate.theirs for candidate in candidates}
-    keys = {*theirs, *conflicting, *(key for key in held.keys() | base.keys() if held.get(key) != base.get(key))}
-    found = []
-    for key in sorted(keys, key=encode_key):
-        after = theirs[key] if key in theirs else held.get(key)
-        unknown = held.get(key) if after is None else None
-        found.append(Candidate(key, unknown if key in conflicting else base.get(key), after))
-    return found
+    first, merged, unknown = dict(held), dict(held), set[Key]()
+    for parted in others:
+        followed = follow(parted.other, merged, lambda parted=parted: parted.first)  # type: ignore[misc]
+        first = {**followed.ours, **first}
+        merged = {**followed.ours, **merged}
+        outcome = join_both(of_bases, followed.candidates, (), merged, followed.moving)
+        unknown.update(conflict.key for conflict in outcome.conflicts)
+        merged = applied(merged, outcome.operations)
+    return Bases(first, merged, frozenset(unknown))

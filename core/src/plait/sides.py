@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
 
 from plait.codec import decode_key, encode_key
 from plait.commit_point import unpack_value
+from plait.criss_cross import Bases, Parted
 from plait.divergence import found_candidates
 from plait.graph import load_snapshots, merge_base, merge_bases
 from plait.persist import Rows
@@ -14,7 +14,7 @@ from plait.renames import Followed, follow
 from plait.threeway import Candidate
 from plait.transaction import entries_at, stored_entry
 from plait.tree import Tree
-from plait.types import Commit, Entry, Key, Source, SourceKind, Tx
+from plait.types import Commit, Entry, Key, Source, SourceKind
 
 
 def source_candidates(rows: Rows, tree: Tree, source: Source, head: Commit) -> Iterator[Candidate]:
@@ -33,26 +33,33 @@ def followed(
     head: Commit,
     candidates: Sequence[Candidate],
     ours: Mapping[Key, Entry],
+    bases: Bases | None,
 ) -> Followed:
-    """The candidates where they meet the head, whichever side renamed what."""
+    """The candidates where they meet the head, whichever side renamed what. `bases`: if there is more than one."""
     if source is None or source.kind in (SourceKind.ADOPT, SourceKind.RESTORE):
         return Followed(candidates)
     base = _base_root(rows, tree, source)
-    return follow(candidates, ours, lambda: changes_between(rows, tree, base, head.root, ()))
+
+    def ours_changed() -> Sequence[Candidate]:
+        changed = list(changes_between(rows, tree, base, head.root, ()))
+        return changed if bases is None else bases.since(changed)
+
+    return follow(candidates, ours, ours_changed)
 
 
-def other_bases(rows: Rows, tree: Tree, tx: Tx) -> tuple[list[list[Candidate]], dict[Key, Entry]]:
-    """What each further best base of a merge changed since it parted from the first, and what that holds there."""
-    source = tx.source
-    if source is None or source.kind is not SourceKind.MERGE or source.base is None:
-        return [], {}
-    first, *others = merge_bases(rows, rows.commit(tx.base), rows.commit(source.theirs))
-    changed = []
+def parted_bases(rows: Rows, tree: Tree, ours: str, source: Source) -> tuple[dict[Key, Entry], list[Parted]]:
+    """The further best bases of a merge, and what its first, which is the source's, holds where they changed."""
+    if source.base is None:
+        return {}, []
+    first, *others = merge_bases(rows, rows.commit(ours), rows.commit(source.theirs))
+    parted = []
     for other in others:
-        parted = merge_base(rows, first, other)
-        root = tree.empty if parted is None else parted.root
-        changed.append(list(changes_between(rows, tree, root, other.root, source.keys)))
-    return changed, entries_at(rows, tree, first.root, [one.key for one in chain(*changed)])
+        base = merge_base(rows, first, other)
+        root = tree.empty if base is None else base.root
+        changed = [list(changes_between(rows, tree, root, one.root, source.keys)) for one in (first, other)]
+        parted.append(Parted(*changed))
+    keys = [change.key for one in parted for change in one.other]
+    return entries_at(rows, tree, first.root, keys), parted
 
 
 def changes_between(rows: Rows, tree: Tree, before: bytes, after: bytes, keys: Sequence[Key]) -> Iterator[Candidate]:

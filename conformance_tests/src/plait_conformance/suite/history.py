@@ -106,11 +106,17 @@ class History:
                 items.pop(row, None)
 
     def write(
-        self, edits: Edits, branch: str = "main", *, message: str = "write", beside: Edits | None = None
+        self,
+        edits: Edits,
+        branch: str = "main",
+        *,
+        asset: str = "a",
+        message: str = "write",
+        beside: Edits | None = None,
     ) -> Commit:
         """One commit."""
         tx = self.catalog.begin(branch, message=message)
-        self.edit(tx, edits)
+        self.edit(tx, edits, asset=asset)
         if beside is not None:
             self.edit_beside(tx, beside)
         return tx.commit()

@@ -169,10 +169,80 @@ class TestJoins:
             history.catalog.merge("a", "b")
         assert history.held("b") == {**ROWS, "r0": "b"}
 
-    def rename(self, history: History, branch: str, asset: str = "b") -> None:
+    def rename(self, history: History, branch: str, asset: str = "b", *, since: str = "a") -> None:
         tx = history.catalog.begin(branch)
-        tx.rename(history.key, history.key_of(asset))
+        tx.rename(history.key_of(since), history.key_of(asset))
         tx.commit()
+
+    def criss_cross(self, history: History) -> None:
+        """Merge two branches, `x` and `y`, into each other as they are now."""
+        for branch in ("x", "y"):
+            history.catalog.create_tag(f"{branch}0", branch)
+        history.catalog.merge("y0", "x")
+        history.catalog.merge("x0", "y")
+
+    @merges
+    @pytest.mark.parametrize("renamed", ["x", "y"])
+    def test_where_histories_criss_cross_a_rename_of_before_is_no_conflict(
+        self, history: History, renamed: str
+    ) -> None:
+        history.write(ROWS)
+        for branch in ("x", "y"):
+            history.catalog.create_branch(branch)
+        self.rename(history, renamed)
+        for branch, row in (("x", "r0"), ("y", "r1")):
+            history.write({row: "changed"}, branch, asset="b" if branch == renamed else "a")
+        self.criss_cross(history)
+        history.write({"r0": "base", "r2": "x"}, "x", asset="b")
+        history.catalog.merge("x", "y")
+        assert not history.holds("y", history.key)
+        assert history.held("y", asset="b") == {"r0": "base", "r1": "changed", "r2": "x"}
+
+    @merges
+    def test_where_histories_criss_cross_a_rename_of_after_is_followed(self, history: History) -> None:
+        history.write(ROWS)
+        for branch, row in (("x", "r0"), ("y", "r1")):
+            history.catalog.create_branch(branch)
+            history.write({row: branch}, branch)
+        self.criss_cross(history)
+        self.rename(history, "x")
+        history.write({"r2": "y"}, "y")
+        history.catalog.merge("x", "y")
+        assert not history.holds("y", history.key)
+        assert history.held("y", asset="b") == {"r0": "x", "r1": "y", "r2": "y"}
+
+    @merges
+    def test_where_histories_criss_cross_a_rename_can_be_taken_back(self, history: History) -> None:
+        history.write(ROWS)
+        for branch, row in (("x", "r0"), ("y", "r1")):
+            history.catalog.create_branch(branch)
+            history.write({row: branch}, branch)
+        self.rename(history, "x")
+        self.criss_cross(history)
+        self.rename(history, "x", "a", since="b")
+        history.catalog.merge("x", "y")
+        assert not history.holds("y", history.key_of("b"))
+        assert history.held("y") == {"r0": "x", "r1": "y", "r2": "base"}
+
+    @merges
+    @pytest.mark.parametrize("strategy", [Strategy.OURS, Strategy.THEIRS])
+    def test_where_histories_criss_cross_and_both_rename_it_one_name_is_taken(
+        self, history: History, strategy: Strategy
+    ) -> None:
+        history.write(ROWS)
+        for branch, row in (("x", "r0"), ("y", "r1")):
+            history.catalog.create_branch(branch)
+            history.write({row: branch}, branch)
+        self.criss_cross(history)
+        self.rename(history, "x", "b")
+        self.rename(history, "y", "c")
+        with pytest.raises(CommitConflict) as raised:
+            history.catalog.merge("x", "y")
+        assert [conflict.key for conflict in raised.value.conflicts] == [history.key_of("c")]
+        history.catalog.merge("x", "y", default=strategy)
+        name = "b" if strategy is Strategy.THEIRS else "c"
+        assert [asset for asset in "abc" if history.holds("y", history.key_of(asset))] == [name]
+        assert history.held("y", asset=name) == {"r0": "x", "r1": "y", "r2": "base"}
 
     def test_what_theirs_changed_follows_a_rename_of_ours(self, history: History) -> None:
         history.write(ROWS)
