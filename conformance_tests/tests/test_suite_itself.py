@@ -82,7 +82,7 @@ class TestTheCommandOfThirdParties:
         ended.stdout.fnmatch_lines(
             [
                 "*plait conformance: plait_conformance.fake_harness:FakeHarness*",
-                "  2 any past commit reads back equal through the store's own client: 3 passed",
+                "  2 any past commit reads back equal through the store's own client: 4 passed",
                 "  7 retention removes what the policy says and nothing reachable: pending",
                 "not claimed by the adapter: cheap-diff (2 tests)",
                 "pending 7, retention: *",

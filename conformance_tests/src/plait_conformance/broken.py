@@ -171,29 +171,41 @@ class DiffsInDisorder(FakeDoltAdapter):
 class LocatesTheNewest(FakeDoltAdapter):
     """`locate` gives what is newest of the asset, whichever version was asked for."""
 
-    def locate(self, snapshot: SnapshotRef) -> Location:
+    def locate(self, target: SnapshotRef | Staging) -> Location:
+        if isinstance(target, Staging):
+            return super().locate(target)
         versions = sorted((self.folder.path / "versions").glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
         for path in reversed(versions):
             record = self.folder.version(path.stem)
-            if record is not None and snapshot.asset in record.members:
-                return super().locate(self.describe(snapshot.asset, path.stem))
-        return super().locate(snapshot)
+            if record is not None and target.asset in record.members:
+                return super().locate(self.describe(target.asset, path.stem))
+        return super().locate(target)
+
+
+@breaks("TestLocate::test_of_a_staging_where_native_clients_write")
+class LocatesTheBase(FakeDoltAdapter):
+    """`locate` gives what a staging began with."""
+
+    def locate(self, target: SnapshotRef | Staging) -> Location:
+        base = target.base if isinstance(target, Staging) else target
+        assert base is not None
+        return super().locate(base)
 
 
 @breaks("TestLocate::test_shows_no_secret")
 class ShowsSecrets(FakeDoltAdapter):
     """`locate` gives away the password."""
 
-    def locate(self, snapshot: SnapshotRef) -> Location:
-        return replace(super().locate(snapshot), options={"password": "plain"})
+    def locate(self, target: SnapshotRef | Staging) -> Location:
+        return replace(super().locate(target), options={"password": "plain"})
 
 
 @breaks("TestLocate::test_the_same_whoever_asks")
 class LocatesForItself(FakeDoltAdapter):
     """`locate` names the instance that was asked."""
 
-    def locate(self, snapshot: SnapshotRef) -> Location:
-        return replace(super().locate(snapshot), options={"instance": uuid.uuid4().hex})
+    def locate(self, target: SnapshotRef | Staging) -> Location:
+        return replace(super().locate(target), options={"instance": uuid.uuid4().hex})
 
 
 @breaks("TestVerify::test_a_changed_byte_is_found_by_bytes")

@@ -109,9 +109,11 @@ class FakeAdapter(Adapter):
         yield from compare(self._items(before), self._items(after), wanted)
 
     @traced
-    def locate(self, snapshot: SnapshotRef) -> Location:
-        record = self._record(snapshot)
-        path = self.folder.path / "objects" / record.members[snapshot.asset]
+    def locate(self, target: SnapshotRef | Staging) -> Location:
+        if isinstance(target, Staging):
+            return Location((self.folder.path / target.location).as_uri())
+        record = self._record(target)
+        path = self.folder.path / "objects" / record.members[target.asset]
         return Location(path.as_uri(), {}, f"json.load(open({str(path)!r}))\n")
 
     @traced

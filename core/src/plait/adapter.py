@@ -220,8 +220,11 @@ class Adapter(ABC):
         """
 
     @abstractmethod
-    def locate(self, snapshot: SnapshotRef) -> Location:
-        """How an engine reads exactly this version, the same whoever asks. Writes nothing, shows no secret."""
+    def locate(self, target: SnapshotRef | Staging) -> Location:
+        """How an engine reads exactly this version; of a staging, where native clients write, and how.
+
+        The same whoever asks. Writes nothing, shows no secret.
+        """
 
     @abstractmethod
     def verify(self, snapshot: SnapshotRef, depth: Depth) -> Health:

@@ -386,8 +386,8 @@ class Conflicted:
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """How an engine reads exactly one snapshot: a URI, options to set (names of secrets, never secrets), and a
-    snippet that a person can paste."""
+    """How an engine reads exactly one snapshot, or writes to one staging: a URI, options to set (names of secrets,
+    never secrets), and a snippet that a person can paste."""
 
     uri: str
     options: Mapping[str, str] = field(default_factory=dict)

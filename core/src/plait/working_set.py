@@ -20,6 +20,7 @@ from plait.types import (
     ItemChange,
     Json,
     Key,
+    Location,
     Participant,
     Resolution,
     SnapshotRef,
@@ -107,17 +108,20 @@ class WorkingSet:
         Raises: NotFound, TransactionClosed, StoreUnavailable.
         """
         parts = as_key(key)
+        staging = self._stage(parts, create)
+        return self._adapters.get(parts[0]).open(staging, Port(self._backend, self.tx))
+
+    def _stage(self, key: Key, create: bool) -> Staging:
         port = Port(self._backend, self.tx)
         try:
-            staging = port.add(parts)
+            return port.add(key)
         except NotFound:
             if not create:
                 raise
             try:
-                staging = port.add(parts, new=True)
+                return port.add(key, new=True)
             except AlreadyExists:
-                staging = port.add(parts)
-        return self._adapters.get(parts[0]).open(staging, port)
+                return port.add(key)
 
     def create(self, key: str | Key) -> object:
         """A new asset's native handle. Raises: AlreadyExists."""
@@ -128,6 +132,14 @@ class WorkingSet:
     def store(self, name: str) -> object:
         """The store's native namespace inside this transaction: for Iceberg, a pyiceberg Catalog."""
         return self._adapters.get(name).open_store(Port(self._backend, self.tx))
+
+    def locate(self, key: str | Key, *, create: bool = False) -> Location:
+        """Where clients that know nothing of plait write the asset, as part of this working set: it is staged for them.
+
+        Raises: as `open`.
+        """
+        parts = as_key(key)
+        return self._adapters.get(parts[0]).locate(self._stage(parts, create))
 
     def drop(self, key: str | Key) -> None:
         """The key is absent once this is committed. No data is deleted."""

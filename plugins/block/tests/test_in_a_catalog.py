@@ -113,6 +113,19 @@ def test_the_past_is_read_with_the_stores_own_client_and_parts_of_it_come_back(
     assert held(catalog, "main", 0, 1) == [b"one", b"two"]
 
 
+def test_any_nbd_client_writes_into_a_working_set(catalog: Catalog, tmp_path: Path) -> None:
+    need("nbdcopy")
+    write(catalog, "main", {0: b"one"})
+    volume = tmp_path / "volume.img"
+    subprocess.run(["nbdcopy", catalog.at("main").locate(DISK).uri, str(volume)], check=True)
+    volume.write_bytes(b"two" + volume.read_bytes()[3:])
+    tx = catalog.begin(message="by hand")
+    subprocess.run(["nbdcopy", str(volume), tx.locate(DISK).uri], check=True)
+    assert held(catalog, "main", 0) == [b"one"]
+    tx.commit()
+    assert held(catalog, "main", 0) == [b"two"]
+
+
 def test_writes_to_the_live_volume_are_adopted(catalog: Catalog) -> None:
     write(catalog, "main", {0: b"base"})
     catalog.publish()

@@ -49,6 +49,14 @@ def held(catalog: Catalog, spec: str = "main") -> Rows:
     return rows_in(location.uri, int(location.options["version"]))
 
 
+def test_any_delta_client_writes_into_a_working_set(catalog: Catalog) -> None:
+    tx = catalog.begin(message="by hand")
+    write_deltalake(tx.locate(HOURLY).uri, batch([row(3)]), mode="append")
+    assert held(catalog) == ordered([row(1), row(2)])
+    tx.commit()
+    assert held(catalog) == ordered([row(1), row(2), row(3)])
+
+
 def test_branches_merge_by_row_and_a_revert_takes_it_back(catalog: Catalog) -> None:
     catalog.create_branch("dev")
     correct(catalog, "dev", 1, "cap")

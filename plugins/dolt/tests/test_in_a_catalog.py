@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import plait
+import pymysql
 import pytest
 import sqlalchemy as sa
 from plait.adapter import Adapter
@@ -284,6 +285,25 @@ def test_what_is_read_in_place_needs_no_plait(catalog: Catalog, place: Place) ->
         script = f"{location.snippet}print(len(connection.execute('SELECT * FROM city').fetchall()))"
         ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
         assert ended.stdout.strip() == "3"
+
+
+def test_a_client_that_knows_nothing_of_plait_writes_into_a_working_set(catalog: Catalog, place: Place) -> None:
+    begin(catalog, place)
+    tx = catalog.begin(message="by hand")
+    location = tx.locate(place.key)
+    if "url" in place.options:
+        host, _, path = location.uri.removeprefix("mysql://").partition("/")
+        name, _, port = host.partition(":")
+        connection: Any = pymysql.connect(host=name, port=int(port), user="root", database=path)
+        connection.cursor().execute("DELETE FROM city WHERE id = 1")
+        connection.commit()
+        connection.close()
+    else:
+        script = f"{location.snippet}connection.execute('DELETE FROM city WHERE id = 1')\nconnection.commit()"
+        subprocess.run([sys.executable, "-c", script], check=True)
+    assert len(held(catalog, place, "main")) == 3
+    tx.commit()
+    assert len(held(catalog, place, "main")) == 2
 
 
 KILLED = """

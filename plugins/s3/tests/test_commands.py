@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import urllib.request
 import uuid
 from collections.abc import Callable, Mapping
@@ -14,6 +15,8 @@ import plait
 import pytest
 from plait.catalog import Catalog
 from plait.cli import run
+from plait.stores import resolve_credential
+from plait_s3.s3_blobs import S3Blobs
 
 Ran = tuple[int, Any]
 
@@ -114,6 +117,17 @@ class TestFolders:
         plaited("export", "files", "raw.photos", "--to", "out", "--at", "HEAD", "--delete")
         assert held(Path("out")) == {"2013/a": b"one", "2013/b.csv": b"2"}
 
+    def test_any_program_writes_into_a_working_set(self, plaited: Callable[..., Ran], raw: list[str]) -> None:
+        plaited("begin", "by hand")
+        for key, words in (("raw.photos", ()), ("raw.more", ("--create",))):
+            code, place = plaited("open", key, "--write", *words)
+            assert code == 0
+            Path("FILE").write_bytes(key.encode())
+            subprocess.run(["sh", "-c", place["snippet"]], check=True)
+        assert plaited("commit", "-m", "by hand")[0] == 0
+        assert plaited("cat", "raw.photos::FILE")[1]["content"] == "raw.photos"
+        assert plaited("cat", "raw.more::FILE")[1]["content"] == "raw.more"
+
     def test_an_edited_file_is_refused_by_name(self, plaited: Callable[..., Ran], raw: list[str]) -> None:
         plaited("export", "files", "raw.photos", "--to", "out")
         Path("out/2013/a").write_bytes(b"ONE")
@@ -193,6 +207,20 @@ class TestBuckets:
         assert (code, "holds a secret in clear" in refused["message"]) == (2, True)
         code, refused = plaited("export", "s3", "raw.photos", "--to", to, "--option", "bucket=x")
         assert (code, "no option 'bucket'" in refused["message"]) == (2, True)
+
+    def test_any_s3_client_writes_into_a_working_set(self, plaited: Callable[..., Ran], far: dict[str, str]) -> None:
+        plaited("begin", "by hand")
+        code, refused = plaited("open", "far.none", "--write")
+        assert (code, refused["code"]) == (3, "NOT_FOUND")
+        code, place = plaited("open", "far.photos", "--write")
+        assert (code, place["options"]["secret_key"]) == (0, far["secret_key"])
+        assert re.fullmatch(rf"aws s3 cp FILE {place['uri']} --endpoint-url {far['endpoint']}\n", place["snippet"])
+        bucket, _, prefix = place["uri"].removeprefix("s3://").partition("/")
+        assert plaited("cat", "far.photos::2013/new", "--at", "main")[0] == 3
+        client = S3Blobs({name: resolve_credential(value) for name, value in far.items()}, lambda name: None).client
+        client.put_object(Bucket=bucket, Key=f"{prefix}2013/new", Body=b"by hand")
+        assert plaited("commit", "-m", "by hand")[0] == 0
+        assert plaited("cat", "far.photos::2013/new")[1]["content"] == "by hand"
 
     def test_a_link_to_any_version_needs_no_credentials(
         self, plaited: Callable[..., Ran], far: dict[str, str], capfd: pytest.CaptureFixture[str]

@@ -112,18 +112,25 @@ class TestLocate:
         trial.reopen()
         assert [trial.held(version) for version in versions] == expected
 
+    def test_of_a_staging_where_native_clients_write(self, trial: Trial) -> None:
+        base = trial.create(ROWS)
+        location = trial.adapter.locate(trial.staged(trial.changed(base, {"r0": "changed"})))
+        assert location.uri not in ("", trial.adapter.locate(base).uri)
+
     def test_the_same_whoever_asks(self, trial: Trial) -> None:
         snapshot = trial.create(ROWS)
-        first = trial.adapter.locate(snapshot)
-        assert first.uri
+        staging = trial.staged(trial.changed(snapshot, {"r0": "changed"}))
+        first = [trial.adapter.locate(target) for target in (snapshot, staging)]
+        assert first[0].uri
         trial.reopen()
-        assert trial.adapter.locate(snapshot) == first
+        assert [trial.adapter.locate(target) for target in (snapshot, staging)] == first
 
     def test_shows_no_secret(self, trial: Trial) -> None:
-        location = trial.adapter.locate(trial.create(ROWS))
-        for name, value in location.options.items():
-            if any(word in name.lower() for word in ("secret", "password", "token")):
-                assert value.startswith(("env:", "file:")), f"option {name} of a location holds a secret in clear"
+        snapshot = trial.create(ROWS)
+        for target in (snapshot, trial.staged(trial.changed(snapshot, {"r0": "changed"}))):
+            for name, value in trial.adapter.locate(target).options.items():
+                if any(word in name.lower() for word in ("secret", "password", "token")):
+                    assert value.startswith(("env:", "file:")), f"option {name} of a location holds a secret in clear"
 
 
 class TestVerify:

@@ -21,7 +21,7 @@ from plait.cli.session import Session, json_option, pass_session
 from plait.errors import Corrupt, NotFound, PermissionDenied, PlaitError, StoreUnavailable
 
 if TYPE_CHECKING:
-    from plait.types import Key
+    from plait.types import Key, Location
     from plait.working_set import WorkingSet
 
 _CHUNK_BYTES = 1 << 20
@@ -245,6 +245,8 @@ def put(session: Session, file: Path, path: str, message: str | None) -> None:
 @click.command("open")
 @click.argument("path")
 @click.option("--at", "spec", type=SPEC, help="A point in the history; default: the current branch.")
+@click.option("--write", "is_written", is_flag=True, help="Where to write it, as part of the current working set.")
+@click.option("--create", is_flag=True, help="With --write: begin a new asset where there is none.")
 @click.option(
     "--seconds",
     type=click.IntRange(1, _LINK_SECONDS_MAX),
@@ -254,23 +256,37 @@ def put(session: Session, file: Path, path: str, message: str | None) -> None:
 )
 @json_option
 @pass_session
-def open_(session: Session, path: str, spec: str | None, seconds: int) -> None:
+def open_(session: Session, path: str, spec: str | None, is_written: bool, create: bool, seconds: int) -> None:
     """Say how an engine reads exactly this version of KEY: location, options, and a snippet to paste.
+
+    With --write: stage KEY in the current working set, and say where clients that know nothing of plait write it.
 
     For an object of a bucket (KEY::ITEM): a link to it that needs no credentials. Who has the link can read the object.
     """
     from plait.refspec import parse_path
 
     key, item = parse_path(path)
+    if create and not is_written:
+        raise click.UsageError("--create goes with --write")
+    if is_written:
+        if spec is not None or item is not None:
+            raise click.UsageError("--write takes a KEY, and neither an object nor a point in the history")
+        _print_location(
+            session, session.working_set().locate(key, create=create), "→ plait status   → plait commit -m '…'"
+        )
+        return
     point = session.catalog.at(spec or session.branch)
     if item is not None:
         check_objects(session, key, f"see 'plait open {path.partition('::')[0]}'")
         _print_link(session, point.open(key), path, item, seconds)
         return
-    found = point.locate(key)
+    _print_location(session, point.locate(key))
+
+
+def _print_location(session: Session, found: Location, then: str = "") -> None:
     value = {"uri": found.uri, "options": dict(found.options), "snippet": found.snippet}
     options = "".join(f"\n  {name}={option}" for name, option in sorted(found.options.items()))
-    session.emit(value, f"{found.uri}{options}\n\n{found.snippet}".rstrip())
+    session.emit(value, f"{found.uri}{options}\n\n{found.snippet}{then}".rstrip())
 
 
 def _print_link(session: Session, handle: Any, path: str, item: str, seconds: int) -> None:

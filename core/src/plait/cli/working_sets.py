@@ -43,7 +43,7 @@ def begin(session: Session, name: str, message: str, branch: str | None, propert
     if left is not None:
         kept = left.tx.name or left.id
         lines.append(f"{kept} stays open\n→ plait tx use {kept}   goes back to it")
-    lines.append("→ plait put FILE KEY::ITEM   → plait status   → plait commit -m '…'")
+    lines.append("→ plait put FILE KEY::ITEM   → plait open KEY --write   → plait status   → plait commit -m '…'")
     session.emit(_tx_row(tx.tx), "\n".join(lines))
 
 

@@ -140,9 +140,12 @@ class BlockAdapter(Adapter):
             return self._place(side).freeze()
         return None if side is None else self.layers.get(side.version)
 
-    def locate(self, snapshot: SnapshotRef) -> Location:
-        """Its NBD URI, served read-only from now on; the snippets read the same without plait and its daemon."""
-        layer = self.layers.get(snapshot.version)
+    def locate(self, target: SnapshotRef | Staging) -> Location:
+        """Its NBD URI, served from now on. A version is read-only; its snippets read it without plait's daemon too."""
+        if isinstance(target, Staging):
+            uri = self._place(target).serve()
+            return Location(uri, {}, f"nbdcopy volume.img '{uri}'\nqemu-io -f raw -c 'write 0 4k' '{uri}'\n")
+        layer = self.layers.get(target.version)
         chain = images.uri_of(self.layers.chain(layer))
         uri = self._version(layer).serve()
         snippet = (

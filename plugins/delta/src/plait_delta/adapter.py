@@ -163,8 +163,17 @@ class DeltaAdapter(Adapter):
             if wanted is None or change.item in wanted:
                 yield change
 
-    def locate(self, snapshot: SnapshotRef) -> Location:
-        root, version = self._layout.parse(snapshot.asset, snapshot.version)
+    def locate(self, target: SnapshotRef | Staging) -> Location:
+        if isinstance(target, Staging):
+            snippet = (
+                "# Python\n"
+                "from deltalake import write_deltalake\n"
+                f"write_deltalake({target.location!r}, data, mode='append')\n"
+                "-- Spark\n"
+                f"INSERT INTO delta.`{target.location}` VALUES (…);\n"
+            )
+            return Location(target.location, {}, snippet)
+        root, version = self._layout.parse(target.asset, target.version)
         snippet = (
             "# Python\n"
             "from deltalake import DeltaTable\n"

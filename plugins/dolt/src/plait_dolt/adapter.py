@@ -124,8 +124,10 @@ class DoltAdapter(Adapter):
         """Tables' schemas (aspect "schema"), their rows, or, where an item names one, a cell (aspect "item")."""
         return diff(self.engine, before, after, items, self.context.check_cancelled)
 
-    def locate(self, snapshot: SnapshotRef) -> Location:
-        return self.engine.locate(snapshot.asset, snapshot.version)
+    def locate(self, target: SnapshotRef | Staging) -> Location:
+        if isinstance(target, Staging):
+            return self.engine.locate(names.database_of(target), names.branch_of(target))
+        return self.engine.locate(target.asset, target.version)
 
     def verify(self, snapshot: SnapshotRef, depth: Depth) -> Health:
         return space.verify(self.engine, snapshot, depth, self.context)

@@ -253,7 +253,7 @@ class Engine(ABC):
         """No more work is done there: close what `client` made, but for what is in use. Repeat: no-op."""
 
     @abstractmethod
-    def locate(self, database: str, commit: str) -> Location: ...
+    def locate(self, database: str, revision: str) -> Location: ...
 
     @abstractmethod
     def collect(self, database: str) -> None:

@@ -161,9 +161,11 @@ class LiteEngine(Engine):
         if known is not None:
             known.dispose()
 
-    def locate(self, database: str, commit: str) -> Location:
-        uri = self._uri(database, commit)
-        snippet = f"import doltlite, sqlite3\nconnection = sqlite3.connect({uri!r}, uri=True)   # read-only\n"
+    def locate(self, database: str, revision: str) -> Location:
+        uri = self._uri(database, revision)
+        snippet = (
+            f"import doltlite, sqlite3\nconnection = sqlite3.connect({uri!r}, uri=True)   # a commit is read-only\n"
+        )
         return Location(uri, {}, snippet)
 
     def collect(self, database: str) -> None:

@@ -237,13 +237,13 @@ class ServerEngine(Engine):
     def forget_client(self, database: str, revision: str) -> None:
         self._clients.forget(f"{database}/{revision}")
 
-    def locate(self, database: str, commit: str) -> Location:
+    def locate(self, database: str, revision: str) -> Location:
         user = self._url.username or "root"
-        uri = f"mysql://{self.address}/{database}/{commit}"
+        uri = f"mysql://{self.address}/{database}/{revision}"
         snippet = (
             "import sqlalchemy\n"
-            f"engine = sqlalchemy.create_engine('mysql+pymysql://{user}@{self.address}/{database}/{commit}')\n"
-            f"-- or in any MySQL client:  USE `{database}/{commit}`;\n"
+            f"engine = sqlalchemy.create_engine('mysql+pymysql://{user}@{self.address}/{database}/{revision}')\n"
+            f"-- or in any MySQL client:  USE `{database}/{revision}`;\n"
         )
         return Location(uri, {"user": user}, snippet)
 

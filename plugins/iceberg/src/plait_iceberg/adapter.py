@@ -131,18 +131,27 @@ class IcebergAdapter(Adapter):
             if wanted is None or change.item in wanted:
                 yield change
 
-    def locate(self, snapshot: SnapshotRef) -> Location:
+    def locate(self, target: SnapshotRef | Staging) -> Location:
+        """The metadata file. A working set's is written through a catalog only: plait's own."""
         options = {name: value for name, value in self.store.options.items() if name != "warehouse"}
-        if snapshot.attrs.get("format") == VIEW:
-            return Location(snapshot.version, options)
+        if isinstance(target, Staging):
+            key = format_key(target.key)
+            snippet = (
+                "# Python: a pyiceberg Table that writes into the working set\n"
+                "import plait\n"
+                f"table = plait.open('.').working_set({target.tx!r}).open({key!r})\n"
+            )
+            return Location(target.location, options, snippet)
+        if target.attrs.get("format") == VIEW:
+            return Location(target.version, options)
         snippet = (
             "# Python\n"
             "from pyiceberg.table import StaticTable\n"
-            f"table = StaticTable.from_metadata({snapshot.version!r})\n"
+            f"table = StaticTable.from_metadata({target.version!r})\n"
             "-- DuckDB\n"
-            f"SELECT * FROM iceberg_scan('{snapshot.version}');\n"
+            f"SELECT * FROM iceberg_scan('{target.version}');\n"
         )
-        return Location(snapshot.version, options, snippet)
+        return Location(target.version, options, snippet)
 
     def verify(self, snapshot: SnapshotRef, depth: Depth) -> Health:
         return space.verify(self.files, snapshot, depth, check_cancelled=self.context.check_cancelled)

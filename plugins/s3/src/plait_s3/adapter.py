@@ -7,6 +7,7 @@ are pinned, so no write outside plait alters it. The native head is one small ob
 from __future__ import annotations
 
 import json
+import shlex
 import uuid
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -186,22 +187,31 @@ class ObjectAdapter(Adapter):
             return Root(side.version, side.digest), {}
         return base_of(side), Overlay(self.blobs, self.packs, place_of(side), base_of(side)).as_edits()
 
-    def locate(self, snapshot: SnapshotRef) -> Location:
-        """The manifest's pack; the snippet reads it with the store's credentials alone, without a server."""
+    def locate(self, target: SnapshotRef | Staging) -> Location:
+        """The manifest's pack; the snippet reads it with the store's credentials alone, without a server.
+
+        A staging is a prefix: what is put there is in the working set; `plait rm` removes objects.
+        """
         shown = {
             name: value
             for name, value in self.store.options.items()
             if name not in ("access_key", "secret_key") or value.startswith(("env:", "file:"))
         }
+        if isinstance(target, Staging):
+            put = f"cp FILE {shlex.quote(target.location)}\n"
+            if target.location.startswith("s3://"):
+                endpoint = f" --endpoint-url {shlex.quote(shown['endpoint'])}" if "endpoint" in shown else ""
+                put = f"aws s3 {put.rstrip()}{endpoint}\n"
+            return Location(target.location, shown, put)
         arguments = ", ".join(f"{name}={value!r}" for name, value in sorted(shown.items()))
         snippet = (
             "import plait_s3\n"
             f"fs = plait_s3.open_snapshot(\n"
-            f"    {self.kind!r}, {snapshot.version!r}, {snapshot.digest.hex()!r}, {arguments}\n"
+            f"    {self.kind!r}, {target.version!r}, {target.digest.hex()!r}, {arguments}\n"
             ")\n"
             "fs.find('')   # an fsspec file system\n"
         )
-        return Location(f"{self.blobs.uri(PACKS + snapshot.version)}#{snapshot.digest.hex()}", shown, snippet)
+        return Location(f"{self.blobs.uri(PACKS + target.version)}#{target.digest.hex()}", shown, snippet)
 
     def presign(self, snapshot: SnapshotRef, item: str, *, seconds: int = 3600) -> str:
         """A link to one object of a snapshot that needs no credentials for a while. Raises: NotFound, Unsupported."""
