@@ -24,7 +24,7 @@ from plait.failpoint import failpoint
 from plait.graph import RowNodes, load_snapshots
 from plait.native_heads import still_holds
 from plait.persist import Repository, Rows
-from plait.persist.store_rows import NO_SNAPSHOT, Publication
+from plait.persist.store_rows import NO_SNAPSHOT, Publication, in_order
 from plait.refspec import format_key
 from plait.stores import Adapters, side_by_side
 from plait.tree import NodeCache, Tree
@@ -113,6 +113,7 @@ class Publisher:
                 return
         failpoint("publisher.behind")
         with self._repository.write() as rows:  # Targets and claims, which are needed before the first move.
+            rows.publish_cursors(lock=True)  # One publisher at a time: PostgreSQL would let two wait for each other.
             self._set_targets(rows, self._behind(rows, wanted))
             waiting: dict[str, list[Publication]] = {}
             for publication in self._undone(rows, wanted, is_alive):
@@ -250,7 +251,7 @@ class Publisher:
     def _claim(self, rows: Rows, waiting: list[Publication]) -> list[_Claim]:
         """Take some of the waiting, and become the owner of those that nobody else took first; with their moves."""
         lease_until_us = self._clock.now_us() + limits.LEASE_US
-        taken, waiting[:] = waiting[:_CLAIMS_MAX], waiting[_CLAIMS_MAX:]
+        taken, waiting[:] = sorted(waiting[:_CLAIMS_MAX], key=in_order), waiting[_CLAIMS_MAX:]
         claims = [
             replace(
                 one,

@@ -123,7 +123,7 @@ class StoreRows(TxRows):
 
     def set_targets(self, publications: Sequence[Publication]) -> None:
         """Insert publications; of known ones change key, target and seq only, which no publisher writes."""
-        rows = [_from_publication(publication) for publication in publications]
+        rows = [_from_publication(publication) for publication in sorted(publications, key=in_order)]
         self._upsert(schema.publication, rows, update=("key", "target", "seq"))
 
     def swap_publication(self, before: Publication, after: Publication) -> bool:
@@ -133,9 +133,14 @@ class StoreRows(TxRows):
         still = {"store": before.store, "asset": before.asset, "owner": before.owner, "epoch": before.epoch}
         return self._swap(schema.publication, still, values)
 
-    def publish_cursors(self) -> dict[str, tuple[str, int]]:
-        """By store, (head, seq) of the bound ref up to which its publications have their targets set."""
-        return {row.store: (row.head.hex(), row.seq) for row in self._all(schema.publish_cursor)}
+    def publish_cursors(self, *, lock: bool = False) -> dict[str, tuple[str, int]]:
+        """By store, (head, seq) of the bound ref up to which its publications have their targets set.
+
+        `lock` holds them until the transaction ends.
+        """
+        statement = statements.select_one(self._dialect, schema.publish_cursor, (), lock)
+        rows = statement.rows(self._connection, self._owner)
+        return {row.store: (row.head.hex(), row.seq) for row in rows}
 
     def set_publish_cursors(self, cursors: Mapping[str, tuple[str, int]]) -> None:
         rows = [{"store": store, "head": bytes.fromhex(head), "seq": seq} for store, (head, seq) in cursors.items()]
@@ -188,8 +193,13 @@ def _from_publication(publication: Publication) -> dict[str, object]:
     }
 
 
+def in_order(publication: Publication) -> tuple[str, str]:
+    """By store and asset: the order in which everybody changes rows, so that nobody waits for each other."""
+    return publication.store, publication.asset
+
+
 def _by_asset(rows: Iterable[sa.Row[Any]]) -> list[Publication]:
-    return sorted(map(_to_publication, rows), key=lambda found: (found.store, found.asset))
+    return sorted(map(_to_publication, rows), key=in_order)
 
 
 def _to_publication(row: sa.Row[Any]) -> Publication:

@@ -180,7 +180,7 @@ class _RowConflict:
         if resolution.choice is not Choice.OURS:  # Which is there already.
             row = self.chosen(resolution)
             if not has_triggers:
-                _write_row(session, self.table, self.key, row)
+                put_row(session, self.table, self.key, row)
             elif row is None or not session.put_ours(self.table, row, where, self.key * len(_PREFIXES)):
                 raise _has_triggers(self.table)
         session.rows(
@@ -218,11 +218,10 @@ def given_row(table: Table, item: str, value: Json) -> Row:
     return {name: from_json(one, table.types[name], name) for name, one in value.items()}
 
 
-def put_row(session: Session, table: Table, key: Sequence[object], row: Row | None) -> None:
-    """Make this row, or none, be what is under a key. Raises: Unsupported where triggers would write more than that."""
+def check_no_triggers(session: Session, table: Table) -> None:
+    """Raises: Unsupported where triggers would write more than the rows that are put there. Cost: one statement."""
     if session.has_triggers(table.name):
         raise _has_triggers(table)
-    _write_row(session, table, key, row)
 
 
 def _has_triggers(table: Table) -> Unsupported:
@@ -232,7 +231,8 @@ def _has_triggers(table: Table) -> Unsupported:
     )
 
 
-def _write_row(session: Session, table: Table, key: Sequence[object], row: Row | None) -> None:
+def put_row(session: Session, table: Table, key: Sequence[object], row: Row | None) -> None:
+    """Make this row, or none, be what is under a key, in a table without triggers."""
     where = " AND ".join(f"{quote(name)} = %s" for name in table.key)
     session.rows(f"DELETE FROM {quote(table.name)} WHERE {where}", *key)
     if row is not None:
@@ -248,6 +248,7 @@ def _violations(session: Session, sides: Sides, chosen: Mapping[str, Resolution]
         table = session.table(found["table"])
         whole = chosen.get(table_item(table.name))
         listed = quote("dolt_constraint_violations_" + table.name)
+        is_checked = False
         for row in session.rows(f"SELECT * FROM {listed}"):
             values = {name: row[name] for name in table.columns if name in row}
             item = row_item(table, {name: to_json(value) for name, value in values.items()})
@@ -256,6 +257,9 @@ def _violations(session: Session, sides: Sides, chosen: Mapping[str, Resolution]
                 detail = f"{row['violation_type']}: {row['violation_info']}"
                 yield Conflict((), ConflictKind.CONSTRAINT, item, ours=_shown(values), detail=detail)
                 continue
+            if not is_checked:
+                check_no_triggers(session, table)
+                is_checked = True
             key = [values[name] for name in table.key]
             _settle_violation(session, table, key, item, sides, resolution)
             where = " AND ".join(f"{quote(name)} = %s" for name in table.key)

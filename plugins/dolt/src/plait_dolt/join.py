@@ -16,7 +16,7 @@ from plait.adapter import Context
 from plait.codec import digest, pack
 from plait.types import Choice, Conflict, Conflicted, ConflictKind, Merged, Resolution, SnapshotRef
 
-from plait_dolt.conflicts import Ahead, Sides, put_row, settle, settle_ahead, settled_schemas
+from plait_dolt.conflicts import Ahead, Sides, check_no_triggers, put_row, settle, settle_ahead, settled_schemas
 from plait_dolt.engine import Engine, Refused, Session
 from plait_dolt.names import join_tag, quote, scratch_branch
 
@@ -146,6 +146,8 @@ class Joining:
         """A commit on this side in which these rows are as they were settled."""
         scratch(side)
         session.relax()
+        for table in {table.name: table for table, _, _ in ahead.rows}.values():
+            check_no_triggers(session, table)
         for table, key, row in ahead.rows:
             put_row(session, table, key, row)
         session.commit(self._message)
