@@ -25,7 +25,7 @@ def publish_first() -> None:
         with self._repository.read() as rows:
             stores = rows.stores()
         for put in proposal.operations:
-            if isinstance(put, Put) and self._native_ref(stores[put.key[0]], proposal.ref):
+            if isinstance(put, Put) and self._planner.native_ref(stores[put.key[0]], proposal.ref):
                 move = Move(before[put.key], put.snapshot, seq=1_000_000)
                 self._transactions.adapters.of(stores[put.key[0]]).publish({put.key: move})
         return propose(self, proposal, changes, **how)

@@ -10,20 +10,18 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from plait import limits, sides
+from plait import limits
 from plait.adapter import Adapter
 from plait.codec import (
     decode_conflict,
-    decode_resolution,
     encode_conflict,
     encode_key,
     optional_digest,
 )
 from plait.commit_point import CommitRequest
-from plait.criss_cross import Bases, merged_bases
 from plait.divergence import settle
 from plait.errors import CommitConflict, NothingToCommit, OutcomeUnknown, TransactionClosed
 from plait.failpoint import failpoint
@@ -31,29 +29,23 @@ from plait.gates import Gates
 from plait.graph import RowNodes
 from plait.lanes import Lanes
 from plait.liveness import is_alive
-from plait.native_heads import assets_coming, check_not_held, keeps_asset
 from plait.persist import Rows
 from plait.persist.tx_rows import conflict_item
+from plait.planning import Planner, adopted_keys
 from plait.refspec import format_path
 from plait.stores import known_store
-from plait.threeway import Candidate, ThreeWay, join_both
 from plait.transaction import Transactions, entries_at
 from plait.tree import Tree
 from plait.types import (
     Change,
     Commit,
     Conflict,
-    Entry,
     Key,
     Operation,
     Participant,
     Proposal,
-    Put,
-    Resolution,
     SnapshotRef,
-    SourceKind,
     Store,
-    Strategy,
     Tx,
     TxState,
     Unchanged,
@@ -61,17 +53,6 @@ from plait.types import (
 
 if TYPE_CHECKING:
     from plait.catalog import Catalog
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A joined working set: what it would commit onto this head. `changes` are against the head."""
-
-    head: str
-    operations: tuple[Operation, ...]
-    conflicts: tuple[Conflict, ...]
-    made: Mapping[Key, SnapshotRef]
-    changes: tuple[Change, ...]
 
 
 class Coordinator:
@@ -83,16 +64,15 @@ class Coordinator:
         gates: Gates,
         executor: Executor,
         catalog: Callable[[], Catalog],
-        native_ref: Callable[[Store, str], bool],
+        planner: Planner,
     ) -> None:
-        """`native_ref(store, ref)`: whether moves of the ref are published to the store's native heads."""
         self._transactions = transactions
         self._repository = transactions.repository
         self._sequencer = transactions.sequencer
         self._gates = gates
         self._executor = executor
         self._catalog = catalog
-        self._native_ref = native_ref
+        self._planner = planner
         self._lanes = Lanes()
         self._running: dict[str, Future[Commit]] = {}
         self._running_lock = threading.Lock()
@@ -168,7 +148,7 @@ class Coordinator:
             raise
         except NothingToCommit:
             self._transactions.unseal(sealed)
-            if _adopts(sealed) is not None:
+            if adopted_keys(sealed) is not None:
                 self._settle_empty(sealed)
             raise
         except BaseException:
@@ -180,7 +160,7 @@ class Coordinator:
         self._transactions.discard(tx.id)
         failpoint("coordinator.adoption_discarded")
         with self._repository.write() as rows:
-            settle(rows, _adopts(tx) or ())
+            settle(rows, adopted_keys(tx) or ())
 
     def _is_abandoned(self, sealed: Tx) -> bool:
         """Whether it was sealed by this process, or by one that is dead: no need to wait for a recovery."""
@@ -228,61 +208,6 @@ class Coordinator:
         failpoint("coordinator.voted")
         return voted
 
-    def plan(self, tx: Tx, participants: Sequence[Participant]) -> Plan:
-        """Join a working set with its ref's head as it stands now; conflicts are part of the answer."""
-        bases = self._bases(tx)
-        with self._repository.read() as rows:
-            tree = self._tree(rows)
-            head = rows.commit(rows.ref(tx.ref).head)
-            join = self._join(rows, tx)
-            source: Sequence[Candidate] = ()
-            if tx.source is not None:
-                source = list(sides.source_candidates(rows, tree, tx.source, head))
-            if bases is not None:
-                source = bases.since(source)
-            own = [candidate for participant in participants if (candidate := _own(participant)) is not None]
-            ours = entries_at(rows, tree, head.root, [candidate.key for candidate in [*source, *own]])
-            followed = sides.followed(rows, tree, tx.source, head, source, ours, bases)
-            source, ours = followed.candidates, {**ours, **followed.ours}
-        outcome = join_both(join, source, own, ours, followed.moving)
-        self._check_native_heads(head.root, [one for one in outcome.operations if join.bound(one.key[0])], ours)
-        changes = tuple(_change(operation, ours) for operation in outcome.operations)
-        if _adopts(tx) is not None:
-            # What was found is in no commit and was prepared by nobody: the transaction has to own it.
-            outcome.made.update({put.key: put.snapshot for put in outcome.operations if isinstance(put, Put)})
-        return Plan(head.id, tuple(outcome.operations), tuple(outcome.conflicts), outcome.made, changes)
-
-    def _bases(self, tx: Tx) -> Bases | None:
-        """The bases of a merge in one, where histories criss-cross; None where there is but one."""
-        if tx.source is None or tx.source.kind is not SourceKind.MERGE:
-            return None
-        with self._repository.read() as rows:
-            join = self._join(rows, tx)
-            held, parted = sides.parted_bases(rows, self._tree(rows), tx.base, tx.source)
-        return merged_bases(join, held, parted) if parted else None
-
-    def _join(self, rows: Rows, tx: Tx) -> ThreeWay:
-        stores = rows.stores()
-        return ThreeWay(
-            tx=tx.id,
-            attempt=tx.attempt,
-            adapter=lambda name: self._adapter(stores, name),
-            capabilities=lambda name: self._transactions.adapters.capabilities(known_store(stores, name)),
-            bound=lambda name: name in stores and self._native_ref(stores[name], tx.ref),
-            default=tx.source.default if tx.source else Strategy.NORMAL,
-            strategies=dict(tx.source.strategies) if tx.source else {},
-            resolutions=_resolutions(rows, tx.id),
-            adopts=_adopts(tx) is not None,
-        )
-
-    def _check_native_heads(self, root: bytes, operations: Sequence[Operation], ours: Mapping[Key, Entry]) -> None:
-        """Raises: AlreadyExists for an asset that another key holds: its native head can follow one of them only."""
-        coming = assets_coming(operations, ours)
-        if coming:
-            with self._repository.read() as rows:
-                leaving = {one.key for one in operations if not keeps_asset(one, ours)}
-                check_not_held(rows, self._tree(rows), root, coming, leaving)
-
     def _land(
         self,
         tx: Tx,
@@ -295,7 +220,7 @@ class Coordinator:
         reads = self._reads(tx, unchanged)
         with ExitStack() as lanes:
             for round_number in range(limits.MERGE_ROUNDS_MAX):
-                plan = self.plan(tx, participants)
+                plan = self._planner.plan(tx, participants)
                 if plan.conflicts:
                     raise self._conflicted(tx, plan.conflicts)
                 self._own_made(tx, plan.made)
@@ -313,7 +238,7 @@ class Coordinator:
                     allow_empty=allow_empty,
                 )
                 try:
-                    return self.propose(proposal, plan.changes, adopted=_adopts(tx) or ())
+                    return self.propose(proposal, plan.changes, adopted=adopted_keys(tx) or ())
                 except CommitConflict as error:
                     moved = {conflict.key for conflict in error.conflicts} - {()}
                     if not moved or moved & {read.key for read in reads}:
@@ -394,34 +319,10 @@ class Coordinator:
         return Tree(RowNodes(rows), salt=self._repository.salt, cache=self._transactions.cache)
 
 
-def _adopts(tx: Tx) -> tuple[Key, ...] | None:
-    """The keys whose diverged native heads a transaction adopts; None when it is no adoption."""
-    return tx.source.keys if tx.source is not None and tx.source.kind is SourceKind.ADOPT else None
-
-
-def _own(participant: Participant) -> Candidate | None:
-    """What a participant changed by its own writes; None when it did not."""
-    if participant.dropped:
-        return Candidate(participant.key, participant.base, None) if participant.base is not None else None
-    if participant.staging is None or participant.prepared is None:
-        return None
-    base = participant.base
-    if base is not None and base.snapshot == participant.prepared:
-        return None
-    return Candidate(participant.key, base, Entry(participant.key, participant.content_id or "", participant.prepared))
-
-
 def _with_reads(operations: Sequence[Operation], reads: Sequence[Unchanged]) -> tuple[Operation, ...]:
     """Operations and what must not have changed; a key that is written checks its expected value anyway."""
     written = {operation.key for operation in operations}
     return (*operations, *(read for read in reads if read.key not in written))
-
-
-def _change(operation: Operation, ours: Mapping[Key, Entry]) -> Change:
-    after = None
-    if isinstance(operation, Put):
-        after = Entry(operation.key, operation.content_id or "", operation.snapshot)
-    return Change(operation.key, ours.get(operation.key), after)
 
 
 def _conflict_row(position: int, conflict: Conflict) -> dict[str, object]:
@@ -432,12 +333,3 @@ def _conflict_row(position: int, conflict: Conflict) -> dict[str, object]:
         "body": encode_conflict(conflict),
         "resolution": None,
     }
-
-
-def _resolutions(rows: Rows, tx: str) -> dict[Key, list[Resolution]]:
-    found: dict[Key, list[Resolution]] = {}
-    for _, _, kept in rows.conflicts(tx):
-        if kept is not None:
-            resolution = decode_resolution(kept)
-            found.setdefault(resolution.key, []).append(resolution)
-    return found

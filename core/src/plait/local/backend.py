@@ -36,6 +36,7 @@ from plait.local.reading import Reading
 from plait.local.stores import StoreKeeping
 from plait.local.tokens import Tokens
 from plait.persist import Database, Repository, find_repository
+from plait.planning import Planner
 from plait.plugins import Plugins
 from plait.presence import check_unused, first_absent
 from plait.proposals import check_message, check_proposal, check_session, once, once_group, stores_of
@@ -112,12 +113,13 @@ class LocalBackend(Reading, StoreKeeping, Tokens):
         self._publisher = Publisher(self._repository, self.adapters, self.clock, self._cache, owner, self._executor)
         self.catalog = catalog(self)
         self._gates = Gates(self.plugins, self._executor)
+        self._planner = Planner(self._transactions, self._publisher.native_ref)
         self._coordinator = Coordinator(
             self._transactions,
             self._gates,
             self._executor,
             lambda: self.catalog,
-            self._publisher.native_ref,
+            self._planner,
         )
         self._event_hooks = EventHooks(self.plugins, self.outbox, lambda: self.catalog)
 
@@ -338,7 +340,7 @@ class LocalBackend(Reading, StoreKeeping, Tokens):
         found = self._transactions.find(tx)
         sealed = self._transactions.seal(found.id)
         try:
-            plan = self._coordinator.plan(sealed, self._coordinator.prepare(sealed))
+            plan = self._planner.plan(sealed, self._coordinator.prepare(sealed))
         finally:
             self._transactions.unseal(sealed)
         return Preview(plan.changes, plan.conflicts)

@@ -1,0 +1,144 @@
+"""What a working set would commit onto its ref's head, as that stands now: the joining before the commit point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from plait import sides
+from plait.codec import decode_resolution
+from plait.criss_cross import Bases, merged_bases
+from plait.graph import RowNodes
+from plait.native_heads import assets_coming, check_not_held, keeps_asset
+from plait.persist import Rows
+from plait.stores import known_store
+from plait.threeway import Candidate, ThreeWay, join_both
+from plait.transaction import Transactions, entries_at
+from plait.tree import Tree
+from plait.types import (
+    Change,
+    Conflict,
+    Entry,
+    Key,
+    Operation,
+    Participant,
+    Put,
+    Resolution,
+    SnapshotRef,
+    SourceKind,
+    Store,
+    Strategy,
+    Tx,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A joined working set: what it would commit onto this head. `changes` are against the head."""
+
+    head: str
+    operations: tuple[Operation, ...]
+    conflicts: tuple[Conflict, ...]
+    made: Mapping[Key, SnapshotRef]
+    changes: tuple[Change, ...]
+
+
+class Planner:
+    """Joins working sets with their refs' heads. Thread-safe, holds nothing."""
+
+    def __init__(self, transactions: Transactions, native_ref: Callable[[Store, str], bool]) -> None:
+        """`native_ref(store, ref)`: whether moves of the ref are published to the store's native heads."""
+        self._transactions = transactions
+        self._repository = transactions.repository
+        self.native_ref = native_ref
+
+    def plan(self, tx: Tx, participants: Sequence[Participant]) -> Plan:
+        """Join a working set with its ref's head as it stands now; conflicts are part of the answer."""
+        bases = self._bases(tx)
+        with self._repository.read() as rows:
+            tree = self._tree(rows)
+            head = rows.commit(rows.ref(tx.ref).head)
+            join = self._join(rows, tx)
+            source: Sequence[Candidate] = ()
+            if tx.source is not None:
+                source = list(sides.source_candidates(rows, tree, tx.source, head))
+            if bases is not None:
+                source = bases.since(source)
+            own = [candidate for participant in participants if (candidate := _own(participant)) is not None]
+            ours = entries_at(rows, tree, head.root, [candidate.key for candidate in [*source, *own]])
+            followed = sides.followed(rows, tree, tx.source, head, source, ours, bases)
+            source, ours = followed.candidates, {**ours, **followed.ours}
+        outcome = join_both(join, source, own, ours, followed.moving)
+        self._check_native_heads(head.root, [one for one in outcome.operations if join.bound(one.key[0])], ours)
+        changes = tuple(_change(operation, ours) for operation in outcome.operations)
+        if adopted_keys(tx) is not None:
+            # What was found is in no commit and was prepared by nobody: the transaction has to own it.
+            outcome.made.update({put.key: put.snapshot for put in outcome.operations if isinstance(put, Put)})
+        return Plan(head.id, tuple(outcome.operations), tuple(outcome.conflicts), outcome.made, changes)
+
+    def _bases(self, tx: Tx) -> Bases | None:
+        """The bases of a merge in one, where histories criss-cross; None where there is but one."""
+        if tx.source is None or tx.source.kind is not SourceKind.MERGE:
+            return None
+        with self._repository.read() as rows:
+            join = self._join(rows, tx)
+            held, parted = sides.parted_bases(rows, self._tree(rows), tx.base, tx.source)
+        return merged_bases(join, held, parted) if parted else None
+
+    def _join(self, rows: Rows, tx: Tx) -> ThreeWay:
+        stores = rows.stores()
+        return ThreeWay(
+            tx=tx.id,
+            attempt=tx.attempt,
+            adapter=lambda name: self._transactions.adapters.of(known_store(stores, name)),
+            capabilities=lambda name: self._transactions.adapters.capabilities(known_store(stores, name)),
+            bound=lambda name: name in stores and self.native_ref(stores[name], tx.ref),
+            default=tx.source.default if tx.source else Strategy.NORMAL,
+            strategies=dict(tx.source.strategies) if tx.source else {},
+            resolutions=_resolutions(rows, tx.id),
+            adopts=adopted_keys(tx) is not None,
+        )
+
+    def _check_native_heads(self, root: bytes, operations: Sequence[Operation], ours: Mapping[Key, Entry]) -> None:
+        """Raises: AlreadyExists for an asset that another key holds: its native head can follow one of them only."""
+        coming = assets_coming(operations, ours)
+        if coming:
+            with self._repository.read() as rows:
+                leaving = {one.key for one in operations if not keeps_asset(one, ours)}
+                check_not_held(rows, self._tree(rows), root, coming, leaving)
+
+    def _tree(self, rows: Rows) -> Tree:
+        return Tree(RowNodes(rows), salt=self._repository.salt, cache=self._transactions.cache)
+
+
+def adopted_keys(tx: Tx) -> tuple[Key, ...] | None:
+    """The keys whose diverged native heads a transaction adopts; None when it is no adoption."""
+    return tx.source.keys if tx.source is not None and tx.source.kind is SourceKind.ADOPT else None
+
+
+def _own(participant: Participant) -> Candidate | None:
+    """What a participant changed by its own writes; None when it did not."""
+    if participant.dropped:
+        return Candidate(participant.key, participant.base, None) if participant.base is not None else None
+    if participant.staging is None or participant.prepared is None:
+        return None
+    base = participant.base
+    if base is not None and base.snapshot == participant.prepared:
+        return None
+    return Candidate(participant.key, base, Entry(participant.key, participant.content_id or "", participant.prepared))
+
+
+def _change(operation: Operation, ours: Mapping[Key, Entry]) -> Change:
+    after = None
+    if isinstance(operation, Put):
+        after = Entry(operation.key, operation.content_id or "", operation.snapshot)
+    return Change(operation.key, ours.get(operation.key), after)
+
+
+def _resolutions(rows: Rows, tx: str) -> dict[Key, list[Resolution]]:
+    found: dict[Key, list[Resolution]] = {}
+    for _, _, kept in rows.conflicts(tx):
+        if kept is not None:
+            resolution = decode_resolution(kept)
+            found.setdefault(resolution.key, []).append(resolution)
+    return found
