@@ -11,7 +11,7 @@ from uuid import uuid4
 from plait.coordinator import Coordinator
 from plait.persist import Database, schema
 from plait.persist.store_rows import Publication, StoreRows
-from plait.transaction import Transactions
+from plait.staging import Stagings
 from plait.types import Change, Commit, Intent, Key, Move, Proposal, Put, Staging
 from sqlalchemy.engine import Connection
 
@@ -35,16 +35,16 @@ def publish_first() -> None:
 
 def no_intent() -> None:
     """A native staging is made before the row that tells of it."""
-    stage = Transactions.stage
+    stage = Stagings.stage
 
-    def sabotaged(self: Transactions, tx_id: str, keys: Sequence[Key], **how: Any) -> list[Staging]:
-        tx = self.find(tx_id)
+    def sabotaged(self: Stagings, tx_id: str, keys: Sequence[Key], **how: Any) -> list[Staging]:
+        tx = self._transactions.find(tx_id)
         for key in keys:
             base = self.base_entry(tx, key)
-            self.adapters.get(key[0]).stage(tx_id, {key: Intent(uuid4().hex, None if base is None else base.snapshot)})
+            self._adapters.get(key[0]).stage(tx_id, {key: Intent(uuid4().hex, None if base is None else base.snapshot)})
         return stage(self, tx_id, keys, **how)
 
-    Transactions.stage = sabotaged  # type: ignore[method-assign]
+    Stagings.stage = sabotaged  # type: ignore[method-assign]
 
 
 def no_fsync() -> None:

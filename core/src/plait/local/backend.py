@@ -44,6 +44,7 @@ from plait.publisher import Publisher
 from plait.ref_point import RecordRequest, RefRequest
 from plait.refspec import check_ref_name, format_key, format_path
 from plait.sequencer import Idempotency, Sequencer
+from plait.staging import Stagings
 from plait.stores import Adapters, row_context
 from plait.transaction import Transactions
 from plait.tree import NodeCache
@@ -109,6 +110,7 @@ class LocalBackend(Reading, StoreKeeping, Tokens):
         self._transactions = Transactions(
             self._repository, self._sequencer, self.adapters, self.clock, self._cache, self._executor
         )
+        self._stagings = Stagings(self._transactions)
         owner = self._transactions.owner
         self._publisher = Publisher(self._repository, self.adapters, self.clock, self._cache, owner, self._executor)
         self.catalog = catalog(self)
@@ -156,7 +158,7 @@ class LocalBackend(Reading, StoreKeeping, Tokens):
             known = {participant.key: participant for participant in self._transactions.participants(tx.id)}
             if key in known:
                 return known[key].staging
-            entry = self._transactions.base_entry(tx, key)
+            entry = self._stagings.base_entry(tx, key)
         elif side.spec is not None:
             entry = self.get(side.spec, [key]).get(key)
         else:
@@ -284,25 +286,25 @@ class LocalBackend(Reading, StoreKeeping, Tokens):
         return self._transactions.participants(tx)
 
     def stage(self, tx: str, keys: Sequence[Key], *, new: bool) -> Sequence[Staging]:
-        return self._transactions.stage(tx, keys, new=new)
+        return self._stagings.stage(tx, keys, new=new)
 
     def staging(self, tx: str, key: Key) -> Staging | None:
-        return self._transactions.staging(tx, key)
+        return self._stagings.staging(tx, key)
 
     def base_entry(self, tx: str, key: Key) -> Entry | None:
-        return self._transactions.base_entry(self._transactions.find(tx), key)
+        return self._stagings.base_entry(self._transactions.find(tx), key)
 
     def keys(self, tx: str, prefix: Key) -> Sequence[Key]:
-        return list(self._transactions.keys(tx, prefix))
+        return list(self._stagings.keys(tx, prefix))
 
     def swap_location(self, tx: str, key: Key, expected: str, location: str) -> bool:
-        return self._transactions.swap_location(tx, key, expected, location)
+        return self._stagings.swap_location(tx, key, expected, location)
 
     def drop(self, tx: str, key: Key) -> None:
-        self._transactions.drop(tx, key)
+        self._stagings.drop(tx, key)
 
     def move(self, tx: str, before: Key, after: Key) -> None:
-        self._transactions.move(tx, before, after)
+        self._stagings.move(tx, before, after)
 
     def restore(self, tx: str, key: Key, spec: str, items: Sequence[str] | None) -> None:
         commit = self.resolve(spec)
@@ -315,9 +317,9 @@ class LocalBackend(Reading, StoreKeeping, Tokens):
         if items:
             self._check_items(adapter, tx, key, commit, entry.snapshot, items)
         exists = key in self.keys(tx, key)
-        staging = self._transactions.stage(tx, [key], new=not exists, content_id=entry.content_id)[0]
+        staging = self._stagings.stage(tx, [key], new=not exists, content_id=entry.content_id)[0]
         restored = adapter.restore(tx, staging, entry.snapshot, items=items)
-        self._transactions.replace_staging(tx, restored)
+        self._stagings.replace_staging(tx, restored)
 
     def _check_items(
         self, adapter: Adapter, tx: str, key: Key, commit: Commit, snapshot: SnapshotRef, items: Sequence[str]

@@ -18,6 +18,7 @@ from plait.publisher import Publisher
 from plait.ref_point import RecordRequest
 from plait.refspec import check_key
 from plait.sequencer import Sequencer
+from plait.staging import Stagings
 from plait.stores import Adapters, check_store
 from plait.transaction import Transactions
 from plait.types import Commit, EventKind, Key, Mode, Risk, Session, Store
@@ -31,6 +32,7 @@ class StoreKeeping:
     _repository: Repository
     _sequencer: Sequencer
     _transactions: Transactions
+    _stagings: Stagings
     _coordinator: Coordinator
     _publisher: Publisher
     plugins: Plugins
@@ -86,9 +88,9 @@ class StoreKeeping:
         for store in by_store:
             self.adapters.get(store)  # One that does not exist leaves no intent behind.
         for store, wanted in by_store.items():
-            self._transactions.intend_import(found.id, list(wanted))
+            self._stagings.intend_import(found.id, list(wanted))
             for key, snapshot in self.adapters.get(store).snapshot(found.id, wanted).items():
-                self._transactions.import_snapshot(found.id, key, snapshot)
+                self._stagings.import_snapshot(found.id, key, snapshot)
 
     def publish(self, stores: Sequence[str] | None) -> Sequence[Publication]:
         self._publisher.run(stores, is_alive=is_alive)

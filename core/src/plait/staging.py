@@ -1,0 +1,198 @@
+"""What working sets stage: places in the stores for native clients to write, and the rows that tell of them.
+
+A participant's row precedes its staging, so that whatever died can be found again and either goes on or is cleaned up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from plait.codec import decode_key, encode_key
+from plait.errors import AlreadyExists, InvalidArgument, NotFound, Unsupported
+from plait.failpoint import failpoint
+from plait.refspec import check_key, format_key
+from plait.stores import known_store
+from plait.transaction import Transactions
+from plait.types import Entry, Intent, Key, Mode, Participant, SnapshotRef, Staging, Store, Tx
+
+
+class Stagings:
+    """The stagings of one repository's working sets. Thread-safe; state lives in rows only."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+        self._repository = transactions.repository
+        self._adapters = transactions.adapters
+        self._clock = transactions.clock
+
+    def base_entry(self, tx: Tx, key: Key) -> Entry | None:
+        """What the transaction's base commit holds."""
+        with self._repository.read() as rows:
+            return self._transactions.base_entries(rows, tx, [key]).get(key)
+
+    def base_keys(self, tx: Tx, prefix: Key) -> list[Key]:
+        with self._repository.read() as rows:
+            root = rows.commit(tx.base).root
+            return [decode_key(key) for key, _ in self._transactions.tree(rows).scan(root, prefix=encode_key(prefix))]
+
+    def stage(self, tx_id: str, keys: Sequence[Key], *, new: bool = False, content_id: str = "") -> list[Staging]:
+        """Stage keys, in their order: staged already, the same places. A batch is one call of each store's adapter.
+
+        `new` begins assets that are not there; with `content_id` they go on as what had it (a restore).
+
+        Raises: TransactionClosed, NotFound, AlreadyExists (`new`), Unsupported for pointer stores.
+        """
+        intended, stores = self._intend(tx_id, keys, new=new, content_id=content_id)
+        failpoint("transaction.intended")
+        unstaged = [participant for participant in intended if participant.staging is None]
+        by_store: dict[str, list[Participant]] = {}
+        for participant in unstaged:
+            by_store.setdefault(participant.key[0], []).append(participant)
+        staged: dict[Key, Participant] = {participant.key: participant for participant in intended}
+        for store, participants in by_store.items():
+            stagings = self._adapters.of(stores[store]).stage(tx_id, {p.key: _intent(p) for p in participants})
+            failpoint("transaction.staged_natively")
+            for participant in participants:
+                staged[participant.key] = replace(participant, staging=stagings[participant.key], dropped=False)
+        if unstaged:
+            with self._repository.write() as rows:
+                self._transactions.open_tx(rows, tx_id)
+                now = {participant.key: participant for participant in rows.participants(tx_id, list(staged))}
+                for key in list(staged):
+                    # Another client may have staged it meanwhile, and may have written since: its row wins.
+                    if key in now and now[key].staging is not None:
+                        staged[key] = now[key]
+                rows.put_participants([staged[participant.key] for participant in unstaged])
+        return [_staging(staged[key]) for key in keys]
+
+    def _intend(
+        self, tx_id: str, keys: Sequence[Key], *, new: bool, content_id: str
+    ) -> tuple[list[Participant], Mapping[str, Store]]:
+        """The participants' rows, written before any store is asked; and the stores as they are configured."""
+        for key in keys:
+            check_key(key)
+        with self._repository.write() as rows:
+            tx = self._transactions.open_tx(rows, tx_id)
+            stores = rows.stores()
+            known = {participant.key: participant for participant in rows.participants(tx_id, keys)}
+            bases = self._transactions.base_entries(rows, tx, keys)
+            intended = []
+            for key in keys:
+                store = known_store(stores, key[0])
+                if store.mode is Mode.POINTER:
+                    raise Unsupported(f"store {store.name!r} only records locations", remedy="use 'catalog.commit'")
+                participant, base = known.get(key), bases.get(key)
+                if participant is not None and participant.staging is None and not participant.dropped:
+                    participant = None  # Only a merge's result stands there: the user has not written yet.
+                there = participant.staging is not None if participant else base is not None
+                if new and there:
+                    raise AlreadyExists(f"{format_key(key)} exists already", remedy="open it, or choose another key")
+                if not new and not there and (participant is None or participant.dropped):
+                    raise NotFound(f"{format_key(key)} does not exist at {tx.base[:12]}", remedy="see 'plait ls'")
+                intended.append(
+                    self._intended(participant or Participant(tx_id, key, base), new=new, content_id=content_id)
+                )
+            rows.put_participants([one for one in intended if one != known.get(one.key)])
+        return intended, stores
+
+    def _intended(self, participant: Participant, *, new: bool = False, content_id: str = "") -> Participant:
+        """With the id of its staging, and with a content id of its own where it begins an asset."""
+        if participant.intent:
+            return participant
+        intent, base = self._clock.new_id(), participant.base
+        goes_on = content_id or ("" if new or base is None else base.content_id)
+        return replace(participant, intent=intent, content_id=goes_on or intent)
+
+    def staging(self, tx_id: str, key: Key) -> Staging | None:
+        with self._repository.read() as rows:
+            found = rows.participants(tx_id, [key])
+        return found[0].staging if found and not found[0].dropped else None
+
+    def swap_location(self, tx_id: str, key: Key, expected: str, location: str) -> bool:
+        """Move a staging's location if it still is `expected`. Raises: TransactionClosed."""
+        with self._repository.write() as rows:
+            self._transactions.open_tx(rows, tx_id)
+            return rows.swap_location(tx_id, key, expected, location)
+
+    def drop(self, tx_id: str, key: Key) -> None:
+        """The key is absent once the transaction commits. Raises: NotFound, TransactionClosed."""
+        with self._repository.write() as rows:
+            tx = self._transactions.open_tx(rows, tx_id)
+            found = rows.participants(tx_id, [key])
+            base = self._transactions.base_entries(rows, tx, [key]).get(key)
+            exists = (found[0].staging is not None) if found else base is not None
+            if not exists:
+                raise NotFound(f"{format_key(key)} does not exist in this transaction")
+            # The row of a new asset stays too, without a staging: its store must hear of an abort.
+            rows.put_participants([Participant(tx_id, key, base, dropped=True)])
+
+    def move(self, tx_id: str, before: Key, after: Key) -> None:
+        """Rename within a store: the content id goes along. Raises: NotFound, AlreadyExists, TransactionClosed."""
+        if before[0] != check_key(after)[0]:
+            raise InvalidArgument(f"{format_key(before)} cannot move to another store")
+        self.stage(tx_id, [before])
+        with self._repository.write() as rows:
+            tx = self._transactions.open_tx(rows, tx_id)
+            found = {participant.key: participant for participant in rows.participants(tx_id, [before, after])}
+            taken = found.get(after)
+            base = self._transactions.base_entries(rows, tx, [after]).get(after)
+            if (taken is None and base is not None) or (taken is not None and taken.staging is not None):
+                raise AlreadyExists(f"{format_key(after)} exists already")
+            source = found[before]
+            staging = _staging(source)
+            moved = replace(source, key=after, base=base, staging=replace(staging, key=after))
+            rows.put_participants([moved, Participant(tx_id, before, source.base, dropped=True)])
+
+    def keys(self, tx_id: str, prefix: Key) -> Iterator[Key]:
+        """What the transaction sees under a prefix, in key order."""
+        tx = self._transactions.find(tx_id)
+        changed = {p.key: p for p in self._transactions.participants(tx.id) if p.key[: len(prefix)] == prefix}
+        kept = {key for key in self.base_keys(tx, prefix) if key not in changed}
+        staged = {key for key, participant in changed.items() if participant.staging is not None}
+        return iter(sorted(kept | staged, key=encode_key))
+
+    def replace_staging(self, tx_id: str, staging: Staging) -> None:
+        """Record a staging that an adapter moved (a restore). Raises: TransactionClosed."""
+        with self._repository.write() as rows:
+            self._transactions.open_tx(rows, tx_id)
+            found = rows.participants(tx_id, [staging.key])
+            rows.put_participants([replace(found[0], staging=staging, dropped=False)])
+
+    def intend_import(self, tx_id: str, keys: Sequence[Key]) -> None:
+        """Rows for keys that are about to be imported, so that their stores hear of an abort. Repeat: no-op."""
+        with self._repository.write() as rows:
+            tx = self._transactions.open_tx(rows, tx_id)
+            known = {participant.key: participant for participant in rows.participants(tx_id, keys)}
+            bases = self._transactions.base_entries(rows, tx, keys)
+            participants = [known.get(key) or Participant(tx_id, key, bases.get(key)) for key in keys]
+            rows.put_participants([self._intended(participant) for participant in participants])
+        failpoint("transaction.import_intended")
+
+    def import_snapshot(self, tx_id: str, key: Key, snapshot: SnapshotRef) -> None:
+        """Stage an existing native snapshot under an intended key: nobody has written to it yet. Repeat: no-op.
+
+        Raises: AlreadyExists when the base holds another asset there; TransactionClosed.
+        """
+        with self._repository.read() as rows:
+            intended = rows.participants(tx_id, [key])[0]
+        if intended.base is not None and intended.base.snapshot.asset != snapshot.asset:
+            raise AlreadyExists(f"{format_key(key)} holds another asset", remedy="choose another key")
+        staging = self._adapters.get(key[0]).stage(tx_id, {key: Intent(intended.intent, snapshot)})[key]
+        failpoint("transaction.import_staged")
+        with self._repository.write() as rows:
+            self._transactions.open_tx(rows, tx_id)
+            rows.put_participants([replace(intended, staging=staging, dropped=False)])
+
+
+def _intent(participant: Participant) -> Intent:
+    """What is to be staged. An asset that begins under its base's key has another content id than the base."""
+    base = participant.base
+    goes_on = base is not None and base.content_id == participant.content_id
+    return Intent(participant.intent, base.snapshot if base is not None and goes_on else None)
+
+
+def _staging(participant: Participant) -> Staging:
+    if participant.staging is None:
+        raise NotFound(f"{format_key(participant.key)} is not staged in transaction {participant.tx}")
+    return participant.staging
