@@ -99,8 +99,8 @@ class Taking:
     message: str
     properties: Mapping[str, str]
     progress: Progress
-    finish: Callable[[WorkingSet], Commit]
-    """Commits, and discards what cannot be committed."""
+    finish: Callable[[WorkingSet, str], Commit]
+    """Commits as this author ("": the session's), and discards what cannot be committed."""
 
     @property
     def _side_branch(self) -> str:
@@ -129,7 +129,7 @@ class Taking:
             versions = [one.version for one in past]
             start = versions.index(held[key]) + 1 if held.get(key) in versions else 0
             for done, one in enumerate(past[start:], start + 1):
-                self._commit(self._side_branch, {key: one.location}, refused, one.message, one.properties)
+                self._commit(self._side_branch, {key: one.location}, refused, one.message, one.properties, one.author)
                 if key in refused:
                     break
                 self.progress(f"versions of {format_key(key)}", done, len(past))
@@ -139,7 +139,7 @@ class Taking:
                 self._side_branch, self.branch, message=self.message, name=self.name
             )
             failpoint("import.before_merge")
-            commit = self.finish(tx)
+            commit = self.finish(tx, "")
         failpoint("import.merged")
         self.drop_branch()
         return commit
@@ -156,6 +156,7 @@ class Taking:
         refused: dict[Key, PlaitError] | None,
         message: str,
         properties: Mapping[str, str],
+        author: str = "",
     ) -> Commit | None:
         if not assets:
             return None
@@ -179,7 +180,7 @@ class Taking:
             tx.discard()
             return None
         failpoint("import.before_commit")
-        return self.finish(tx)
+        return self.finish(tx, author)
 
     def _stage(self, tx: WorkingSet, assets: Mapping[Key, str]) -> dict[Key, PlaitError]:
         """Stage a batch; where something of it is refused, one by one. Returns: what was refused, and why."""

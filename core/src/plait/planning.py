@@ -125,7 +125,9 @@ def _own(participant: Participant) -> Candidate | None:
     base = participant.base
     if base is not None and base.snapshot == participant.prepared:
         return None
-    return Candidate(participant.key, base, Entry(participant.key, participant.content_id or "", participant.prepared))
+    theirs = Entry(participant.key, participant.content_id or "", participant.prepared)
+    # What was imported, and not written to, is staged from itself.
+    return Candidate(participant.key, base, theirs, is_version=participant.prepared == participant.staging.base)
 
 
 def _change(operation: Operation, ours: Mapping[Key, Entry]) -> Change:

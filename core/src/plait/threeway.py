@@ -35,12 +35,16 @@ from plait.types import (
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One key that theirs changed since base. `renamed_to`: where theirs holds what ours, too, renamed: to this key."""
+    """One key that theirs changed since base. `renamed_to`: where theirs holds what ours, too, renamed: to this key.
+
+    `is_version`: theirs is a version that the store has, and counts though it holds what base does (an empty commit).
+    """
 
     key: Key
     base: Entry | None
     theirs: Entry | None
     renamed_to: Key | None = None
+    is_version: bool = False
 
 
 @dataclass(slots=True)
@@ -101,6 +105,9 @@ class ThreeWay:
     def _decide(self, candidate: Candidate, ours: Entry | None, outcome: Outcome) -> None:
         key, base, theirs = candidate.key, candidate.base, candidate.theirs
         strategy = self.strategies.get(key, self.default)
+        if candidate.is_version and theirs is not None and ours == base and _same(base, theirs):
+            self._put(key, ours, theirs, outcome)
+            return
         if strategy is Strategy.DROP or _same(ours, theirs) or _same(base, theirs):
             self._take(candidate, ours, ours, outcome)
             return

@@ -447,12 +447,13 @@ class Found:
 @dataclass(frozen=True, slots=True)
 class PastVersion:
     """A version that a store's own history holds: `version` is what its `SnapshotRef.version` will be, by `location`
-    `snapshot` takes it, and `message` and `properties` are those of the commit that records it."""
+    `snapshot` takes it, and `message`, `properties` and `author` are those of the commit that records it."""
 
     version: str
     location: str
     message: str
     properties: Mapping[str, str] = field(default_factory=dict)
+    author: str = ""
 
 
 class Mode(StrEnum):

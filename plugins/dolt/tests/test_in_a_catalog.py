@@ -196,9 +196,10 @@ def test_a_database_is_imported_with_its_own_history(catalog: Catalog, place: Pl
         for number in range(3):
             session.rows(f"INSERT INTO city VALUES ({number},'city',{number})")
             session.commit(f"city {number}")
+        session.call("dolt_commit", "--allow-empty", "-m", "nothing")
     found = list(catalog.discover(place.key[0], place.name))
     commits = adapter.history(found[0])
-    assert [commit.message for commit in commits[1:]] == ["the table", "city 0", "city 1", "city 2"]
+    assert [commit.message for commit in commits[1:]] == ["the table", "city 0", "city 1", "city 2", "nothing"]
 
     def stop(what: str, done: int, total: int | None) -> None:
         if what.startswith("versions") and done == 2:
@@ -224,7 +225,9 @@ def test_a_database_is_imported_with_its_own_history(catalog: Catalog, place: Pl
     blamed = {one.item: one.commit for one in catalog.blame(place.key)}
     assert blamed["city::id=1"].message == "city 1"
     assert blamed["city::id=1"].properties["dolt.commit"] == commits[3].version
-    assert blamed["city::id=1"].properties["dolt.author"].strip()
+    assert blamed["city::id=1"].author == commits[3].author != ""
+    brought = [commit.message for commit in catalog.log() if "dolt.commit" in commit.properties]
+    assert brought[:2] == ["nothing", "city 2"]
     with adapter.engine.session(place.name, "main") as session:
         assert session.branches("plait/w/") == []
 

@@ -172,8 +172,8 @@ class Catalog(Writing):
         told = (replace(line, refusal=str(refused[key])) if key in refused else line for key, line in lines.items())
         return ImportReport(tuple(told), commit)
 
-    def _end_import(self, tx: WorkingSet) -> Commit:
-        return self._finish(tx, allow_empty=tx.tx.source is not None)
+    def _end_import(self, tx: WorkingSet, author: str) -> Commit:
+        return self._finish(tx, author=author, allow_empty=tx.tx.source is not None)
 
     def publish(self, stores: Sequence[str] | None = None) -> list[Publication]:
         """Bring native heads to their bound refs now; those that are not there, and why."""

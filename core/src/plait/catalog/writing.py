@@ -244,10 +244,10 @@ class Writing(History):
             raise
         return self._finish(tx)
 
-    def _finish(self, tx: WorkingSet, *, allow_empty: bool = False) -> Commit:
+    def _finish(self, tx: WorkingSet, *, author: str = "", allow_empty: bool = False) -> Commit:
         """Commit. What conflicts or was refused stays as a working set, all else that fails leaves nothing behind."""
         try:
-            return tx.commit(allow_empty=allow_empty)
+            return tx.commit(author=author, allow_empty=allow_empty)
         except (CommitConflict, ProposalRejected):
             raise
         except OutcomeUnknown as error:

@@ -57,12 +57,9 @@ def native_history(engine: Engine, branch: str, database: str) -> list[PastVersi
     commit: str | None = head
     while commit is not None:
         row = found[commit]
-        told = {
-            COMMIT: commit,
-            "dolt.author": f"{row['committer']} <{row['email'] or ''}>",
-            "dolt.date": str(row["date"]),
-        }
+        author = f"{row['committer']} <{row['email'] or ''}>"
+        told = {COMMIT: commit, "dolt.date": str(row["date"])}
         message = row["message"] or f"{database} {commit}"
-        line.append(PastVersion(commit, f"{database}/{commit}", message, told))
+        line.append(PastVersion(commit, f"{database}/{commit}", message, told, author))
         commit = parents.get(commit)
     return line[::-1]
