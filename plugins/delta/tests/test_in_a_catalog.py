@@ -70,6 +70,17 @@ def test_branches_merge_by_row_and_a_revert_takes_it_back(catalog: Catalog) -> N
     assert list(catalog.verify(Depth.BYTES)) == []
 
 
+def test_blame_of_rows_that_share_a_key_names_who_last_wrote_one_of_them(catalog: Catalog) -> None:
+    for item in ("cap", "hat"):
+        with catalog.transaction(message=f"1 is a {item} too") as tx:
+            cast(WorkingTable, tx.open(HOURLY)).append(batch([row(1, item)]))
+    for before, after in (("hat", "ink"), ("cap", "pen")):
+        with catalog.transaction(message=f"the {before} is a {after}") as tx:
+            cast(WorkingTable, tx.open(HOURLY)).update(new_values={"item": after}, predicate=f"item = '{before}'")
+        blamed = {one.item: one.commit.message for one in catalog.blame(HOURLY)}
+        assert blamed == {"id=1": f"the {before} is a {after}", "id=2": "create"}
+
+
 def test_the_table_in_the_folder_follows_main(catalog: Catalog, tmp_path: Path) -> None:
     folder = tmp_path / "tables" / "hourly"
     correct(catalog, "main", 1, "cap")
