@@ -208,3 +208,16 @@ def test_a_bad_option_of_a_bucket_is_named() -> None:
         make_adapter(S3Adapter, Store("raw", "s3"), state=MemoryState())
     with pytest.raises(InvalidArgument, match="acess_key"):
         make_adapter(S3Adapter, Store("raw", "s3", options={"bucket": "b", "acess_key": "x"}))
+
+
+@pytest.mark.parametrize("tx", ["", ".", "..", "../t1"])
+def test_no_transactions_id_leads_out_of_its_own_folder(files_place: Place, tx: str) -> None:
+    adapter = files_place.adapter()
+    port = MemoryPort(adapter, "t1")
+    staging = port.add(KEY, new=True)
+    Path(staging.location, "a").write_bytes(b"kept")
+    vote = adapter.prepare("t1", 1, {KEY: staging})[KEY]
+    assert vote is not None
+    with pytest.raises(InvalidArgument, match="no transaction's id"):
+        adapter.abort(tx)
+    assert adapter.open(vote, None).cat_file("a") == b"kept"

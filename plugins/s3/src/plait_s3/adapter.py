@@ -297,7 +297,7 @@ class ObjectAdapter(Adapter):
         self._drop(tx, (EDITS,) if self.blobs.versioned else (STAGING, EDITS))
 
     def _drop(self, tx: str, areas: Sequence[str]) -> None:
-        if not tx or "/" in tx:
+        if tx in ("", ".", "..") or "/" in tx:
             raise InvalidArgument(f"{tx!r} is no transaction's id")
         for area in areas:
             self.blobs.drop_folder(f"{area}{tx}/")
