@@ -8,6 +8,8 @@ KEY_PARTS_MAX: Final = 16
 KEY_PART_BYTES_MAX: Final = 255
 REF_NAME_BYTES_MAX: Final = 255
 MESSAGE_BYTES_MAX: Final = 64 * 1024
+NAME_BYTES_MAX: Final = 1024
+"""Of authors, principals, clients, working sets and tokens."""
 PROPERTIES_BYTES_MAX: Final = 64 * 1024
 SNAPSHOT_BYTES_MAX: Final = 64 * 1024
 OPERATIONS_MAX: Final = 10_000

@@ -1,21 +1,69 @@
-"""Proposals as they arrive: what is refused before it queues, and what makes a repeated one the same request."""
+"""Writes as they arrive: what is refused before it queues, and what makes a repeated proposal the same request."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
+from uuid import UUID
 
 from plait import limits
-from plait.codec import check_properties, check_text, pack, pairs, ref_digest
+from plait.backend import BeginRequest
+from plait.codec import check_properties, check_text, encode_snapshot, pack, pairs, ref_digest
 from plait.errors import InvalidArgument
 from plait.refspec import check_key, check_ref_name, format_key
 from plait.sequencer import Idempotency
 from plait.types import Proposal, Put, Session
 
 
+_COMMIT_ID = re.compile(r"[0-9a-f]{64}\Z")
+
+
 def stores_of(proposals: Sequence[Proposal]) -> set[str]:
-    """The stores whose keys these proposals touch."""
-    return {operation.key[0] for proposal in proposals for operation in proposal.operations}
+    """The stores whose keys these proposals touch; a refused one may hold a key of no parts."""
+    return {operation.key[0] for proposal in proposals for operation in proposal.operations if operation.key}
+
+
+def check_uuid(what: str, text: str) -> None:
+    """Raises: InvalidArgument for what is no UUID in its plain form: adapters name folders and branches by it."""
+    try:
+        plain = str(UUID(text)) == text
+    except ValueError:
+        plain = False
+    if not plain:
+        raise InvalidArgument(f"{what} {text[:80]!r} is no UUID", remedy="write it as 01a22491-467f-703e-8df2-7acacda99164")
+
+
+def check_commit_id(text: str) -> None:
+    """Raises: InvalidArgument for what cannot be a commit's whole id."""
+    if not _COMMIT_ID.match(text):
+        raise InvalidArgument(f"{text[:80]!r} is no commit's id", remedy="give all of its 64 hexadecimal digits")
+
+
+def check_idempotency_key(text: str | None) -> None:
+    """Raises: InvalidArgument for one that is empty or too long, or that no database can keep."""
+    if text is None:
+        return
+    check_text("the idempotency key", text)
+    if not 0 < len(text.encode()) <= limits.IDEMPOTENCY_KEY_BYTES_MAX:
+        raise InvalidArgument(
+            f"an idempotency key has 1 to {limits.IDEMPOTENCY_KEY_BYTES_MAX} bytes, not {len(text.encode())}"
+        )
+
+
+def check_begin(request: BeginRequest, session: Session) -> None:
+    """Refuse what no working set can begin with. An empty id is one that the catalog is to make."""
+    check_session(session)
+    if request.id:
+        check_uuid("the working set's id", request.id)
+    check_name("the working set's name", request.name)
+    check_message(request.message)
+    check_properties(request.properties or {}, limits.PROPERTIES_BYTES_MAX)
+    commits = list(request.merged_parents)
+    if request.source is not None:
+        commits += [commit for commit in (request.source.base, request.source.theirs) if commit is not None]
+    for commit in commits:
+        check_commit_id(commit)
 
 
 def check_message(message: str) -> None:
@@ -25,10 +73,17 @@ def check_message(message: str) -> None:
         raise InvalidArgument(f"the message has more than {limits.MESSAGE_BYTES_MAX} bytes")
 
 
+def check_name(what: str, text: str) -> None:
+    """Raises: InvalidArgument for one that is too long, or that no database can keep."""
+    check_text(what, text)
+    if len(text.encode()) > limits.NAME_BYTES_MAX:
+        raise InvalidArgument(f"{what} has {len(text.encode())} bytes, the limit is {limits.NAME_BYTES_MAX}")
+
+
 def check_session(session: Session) -> None:
-    """Raises: InvalidArgument for what no database can keep."""
+    """Raises: InvalidArgument for what is too long, or what no database can keep."""
     for what in ("principal", "author", "client"):
-        check_text(f"the session's {what}", getattr(session, what))
+        check_name(f"the session's {what}", getattr(session, what))
     check_properties(session.properties, limits.PROPERTIES_BYTES_MAX)
 
 
@@ -36,8 +91,8 @@ def check_proposal(proposal: Proposal) -> None:
     """Refuse what breaks a limit, before it queues."""
     check_ref_name(proposal.ref)
     check_message(proposal.message)
-    check_text("the author", proposal.author)
-    check_text("the idempotency key", proposal.idempotency_key or "")
+    check_name("the author", proposal.author)
+    check_idempotency_key(proposal.idempotency_key)
     check_session(proposal.session)
     check_properties(proposal.properties, limits.PROPERTIES_BYTES_MAX)
     if len(proposal.operations) > limits.OPERATIONS_MAX:
@@ -45,16 +100,30 @@ def check_proposal(proposal: Proposal) -> None:
             f"{len(proposal.operations)} operations in one commit, the limit is {limits.OPERATIONS_MAX}",
             remedy="split it, or use CommitMany with atomic=true",
         )
+    for parent in proposal.merged_parents:
+        check_commit_id(parent)
     seen = set()
     for operation in proposal.operations:
         if check_key(operation.key) in seen:
             raise InvalidArgument(f"{format_key(operation.key)} has two operations in one commit")
         seen.add(operation.key)
-        if isinstance(operation, Put) and operation.snapshot.store != operation.key[0]:
-            raise InvalidArgument(
-                f"{format_key(operation.key)} names a snapshot of store {operation.snapshot.store!r}",
-                remedy="a key's first part is its snapshot's store",
-            )
+        if isinstance(operation, Put):
+            _check_put(operation)
+
+
+def _check_put(put: Put) -> None:
+    if put.snapshot.store != put.key[0]:
+        raise InvalidArgument(
+            f"{format_key(put.key)} names a snapshot of store {put.snapshot.store!r}",
+            remedy="a key's first part is its snapshot's store",
+        )
+    size = len(encode_snapshot(put.snapshot))
+    if size > limits.SNAPSHOT_BYTES_MAX:
+        raise InvalidArgument(
+            f"the snapshot of {format_key(put.key)} has {size} bytes, the limit is {limits.SNAPSHOT_BYTES_MAX}"
+        )
+    if put.content_id:
+        check_uuid(f"the content id of {format_key(put.key)}", put.content_id)
 
 
 def request_digest(proposal: Proposal) -> bytes:

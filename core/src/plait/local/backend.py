@@ -15,7 +15,6 @@ from plait.batch import Batch
 from plait.clock import Clock, SystemClock
 from plait.codec import (
     check_properties,
-    check_text,
     decode_conflict,
     decode_resolution,
     encode_resolution,
@@ -39,10 +38,21 @@ from plait.persist import Database, Repository, find_repository
 from plait.planning import Planner
 from plait.plugins import Plugins
 from plait.presence import check_unused, first_absent
-from plait.proposals import check_message, check_proposal, check_session, once, once_group, stores_of
+from plait.proposals import (
+    check_begin,
+    check_commit_id,
+    check_idempotency_key,
+    check_message,
+    check_name,
+    check_proposal,
+    check_session,
+    once,
+    once_group,
+    stores_of,
+)
 from plait.publisher import Publisher
 from plait.ref_point import RecordRequest, RefRequest
-from plait.refspec import check_ref_name, format_key, format_path
+from plait.refspec import check_key, check_ref_name, format_key, format_path
 from plait.sequencer import Idempotency, Sequencer
 from plait.staging import Stagings
 from plait.stores import Adapters, row_context
@@ -149,6 +159,7 @@ class LocalBackend(Reading, StoreKeeping, Tokens):
     # -- looking at stores too -----------------------------------------------------------------------------------------
 
     def diff_items(self, key: Key, before: Side, after: Side, items: Sequence[str] | None) -> Iterator[ItemChange]:
+        check_key(key)
         left, right = self._side(before.key or key, before), self._side(after.key or key, after)
         yield from self.adapters.get(key[0]).diff(left, right, items=items)
 
@@ -248,6 +259,9 @@ class LocalBackend(Reading, StoreKeeping, Tokens):
     ) -> Ref:
         check_ref_name(name)
         check_session(session)
+        check_idempotency_key(idempotency_key)
+        if after is not None:
+            check_commit_id(after)
         request = RefRequest(name, kind, expected, after, protect)
         once = None
         if idempotency_key is not None:
@@ -260,10 +274,7 @@ class LocalBackend(Reading, StoreKeeping, Tokens):
     # -- working sets ------------------------------------------------------------------------------------------------
 
     def begin(self, request: BeginRequest, session: Session) -> Tx:
-        check_session(session)
-        check_text("the working set's name", request.name)
-        check_message(request.message)
-        check_properties(request.properties or {}, limits.PROPERTIES_BYTES_MAX)
+        check_begin(request, session)
         return self._transactions.begin(
             request.ref,
             session,
@@ -304,7 +315,7 @@ class LocalBackend(Reading, StoreKeeping, Tokens):
         self._stagings.drop(tx, key)
 
     def move(self, tx: str, before: Key, after: Key) -> None:
-        self._stagings.move(tx, before, after)
+        self._stagings.move(tx, check_key(before), after)
 
     def restore(self, tx: str, key: Key, spec: str, items: Sequence[str] | None) -> None:
         commit = self.resolve(spec)
@@ -359,7 +370,7 @@ class LocalBackend(Reading, StoreKeeping, Tokens):
     ) -> Commit:
         check_properties(properties, limits.PROPERTIES_BYTES_MAX)
         check_message(message or "")
-        check_text("the author", author)
+        check_name("the author", author)
         found = self._transactions.find(tx)
         try:
             commit = self._coordinator.commit(
