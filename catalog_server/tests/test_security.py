@@ -167,6 +167,8 @@ def authority(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     issued = {"server": ca.issue_cert("127.0.0.1", "localhost")}
     for name, signer in (("client", ca), ("stranger", trustme.CA())):
         issued[name] = signer.issue_cert(f"{name}@example.org", common_name=f"{name}.example.org")
+    issued["nameless"] = ca.issue_cert("nameless@example.org")
+    issued["blank"] = ca.issue_cert("blank@example.org", common_name=" ")
     for name, certificate in issued.items():
         certificate.cert_chain_pems[0].write_to_path(str(tmp_path / f"{name}.pem"))
         certificate.private_key_pem.write_to_path(str(tmp_path / f"{name}.key"))
@@ -216,6 +218,10 @@ def test_with_mutual_tls_the_certificates_common_name_is_the_principal(
             catalog.add_store("p", "pointer", mode=Mode.POINTER)
             commit = catalog.commit(Proposal("main", (put("a"),)))
         assert commit.session.principal == "client.example.org"
+        for name in ("nameless", "blank"):
+            show(monkeypatch, tmp_path, name)
+            with pytest.raises(Unauthenticated, match="no common name"):
+                plait.connect(server.url)
 
 
 def test_a_certificate_with_anothers_key_is_refused_at_start(tmp_path: Path, authority: Path) -> None:

@@ -91,7 +91,9 @@ class Authentication:
 
 
 def _common_name(proved: Mapping[str, object]) -> str:
+    """Raises: Unauthenticated; gRPC tells of a certificate without a common name that it is empty."""
     names = proved.get("x509_common_name")
-    if not isinstance(names, Sequence) or not names or not isinstance(names[0], bytes):
+    name = names[0] if isinstance(names, Sequence) and names else b""
+    if not isinstance(name, bytes) or not name.strip():
         raise Unauthenticated("the client's certificate has no common name", remedy="issue one with a CN")
-    return names[0].decode(errors="replace")
+    return name.decode(errors="replace")
