@@ -92,3 +92,10 @@ def test_an_empty_key_is_told_so(catalog: Catalog) -> None:
         tx.rename((), "p.a")
     with pytest.raises(InvalidArgument, match="at least one part"):
         list(catalog.backend.diff_items((), Side(), Side(), None))
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "a\x1b[31m", "n" * 2000])
+def test_a_token_is_named_for_somebody(catalog: Catalog, name: str) -> None:
+    with pytest.raises(InvalidArgument, match="token"):
+        catalog.backend.create_token(name)
+    assert catalog.backend.tokens() == []

@@ -7,9 +7,9 @@ import secrets
 from collections.abc import Sequence
 
 from plait.clock import Clock
-from plait.codec import check_text
-from plait.errors import AlreadyExists, NotFound
+from plait.errors import AlreadyExists, InvalidArgument, NotFound
 from plait.persist import Repository
+from plait.proposals import check_name
 
 
 class Tokens:
@@ -19,8 +19,15 @@ class Tokens:
     clock: Clock
 
     def create_token(self, name: str) -> str:
-        """A new token of 256 random bits. Only its hash is kept: it cannot be shown again. Raises: AlreadyExists."""
-        check_text("the token's name", name)
+        """A new token of 256 random bits. Only its hash is kept: it cannot be shown again.
+
+        Raises: AlreadyExists, and InvalidArgument for what cannot stand in the history as who committed.
+        """
+        check_name("the token's name", name)
+        if not name.strip() or not name.isprintable():
+            raise InvalidArgument(
+                f"{name[:80]!r} is no name for a token", remedy="say who will hold it, on one line: the history names it"
+            )
         token = "plait_" + secrets.token_urlsafe(32)
         with self._repository.write() as rows:
             if any(known == name for known, _ in rows.tokens()):
