@@ -151,6 +151,11 @@ def parse_spec(text: str) -> Spec:
             remedy="write a branch, a tag, main~3, main^2, main*2026-11-01 or a commit's id",
         )
     ref, commit, at, tail = match.groups()
+    if commit is not None and commit.startswith("{"):
+        raise InvalidArgument(
+            f"{text!r}: where a ref stood is not counted in moves",
+            remedy="name a time, as main*2026-11-01, or a commit that 'plait reflog' shows",
+        )
     if commit is not None and not _COMMIT.match(commit):
         raise InvalidArgument(f"{commit!r} is no commit id", remedy="give at least 4 of its 64 hexadecimal digits")
     if ref:
@@ -167,12 +172,12 @@ def parse_time_us(text: str) -> int:
     """ISO 8601, a date alone being its midnight; without a zone it is UTC. Microseconds since 1970."""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        # What is in the year 1 or 9999 here may be outside of them in UTC, where no time can be told.
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise InvalidArgument(
             f"{text!r} is no time", remedy="write 2026-11-01 or 2026-11-01T06:30:00Z (ISO 8601)"
         ) from error
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
