@@ -225,6 +225,12 @@ def test_an_operation_of_no_kind_is_refused() -> None:
         wire_writing.from_operation(pb.Operation())
 
 
+@pytest.mark.parametrize("text", ["", "[", "{1:2}", "[" * 100_000, "9" * 5_000])
+def test_what_is_no_json_is_refused(text: str) -> None:
+    with pytest.raises(InvalidArgument, match="is no JSON"):
+        wire.from_json(text)
+
+
 def test_an_enumeration_left_unset_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="REF_KIND"):
         wire.from_ref(pb.Ref(name="main"))

@@ -78,7 +78,7 @@ def from_json(text: str) -> Json:
     """Raises: InvalidArgument."""
     try:
         value: Json = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"{text[:80]!r} is no JSON: {error}") from error
     return value
 
