@@ -11,7 +11,7 @@ from typing import Any
 import plait
 import pytest
 from plait.catalog import Catalog
-from plait.errors import StoreUnavailable
+from plait.errors import InvalidArgument, StoreUnavailable
 from plait.events import Outbox
 from plait.hookspecs import hookimpl
 from plait.plugins import Plugins
@@ -53,6 +53,12 @@ def commit(catalog: Catalog, number: int) -> int:
 
 def after(catalog: Catalog, seq: int) -> list[int]:
     return [event.seq for event in catalog.events(seq)]
+
+
+@pytest.mark.parametrize(("after_seq", "limit"), [(0, -1), (0, 2**63), (2**63, 1), (-(2**70), 1)])
+def test_what_no_database_counts_to_is_refused(folder: Path, after_seq: int, limit: int) -> None:
+    with open_with(folder) as catalog, pytest.raises(InvalidArgument, match="cannot be read"):
+        catalog.events(after_seq, limit)
 
 
 class TestHooks:

@@ -146,7 +146,10 @@ def find(catalog: str | None = None, start: str | os.PathLike[str] = ".") -> str
     chosen = catalog or os.environ.get("PLAIT_CATALOG")
     if chosen:
         return chosen
-    here = Path(start).resolve()
+    try:
+        here = Path(start).resolve()
+    except FileNotFoundError as error:
+        raise NotFound("the directory that this process is in is gone", remedy="change to one that is there") from error
     for folder in (here, *here.parents):
         if (folder / FOLDER / DATABASE).exists():
             return str(folder)

@@ -308,3 +308,30 @@ def test_a_plugins_group_adds_to_ours_and_replaces_nothing() -> None:
 def test_run_takes_the_words_it_is_given(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--version"]) == 0
     assert "version" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("log", "-n"), ("diff", "main~1", "main", "--items", "--limit"), ("blame", "lake.sales.orders", "--limit"),
+        ("reflog", "-n"), ("conflicts", "--limit"), ("cat", "lake.sales.orders", "--limit"), ("events", "--limit"),
+        ("events", "--from"),
+    ],
+)  # fmt: skip
+def test_a_number_that_nothing_counts_to_is_misuse(run_plait: Any, unchanging: Path, words: tuple[str, ...]) -> None:
+    ran = run_plait(*words, "9" * 30)
+    assert ran.code == 2
+    assert "is not in the range" in ran.err
+    # The largest that is taken goes through, to the end of what there is.
+    largest = "1000000000" if words[-1] != "--from" else str(2**63 - 1)
+    assert run_plait(*words, largest).code == (3 if words[0] == "conflicts" else 0)
+
+
+def test_a_directory_that_was_removed_is_told_as_that(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    program = f"import os; os.mkdir({str(gone)!r}); os.chdir({str(gone)!r}); os.rmdir({str(gone)!r});"
+    ran = python("-c", program + "from plait.cli import run; raise SystemExit(run(['ls']))", cwd=tmp_path)
+    assert (ran.returncode, ran.stderr.splitlines()[0]) == (
+        3,
+        "error: the directory that this process is in is gone",
+    )

@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from plait.cli.printing import change_row, commit_row, printable, subject, to_json
-from plait.cli.session import Session, json_option, pass_session
+from plait.cli.session import COUNT, SEQ, Session, json_option, pass_session
 
 if TYPE_CHECKING:
     from plait.types import Event
 
 
 @click.command("events")
-@click.option(
-    "--from", "from_seq", type=click.IntRange(min=1), help="The first seq. Default: 1; of --follow: the next."
-)
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many.")
+@click.option("--from", "from_seq", type=SEQ, help="The first seq. Default: 1; of --follow: the next.")
+@click.option("--limit", type=COUNT, default=100, show_default=True, help="At most so many.")
 @click.option("-f", "--follow", is_flag=True, help="Then wait for each new one, until stopped. --json: one a line.")
 @json_option
 @pass_session

@@ -12,7 +12,7 @@ from plait.cli.items import list_objects
 from plait.cli.points import SPEC, must_be_there, points_and_key
 from plait.cli.previewing import preview_rows, print_preview
 from plait.cli.printing import change_row, commit_row, printable, short, subject
-from plait.cli.session import Session, json_option, pairs, pass_session
+from plait.cli.session import COUNT, Session, json_option, pairs, pass_session
 from plait.errors import Corrupt, InvalidArgument, NotFound
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def ls(session: Session, prefix: str, spec: str | None, recursive: bool) -> None
 @click.option("--oneline", is_flag=True, help="One line for each commit.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write the graph as one self-contained page.")
 @click.option("--svg", type=click.Path(path_type=Path), help="Write the graph as a picture.")
-@click.option("-n", "--limit", type=click.IntRange(min=1), help="At most so many commits.")
+@click.option("-n", "--limit", type=COUNT, help="At most so many commits.")
 @click.option("--author", help="Text in the author's name.")
 @click.option("--principal", help="Who committed, as authenticated: the whole name.")
 @click.option("--client", help="Text in the name of the client that committed.")
@@ -226,7 +226,7 @@ def _refuse_items(arguments: Iterable[str], why: str, remedy: str) -> None:
 @click.option(
     "--items", is_flag=True, help="Rows, objects and schema parts, not only keys. (Always, of what begin began.)"
 )
-@click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True, help="At most so many items.")
+@click.option("--limit", type=COUNT, default=1000, show_default=True, help="At most so many items.")
 @json_option
 @pass_session
 def diff(session: Session, arguments: tuple[str, ...], items: bool, limit: int) -> None:
@@ -315,7 +315,7 @@ def _print_items(session: Session, found: Iterable[dict[str, Any]], limit: int, 
 @click.command("blame")
 @click.argument("path")
 @click.option("--at", "spec", type=SPEC, help="A point in the history; default: the current branch.")
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many items.")
+@click.option("--limit", type=COUNT, default=100, show_default=True, help="At most so many items.")
 @json_option
 @pass_session
 def blame(session: Session, path: str, spec: str | None, limit: int) -> None:
@@ -344,7 +344,7 @@ def blame(session: Session, path: str, spec: str | None, limit: int) -> None:
 
 @click.command("reflog")
 @click.argument("name", required=False, type=SPEC)
-@click.option("-n", "--limit", type=click.IntRange(min=1), help="At most so many moves.")
+@click.option("-n", "--limit", type=COUNT, help="At most so many moves.")
 @json_option
 @pass_session
 def reflog(session: Session, name: str | None, limit: int | None) -> None:

@@ -17,7 +17,7 @@ from plait.cli.changing import change
 from plait.cli.destination import writing
 from plait.cli.folders import check_objects, counting, files_to_put, holds_objects, objects_to_get
 from plait.cli.points import SPEC
-from plait.cli.session import Session, json_option, pass_session
+from plait.cli.session import COUNT, Session, json_option, pass_session
 from plait.errors import Corrupt, NotFound, PermissionDenied, PlaitError, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def _handle(session: Session, key: Key, spec: str | None) -> Any:
 @click.command("cat")
 @click.argument("path")
 @click.option("--at", "spec", type=SPEC, help=_AT)
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Rows of a table.")
+@click.option("--limit", type=COUNT, default=20, show_default=True, help="Rows of a table.")
 @json_option
 @pass_session
 def cat(session: Session, path: str, spec: str | None, limit: int) -> None:

@@ -10,7 +10,7 @@ import click
 from plait.cli.points import SPEC
 from plait.cli.previewing import preview_rows, print_preview
 from plait.cli.printing import CONFLICT_COLUMNS, conflict_row
-from plait.cli.session import NEXT_AFTER_CONFLICTS, Session, json_option, pass_session
+from plait.cli.session import COUNT, NEXT_AFTER_CONFLICTS, Session, json_option, pass_session
 from plait.cli.working_sets import committed
 from plait.errors import CommitConflict, InvalidArgument, NotFound
 
@@ -78,7 +78,7 @@ def merge(
 
 @click.command("conflicts")
 @click.argument("name", required=False)
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many conflicts; default: 100, all as JSON.")
+@click.option("--limit", type=COUNT, help="At most so many conflicts; default: 100, all as JSON.")
 @click.option("--left", "only_left", is_flag=True, help="Only those that are not settled yet.")
 @json_option
 @pass_session
@@ -135,7 +135,7 @@ def resolve(
         raise InvalidArgument("name the conflicts as KEY::ITEM, or give --all")
     try:
         content = None if value is None else json.loads(value)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"--value {value!r} is no JSON: {error}", remedy="quote it: --value '{…}'") from error
     if everything and not sides:
         raise InvalidArgument("--all goes with --ours, --theirs or --base")

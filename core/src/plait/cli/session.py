@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from plait.types import Key
     from plait.working_set import WorkingSet
 
+COUNT = click.IntRange(1, 1_000_000_000)
+"""How many rows to print: what every database, every server and every iterator can count to."""
+SEQ = click.IntRange(1, 2**63 - 1)
 _CONFLICTS_SHOWN_MAX = 20
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
