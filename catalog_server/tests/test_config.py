@@ -6,6 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from plait.errors import InvalidArgument, NotFound
 from plait_server.config import Auth, Config, load_config
 
@@ -78,3 +85,40 @@ def test_other_machines_may_reach_a_server_that_asks_for_tokens(tmp_path: Path) 
 def test_a_named_file_must_exist(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"missing\.toml"):
         load_config(tmp_path / "missing.toml", {}, {})
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "plait.toml").write_bytes(b'[server]\ngrpc = "\xff"\n')
+    with pytest.raises(InvalidArgument, match=r"plait\.toml: 'utf-8'"):
+        load_config(tmp_path / "plait.toml", {}, {})
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> str:
+    """Settings with a certificate and its key, and room for one more."""
+    issued = trustme.CA().issue_cert("localhost")
+    issued.cert_chain_pems[0].write_to_path(str(tmp_path / "server.pem"))
+    issued.private_key_pem.write_to_path(str(tmp_path / "server.key"))
+    return f'[tls]\ncert = "{tmp_path}/server.pem"\nkey = "{tmp_path}/server.key"\n'
+
+
+@pytest.mark.parametrize("content", [b"", b"nothing", b"\xff\xfe"])
+def test_an_authority_that_is_no_certificate_is_refused_at_start(tmp_path: Path, tls: str, content: bytes) -> None:
+    (tmp_path / "clients.pem").write_bytes(content)
+    with pytest.raises(InvalidArgument, match=r"plait\.toml:4: tls\.client_ca = .* holds no certificate"):
+        load(tmp_path, f'{tls}client_ca = "{tmp_path}/clients.pem"\n')
+    assert load(tmp_path, f'{tls}client_ca = "{tmp_path}/server.pem"\n').tls is not None
+
+
+def test_an_encrypted_key_is_refused_and_nobody_is_asked_for_its_pass_phrase(tmp_path: Path, tls: str) -> None:
+    key = load_pem_private_key((tmp_path / "server.key").read_bytes(), None)
+    hidden = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    (tmp_path / "server.key").write_bytes(hidden)
+    with pytest.raises(InvalidArgument, match=r"plait\.toml:3: tls\.key = .* is encrypted"):
+        load(tmp_path, tls)
+
+
+def test_what_is_no_certificate_is_told_without_a_reason_that_there_is_not(tmp_path: Path, tls: str) -> None:
+    (tmp_path / "server.pem").write_text("nothing")
+    with pytest.raises(InvalidArgument, match="are no certificate and its key$"):
+        load(tmp_path, tls)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from plait.errors import InvalidArgument, NotFound
+from plait.errors import InvalidArgument, NotFound, PermissionDenied
 
 DEFAULT_FILE = "plait.toml"
 DEFAULTS: Mapping[str, str] = {
@@ -150,11 +150,32 @@ def _tls(found: Mapping[str, _Setting]) -> Tls | None:
             raise other.bad(f"needs {one.name} beside it")
     https = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     found_cert, found_key = _bytes(cert), _bytes(key)
+    asked = []
+
+    def passphrase() -> str:
+        """Else OpenSSL asks the terminal, where nobody may be; and gRPC reads no encrypted key."""
+        asked.append(key.value)
+        return ""
+
     try:
-        https.load_cert_chain(cert.value, key.value)
+        https.load_cert_chain(cert.value, key.value, password=passphrase)
     except ssl.SSLError as error:
-        raise cert.bad(f"and {key.name} = {key.value!r} are no certificate and its key: {error.reason}") from error
-    return Tls(found_cert, found_key, _bytes(client_ca) if client_ca.value else None, https)
+        if asked:
+            raise key.bad("is encrypted", "write it without a pass phrase: openssl pkey -in KEY -out NEW") from error
+        why = f": {error.reason}" if error.reason else ""
+        raise cert.bad(f"and {key.name} = {key.value!r} are no certificate and its key{why}") from error
+    return Tls(found_cert, found_key, _authorities(client_ca) if client_ca.value else None, https)
+
+
+def _authorities(setting: _Setting) -> bytes:
+    """Certificates of those who sign clients' ones. Raises: InvalidArgument where there are none."""
+    found = _bytes(setting)
+    checked = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        checked.load_verify_locations(cadata=found.decode("ascii", "ignore"))
+    except (ssl.SSLError, ValueError) as error:
+        raise setting.bad("holds no certificate", "name a PEM file of those who sign clients' certificates") from error
+    return found
 
 
 def _bytes(setting: _Setting) -> bytes:
@@ -175,10 +196,12 @@ def _endpoint(setting: _Setting) -> Endpoint:
 
 
 def _read_file(path: Path) -> list[_Setting]:
-    text = path.read_text(encoding="utf-8")
     try:
+        text = path.read_text(encoding="utf-8")
         sections = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except OSError as error:
+        raise PermissionDenied(f"the configuration file {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:  # No TOML, or no UTF-8.
         raise InvalidArgument(f"{path}: {error}") from error
     settings = []
     for section, values in sections.items():
