@@ -18,7 +18,9 @@ from plait.errors import InvalidArgument, PermissionDenied, StoreUnavailable, Un
 from plait.hookspecs import Gateway, hookimpl
 from plait.persist import Database
 from plait.plugins import Plugins
+from plait.rpc import plait_pb2 as pb
 from plait.rpc.address import find_token, parse_address
+from plait.rpc.calls import Calls, Repeat
 from plait.types import Commit, Mode, Proposal, Put, Session, SnapshotRef
 from plait_conformance.serving import DidNotStart, database_url, serving, start_server
 from plait_server.http import find_gateways
@@ -132,6 +134,27 @@ def test_the_token_is_the_argument_else_the_variable_else_the_private_file(
     assert find_token("argument") == "argument"
 
 
+@pytest.mark.parametrize("secret", ["two words", "é", "secret\nsecret", "secret\0", "s" * 5000])
+def test_what_is_no_token_is_refused_before_any_call_and_not_shown(
+    home: Path, monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    path = home / ".config" / "plait" / "token"
+    path.parent.mkdir(parents=True)
+    path.touch(mode=0o600)
+    path.write_text(secret, encoding="utf-8")
+    found = []
+    for given, told in ((secret, "the token"), (None, f"the token file {path}")):
+        with pytest.raises(InvalidArgument, match=f"{told} holds no token") as caught:
+            plait.connect("plait://127.0.0.1:1", token=given)
+        found.append(str(caught.value))
+    assert not any("secret" in text or "words" in text for text in found)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(InvalidArgument, match="holds no token"):
+        find_token(None)
+    monkeypatch.setenv("PLAIT_TOKEN", "from-variable\r\n")
+    assert find_token(None) == "from-variable"
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -198,20 +221,39 @@ def test_tls_is_spoken_with_those_who_trust_the_authority(
             ask(f"{server.http}/fake/", context=ssl.create_default_context())
         trustme.CA().cert_pem.write_to_path(str(tmp_path / "other.pem"))
         monkeypatch.setenv("PLAIT_CA_FILE", str(tmp_path / "other.pem"))
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(StoreUnavailable, match="check that PLAIT_CA_FILE"):
             plait.connect(server.url)
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(StoreUnavailable, match="write plaits://"):
             plait.connect(server.url.replace("plaits:", "plait:"))
+
+
+@pytest.mark.parametrize("names", [{"common_name": "127.0.0.1"}, {}])
+def test_a_certificate_for_another_host_is_told_as_that(
+    tmp_path: Path, authority: Path, monkeypatch: pytest.MonkeyPatch, names: dict[str, str]
+) -> None:
+    ca = trustme.CA()
+    issued = ca.issue_cert("other.example", **names)
+    issued.cert_chain_pems[0].write_to_path(str(tmp_path / "server.pem"))
+    issued.private_key_pem.write_to_path(str(tmp_path / "server.key"))
+    ca.cert_pem.write_to_path(str(authority))
+    with serving(tmp_path) as server, pytest.raises(StoreUnavailable, match="check that PLAIT_CA_FILE"):
+        plait.connect(server.url)
+
+
+def test_a_host_that_does_not_exist_was_not_reached(home: Path) -> None:
+    calls = Calls(parse_address("plait://nowhere.invalid"), None)
+    with closing(calls), pytest.raises(StoreUnavailable, match="resolv"):
+        calls.ask(pb.CommitRequest(repository="r"), pb.CommitResponse, repeat=Repeat.NEVER)
 
 
 def test_with_mutual_tls_the_certificates_common_name_is_the_principal(
     tmp_path: Path, authority: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serving(tmp_path, "--auth", "mtls") as server:
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(StoreUnavailable, match="PLAIT_CERT_FILE and PLAIT_KEY_FILE name yours"):
             plait.connect(server.url)
         show(monkeypatch, tmp_path, "stranger")
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(StoreUnavailable, match="PLAIT_CERT_FILE and PLAIT_KEY_FILE name yours"):
             plait.connect(server.url)
         show(monkeypatch, tmp_path, "client")
         with plait.connect(server.url, session=Session("root", "Ada")) as catalog:

@@ -50,6 +50,9 @@ class Session:
             from plait.connecting import find, reach
 
             self.where = find(self.where)
+            if self.where.startswith(("plait://", "plaits://")):
+                # Lines of gRPC's own beside the error would leave no one document on stderr.
+                os.environ.setdefault("GRPC_VERBOSITY", "NONE")
             self._bars.is_silent = self.as_json
             self._catalog = reach(self.where, progress=self._bars, recover=self.recovers)
         return self._catalog

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from plait.errors import InvalidArgument, PermissionDenied
 
 DEFAULT_PORT = 7450
 DEFAULT_REPOSITORY = "default"
+_TOKEN_CHARACTERS_MAX = 4096
 _REMEDY = "write plait://host:port/repository, or plaits://… for TLS"
 
 
@@ -50,12 +52,12 @@ def parse_address(url: str) -> Address:
 def find_token(token: str | None, environ: Mapping[str, str] = os.environ) -> str | None:
     """The token as given, or `PLAIT_TOKEN`, or the file `~/.config/plait/token`; None when there is none.
 
-    Raises: PermissionDenied when others than its owner may read the file.
+    Raises: PermissionDenied when others than its owner may read the file, InvalidArgument for what is no token.
     """
     if token is not None:
-        return token
-    if environ.get("PLAIT_TOKEN"):
-        return environ["PLAIT_TOKEN"]
+        return _token(token, "the token")
+    if environ.get("PLAIT_TOKEN", "").strip():
+        return _token(environ["PLAIT_TOKEN"], "PLAIT_TOKEN")
     path = Path(environ.get("HOME") or Path.home()) / ".config" / "plait" / "token"
     try:
         mode = path.stat().st_mode
@@ -64,11 +66,22 @@ def find_token(token: str | None, environ: Mapping[str, str] = os.environ) -> st
                 f"the token file {path} may be read by others than you",
                 remedy=f"chmod 600 {path}, and make a new token",
             )
-        return path.read_text(encoding="utf-8").strip() or None
+        return _token(path.read_text(encoding="utf-8", errors="replace"), f"the token file {path}") or None
     except FileNotFoundError:
         return None
     except OSError as error:
         raise PermissionDenied(f"the token file {path} cannot be read: {error.strerror}") from error
+
+
+def _token(text: str, where: str) -> str:
+    """Without the line end that files and shells leave behind. Raises: InvalidArgument, without the token in it."""
+    token = text.strip()
+    if not re.fullmatch(r"[!-~]*", token) or len(token) > _TOKEN_CHARACTERS_MAX:
+        raise InvalidArgument(
+            f"{where} holds no token: one is a single word of plain characters",
+            remedy="give it as 'plait token create NAME' printed it",
+        )
+    return token
 
 
 def channel_credentials(environ: Mapping[str, str] = os.environ) -> grpc.ChannelCredentials:

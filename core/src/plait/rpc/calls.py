@@ -47,6 +47,14 @@ _PAUSES_SECONDS = (0.1, 0.4, 1.6, 3.2)
 _UNREACHED_MAX = 2
 """Pauses for a server that never answered: then it is down, and the user should hear of it soon."""
 
+_UNREACHED_SIGNS = ("failed to connect to all addresses", "errors resolving", "DNS resolution failed")
+_TLS_SIGNS = ("Socket closed", "handshake", "Hostname Verification", "ALPN")
+_WRONG_HOST = "call host does not match SSL server name"
+_TLS_REMEDY = (
+    "check that PLAIT_CA_FILE names who signed the server's certificate, and that it is valid for this host; "
+    "for mtls, that PLAIT_CERT_FILE and PLAIT_KEY_FILE name yours"
+)
+
 _LOST = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -104,6 +112,7 @@ class Calls:
             # Retries are made here, where it is known what may be repeated.
             ("grpc.enable_retries", 0),
         ]
+        self._tls = address.tls
         self._where = f"{'plaits' if address.tls else 'plait'}://{address.target}"
         self._channel = (
             grpc.secure_channel(address.target, channel_credentials(), options)
@@ -194,7 +203,16 @@ class Calls:
         what = f"the server {self._where} does not answer: {_text(error)}"
         if reached and repeat is not Repeat.SAFE:
             return OutcomeUnknown(what, remedy="ask again under the same idempotency key, or look at the log")
-        return StoreUnavailable(what, remedy="check that it runs ('plait serve'), and try again")
+        return StoreUnavailable(what, remedy=self._remedy(error))
+
+    def _remedy(self, error: grpc.RpcError) -> str:
+        """gRPC says of a refused certificate that it cannot connect, as it does of a server that is not there."""
+        text = _text(error)
+        if self._tls and any(sign in text for sign in _TLS_SIGNS):
+            return _TLS_REMEDY
+        if not self._tls and "Socket closed" in text:
+            return "write plaits:// if it speaks TLS, else check that it runs ('plait serve'), and try again"
+        return "check that it runs ('plait serve'), and try again"
 
 
 def _serialize(message: Message) -> bytes:
@@ -214,7 +232,7 @@ def _is_unreached(error: grpc.RpcError) -> bool:
     return (
         isinstance(error, grpc.Call)
         and error.code() is grpc.StatusCode.UNAVAILABLE
-        and "failed to connect to all addresses" in (error.details() or "")
+        and any(sign in (error.details() or "") for sign in _UNREACHED_SIGNS)
     )
 
 
@@ -230,4 +248,5 @@ def _answered(error: grpc.RpcError) -> PlaitError | None:
                 break
     if error.code() in _LOST:
         return None
-    return _PLAIN_STATUS.get(error.code(), PlaitError)(error.details() or error.code().name)
+    told = error.details() or error.code().name
+    return _PLAIN_STATUS.get(error.code(), PlaitError)(told, remedy=_TLS_REMEDY if _WRONG_HOST in told else "")
