@@ -118,6 +118,9 @@ class TestCredentials:
             resolve_credential("env:A_SECRET")
         with pytest.raises(StoreUnavailable, match=r"secret cannot be read: No such file"):
             resolve_credential(f"file:{tmp_path / 'secret'}")
+        (tmp_path / "secret").write_bytes(b"\xff")
+        with pytest.raises(StoreUnavailable, match="secret cannot be read: it is no text"):
+            resolve_credential(f"file:{tmp_path / 'secret'}")
 
 
 class TestCheckStore:
@@ -127,7 +130,7 @@ class TestCheckStore:
         "store",
         [
             Store("lake", KIND.kind, options={"path": "x", "secret_access_key": "env:KEY", "token": "file:/run/t"}),
-            Store("p", "anything", Mode.POINTER),
+            Store("p", "anything", Mode.POINTER, options={"endpoint": "https://user@h:80/a:b@c"}),
             Store("2013 q1", KIND.kind),
         ],
     )
@@ -142,6 +145,10 @@ class TestCheckStore:
             (Store("lake", "unheard-of"), "'unheard-of'"),
             (Store("lake", KIND.kind, options={"Secret-Key": "hunter2"}), "'Secret-Key' of store 'lake'"),
             (Store("p", "any", Mode.POINTER, options={"password": "hunter2"}), "secret in clear"),
+            (Store("p", "any", Mode.POINTER, options={"password": "env:"}), "secret in clear"),
+            (Store("p", "any", Mode.POINTER, options={"endpoint": "https://k:hunter2@h/x"}), "'endpoint' of store 'p'"),
+            (Store("lake", KIND.kind, bound_ref="a b"), "ref name 'a b'"),
+            (Store("lake", KIND.kind, bound_ref=""), "a ref name has 1"),
         ],
     )
     def test_what_does_not_is_refused_and_the_secret_not_shown(self, store: Store, reason: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,11 +17,13 @@ from plait.codec import check_text
 from plait.errors import InvalidArgument, NotFound, StoreUnavailable, Unsupported
 from plait.persist import Repository
 from plait.plugins import Plugins
-from plait.refspec import check_key
+from plait.refspec import check_key, check_ref_name
 from plait.types import Mode, Store
 
 Item = TypeVar("Item")
 _KNOWN_SECONDS = 1.0
+_NAMED_SECRET = re.compile(r"(env|file):.", re.DOTALL)
+_URL_PASSWORD = re.compile(r"[^/]*://[^/@]*:[^/@]+@")
 
 
 class RowState:
@@ -83,8 +86,9 @@ def resolve_credential(value: str) -> str:
     if scheme == "file" and name:
         try:
             return Path(name).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise StoreUnavailable(f"the credential file {name} cannot be read: {error.strerror}") from error
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise StoreUnavailable(f"the credential file {name} cannot be read: {why}") from error
     return value
 
 
@@ -179,8 +183,10 @@ def client_context(plugins: Plugins, clock: Clock, progress: Progress) -> Callab
 
 
 def check_store(store: Store, plugins: Plugins) -> Store:
-    """Return the store, or raise InvalidArgument. Secrets in clear are refused: options are shown to everyone."""
+    """Return the store, or raise InvalidArgument. Secrets in clear are refused: options are shown to everyone, and the
+    history keeps them for ever."""
     check_key((store.name,))
+    check_ref_name(store.bound_ref)
     if store.mode is not Mode.POINTER:
         try:
             plugins.adapter_class(store.kind)
@@ -189,7 +195,12 @@ def check_store(store: Store, plugins: Plugins) -> Store:
     for name, value in store.options.items():
         check_text(f"option {name!r} of store {store.name!r}", name + value)
         secret = any(word in name.lower() for word in ("secret", "password", "token", "credential"))
-        if secret and not value.startswith(("env:", "file:")):
+        if _URL_PASSWORD.match(value):
+            raise InvalidArgument(
+                f"option {name!r} of store {store.name!r} holds a password in clear",
+                remedy="leave it out of the URL, and write it as an option of its own, =env:NAME or =file:PATH",
+            )
+        if secret and not _NAMED_SECRET.match(value):
             raise InvalidArgument(
                 f"option {name!r} of store {store.name!r} holds a secret in clear",
                 remedy=f"write --option {name}=env:NAME or --option {name}=file:PATH",
