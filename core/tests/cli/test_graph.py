@@ -9,6 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import plait
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from plait.cli.graph import branch_lanes, graph_lines
@@ -150,3 +151,10 @@ def test_any_history_makes_a_well_formed_picture(commits: list[Commit], text: st
     picture = ElementTree.fromstring(graph_svg(odd, refs, keys))
     assert len(picture.findall(".//{http://www.w3.org/2000/svg}circle")) == len(commits)
     assert read(graph_page(odd, refs, keys)).text.count("</svg><script>") >= len(commits)
+
+
+@pytest.mark.parametrize("forbidden", ["\0", "\x1b", "\ud800", "\ufffe", "\uffff"])
+def test_what_xml_forbids_is_left_out(forbidden: str) -> None:
+    odd = [commit("a", message=f"one{forbidden}two")]
+    picture = ElementTree.fromstring(graph_svg(odd, [], {"a": [f"p.{forbidden}"]}))
+    assert "onetwo" in "".join(picture.itertext())

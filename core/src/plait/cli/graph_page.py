@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 _ROW, _LANE, _LEFT = 34, 22, 20
 _HUES = (210, 28, 140, 280, 0, 180, 320, 60)
+_NO_XML = re.compile(r"[\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]")
 KEYS_SHOWN_MAX = 50
 
 _STYLE = """
@@ -138,8 +140,8 @@ def _commit(commit: Commit, place: tuple[int, int], text_at: int, *, labels: Seq
 
 
 def _text(text: str) -> str:
-    """Escaped, and without the control characters that XML forbids even so."""
-    return html.escape("".join(character for character in text if character >= " " or character in "\n\t"))
+    """Escaped, and without the characters that XML forbids even so."""
+    return html.escape(_NO_XML.sub("", text))
 
 
 def graph_page(commits: Sequence[Commit], refs: Sequence[Ref], keys: Mapping[str, Sequence[str]]) -> str:
