@@ -335,3 +335,14 @@ def test_a_directory_that_was_removed_is_told_as_that(tmp_path: Path) -> None:
         3,
         "error: the directory that this process is in is gone",
     )
+
+
+def test_where_the_choice_cannot_be_kept_that_is_told(
+    run_plait: Any, unchanging: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{unchanging}/.plait/catalog.db"
+    (tmp_path / "no-folder").touch()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "no-folder"))
+    ran = run_plait("--catalog", url, "switch", "main", "--json")
+    assert ran.code == 11
+    assert str(tmp_path / "no-folder" / "plait" / "current.json") in ran.error["message"]

@@ -6,6 +6,8 @@ import json
 import os
 from pathlib import Path
 
+from plait.errors import PermissionDenied
+
 _FOLDER, _FILE = ".plait", "current.json"
 
 
@@ -32,13 +34,22 @@ class Current:
         return self._read().get("tx")
 
     def remember(self, **changes: str | None) -> None:
-        """Set `branch` or `tx`; None forgets it. The file is replaced whole, so a reader never sees half of it."""
+        """Set `branch` or `tx`; None forgets it. The file is replaced whole, so a reader never sees half of it.
+
+        Raises: PermissionDenied where it cannot be written: the command did all else.
+        """
         now = {name: value for name, value in {**self._read(), **changes}.items() if value is not None}
         content = {**self._whole(), self._where: now} if self._is_url else now
-        self._file.parent.mkdir(parents=True, exist_ok=True)
         fresh = self._file.with_suffix(f".{os.getpid()}")
-        fresh.write_text(json.dumps(content), encoding="utf-8")
-        fresh.replace(self._file)
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            fresh.write_text(json.dumps(content), encoding="utf-8")
+            fresh.replace(self._file)
+        except OSError as error:
+            raise PermissionDenied(
+                f"which branch and working set are current cannot be kept in {self._file}: {error.strerror}",
+                remedy="make it writable, and choose again; all else was done: see 'plait tx list'",
+            ) from error
 
     def _read(self) -> dict[str, str]:
         whole = self._whole()
