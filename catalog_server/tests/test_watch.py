@@ -13,7 +13,7 @@ import grpc
 import plait
 import pytest
 from plait.catalog import Catalog
-from plait.errors import ResourceExhausted, StoreUnavailable
+from plait.errors import ResourceExhausted, StoreUnavailable, Unauthenticated
 from plait.hookspecs import hookimpl
 from plait.plugins import Plugins
 from plait.rpc import plait_pb2 as pb
@@ -26,17 +26,21 @@ SECONDS = 60.0
 """How long a test waits for another thread before it fails."""
 
 
-@contextmanager
-def served(folder: Path, *plugins: object) -> Iterator[tuple[Server, Catalog]]:
+def started(folder: Path, *plugins: object, auth: Auth = Auth.NONE) -> Server:
     config = Config(
         grpc=Endpoint("127.0.0.1", 0),
         http=None,
-        auth=Auth.NONE,
+        auth=auth,
         repository="default",
         database_url=f"sqlite:///{folder / 'catalog.db'}",
         tls=None,
     )
-    server = Server(config, init=True, plugins=Plugins(plugins, installed=False))
+    return Server(config, init=True, plugins=Plugins(plugins, installed=False))
+
+
+@contextmanager
+def served(folder: Path, *plugins: object) -> Iterator[tuple[Server, Catalog]]:
+    server = started(folder, *plugins)
     try:
         with plait.connect(f"plait://127.0.0.1:{server.grpc_port}/default") as catalog:
             catalog.add_store("p", "pointer", mode=Mode.POINTER)
@@ -140,6 +144,23 @@ def test_a_server_that_stops_ends_its_watches_at_once(tmp_path: Path) -> None:
             next(watched)
     with served(tmp_path) as (_, catalog):
         assert next(catalog.watch(last + 1)).seq == last + 1
+
+
+def test_a_watch_ends_when_its_token_is_deleted(tmp_path: Path) -> None:
+    started(tmp_path).stop()
+    with plait.open(f"sqlite:///{tmp_path / 'catalog.db'}") as catalog:
+        tokens = {name: catalog.backend.create_token(name) for name in ("leaver", "stayer")}
+    server = started(tmp_path, auth=Auth.TOKEN)
+    url = f"plait://127.0.0.1:{server.grpc_port}/default"
+    try:
+        with plait.connect(url, token=tokens["leaver"]) as leaver, plait.connect(url, token=tokens["stayer"]) as stayer:
+            watched = leaver.watch(1, seconds_max=SECONDS)
+            assert next(watched).seq == 1
+            stayer.backend.delete_token("leaver")
+            with pytest.raises(Unauthenticated, match="not valid"):
+                list(watched)
+    finally:
+        server.stop()
 
 
 def test_a_servers_plugins_see_what_clients_change(tmp_path: Path) -> None:

@@ -42,6 +42,8 @@ class Call:
     """Whether somebody waits for the answer still: not once it is cancelled, or past its deadline."""
     is_stopping: Callable[[], bool]
     """Whether the server stops."""
+    check: Callable[[], None]
+    """Ask again what let the call in, for one that lasts. Raises: Unauthenticated, PermissionDenied."""
 
     def session(self, claimed: pb.Session) -> Session:
         """The client's claim, under the name that the server authenticated."""
@@ -88,13 +90,21 @@ class Guard:
 
     def _admit(self, rpc: str, request: Any, context: grpc.ServicerContext) -> Call:
         """Raises: Unauthenticated, PermissionDenied, and NotFound for the repository, in this order."""
-        principal = self._authentication.of_call(request.repository, context)
-        self._authorize(principal, rpc)
+
+        def principal() -> str:
+            found = self._authentication.of_call(request.repository, context)
+            self._authorize(found, rpc)
+            return found
+
+        def check() -> None:
+            principal()
+
         return Call(
-            principal,
+            principal(),
             self._repositories.get(request.repository),
             context.is_active,
             self._stopping.is_set,
+            check,
         )
 
     def _unary(self, rpc: str, behaviour: Callable[[Any, Call], Any]) -> Callable[[Any, grpc.ServicerContext], Any]:

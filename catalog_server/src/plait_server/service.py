@@ -100,7 +100,13 @@ class CatalogService:
         return pb.EventsResponse(events=map(wire.to_event, call.backend.events(request.after_seq, request.limit)))
 
     def watch(self, request: pb.WatchRequest, call: Call) -> Iterator[pb.WatchResponse]:
-        """Raises: ResourceExhausted when too many watch already, StoreUnavailable as the server stops."""
+        """Raises: ResourceExhausted when too many watch already, StoreUnavailable as the server stops, and
+        Unauthenticated once the token is deleted that let the watch in."""
+
+        def is_over() -> bool:
+            call.check()
+            return call.is_stopping() or not call.is_active()
+
         if not self._watches.acquire(blocking=False):
             raise ResourceExhausted(
                 f"{limits.WATCHES_MAX} clients watch this server already",
@@ -109,7 +115,7 @@ class CatalogService:
             )
         try:
             from_seq = request.from_seq if request.HasField("from_seq") else None
-            for found in call.backend.outbox.follow(from_seq, lambda: call.is_stopping() or not call.is_active()):
+            for found in call.backend.outbox.follow(from_seq, is_over):
                 if not found:
                     yield pb.WatchResponse()
                 for page in pages(found, wire.to_event):
