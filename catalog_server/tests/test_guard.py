@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from plait.errors import PermissionDenied, PlaitError
 from plait.plugins import Plugins
 from plait.rpc import plait_pb2 as pb
@@ -19,7 +23,7 @@ from plait.rpc.wire_errors import ERROR_METADATA, from_error
 from plait_server.authentication import Authorize, authorize
 from plait_server.config import Auth, Config, Endpoint
 from plait_server.json_log import JsonFormatter
-from plait_server.serving import Server
+from plait_server.serving import _WORKERS, Server
 
 
 @contextmanager
@@ -116,3 +120,38 @@ def test_an_internal_error_is_not_repeated(tmp_path: Path) -> None:
             calls.ask(pb.RefsRequest(repository="default"), pb.RefsResponse)
         calls.close()
     assert asked == ["Refs"]
+
+
+def test_strangers_who_ask_for_reflection_hold_up_nobody(tmp_path: Path) -> None:
+    """Each of their streams holds a thread: all of those that there are were held by who had no token."""
+    with running(tmp_path) as server, grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        silent = threading.Event()
+
+        def asking() -> Iterator[reflection_pb2.ServerReflectionRequest]:
+            yield reflection_pb2.ServerReflectionRequest(list_services="")
+            silent.wait()
+
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        streams = [stub.ServerReflectionInfo(asking()) for _ in range(_WORKERS)]
+        for stream in streams:
+            with suppress(grpc.RpcError):  # One of too many.
+                next(stream)
+        calls = Calls(Address(f"127.0.0.1:{server.grpc_port}", "default", False), None)
+        calls.ask(pb.RefsRequest(repository="default"), pb.RefsResponse, seconds_max=20)
+        calls.close()
+        for stream in streams:
+            stream.cancel()
+        silent.set()
+        names = {one.name for one in _services(stub)}
+    assert SERVICE.full_name in names
+
+
+def _services(stub: Any) -> Any:
+    """What the reflection service lists, as soon as it takes a stream again."""
+    for _ in range(100):
+        try:
+            request = reflection_pb2.ServerReflectionRequest(list_services="")
+            return next(stub.ServerReflectionInfo(iter([request]))).list_services_response.service
+        except grpc.RpcError:
+            time.sleep(0.1)
+    raise AssertionError("the streams were never given back")

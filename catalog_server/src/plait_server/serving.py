@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import socket
+import threading
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from plait import limits
 from plait.errors import AlreadyExists, StoreUnavailable
 from plait.local import create
@@ -25,8 +27,10 @@ from plait_server.metrics import Metrics
 from plait_server.repositories import Repositories, Scheduler
 from plait_server.service import CatalogService
 
-_WORKERS = 64 + limits.WATCHES_MAX
-"""Calls that run at once: they wait for the sequencer, so they are many more than processors. Watches take the rest."""
+_REFLECTIONS_MAX = 4
+_WORKERS = 64 + limits.WATCHES_MAX + _REFLECTIONS_MAX
+"""Calls that run at once: they wait for the sequencer, so they are many more than processors. Watches, and streams of
+the reflection service, take the rest."""
 _RECOVER_SECONDS = 30.0
 _GRACE_SECONDS = 10.0
 
@@ -107,7 +111,7 @@ class Server:
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = (SERVICE.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, server)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(_Reflection(names), server)
         try:
             if config.tls is None:
                 port = server.add_insecure_port(str(config.grpc))
@@ -126,6 +130,22 @@ class Server:
         for name in ("", SERVICE.full_name):
             self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         return server, port
+
+
+class _Reflection(reflection.ReflectionServicer):  # type: ignore[misc]
+    """A few streams at once: each holds a thread for as long as its client likes, and strangers may open them."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        super().__init__(names)
+        self._open = threading.BoundedSemaphore(_REFLECTIONS_MAX)
+
+    def ServerReflectionInfo(self, request_iterator: Any, context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802
+        if not self._open.acquire(blocking=False):
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{_REFLECTIONS_MAX} clients ask for reflection already")
+        try:
+            yield from super().ServerReflectionInfo(request_iterator, context)
+        finally:
+            self._open.release()
 
 
 def _listen(endpoint: Endpoint) -> socket.socket:
