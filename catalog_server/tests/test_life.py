@@ -41,9 +41,10 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_server_makes_a_catalog_only_when_told_to(tmp_path: Path) -> None:
     ended = run(tmp_path, "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--database", database_url(tmp_path))
-    assert ended.returncode == 2
+    assert ended.returncode == 3
     assert "plait init" in ended.stderr
     assert "Traceback" not in ended.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_plait_serve_serves_the_catalog_that_is_found(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from plait import limits
+from plait.connecting import database_url
 from plait.errors import AlreadyExists, StoreUnavailable
 from plait.local import create
 from plait.persist import Database
@@ -50,7 +51,7 @@ class Server:
 
         Raises: InvalidArgument, NotFound when there is no catalog, StoreUnavailable when a port is taken.
         """
-        self._database = Database(config.database_url)
+        self._database = Database(config.database_url if init else database_url(config.database_url))
         self._repositories = Repositories(self._database, plugins or Plugins())
         try:
             if init:

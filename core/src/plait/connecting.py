@@ -223,8 +223,13 @@ def _database_url(where: str | os.PathLike[str]) -> str:
 
 
 def database_url(where: str | os.PathLike[str]) -> str:
-    """The database of a catalog that is there: a folder's, or as given. Raises: NotFound."""
+    """The database of a catalog that is there: a folder's, or as given. Raises: NotFound.
+
+    A file that is not there would be made by whoever opens it, and, empty, hide the catalog of a folder above.
+    """
     url = _database_url(where)
-    if not is_url(where) and not Path(url.removeprefix(_SQLITE)).exists():
-        raise NotFound(f"{Path(where).resolve()} holds no catalog", remedy="make one with 'plait init'")
+    file = Path(url.removeprefix(_SQLITE).partition("?")[0])
+    if url.startswith(_SQLITE) and not file.exists():
+        named = file.absolute() if is_url(where) else Path(where).resolve()
+        raise NotFound(f"{named} holds no catalog", remedy="make one with 'plait init'")
     return url

@@ -67,3 +67,10 @@ def test_a_database_that_cannot_be_used_is_one_error_without_its_password(
 def test_an_example_is_made_in_a_folder_only(database_url: str, run_plait: Callable[..., Any]) -> None:
     ran = run_plait("init", "--example", database_url)
     assert (ran.code, "folder" in ran.err) == (2, True)
+
+
+def test_a_database_that_is_not_there_is_not_made_by_looking(here: Path, run_plait: Callable[..., Any]) -> None:
+    ran = run_plait("--catalog", f"sqlite:///{here}/deep/catalog.db", "ls")
+    assert ran.code == 3
+    assert f"{here}/deep/catalog.db holds no catalog" in ran.err
+    assert list(here.iterdir()) == []
