@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import urllib.request
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import cast
@@ -355,3 +355,19 @@ def test_metrics_count_commits_and_time_calls(shared_server: ServerProcess, cata
         catalog.resolve("nowhere")
     assert {name: metric(name) - before for name, before in counted.items()} == dict.fromkeys(counted, 1.0)
     assert metric("plait_queue_depth") == 0.0
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda catalog: catalog.resolve("a\ud800"),
+        lambda catalog: catalog.begin("main", message="a\ud800"),
+        lambda catalog: catalog.commit(Proposal("main", (put("a", 1),), message="a\ud800")),
+        lambda catalog: list(catalog.at("main").entries(("p", "a\ud800"))),
+        lambda catalog: catalog.events(2**70),
+        lambda catalog: next(catalog.watch(2**70)),
+    ],
+)
+def test_what_no_message_holds_is_an_argument_that_is_invalid(catalog: Catalog, ask: Callable[[Catalog], object]) -> None:
+    with pytest.raises(InvalidArgument, match="half a character|beyond 64 bits"):
+        ask(catalog)

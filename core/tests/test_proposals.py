@@ -56,6 +56,10 @@ def test_a_working_set_of_commits_that_are_none_is_refused(catalog: Catalog, req
         (lambda: replace(GOOD, author="a" * 2000), "the author has 2000 bytes, the limit is 1024"),
         (lambda: replace(GOOD, session=Session("a" * 2000)), "principal has 2000 bytes"),
         (
+            lambda: replace(GOOD, operations=(replace(PUT, snapshot=replace(PUT.snapshot, version="\ud800")),)),
+            "the snapshot of p.a holds half a character",
+        ),
+        (
             lambda: replace(GOOD, operations=(replace(PUT, snapshot=replace(PUT.snapshot, version="v" * 70_000)),)),
             r"the snapshot of p.a has 70\d\d\d bytes, the limit is 65536",
         ),

@@ -22,7 +22,7 @@ from plait.rpc import wire, wire_writing
 from plait.rpc.address import find_token, parse_address
 from plait.rpc.calls import UNLIMITED, Attempts, Calls, Repeat
 from plait.rpc.grouping import Grouping
-from plait.rpc.wire_errors import from_error
+from plait.rpc.wire_errors import from_error, refusing_unsendable
 from plait.stores import Adapters, client_context
 from plait.types import (
     Change,
@@ -80,6 +80,7 @@ def connect_remote(
     return Catalog(backend, adapters, session=session or Session(), clock=clock, owns=[adapters])
 
 
+@refusing_unsendable
 class RemoteBackend:
     """`Backend` over a channel. Thread-safe; closing it closes the channel."""
 

@@ -117,7 +117,10 @@ def _check_put(put: Put) -> None:
             f"{format_key(put.key)} names a snapshot of store {put.snapshot.store!r}",
             remedy="a key's first part is its snapshot's store",
         )
-    size = len(encode_snapshot(put.snapshot))
+    try:
+        size = len(encode_snapshot(put.snapshot))
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"the snapshot of {format_key(put.key)} holds half a character: {error}") from error
     if size > limits.SNAPSHOT_BYTES_MAX:
         raise InvalidArgument(
             f"the snapshot of {format_key(put.key)} has {size} bytes, the limit is {limits.SNAPSHOT_BYTES_MAX}"

@@ -6,13 +6,18 @@ the first few of them, at most 6 KiB in all; the working set's `conflicts` strea
 
 from __future__ import annotations
 
-from typing import Final
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, Final, TypeVar
 
 from plait import limits
-from plait.errors import BY_CODE, CommitConflict, PlaitError, ResourceExhausted
+from plait.errors import BY_CODE, CommitConflict, InvalidArgument, PlaitError, ResourceExhausted
 from plait.rpc import plait_pb2 as pb
 from plait.rpc.wire import from_conflict, to_conflict
 
+C = TypeVar("C")
 ERROR_METADATA: Final = "plait-error-bin"
 
 _MESSAGE_CHARACTERS_MAX = 400
@@ -20,6 +25,40 @@ _REMEDY_CHARACTERS_MAX = 200
 _DETAILS_BYTES_MAX = 1024
 _FRAME_BYTES: Final = 4
 """What one more field of up to 2 MiB adds to a message beside its own bytes."""
+
+
+def refusing_unsendable(cls: type[C]) -> type[C]:
+    """The class, whose methods raise InvalidArgument for an argument that no message holds: half a character, say."""
+    for name, method in list(vars(cls).items()):
+        if inspect.isfunction(method) and not name.startswith("_"):
+            setattr(cls, name, _refusing(method))
+    return cls
+
+
+def _refusing(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def answering(*given: Any, **named: Any) -> Any:
+        with _refused():
+            return method(*given, **named)
+
+    @wraps(method)
+    def streaming(*given: Any, **named: Any) -> Iterator[Any]:
+        with _refused():
+            yield from method(*given, **named)
+
+    return streaming if inspect.isgeneratorfunction(method) else answering
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    try:
+        yield
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"an argument holds half a character: {error}", remedy="give it as plain text") from error
+    except ValueError as error:
+        if not str(error).startswith("Value out of range"):
+            raise
+        raise InvalidArgument(f"an argument is a number beyond 64 bits: {error}") from error
 
 
 def to_error(error: PlaitError) -> pb.ErrorDetail:
