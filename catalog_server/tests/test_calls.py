@@ -368,6 +368,8 @@ def test_metrics_count_commits_and_time_calls(shared_server: ServerProcess, cata
         lambda catalog: next(catalog.watch(2**70)),
     ],
 )
-def test_what_no_message_holds_is_an_argument_that_is_invalid(catalog: Catalog, ask: Callable[[Catalog], object]) -> None:
-    with pytest.raises(InvalidArgument, match="half a character|beyond 64 bits"):
+def test_what_no_message_holds_is_an_argument_that_is_invalid(
+    catalog: Catalog, ask: Callable[[Catalog], object]
+) -> None:
+    with pytest.raises(InvalidArgument, match=r"half a character|beyond 64 bits"):
         ask(catalog)

@@ -120,5 +120,5 @@ def test_an_encrypted_key_is_refused_and_nobody_is_asked_for_its_pass_phrase(tmp
 
 def test_what_is_no_certificate_is_told_without_a_reason_that_there_is_not(tmp_path: Path, tls: str) -> None:
     (tmp_path / "server.pem").write_text("nothing")
-    with pytest.raises(InvalidArgument, match="are no certificate and its key$"):
+    with pytest.raises(InvalidArgument, match=r"are no certificate and its key$"):
         load(tmp_path, tls)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -112,7 +112,8 @@ class Server:
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = (SERVICE.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(_Reflection(names), server)
+        answering: Any = _Reflection(names)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(answering, server)
         try:
             if config.tls is None:
                 port = server.add_insecure_port(str(config.grpc))
@@ -133,18 +134,18 @@ class Server:
         return server, port
 
 
-class _Reflection(reflection.ReflectionServicer):  # type: ignore[misc]
+class _Reflection:
     """A few streams at once: each holds a thread for as long as its client likes, and strangers may open them."""
 
-    def __init__(self, names: Iterable[str]) -> None:
-        super().__init__(names)
+    def __init__(self, names: Sequence[str]) -> None:
+        self._answering: Any = reflection.ReflectionServicer(names)
         self._open = threading.BoundedSemaphore(_REFLECTIONS_MAX)
 
-    def ServerReflectionInfo(self, request_iterator: Any, context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802
+    def ServerReflectionInfo(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802
         if not self._open.acquire(blocking=False):
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{_REFLECTIONS_MAX} clients ask for reflection already")
         try:
-            yield from super().ServerReflectionInfo(request_iterator, context)
+            yield from self._answering.ServerReflectionInfo(requests, context)
         finally:
             self._open.release()
 

@@ -8,13 +8,11 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from plait import limits
-from plait.backend import BeginRequest
 from plait.codec import check_properties, check_text, encode_snapshot, pack, pairs, ref_digest
 from plait.errors import InvalidArgument
 from plait.refspec import check_key, check_ref_name, format_key
 from plait.sequencer import Idempotency
 from plait.types import Proposal, Put, Session
-
 
 _COMMIT_ID = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -31,7 +29,9 @@ def check_uuid(what: str, text: str) -> None:
     except ValueError:
         plain = False
     if not plain:
-        raise InvalidArgument(f"{what} {text[:80]!r} is no UUID", remedy="write it as 01a22491-467f-703e-8df2-7acacda99164")
+        raise InvalidArgument(
+            f"{what} {text[:80]!r} is no UUID", remedy="write it as 01a22491-467f-703e-8df2-7acacda99164"
+        )
 
 
 def check_commit_id(text: str) -> None:
@@ -51,17 +51,11 @@ def check_idempotency_key(text: str | None) -> None:
         )
 
 
-def check_begin(request: BeginRequest, session: Session) -> None:
-    """Refuse what no working set can begin with. An empty id is one that the catalog is to make."""
-    check_session(session)
-    if request.id:
-        check_uuid("the working set's id", request.id)
-    check_name("the working set's name", request.name)
-    check_message(request.message)
-    check_properties(request.properties or {}, limits.PROPERTIES_BYTES_MAX)
-    commits = list(request.merged_parents)
-    if request.source is not None:
-        commits += [commit for commit in (request.source.base, request.source.theirs) if commit is not None]
+def check_begin(tx: str, name: str, *, commits: Sequence[str]) -> None:
+    """Refuse what no working set can begin with. `tx` empty: the catalog is to make its id."""
+    if tx:
+        check_uuid("the working set's id", tx)
+    check_name("the working set's name", name)
     for commit in commits:
         check_commit_id(commit)
 

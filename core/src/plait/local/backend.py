@@ -274,7 +274,13 @@ class LocalBackend(Reading, StoreKeeping, Tokens):
     # -- working sets ------------------------------------------------------------------------------------------------
 
     def begin(self, request: BeginRequest, session: Session) -> Tx:
-        check_begin(request, session)
+        source = request.source
+        sides = () if source is None else (source.base, source.theirs)
+        commits = [one for one in (*request.merged_parents, *sides) if one is not None]
+        check_begin(request.id, request.name, commits=commits)
+        check_session(session)
+        check_message(request.message)
+        check_properties(request.properties or {}, limits.PROPERTIES_BYTES_MAX)
         return self._transactions.begin(
             request.ref,
             session,
@@ -284,7 +290,7 @@ class LocalBackend(Reading, StoreKeeping, Tokens):
             properties=request.properties,
             implicit=request.implicit,
             merged_parents=request.merged_parents,
-            source=request.source,
+            source=source,
         )
 
     def tx(self, text: str) -> Tx:

@@ -26,7 +26,8 @@ class Tokens:
         check_name("the token's name", name)
         if not name.strip() or not name.isprintable():
             raise InvalidArgument(
-                f"{name[:80]!r} is no name for a token", remedy="say who will hold it, on one line: the history names it"
+                f"{name[:80]!r} is no name for a token",
+                remedy="say who will hold it, on one line: the history names it",
             )
         token = "plait_" + secrets.token_urlsafe(32)
         with self._repository.write() as rows:
