@@ -136,7 +136,9 @@ def resolve(
     try:
         content = None if value is None else json.loads(value)
     except (ValueError, RecursionError) as error:
-        raise InvalidArgument(f"--value {value!r} is no JSON: {error}", remedy="quote it: --value '{…}'") from error
+        raise InvalidArgument(
+            f"--value {(value or '')[:80]!r} is no JSON: {error}", remedy="quote it: --value '{…}'"
+        ) from error
     if everything and not sides:
         raise InvalidArgument("--all goes with --ours, --theirs or --base")
     choice = sides[0] if sides else Choice.VALUE
