@@ -190,3 +190,19 @@ def test_an_object_never_leaves_the_folder_it_is_got_into(tmp_path: Path, name: 
 
     with pytest.raises(Unsupported):
         objects_to_get(Handle(), "raw.landing", None, tmp_path)
+
+
+@pytest.mark.parametrize("path", ["raw.photos", "raw.photos::", "raw.photos::2013", "raw.photos::2013/"])
+def test_the_standard_output_takes_one_object(run_plait: Any, photos: Path, path: str) -> None:
+    run_plait("put", "photos", "raw.photos", "-m", "Photos")
+    ran = run_plait("get", path, "-")
+    assert (ran.code, ran.out) == (2, "")
+    assert f"{path} is a folder of objects" in ran.err
+    assert run_plait("get", "raw.photos::README", "-").out == "photos"
+
+
+def test_a_value_that_is_no_json_is_not_printed_whole(run_plait: Any, example: Path) -> None:
+    ran = run_plait("resolve", "lake.sales.orders::id=1", "--value", "[" * 100_000)
+    assert ran.code == 2
+    assert "is no JSON" in ran.err
+    assert len(ran.err) < 500

@@ -18,7 +18,7 @@ from plait.cli.destination import writing
 from plait.cli.folders import check_objects, counting, files_to_put, holds_objects, objects_to_get
 from plait.cli.points import SPEC
 from plait.cli.session import COUNT, Session, json_option, pass_session
-from plait.errors import Corrupt, NotFound, PermissionDenied, PlaitError, StoreUnavailable
+from plait.errors import Corrupt, InvalidArgument, NotFound, PermissionDenied, PlaitError, StoreUnavailable
 
 if TYPE_CHECKING:
     from plait.types import Key, Location
@@ -185,7 +185,12 @@ def get(session: Session, path: str, target: Path | None, spec: str | None) -> N
     check_objects(session, key)
     handle = _handle(session, key, spec)
     if target == Path("-"):
-        with _reading(handle, path, item or "") as source, writing("the standard output"):
+        if not item or handle.isdir(item):
+            raise InvalidArgument(
+                f"{path} is a folder of objects, and the standard output takes one",
+                remedy="name the object as KEY::ITEM, or a directory to write them into",
+            )
+        with _reading(handle, path, item) as source, writing("the standard output"):
             _copy(session, source, sys.stdout.buffer, path)
             sys.stdout.buffer.flush()
         return
