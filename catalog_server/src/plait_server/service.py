@@ -223,6 +223,7 @@ class CatalogService:
     def commit_tx(self, request: pb.CommitTxRequest, call: Call) -> pb.CommitTxResponse:
         commit = call.backend.commit_tx(
             request.tx,
+            call.session(request.session),
             message=request.message if request.HasField("message") else None,
             author=request.author,
             properties=dict(request.properties),

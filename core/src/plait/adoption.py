@@ -50,7 +50,7 @@ def adopt(
         name=f"adopt-{format_key(key)}",
     )
     try:
-        return coordinator.commit(tx.id)
+        return coordinator.commit(tx.id, session)
     except NothingToCommit:
         return None
 

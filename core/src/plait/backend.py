@@ -136,6 +136,7 @@ class Backend(Protocol):
     def commit_tx(
         self,
         tx: str,
+        session: Session,
         *,
         message: str | None,
         author: str,

@@ -333,6 +333,7 @@ class RemoteBackend:
     def commit_tx(
         self,
         tx: str,
+        session: Session,
         *,
         message: str | None,
         author: str,
@@ -349,6 +350,7 @@ class RemoteBackend:
             properties=properties,
             unchanged=map(wire.to_key, unchanged),
             allow_empty=allow_empty,
+            session=wire.to_session(session),
         )
         answer = self._calls.ask(request, pb.CommitTxResponse, repeat=Repeat.COMMIT, seconds_max=UNLIMITED)
         return wire.from_commit(answer.commit)

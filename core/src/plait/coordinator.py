@@ -44,6 +44,7 @@ from plait.types import (
     Operation,
     Participant,
     Proposal,
+    Session,
     SnapshotRef,
     Store,
     Tx,
@@ -80,6 +81,7 @@ class Coordinator:
     def commit(
         self,
         tx_id: str,
+        session: Session,
         *,
         message: str | None = None,
         author: str = "",
@@ -87,7 +89,9 @@ class Coordinator:
         unchanged: Sequence[Key] = (),
         allow_empty: bool = False,
     ) -> Commit:
-        """Make a working set one commit. `unchanged`: keys that must still hold what its base holds.
+        """Make a working set one commit of this session, whoever began it.
+
+        `unchanged`: keys that must still hold what its base holds.
 
         Raises: CommitConflict (listed, and kept with the working set), ProposalRejected, TransactionClosed, and what
         stores raise while preparing; the working set is open again then. OutcomeUnknown: repeat.
@@ -102,7 +106,7 @@ class Coordinator:
             # The same transaction is being committed here already: a caller who lost the answer asks again.
             return running.result()
         try:
-            commit = self._commit(tx_id, message, author, properties or {}, unchanged, allow_empty)
+            commit = self._commit(tx_id, session, message, author, properties or {}, unchanged, allow_empty)
             self._transactions.release(tx_id)
         except BaseException as error:
             mine.set_exception(error)
@@ -117,6 +121,7 @@ class Coordinator:
     def _commit(
         self,
         tx_id: str,
+        session: Session,
         message: str | None,
         author: str,
         properties: Mapping[str, str],
@@ -137,6 +142,7 @@ class Coordinator:
             sealed = self._transactions.seal(tx_id)
         described = replace(
             sealed,
+            session=session,
             message=sealed.message if message is None else message,
             properties={**sealed.properties, **properties},
         )

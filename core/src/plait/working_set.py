@@ -23,6 +23,7 @@ from plait.types import (
     Location,
     Participant,
     Resolution,
+    Session,
     SnapshotRef,
     Staging,
     Tx,
@@ -74,8 +75,10 @@ class Port:
 class WorkingSet:
     """A transaction: durable, isolated, spanning stores. Two clients may share one by its id."""
 
-    def __init__(self, backend: Backend, adapters: Adapters, tx: Tx) -> None:
+    def __init__(self, backend: Backend, adapters: Adapters, tx: Tx, session: Session) -> None:
+        """`session`: on whose behalf this handle commits it, whoever began it."""
         self._backend = backend
+        self._session = session
         self._adapters = adapters
         self.tx = tx
         self.committed: Commit | None = None
@@ -222,6 +225,7 @@ class WorkingSet:
         """
         self.committed = self._backend.commit_tx(
             self.id,
+            self._session,
             message=message,
             author=author,
             properties=dict(properties or {}),

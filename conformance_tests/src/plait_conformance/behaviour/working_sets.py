@@ -14,7 +14,7 @@ from plait.errors import (
     NothingToCommit,
     TransactionClosed,
 )
-from plait.types import Choice, Key, TxState
+from plait.types import Choice, Key, Session, TxState
 
 from plait_conformance.behaviour.stores import A, handle, held, write
 
@@ -43,6 +43,14 @@ class TestWorkingSets:
         one.commit()
         assert held(stored) == {"x": 2, "y": 3}
         assert other.state is TxState.COMMITTED
+
+    def test_a_commit_is_of_who_commits_it(self, stored: Catalog) -> None:
+        """Who is authenticated is one and the same here; what the client calls itself is not."""
+        began = stored.as_session(Session("", author="Ada", client="nightly")).begin(name="work")
+        handle(began)["x"] = "1"
+        made = stored.as_session(Session("", author="Bob", client="laptop")).working_set("work").commit()
+        assert (made.author, made.session.author, made.session.client) == ("Bob", "Bob", "laptop")
+        assert began.commit() == made
 
     def test_a_live_name_is_taken_once(self, stored: Catalog) -> None:
         tx = stored.begin(name="work")

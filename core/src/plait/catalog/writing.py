@@ -47,11 +47,11 @@ class Writing(History):
         request = BeginRequest(
             self._clock.new_id(), branch, name, message, properties, implicit, tuple(merged_parents), source
         )
-        return WorkingSet(self.backend, self._adapters, self.backend.begin(request, self.session))
+        return WorkingSet(self.backend, self._adapters, self.backend.begin(request, self.session), self.session)
 
     def working_set(self, text: str) -> WorkingSet:
         """A working set by its name, its id, or an unambiguous part of that. Raises: NotFound."""
-        return WorkingSet(self.backend, self._adapters, self.backend.tx(text))
+        return WorkingSet(self.backend, self._adapters, self.backend.tx(text), self.session)
 
     def working_sets(self) -> Listing[Tx]:
         """Those that are open, oldest first."""

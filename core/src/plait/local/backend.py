@@ -367,6 +367,7 @@ class LocalBackend(Reading, StoreKeeping, Tokens):
     def commit_tx(
         self,
         tx: str,
+        session: Session,
         *,
         message: str | None,
         author: str,
@@ -377,10 +378,12 @@ class LocalBackend(Reading, StoreKeeping, Tokens):
         check_properties(properties, limits.PROPERTIES_BYTES_MAX)
         check_message(message or "")
         check_name("the author", author)
+        check_session(session)
         found = self._transactions.find(tx)
         try:
             commit = self._coordinator.commit(
                 found.id,
+                session,
                 message=message,
                 author=author,
                 properties=properties,

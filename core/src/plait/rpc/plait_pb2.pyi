@@ -1178,7 +1178,7 @@ class PreviewResponse(_message.Message):
     def __init__(self, changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., conflicts: _Optional[_Iterable[_Union[Conflict, _Mapping]]] = ...) -> None: ...
 
 class CommitTxRequest(_message.Message):
-    __slots__ = ("repository", "tx", "message", "author", "properties", "unchanged", "allow_empty")
+    __slots__ = ("repository", "tx", "message", "author", "properties", "unchanged", "allow_empty", "session")
     class PropertiesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -1193,6 +1193,7 @@ class CommitTxRequest(_message.Message):
     PROPERTIES_FIELD_NUMBER: _ClassVar[int]
     UNCHANGED_FIELD_NUMBER: _ClassVar[int]
     ALLOW_EMPTY_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
     repository: str
     tx: str
     message: str
@@ -1200,7 +1201,8 @@ class CommitTxRequest(_message.Message):
     properties: _containers.ScalarMap[str, str]
     unchanged: _containers.RepeatedCompositeFieldContainer[Key]
     allow_empty: bool
-    def __init__(self, repository: _Optional[str] = ..., tx: _Optional[str] = ..., message: _Optional[str] = ..., author: _Optional[str] = ..., properties: _Optional[_Mapping[str, str]] = ..., unchanged: _Optional[_Iterable[_Union[Key, _Mapping]]] = ..., allow_empty: _Optional[bool] = ...) -> None: ...
+    session: Session
+    def __init__(self, repository: _Optional[str] = ..., tx: _Optional[str] = ..., message: _Optional[str] = ..., author: _Optional[str] = ..., properties: _Optional[_Mapping[str, str]] = ..., unchanged: _Optional[_Iterable[_Union[Key, _Mapping]]] = ..., allow_empty: _Optional[bool] = ..., session: _Optional[_Union[Session, _Mapping]] = ...) -> None: ...
 
 class CommitTxResponse(_message.Message):
     __slots__ = ("commit",)
