@@ -99,6 +99,22 @@ class TestJson:
         assert merged is not None
         assert big in merged
 
+    @pytest.mark.parametrize("depth", [300, 600, 900, 5000])
+    @pytest.mark.parametrize("level", ['{"b": %s}', "[%s]"])
+    def test_deep_nesting_is_merged_as_text_where_it_cannot_be_by_path(self, depth: int, level: str) -> None:
+        start, end = level.split("%s")
+        base = '{\n"a": 1,\n"c": ' + start * depth + "1" + end * depth + ',\n"d": 1\n}'
+        ours, theirs = base.replace('"a": 1', '"a": 2'), base.replace('"d": 1', '"d": 2')
+        merged = merge_json(base.encode(), ours.encode(), theirs.encode())
+        assert merged is not None
+        assert merged.decode().replace("\n", "") == ours.replace('"d": 1', '"d": 2').replace("\n", "")
+
+    def test_half_a_character_is_merged_as_text(self) -> None:
+        base = '{\n"a": "é",\n"b": "\\ud800",\n"c": 1\n}'
+        ours, theirs = base.replace("é", "ö"), base.replace('"c": 1', '"c": 2')
+        merged = merge_json(base.encode(), ours.encode(), theirs.encode())
+        assert merged == ours.replace('"c": 1', '"c": 2').encode()
+
     @given(JSONS, JSONS)
     def test_one_side_alone_is_the_answer(self, base: object, changed: object) -> None:
         old, new = json.dumps(base).encode(), json.dumps(changed).encode()

@@ -82,21 +82,21 @@ _ABSENT: Final = object()
 def merge_json(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
     """By path: members of objects merge one by one, arrays and plain values as wholes. Keeps the layout of ours.
 
-    What is no JSON, or would not come back as it was, is merged as text.
+    What is no JSON, is nested by hundreds, or would not come back as it was, is merged as text.
     """
     try:
-        sides = [_load_json(side) for side in (base, ours, theirs)]
-    except (ValueError, RecursionError):
-        return merge_text(base, ours, theirs)
-    try:
-        merged = _merge_value(*sides)
+        return write_json(_merge_value(*(_load_json(side) for side in (base, ours, theirs))), ours)
     except _Conflict:
         return None
-    return write_json(merged, ours)
+    except (ValueError, RecursionError):
+        return merge_text(base, ours, theirs)
 
 
 def write_json(value: object, like: bytes) -> bytes:
-    """A JSON document in the layout of another text. Raises: ValueError for NaN and infinity, which JSON has not."""
+    """A JSON document in the layout of another text.
+
+    Raises: ValueError for NaN and infinity, which JSON has not, and half a character; RecursionError.
+    """
     text = like.decode(errors="replace")
     indent = _indent(text)
     separators = None if indent is not None or ": " in text or ", " in text else (",", ":")

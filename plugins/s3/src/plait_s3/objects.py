@@ -109,7 +109,7 @@ class ObjectMerge:
         layout = self._read(both.key, like) if like is not None and like.size_bytes <= _MERGED_BYTES_MAX else b""
         try:
             return self._keep(write_json(resolution.value, layout))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidArgument(
                 f"object {both.key!r} cannot hold that as JSON: {error}", remedy="give it as text, or without NaN"
             ) from error
