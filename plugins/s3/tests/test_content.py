@@ -87,6 +87,11 @@ class TestJson:
         assert merged is not None
         assert merged.decode() == ours.replace('"a": 1', '"a": 2')
 
+    def test_the_ends_of_its_lines_are_those_of_ours(self) -> None:
+        base = b'{\r\n  "a": 1,\r\n  "b": "\\r\\n"\r\n}\r\n'
+        merged = merge_json(base, base.replace(b"1", b"2"), b'{"a": 1, "b": "\\r\\n", "c": 3}')
+        assert merged == b'{\r\n  "a": 2,\r\n  "b": "\\r\\n",\r\n  "c": 3\r\n}\r\n'
+
     def test_values_are_kept_and_not_how_they_were_written(self) -> None:
         base = b'{"a": 1.10, "b":  1, "c": 1e2, "d": "\\u00e9", "e": "\xc3\xa9"}'
         merged = merge_json(base, base.replace(b"  1,", b"  2,"), base.replace(b"1e2", b"1e3"))

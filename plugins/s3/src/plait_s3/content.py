@@ -101,7 +101,8 @@ def write_json(value: object, like: bytes) -> bytes:
     indent = _indent(text)
     separators = None if indent is not None or ": " in text or ", " in text else (",", ":")
     written = json.dumps(value, indent=indent, separators=separators, ensure_ascii=text.isascii(), allow_nan=False)
-    return (written + ("\n" if text.endswith("\n") else "")).encode()
+    written += "\n" if text.endswith("\n") else ""
+    return (written.replace("\n", "\r\n") if "\r\n" in text else written).encode()
 
 
 def _load_json(content: bytes) -> Any:
