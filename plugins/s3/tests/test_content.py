@@ -156,6 +156,13 @@ class TestCsv:
         merged = merge_csv(base, base.replace(b"1,1", b"9,9"), base.replace(b"1,4", b"8,8"))
         assert merged == b"x,y\n9,9\n1,2\n1,3\n8,8\n"
 
+    @pytest.mark.parametrize("separator", [b";", b"\t"])
+    def test_of_a_single_column_lines_are_merged(self, separator: bytes) -> None:
+        base = b"id;n\n1;a\n2;b\n3;c\n".replace(b";", separator)
+        ours, theirs = base.replace(b"a", b"A"), base.replace(b"c", b"C")
+        assert merge_csv(base, ours, theirs) == ours.replace(b"c", b"C")
+        assert merge_csv(base, ours, base.replace(b"a", b"B")) is None
+
     def test_quotes_and_newlines_inside_cells_survive(self) -> None:
         base = b'id,t\r\n1,"a\r\nb"\r\n2,"say ""hi"""\r\n3,c\r\n'
         merged = merge_csv(base, base.replace(b"3,c", b"3,d"), base.replace(b"hi", b"ho"))

@@ -28,7 +28,7 @@ def merge_csv(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
     more than how a cell is quoted is no conflict.
 
     The key is the column named id or key, else the first, if it names each row once on all sides. Where the columns
-    differ, or nothing is a key, lines are merged as text.
+    differ, nothing is a key, or there is nothing beside it (as in `id;name`), lines are merged as text.
     """
     if theirs in (base, ours):
         return ours
@@ -107,7 +107,7 @@ class _Table:
 
 def _key_column(tables: Sequence[_Table]) -> int | None:
     header = tables[0].header
-    if not header or any(table.header != header for table in tables):
+    if len(header) < 2 or any(table.header != header for table in tables):
         return None
     if any(len(row.cells) != len(header) for table in tables for row in table.rows):
         return None
