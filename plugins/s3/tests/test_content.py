@@ -228,6 +228,20 @@ class TestCommand:
     def test_exit_one_is_a_conflict(self, tmp_path: Path) -> None:
         assert self.command(tmp_path, "sys.exit(1)").merge(b"b", b"o", b"t") is None
 
+    def test_an_empty_output_is_an_empty_merge(self, tmp_path: Path) -> None:
+        assert self.command(tmp_path, "open(out, 'w')").merge(b"b", b"o", b"t") == b""
+
+    @pytest.mark.parametrize("body", ["pass", "open(ours, 'w').write('as Git wants it')", "import os; os.mkdir(out)"])
+    def test_no_output_is_an_error_and_no_empty_merge(self, tmp_path: Path, body: str) -> None:
+        with pytest.raises(StoreUnavailable, match="left no file %out"):
+            self.command(tmp_path, body).merge(b"b", b"o", b"t")
+
+    def test_a_side_may_be_a_part_of_an_argument(self) -> None:
+        merger = command_merger(
+            "outside", "*", ["sh", "-c", 'cat "${1#--of=}" > "${2#--to=}"', "", "--of=%theirs", "--to=%out"]
+        )
+        assert merger.merge(b"b", b"o", b"t") == b"t"
+
     def test_a_missing_program_is_an_error(self) -> None:
         with pytest.raises(StoreUnavailable):
             command_merger("outside", "*", ["/nonexistent/merger", "%out"]).merge(b"", b"", b"")

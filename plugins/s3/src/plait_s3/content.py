@@ -9,6 +9,7 @@ import fnmatch
 import json
 import math
 import mimetypes
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ from plait_s3.csv_merge import merge_csv
 from plait_s3.text_merge import merge_text
 
 _COMMAND_SECONDS_MAX: Final = 60
+_SIDES: Final = re.compile(r"%(base|ours|theirs|out)\b")
 
 
 class _Conflict(Exception):
@@ -44,18 +46,16 @@ def mergers_for(key: str, mergers: Sequence[Merger]) -> Iterator[Merger]:
 
 def command_merger(name: str, pattern: str, argv: Sequence[str]) -> Merger:
     """An outside program: `%base`, `%ours`, `%theirs` and `%out` in `argv` become file names. Exit 0: `%out` is merged;
-    1 to 127: a conflict (as Git's merge drivers say it).
+    1 to 127: a conflict (as Git's merge drivers say it). `%out` is for the program to make: an empty one is an empty merge.
 
-    The merge raises: StoreUnavailable when the program is missing, dies or takes longer than a minute.
+    The merge raises: StoreUnavailable when the program is missing, dies, takes longer than a minute, or makes no `%out`.
     """
 
     def merge(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
         with tempfile.TemporaryDirectory(prefix="plait-merge-") as folder:
-            sides = {"%base": base, "%ours": ours, "%theirs": theirs, "%out": b""}
-            paths = {side: Path(folder, side[1:]) for side in sides}
-            for side, content in sides.items():
-                paths[side].write_bytes(content)
-            command = [str(paths.get(part, part)) for part in argv]
+            for side, content in (("base", base), ("ours", ours), ("theirs", theirs)):
+                Path(folder, side).write_bytes(content)
+            command = [_SIDES.sub(lambda found: str(Path(folder, found[1])), part) for part in argv]
             try:
                 ended = subprocess.run(
                     command, check=False, capture_output=True, stdin=subprocess.DEVNULL, timeout=_COMMAND_SECONDS_MAX
@@ -69,7 +69,15 @@ def command_merger(name: str, pattern: str, argv: Sequence[str]) -> Merger:
                     f"merge command {name!r} ended with {ended.returncode}: {ended.stderr[-200:]!r}",
                     remedy="exit with 0 when merged and 1 on a conflict",
                 )
-            return paths["%out"].read_bytes() if ended.returncode == 0 else None
+            if ended.returncode:
+                return None
+            try:
+                return Path(folder, "out").read_bytes()
+            except OSError as error:
+                raise StoreUnavailable(
+                    f"merge command {name!r} ended with 0, and left no file %out: {ended.stderr[-200:]!r}",
+                    remedy="let it write what is merged to %out, or exit with 1 on a conflict",
+                ) from error
 
     return Merger(name, pattern, merge)
 
