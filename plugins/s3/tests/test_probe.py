@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from pathlib import Path
 
 import pytest
-from plait.errors import PermissionDenied
+from plait.errors import InvalidArgument, PermissionDenied
+from plait_conformance.testing import MemoryState
 from plait_s3.bucket_rules import risks
 from plait_s3.disk import FilesBlobs
 from plait_s3.probe import probe
@@ -92,3 +94,35 @@ def test_suspended_versions_are_a_risk(s3_place: Place) -> None:
         blobs.client.put_bucket_versioning(Bucket=blobs.bucket, VersioningConfiguration={"Status": status})
     assert [risk.rule for risk in risks(blobs)] == ["versioning suspended"]
     assert any("suspended" in problem for problem in adapter.check())
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"endpoint": "localhost:9000"}, "'localhost:9000', which is no URL · write it with http:// or https://"),
+        ({"bucket": "s3://raw"}, "check the store's options bucket, without s3://, and region"),
+        ({"region": "no region"}, "and region"),
+    ],
+)
+def test_options_that_can_name_no_bucket_are_told(options: dict[str, str], named: str) -> None:
+    credentials = {"access_key": "key", "secret_key": "secret"}
+    adapter = Place("s3", {"bucket": "raw", **credentials, **options}, MemoryState()).adapter()
+    with pytest.raises(InvalidArgument) as caught:
+        list(adapter.discover("landing"))
+    assert named in str(caught.value)
+    (found,) = adapter.check()
+    assert named in found
+
+
+@pytest.mark.parametrize("credentials", [{}, {"access_key": "key"}])
+def test_without_credentials_no_endpoint_is_blamed(
+    credentials: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "nothing"))
+    adapter = Place("s3", {"bucket": "raw", "endpoint": "http://127.0.0.1:1", **credentials}, MemoryState()).adapter()
+    with pytest.raises(PermissionDenied, match="access_key and secret_key, both"):
+        list(adapter.discover("landing"))

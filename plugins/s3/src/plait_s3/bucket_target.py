@@ -19,7 +19,8 @@ from plait_s3.blobs import OWN, Blob, Blobs, check_object_key, unheard
 from plait_s3.export_state import STATE, Record, State, head_line, read_state, record_lines
 from plait_s3.file_names import is_plaits
 from plait_s3.manifest import Entry
-from plait_s3.s3_blobs import LOST, S3Blobs, code_of, translated
+from plait_s3.s3_blobs import S3Blobs
+from plait_s3.s3_errors import LOST, code_of, translated
 from plait_s3.selection import content_of
 from plait_s3.targets import Group, Held, Moved, Target, altered, checked
 

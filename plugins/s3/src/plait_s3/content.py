@@ -46,9 +46,10 @@ def mergers_for(key: str, mergers: Sequence[Merger]) -> Iterator[Merger]:
 
 def command_merger(name: str, pattern: str, argv: Sequence[str]) -> Merger:
     """An outside program: `%base`, `%ours`, `%theirs` and `%out` in `argv` become file names. Exit 0: `%out` is merged;
-    1 to 127: a conflict (as Git's merge drivers say it). `%out` is for the program to make: an empty one is an empty merge.
+    1 to 127: a conflict (as Git's merge drivers say it). `%out` is for the program to make: an empty one is an empty
+    merge.
 
-    The merge raises: StoreUnavailable when the program is missing, dies, takes longer than a minute, or makes no `%out`.
+    The merge raises: StoreUnavailable when the program is missing, dies, takes longer than a minute or makes no `%out`.
     """
 
     def merge(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -18,20 +17,18 @@ from typing import Any, BinaryIO, Final
 import boto3
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 from botocore.loaders import Loader, create_loader
 from botocore.session import get_session
-from plait.errors import InvalidArgument, NotFound, PermissionDenied, StoreUnavailable
+from plait.errors import InvalidArgument, NotFound, StoreUnavailable
 
 from plait_s3.blobs import CHUNK_BYTES, Blob, Content, Pinned, Report, address, sha256_of, unheard
 from plait_s3.listing import ENTRIES, Page, list_all, parsed_entry, read_entries_apart
 from plait_s3.parallel import side_by_side
+from plait_s3.s3_errors import GONE, LOST, code_of, translated
 
 _MD5: Final = re.compile(r"[0-9a-f]{32}\Z")
-_GONE: Final = {"404", "NoSuchKey", "NoSuchVersion", "NotFound", "405", "MethodNotAllowed"}
-_REFUSED: Final = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "401", "AllAccessDisabled"}
 _REACHED: Final = ("endpoint", "access_key", "secret_key")
-LOST: Final = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict", "404", "NoSuchKey"}
 _BULK_KEYS_MAX: Final = 1000
 _NOT_IN_XML: Final = re.compile("[\x00-\x08\x0b-\x1f\ufffe\uffff]")
 """What a bulk deletion cannot name: its request would be refused, or delete another object."""
@@ -43,28 +40,6 @@ _TRANSFER: Final = TransferConfig(use_threads=False)
 def is_md5(etag: str) -> bool:
     """Whether an ETag has the form of the content's MD5: that of an object put whole, on most servers."""
     return bool(_MD5.match(etag))
-
-
-def code_of(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
-
-
-@contextmanager
-def translated(what: str) -> Iterator[None]:
-    """Turn boto3's errors into plait's, naming `what` was asked for."""
-    try:
-        yield
-    except ClientError as error:
-        code = code_of(error)
-        if code in _GONE:
-            raise NotFound(f"{what} does not exist") from error
-        if code == "NoSuchBucket":
-            raise NotFound(f"{what}: the bucket does not exist", remedy="create it, or check 'bucket'") from error
-        if code in _REFUSED:
-            raise PermissionDenied(f"{what}: {error}", remedy="check access_key, secret_key and the policy") from error
-        raise StoreUnavailable(f"{what}: {error}", remedy="check the store's endpoint") from error
-    except (BotoCoreError, OSError) as error:
-        raise StoreUnavailable(f"{what} cannot be reached: {error}", remedy="check the store's endpoint") from error
 
 
 @cache
@@ -93,23 +68,31 @@ class S3Blobs:
 
     @cached_property
     def client(self) -> Any:
-        with translated(f"bucket {self.bucket!r}"):
-            client = _session().client(
-                "s3",
-                endpoint_url=self._options.get("endpoint") or None,
-                region_name=self._options.get("region") or "us-east-1",
-                aws_access_key_id=self._options.get("access_key") or None,
-                aws_secret_access_key=self._options.get("secret_key") or None,
-                config=Config(
-                    signature_version="s3v4",
-                    # A server that takes connections and never answers is given up after two minutes.
-                    retries={"mode": "standard", "total_max_attempts": 4},
-                    max_pool_connections=32,
-                    connect_timeout=10,
-                    read_timeout=30,
-                    s3={"addressing_style": "path"} if self._options.get("endpoint") else {},
-                ),
-            )
+        endpoint = self._options.get("endpoint") or None
+        config = Config(
+            signature_version="s3v4",
+            # A server that takes connections and never answers is given up after two minutes.
+            retries={"mode": "standard", "total_max_attempts": 4},
+            max_pool_connections=32,
+            connect_timeout=10,
+            read_timeout=30,
+            s3={"addressing_style": "path"} if endpoint else {},
+        )
+        try:
+            with translated(f"bucket {self.bucket!r}"):
+                client = _session().client(
+                    "s3",
+                    endpoint_url=endpoint,
+                    region_name=self._options.get("region") or "us-east-1",
+                    aws_access_key_id=self._options.get("access_key") or None,
+                    aws_secret_access_key=self._options.get("secret_key") or None,
+                    config=config,
+                )
+        except ValueError as error:
+            raise InvalidArgument(
+                f"bucket {self.bucket!r} has the endpoint {endpoint!r}, which is no URL",
+                remedy="write it with http:// or https:// before the host",
+            ) from error
         read_entries_apart(client)
         return client
 
@@ -349,7 +332,7 @@ class S3Blobs:
             batch = {"Objects": named[start : start + _BULK_KEYS_MAX], "Quiet": True}
             with translated(f"objects of bucket {self.bucket!r}"):
                 answer = self.client.delete_objects(Bucket=self.bucket, Delete=batch)
-            refused = [one for one in answer.get("Errors", ()) if one.get("Code") not in _GONE]
+            refused = [one for one in answer.get("Errors", ()) if one.get("Code") not in GONE]
             if refused:
                 raise StoreUnavailable(
                     f"{len(refused)} objects could not be deleted, the first: {refused[0]}", remedy="repeat"
