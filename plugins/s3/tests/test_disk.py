@@ -186,6 +186,18 @@ def test_kept_content_is_not_written_again(files_place: Place) -> None:
     assert (kept.stat().st_ino, list(adapter.blobs.list("_plait/tmp/"))) == (before.st_ino, [])
 
 
+@pytest.mark.parametrize("size_bytes", [4, 3 << 20])
+def test_kept_content_that_was_damaged_is_written_again(files_place: Place, size_bytes: int) -> None:
+    adapter = files_place.adapter()
+    content = b"x" * size_bytes
+    (first,) = adapter.blobs.pin_all([adapter.blobs.put("a", content)], lambda done: None)
+    (kept,) = Path(files_place.options["path"], "_plait/objects").rglob("*/*")
+    with kept.open("r+b") as stream:
+        stream.write(b"flip")
+    assert adapter.blobs.pin_all([adapter.blobs.put("b", content)], lambda done: None) == [first]
+    assert kept.read_bytes() == content
+
+
 def test_deleting_leaves_no_empty_folders(tmp_path: Path) -> None:
     blobs = FilesBlobs(str(tmp_path), lambda place: None)
     blobs.put("_plait/objects/ab/cd", b"1")

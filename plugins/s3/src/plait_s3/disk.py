@@ -203,7 +203,7 @@ class FilesBlobs:
             os.close(descriptor)
 
     def pin_all(self, blobs: Sequence[Blob], report: Report) -> Sequence[Pinned]:
-        """Every file is read once; content that is kept already is not written again."""
+        """Every file is read once; content that is kept already is read too, and not written again."""
         written: list[str] = []
 
         def copy(blob: Blob) -> Copied:

@@ -107,11 +107,17 @@ class Placing:
         return Copied(temporary, size, sha256)
 
     def _is_kept(self, sha256: bytes, size_bytes: int) -> bool:
-        """Also makes it look new: its age is the grace that retention gives to what no commit names yet."""
+        """It is read: a copy that was damaged meanwhile is to be written again, and not to be committed once more.
+
+        Also makes it look new: its age is the grace that retention gives to what no commit names yet.
+        """
         path = self.path(address(sha256))
         try:
             if os.stat(path).st_size != size_bytes:
                 return False
+            with open(path, "rb") as kept:
+                if hashlib.file_digest(kept, "sha256").digest() != sha256:
+                    return False
             os.utime(path)
         except FileNotFoundError:
             return False
