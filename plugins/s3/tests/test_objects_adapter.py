@@ -12,7 +12,7 @@ from typing import TypeVar, cast
 import pytest
 from fsspec.callbacks import Callback
 from fsspec.spec import AbstractFileSystem
-from plait.errors import InvalidArgument, NotFound, Unsupported
+from plait.errors import Corrupt, InvalidArgument, NotFound, Unsupported
 from plait.failpoint import armed
 from plait.types import (
     Choice,
@@ -31,7 +31,7 @@ from plait_conformance.testing import MemoryPort, intent_of
 from plait_s3.adapter import ObjectAdapter
 from plait_s3.blobs import Blob
 from plait_s3.filesystem import AssetFileSystem
-from plait_s3.heads import HEADS
+from plait_s3.heads import HEADS, read_head
 from plait_s3.s3_blobs import S3Blobs
 from plait_s3.testing import Place
 
@@ -669,6 +669,21 @@ class TestPublish:
         first = committed(adapter, "t1", {"a": b"1"})
         for move in (Move(None, first, 1), Move(first, None, 2), Move(first, None, 2), Move(None, first, 3)):
             assert adapter.publish({KEY: move})[KEY].state is PublishState.DONE
+
+    def test_a_head_that_is_no_head_is_told_and_one_that_was_deleted_is_made_anew(self, place: Place) -> None:
+        adapter = place.adapter()
+        first = committed(adapter, "t1", {"a": b"1"})
+        second = committed(adapter, "t2", {"a": b"2"}, first)
+        head = HEADS + first.asset
+        adapter.publish({KEY: Move(None, first, 1)})
+        adapter.blobs.put(head, b"garbage")
+        with pytest.raises(Corrupt, match="delete it and take that over with 'plait store adopt KEY'"):
+            adapter.publish({KEY: Move(first, second, 2)})
+        adapter.blobs.delete([Blob(head, 0)])
+        published = adapter.publish({KEY: Move(first, second, 2)})[KEY]
+        assert (published.state, published.found) == (PublishState.DIVERGED, None)
+        assert adapter.publish({KEY: Move(None, second, 3)})[KEY].state is PublishState.DONE
+        assert read_head(adapter.blobs, first.asset).snapshot == second
 
     def test_of_racing_publishers_one_wins(self, place: Place) -> None:
         adapter = place.adapter()

@@ -44,7 +44,8 @@ def read_head(blobs: Blobs, asset: str) -> Head:
         snapshot = None if text is None else decode_snapshot(bytes.fromhex(text))
     except (ValueError, KeyError, TypeError) as error:
         raise Corrupt(
-            f"head {blobs.uri(HEADS + asset)} cannot be read: {error}", remedy="restore the object's last version"
+            f"head {blobs.uri(HEADS + asset)} cannot be read: {error}",
+            remedy="restore its last version, or delete it and take that over with 'plait store adopt KEY'",
         ) from error
     return Head(snapshot, seq, etag)
 

@@ -258,6 +258,12 @@ class S3Blobs:
 
     def put_if_match(self, key: str, data: bytes, etag: str | None) -> bool:
         condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
+        if self._put_on(condition, key, data):
+            return True
+        # versitygw 1.8 takes an object that was deleted for one that is there, while a version of it is left.
+        return etag is None and self.versioned and self._forget_deleted(key) and self._put_on(condition, key, data)
+
+    def _put_on(self, condition: Mapping[str, str], key: str, data: bytes) -> bool:
         with translated(f"object {self.uri(key)}"):
             try:
                 self.client.put_object(**self.asked(key), Body=data, **condition)
@@ -266,6 +272,23 @@ class S3Blobs:
                     return False
                 raise
         return True
+
+    def _forget_deleted(self, key: str) -> bool:
+        """Drop all versions and markers of an object whose newest is a marker; whether it is. What is put meanwhile
+        stays. Cost: a request for each thousand of them."""
+        versions, markers, is_deleted = [], [], False
+        with translated(f"object {self.uri(key)}"):
+            asked = {"Bucket": self.bucket, "Prefix": self._full(key)}
+            for page in self.client.get_paginator("list_object_versions").paginate(**asked):
+                entries = page[ENTRIES] if ENTRIES in page else [parsed_entry(one) for one in page.get("Versions", ())]
+                versions += [blob for blob, _ in entries if blob.key == self._full(key)]
+                found = [one for one in page.get("DeleteMarkers", ()) if one["Key"] == self._full(key)]
+                markers += [Blob(one["Key"], 0, version=one["VersionId"]) for one in found]
+                is_deleted = is_deleted or any(one["IsLatest"] for one in found)
+        if is_deleted:
+            for doomed in (versions, markers):  # The markers last: until they go, nothing older comes to light.
+                self.delete(map(self._relative, doomed))
+        return is_deleted
 
     def pin_all(self, blobs: Sequence[Blob], report: Report) -> Sequence[Pinned]:
         return side_by_side(self._pin, blobs, report)
