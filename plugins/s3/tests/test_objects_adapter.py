@@ -442,6 +442,16 @@ class TestFileSystem:
         second = committed(adapter, "t2", dict.fromkeys(NAMES[::2]), first)
         assert set(contents(adapter, second)) == set(NAMES[1::2])
 
+    @pytest.mark.parametrize("name", ["n" * 300, "p/q"])
+    def test_a_name_that_the_store_cannot_keep_is_refused_as_that(self, place: Place, name: str) -> None:
+        fs = opened(place.adapter(), "t1")[1]
+        fs.pipe_file("p", b"1")
+        try:
+            fs.pipe_file(name, b"2")
+        except InvalidArgument:  # Not StoreUnavailable, which is tried again.
+            return
+        assert (fs.cat_file("p"), fs.cat_file(name)) == (b"1", b"2")
+
     @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/../b", "a//b"])
     def test_names_that_leave_the_asset_are_refused(self, files_place: Place, name: str) -> None:
         _, fs = opened(files_place.adapter(), "t1")

@@ -7,6 +7,7 @@ pin_all         reflinks where the file system has them, else copies, at content
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -40,6 +41,10 @@ def _translated(what: str) -> Iterator[None]:
             f"{what!r} cannot be both an object and a folder on a disk", remedy="choose another name, or a bucket"
         ) from error
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise InvalidArgument(
+                f"{what!r} is too long for a disk", remedy="choose a name with at most 255 bytes between two slashes"
+            ) from error
         raise StoreUnavailable(
             f"object {what!r} cannot be reached: {error}", remedy="check the disk and the store's option 'path'"
         ) from error

@@ -16,6 +16,8 @@ _REFUSED: Final = {
     "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "401", "AllAccessDisabled",
     "ExpiredToken", "InvalidToken",
 }  # fmt: skip
+_MISNAMED: Final = {"KeyTooLongError", "ObjectParentIsFile", "ExistingObjectIsDirectory"}
+"""Of servers over disks, where `p` is no object beside `p/q`."""
 _WITHOUT_CREDENTIALS: Final = (
     exceptions.NoCredentialsError,
     exceptions.PartialCredentialsError,
@@ -44,6 +46,11 @@ def translated(what: str) -> Iterator[None]:
             raise NotFound(f"{what}: the bucket does not exist", remedy="create it, or check 'bucket'") from error
         if code in _REFUSED:
             raise PermissionDenied(f"{what}: {error}", remedy="check access_key, secret_key and the policy") from error
+        if code in _MISNAMED:
+            raise InvalidArgument(
+                f"{what} cannot have this name on its server: {error}",
+                remedy="choose a shorter one, or one that is no folder of others'",
+            ) from error
         raise StoreUnavailable(f"{what}: {error}", remedy="check the store's endpoint") from error
     except _WITHOUT_CREDENTIALS as error:
         raise PermissionDenied(
