@@ -63,6 +63,16 @@ def test_files_keep_their_names_below_a_folder(run_plait: Any, photos: Path) -> 
     assert not Path("-").exists()
 
 
+def test_an_object_and_the_folder_of_its_name_are_both_seen_and_gotten(run_plait: Any, photos: Path) -> None:
+    assert run_plait("put", "photos/README", "raw.photos::one", "-m", "One").code == 0
+    assert run_plait("put", "photos/2013", "raw.photos::one", "-m", "Two").code == 0
+    assert listed(run_plait, "raw.photos::") == {"one": 6, "one/": None}
+    assert run_plait("get", "raw.photos::one", "object").code == 0
+    assert Path("object").read_text() == "photos"
+    assert run_plait("get", "raw.photos::one/", "folder").code == 0
+    assert sorted(path.name for path in Path("folder").iterdir()) == ["0.raw", "2.raw", "4.raw"]
+
+
 def test_what_cannot_be_put_or_gotten_is_said(run_plait: Any, photos: Path) -> None:
     Path("empty").mkdir()
     assert "holds no file" in run_plait("put", "empty", "raw.photos", "-m", "x").err

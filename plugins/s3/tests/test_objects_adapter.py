@@ -330,6 +330,13 @@ class TestFileSystem:
         with pytest.raises(FileNotFoundError):
             fs.cat_file("nowhere")
 
+    def test_an_object_does_not_hide_the_folder_of_its_name(self, place: Place) -> None:
+        adapter = place.adapter()
+        first = committed(adapter, "t1", {"x": b"1"})
+        fs = adapter.open(committed(adapter, "t2", {"x/y": b"2"}, first), None)
+        assert [(one["name"], one["type"]) for one in fs.ls("")] == [("x", "file"), ("x", "directory")]
+        assert list(fs.walk("")) == [("", ["x"], ["x"]), ("x", [], ["y"])]
+
     def test_files_are_read_and_written_in_every_mode(self, place: Place) -> None:
         adapter = place.adapter()
         _, fs = opened(adapter, "t1", committed(adapter, "t0", {"log": b"one\n"}))

@@ -65,7 +65,8 @@ def objects_to_get(handle: Any, path: str, item: str | None, target: Path | None
     Raises: NotFound, Unsupported for a name that would lead out of `target`: somebody else may have given it.
     """
     folder = (item or "").strip("/")
-    names = handle.find(folder)
+    is_object = not (item or "/").endswith("/") and handle.isfile(folder)  # A folder may have the same name.
+    names = [folder] if is_object else handle.find(folder)
     if not names:
         raise NotFound(f"{path} does not exist", remedy=f"see 'plait ls {path.partition('::')[0]}::'")
     if names == [folder]:

@@ -82,7 +82,7 @@ class AssetFileSystem(AbstractFileSystem):  # type: ignore[misc]
                 raise FileNotFoundError(path)
             objects = {key: found}
         listed = [_described(name, one) for name, one in objects.items()]
-        listed += [_folder(name) for name in folders if name not in objects]
+        listed += [_folder(name) for name in folders]  # One may have an object's name.
         listed.sort(key=lambda one: str(one["name"]).encode())
         return listed if detail else [one["name"] for one in listed]
 
