@@ -6,10 +6,12 @@ import json
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from typing import TypeVar, cast
 
 import pytest
+from boto3.s3.transfer import TransferConfig
 from fsspec.callbacks import Callback
 from fsspec.spec import AbstractFileSystem
 from plait.errors import Corrupt, InvalidArgument, NotFound, Unsupported
@@ -32,6 +34,7 @@ from plait_s3.adapter import ObjectAdapter
 from plait_s3.blobs import Blob
 from plait_s3.filesystem import AssetFileSystem
 from plait_s3.heads import HEADS, read_head
+from plait_s3.overlay import place_of
 from plait_s3.s3_blobs import S3Blobs
 from plait_s3.testing import Place
 
@@ -512,6 +515,29 @@ class TestMerge:
             "a": b"A", "b": None, "new": b"n", "other": b"o",
         }  # fmt: skip
         assert place.adapter().merge("t", 1, base=base, ours=ours, theirs=theirs) == merged
+
+    def test_the_same_bytes_put_whole_and_in_parts_are_no_change_and_no_conflict(self, s3_place: Place) -> None:
+        adapter = s3_place.adapter()
+        blobs = cast(S3Blobs, adapter.blobs)
+
+        def put_in_parts(tx: str, base: SnapshotRef, content: bytes) -> SnapshotRef:
+            staging, _ = opened(adapter, tx, base)
+            target = blobs.asked(f"{place_of(staging).objects}a")
+            in_parts = TransferConfig(multipart_threshold=1)
+            blobs.client.upload_fileobj(BytesIO(content), target["Bucket"], target["Key"], Config=in_parts)
+            vote = adapter.prepare(tx, 1, {KEY: staging})[KEY]
+            assert vote is not None
+            return vote
+
+        base = committed(adapter, "base", {"a": b"\0"})
+        assert put_in_parts("again", base, b"\0") == base
+        ours, theirs = committed(adapter, "ours", {"a": b"\1"}, base), put_in_parts("theirs", base, b"\1")
+        assert adapter.merge("t", 1, base=base, ours=ours, theirs=theirs) == Merged(ours)
+        changed = committed(adapter, "changed", {"a": b"\2"}, base)
+        for one, other in ((ours, changed), (changed, ours)):
+            merged = adapter.merge("u", 1, base=theirs, ours=one, theirs=other)
+            assert isinstance(merged, Merged)
+            assert contents(adapter, merged.snapshot) == {"a": b"\2"}
 
     def test_both_changed_the_inside_of_one_object(self, place: Place) -> None:
         adapter = place.adapter()

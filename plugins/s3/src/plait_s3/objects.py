@@ -13,7 +13,7 @@ from plait.tree import TreeJoin
 from plait.types import Choice, Conflict, ConflictKind, Json, Resolution
 
 from plait_s3.blobs import Blobs, address
-from plait_s3.committed import Reading
+from plait_s3.committed import Reading, holds_same
 from plait_s3.content import mergers_for, write_json
 from plait_s3.manifest import Entry, Manifest, encode_entry, optional_entry, same_content
 
@@ -59,8 +59,10 @@ class ObjectMerge:
             both = _decode(joined)
             if same_content(both.ours, both.theirs) or same_content(both.base, both.theirs):
                 continue
-            if same_content(both.base, both.ours):
+            if holds_same(self._blobs, both.base, both.ours):
                 edits[joined.key] = joined.theirs
+                continue
+            if holds_same(self._blobs, both.ours, both.theirs) or holds_same(self._blobs, both.base, both.theirs):
                 continue
             decided = self._decide(both)
             if isinstance(decided, Conflict):

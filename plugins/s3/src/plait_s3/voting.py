@@ -6,6 +6,7 @@ from plait.adapter import Context
 from plait.types import Staging
 
 from plait_s3.blobs import Blob, Blobs
+from plait_s3.committed import holds_same
 from plait_s3.manifest import (
     PACKS,
     Entry,
@@ -14,7 +15,6 @@ from plait_s3.manifest import (
     encode_entry,
     entry_of,
     optional_entry,
-    same_content,
     write_manifest,
 )
 from plait_s3.overlay import Overlay, base_of, place_of
@@ -39,7 +39,7 @@ def vote(blobs: Blobs, packs: Packs, context: Context, staging: Staging, attempt
     edits: dict[bytes, bytes | None] = {}
     for name, entry in pinned.items():
         key = name.encode()
-        if not same_content(entry, optional_entry(held.get(key))):
+        if not holds_same(blobs, entry, optional_entry(held.get(key))):
             edits[key] = None if entry is None else encode_entry(entry)
     root = manifest.tree.apply(base.node, edits) if edits else base.node
     context.failpoint("objects.prepare.before_pack")
