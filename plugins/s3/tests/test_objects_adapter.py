@@ -870,6 +870,14 @@ class TestImport:
         adapter.snapshot("t1", {KEY: "landing"})
         assert [name for name in asked if name != "PutObject"] == ["GetBucketVersioning", "ListObjectVersions"]
 
+    def test_what_is_deleted_meanwhile_is_told_with_what_to_do(self, place: Place) -> None:
+        blobs = place.adapter().blobs
+        blobs.put("landing/a", b"1")
+        (listed,) = blobs.list("landing/")  # Without versions, which would be there yet.
+        blobs.delete([Blob("landing/a", 1)])
+        with pytest.raises(NotFound, match="repeat when those who delete there have ended"):
+            blobs.pin_all([listed], lambda done: None)
+
     def test_what_is_not_there_is_not_found(self, place: Place) -> None:
         with pytest.raises(NotFound):
             place.adapter(copy="true").snapshot("t1", {KEY: "nowhere"})

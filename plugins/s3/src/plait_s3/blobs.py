@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol, TypeAlias
 from urllib.parse import quote
 
-from plait.errors import InvalidArgument
+from plait.errors import InvalidArgument, NotFound
 
 OWN: Final = "_plait/"
 """Everything of plait's own lies below this prefix of the store's root."""
@@ -58,6 +59,18 @@ def sha256_of(blobs: Blobs, key: str, version: str = "") -> bytes:
     for chunk in blobs.stream(key, version):
         hashed.update(chunk)
     return hashed.digest()
+
+
+@contextmanager
+def pinning(uri: str) -> Iterator[None]:
+    """An object of a listing is pinned in the block. Raises: NotFound that says what to do, when it is not there."""
+    try:
+        yield
+    except NotFound as error:
+        raise NotFound(
+            f"{uri} was listed, and is not there any more",
+            remedy="repeat when those who delete there have ended; some servers also list another name than was put",
+        ) from error
 
 
 class Blobs(Protocol):

@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 from plait.errors import InvalidArgument, NotFound, PermissionDenied, StoreUnavailable, Unsupported
 
-from plait_s3.blobs import CHUNK_BYTES, OWN, Blob, Content, Pinned, Report, address, unheard
+from plait_s3.blobs import CHUNK_BYTES, OWN, Blob, Content, Pinned, Report, address, pinning, unheard
 from plait_s3.parallel import side_by_side
 from plait_s3.placing import Copied, Placing
 
@@ -212,7 +212,7 @@ class FilesBlobs:
         written: list[str] = []
 
         def copy(blob: Blob) -> Copied:
-            with _translated(blob.key), self._open(blob.key) as source:
+            with pinning(self.uri(blob.key)), _translated(blob.key), self._open(blob.key) as source:
                 copied = self._placing.copy(source, unless_kept=True)
             written.append(copied.temporary)
             return copied

@@ -22,7 +22,7 @@ from botocore.loaders import Loader, create_loader
 from botocore.session import get_session
 from plait.errors import InvalidArgument, NotFound, StoreUnavailable
 
-from plait_s3.blobs import CHUNK_BYTES, Blob, Content, Pinned, Report, address, sha256_of, unheard
+from plait_s3.blobs import CHUNK_BYTES, Blob, Content, Pinned, Report, address, pinning, sha256_of, unheard
 from plait_s3.listing import ENTRIES, Page, list_all, parsed_entry, read_entries_apart
 from plait_s3.parallel import side_by_side
 from plait_s3.s3_errors import GONE, LOST, code_of, translated
@@ -291,13 +291,17 @@ class S3Blobs:
         return is_deleted
 
     def pin_all(self, blobs: Sequence[Blob], report: Report) -> Sequence[Pinned]:
-        return side_by_side(self._pin, blobs, report)
+        def pin(blob: Blob) -> Pinned:
+            with pinning(self.uri(blob.key)):
+                return self._pin(blob)
+
+        return side_by_side(pin, blobs, report)
 
     def _pin(self, blob: Blob) -> Pinned:
         """Cost: with a version that the listing told, no request; else a HEAD; without versions, a copy too."""
         found = blob if blob.version not in ("", "null") else self.head(blob.key)
         if found is None:
-            raise NotFound(f"object {self.uri(blob.key)} was deleted while it was being pinned")
+            raise NotFound(f"object {self.uri(blob.key)} does not exist")
         if self.versioned and found.version not in ("", "null"):
             sha256 = b"" if is_md5(found.etag) else sha256_of(self, found.key, found.version)
             return Pinned(found.size_bytes, found.etag, sha256, found.key, found.version)
@@ -312,7 +316,7 @@ class S3Blobs:
                     return Pinned(kept.size_bytes, kept.etag, sha256)
             found = self.head(blob.key)
             if found is None:
-                raise NotFound(f"object {self.uri(blob.key)} was deleted while it was being pinned")
+                raise NotFound(f"object {self.uri(blob.key)} does not exist")
         raise StoreUnavailable(
             f"object {self.uri(blob.key)} is being overwritten all the time", remedy="commit when its writer has ended"
         )
