@@ -233,6 +233,10 @@ class Adapter(ABC):
         A changed byte is found by BYTES.
         """
 
+    def verifier(self, depth: Depth) -> Callable[[SnapshotRef], Health]:
+        """`verify` for many snapshots in a row, from several threads: what they share may be looked at once."""
+        return lambda snapshot: self.verify(snapshot, depth)
+
     # -- writing inside a transaction --------------------------------------------------------------------------------
 
     @abstractmethod

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from itertools import islice
+from threading import Lock
 
 from plait import codec
 from plait.adapter import Progress
@@ -198,11 +199,19 @@ def verify_stores(
                 except Corrupt:
                     continue  # Named by verify_metadata.
     wanted = [snapshot for snapshot in wanted if snapshot.store in known - pointers]
+    verifiers: dict[str, Callable[[SnapshotRef], Health]] = {}
+    making = Lock()
+
+    def verify(snapshot: SnapshotRef) -> Health:
+        with making:
+            if snapshot.store not in verifiers:
+                verifiers[snapshot.store] = adapters.get(snapshot.store).verifier(depth)
+        return verifiers[snapshot.store](snapshot)
+
     left, checks = iter(wanted), deque[tuple[SnapshotRef, Future[Health]]]()
     for done in range(len(wanted)):
         checks.extend(
-            (snapshot, executor.submit(adapters.get(snapshot.store).verify, snapshot, depth))
-            for snapshot in islice(left, _CHECKS_MAX - len(checks))
+            (snapshot, executor.submit(verify, snapshot)) for snapshot in islice(left, _CHECKS_MAX - len(checks))
         )
         snapshot, check = checks.popleft()
         progress("snapshots", done, len(wanted))

@@ -31,12 +31,12 @@ from plait.types import (
 )
 from plait_conformance.testing import MemoryPort, intent_of
 from plait_s3.adapter import ObjectAdapter
-from plait_s3.blobs import Blob
+from plait_s3.blobs import Blob, address
 from plait_s3.filesystem import AssetFileSystem
 from plait_s3.heads import HEADS, read_head
 from plait_s3.overlay import place_of
 from plait_s3.s3_blobs import S3Blobs
-from plait_s3.testing import Place
+from plait_s3.testing import Place, Writer
 
 T = TypeVar("T")
 KEY = ("raw", "landing")
@@ -753,6 +753,26 @@ class TestHealth:
         for depth in Depth:
             assert adapter.verify(snapshot, depth).problems == ()
         assert adapter.verify(snapshot, Depth.BYTES).checked == len(NAMES) + 1
+
+    @pytest.mark.parametrize("depth", [Depth.METADATA, Depth.BYTES])
+    def test_what_snapshots_share_is_looked_at_once_and_told_of_each(self, files_place: Place, depth: Depth) -> None:
+        adapter = files_place.adapter()
+        write = Writer(adapter)
+        write({f"{number:04}": b"%d" % number for number in range(600)})
+        for number in range(8):
+            write({f"{number * 71:04}": b"changed"})
+        snapshots = write.commits
+        verify = files_place.adapter().verifier(depth)
+        found = [verify(snapshot) for snapshot in snapshots]
+        assert [health.problems for health in found] == [()] * 9
+        assert sum(health.checked for health in found) <= 600 + 8 * 128 + 9
+        lost = adapter.open(snapshots[0], None).info("0599")["sha256"]
+        Path(files_place.options["path"], address(bytes.fromhex(lost))).unlink()
+        again = files_place.adapter().verifier(depth)
+        for snapshot in reversed(snapshots):
+            (problem,) = again(snapshot).problems
+            assert "'0599'" in problem
+        assert adapter.verify(snapshots[0], depth).problems == (problem,)
 
     def test_a_lost_object_is_found(self, place: Place) -> None:
         adapter = place.adapter()

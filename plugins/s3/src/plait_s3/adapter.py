@@ -10,7 +10,7 @@ import json
 import shlex
 import uuid
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
@@ -58,6 +58,7 @@ from plait_s3.objects import ObjectMerge, changed_entries, describe
 from plait_s3.overlay import EDITS, STAGING, Overlay, Place, base_of, place_of
 from plait_s3.parallel import side_by_side
 from plait_s3.probe import probe
+from plait_s3.verifying import Verifier
 from plait_s3.voting import find_pack, vote
 
 _IMPORTS: Final = uuid.UUID("6f0f7b1c-6f3f-5c0e-9b61-0f4bb2f4f3d1")
@@ -221,7 +222,10 @@ class ObjectAdapter(Adapter):
         return self.blobs.presign(entry.key, version=entry.version, seconds=seconds)
 
     def verify(self, snapshot: SnapshotRef, depth: Depth) -> Health:
-        return space.verify(self.blobs, Packs(self.blobs), snapshot, depth, self.context)
+        return Verifier(self.blobs, self.context, depth).verify(snapshot)
+
+    def verifier(self, depth: Depth) -> Callable[[SnapshotRef], Health]:
+        return Verifier(self.blobs, self.context, depth).verify
 
     # -- writing inside a transaction --------------------------------------------------------------------------------
 

@@ -329,6 +329,10 @@ class Manifest:
         for key, value in self.tree.scan(root, prefix=prefix.encode()):
             yield key.decode(), decode_entry(value)
 
+    def pack_of(self, node_id: bytes) -> str:
+        """The name of the pack that a known node is read from; "" for the empty manifest's."""
+        return self._where.get(node_id, "")
+
     def packs_of(self, root: bytes) -> set[str]:
         """The names of all packs that reading this manifest needs. Cost: reads every node."""
         return {self._where[node_id] for node_id, _ in self.tree.walk(root) if node_id in self._where} - {""}

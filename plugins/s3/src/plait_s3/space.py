@@ -1,21 +1,18 @@
-"""Which objects a snapshot needs, which there are, and whether they are whole."""
+"""Which objects a snapshot needs, and which there are."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from itertools import islice
 from typing import Final
 
 from plait.adapter import Context
-from plait.errors import Corrupt, InvalidArgument, NotFound
-from plait.types import Depth, Health, Item, SnapshotRef
+from plait.errors import InvalidArgument
+from plait.types import Item, SnapshotRef
 
 from plait_s3.blobs import OWN, Blob, Blobs, version_query
-from plait_s3.committed import differs
-from plait_s3.manifest import PACKS, Entry, Manifest, Packs, Root, decode_entry
+from plait_s3.manifest import PACKS, Manifest, Packs, Root
 from plait_s3.overlay import EDITS, STAGING
-from plait_s3.parallel import side_by_side
 
 _BATCH: Final = 256
 _KEPT: Final = (f"{OWN}objects/", PACKS, f"{OWN}tmp/")
@@ -76,58 +73,3 @@ def delete(blobs: Blobs, items: Iterable[Item], context: Context) -> None:
             else:
                 doomed.append(Blob(key, item.size_bytes, version=version))
         blobs.delete(doomed)
-
-
-def verify(blobs: Blobs, packs: Packs, snapshot: SnapshotRef, depth: Depth, context: Context) -> Health:
-    """EXISTS: the manifest's root is there, and is the digest. METADATA: the whole manifest, and all objects in their
-    size. BYTES: all objects' bytes have the hash that they had when they were pinned."""
-    packs.forget()
-    manifest = Manifest(packs, Root(snapshot.version, snapshot.digest))
-    problems: list[str] = []
-    checked = 0
-    entries = _entries(manifest, snapshot.digest, depth, problems)
-    while batch := list(islice(entries, _BATCH)):
-        context.check_cancelled()
-        context.progress("objects", checked, None)
-        for found in side_by_side(lambda one: _check(blobs, *one, depth), batch):
-            problems += found
-        checked += len(batch)
-    return Health(1 + checked, tuple(problems))
-
-
-def _entries(manifest: Manifest, root: bytes, depth: Depth, problems: list[str]) -> Iterator[tuple[str, Entry]]:
-    """Every entry that can still be read; what cannot becomes a problem."""
-    ahead = [root]
-    while ahead:
-        try:
-            node = manifest.tree.node(ahead.pop())
-        except (Corrupt, NotFound) as error:
-            problems.append(error.message)
-            continue
-        if depth is Depth.EXISTS:
-            return
-        if node.level:
-            with suppress(Corrupt, NotFound):  # With one read, if all are there; each is asked for again, and named.
-                manifest.tree.nodes(node.values)
-            ahead += reversed(node.values)
-        else:
-            for key, value in zip(node.keys, node.values, strict=True):
-                yield key.decode(), decode_entry(value)
-
-
-def _check(blobs: Blobs, key: str, entry: Entry, depth: Depth) -> list[str]:
-    where = f"object {key!r}, kept at {blobs.uri(entry.key)}{version_query(entry.version)},"
-    found = blobs.head(entry.key, entry.version)
-    if found is None:
-        return [f"{where} does not exist"]
-    if found.size_bytes != entry.size_bytes:
-        return [f"{where} has {found.size_bytes} bytes, expected {entry.size_bytes}"]
-    if depth is not Depth.BYTES:
-        return []
-    hashed = entry.new_hash()
-    try:
-        for chunk in blobs.stream(entry.key, entry.version):
-            hashed.update(chunk)
-    except NotFound as error:
-        return [f"{where} cannot be read: {error.message}"]
-    return [f"{where} holds other bytes than were committed"] if differs(blobs, entry, hashed.hexdigest()) else []
