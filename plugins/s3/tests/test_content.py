@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import plait_s3
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from plait.adapter import Merger
 from plait.errors import StoreUnavailable
+from plait.hookspecs import hookimpl
+from plait.plugins import Plugins
 from plait_s3.content import BUILT_IN, command_merger, merge_json, mergers_for
 from plait_s3.csv_merge import merge_csv
 from plait_s3.text_merge import merge_text
@@ -259,3 +263,12 @@ class TestChoosing:
         own = Merger("own", "landing/*.json", lambda base, ours, theirs: None)
         assert next(mergers_for("landing/a.json", [own, *BUILT_IN])) is own
         assert next(mergers_for("other/a.json", [own, *BUILT_IN])).name == "json"
+
+    def test_a_plugins_own_come_first_in_whatever_order_plugins_are_found(self) -> None:
+        class Own:
+            @hookimpl
+            def plait_register_mergers(self) -> Sequence[Merger]:
+                return [Merger("own", "*.bin", lambda base, ours, theirs: None)]
+
+        for plugins in ([Own(), plait_s3], [plait_s3, Own()]):
+            assert next(mergers_for("a.bin", Plugins(plugins, installed=False).mergers())).name == "own"

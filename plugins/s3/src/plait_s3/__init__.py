@@ -37,9 +37,9 @@ def plait_register_adapters() -> Mapping[str, str]:
     return {"files": "plait_s3.kinds:FilesAdapter", "s3": "plait_s3.kinds:S3Adapter"}
 
 
-@hookimpl
+@hookimpl(trylast=True)
 def plait_register_mergers() -> Sequence[Merger]:
-    """JSON by path, CSV by key columns, text by lines."""
+    """JSON by path, CSV by key columns, text by lines: after everybody else's, since text takes every name."""
     return BUILT_IN
 
 
