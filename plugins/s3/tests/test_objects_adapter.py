@@ -14,6 +14,7 @@ import pytest
 from boto3.s3.transfer import TransferConfig
 from fsspec.callbacks import Callback
 from fsspec.spec import AbstractFileSystem
+from plait.adapter import MergeFunction, Merger
 from plait.errors import Corrupt, InvalidArgument, NotFound, Unsupported
 from plait.failpoint import armed
 from plait.types import (
@@ -538,6 +539,20 @@ class TestMerge:
             merged = adapter.merge("u", 1, base=theirs, ours=one, theirs=other)
             assert isinstance(merged, Merged)
             assert contents(adapter, merged.snapshot) == {"a": b"\2"}
+
+    def test_a_merger_that_fails_leaves_a_conflict_that_names_it(self, files_place: Place) -> None:
+        def fail(base: bytes, ours: bytes, theirs: bytes) -> bytes:
+            raise KeyError("column")
+
+        gives_text = cast(MergeFunction, lambda base, ours, theirs: "text")
+        adapter = files_place.adapter([Merger("broken", "a", fail), Merger("text", "b", gives_text)])
+        base, ours, theirs = self.sides(adapter, {"a": b"A", "b": b"B"}, {"a": b"AA", "b": b"BB"})
+        found = adapter.merge("t", 1, base=base, ours=ours, theirs=theirs)
+        assert isinstance(found, Conflicted)
+        assert [conflict.detail for conflict in found.conflicts] == [
+            "both sides changed it, and the merger 'broken' failed: KeyError: 'column'",
+            "both sides changed it, and the merger 'text' failed: it gave str for bytes",
+        ]
 
     def test_both_changed_the_inside_of_one_object(self, place: Place) -> None:
         adapter = place.adapter()

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from plait.adapter import Context
-from plait.errors import InvalidArgument
+from plait.adapter import Context, Merger
+from plait.errors import InvalidArgument, PlaitError
 from plait.tree import TreeJoin
 from plait.types import Choice, Conflict, ConflictKind, Json, Resolution
 
@@ -86,10 +86,11 @@ class ObjectMerge:
         else:
             merger = next(mergers_for(both.key, self._mergers), None)
             if merger is not None:
-                merged = merger.merge(*(self._read(both.key, entry) for entry in entries if entry))
+                base, ours, theirs = (self._read(both.key, entry) for entry in entries if entry)
+                merged, found = _merged_by(merger, base, ours, theirs)
                 if merged is not None:
                     return self._keep(merged)
-                detail = f"both sides changed it, in places that the merger {merger.name!r} found in conflict"
+                detail = f"both sides changed it, {found}"
         return Conflict(
             (), ConflictKind.ITEM_CHANGED, both.key,
             base=describe(both.base), ours=describe(both.ours), theirs=describe(both.theirs), detail=detail,
@@ -126,6 +127,19 @@ class ObjectMerge:
         self._context.failpoint("objects.merge.before_object")
         kept = self._blobs.put(address(sha256), content)
         return Entry(len(content), kept.etag, sha256)
+
+
+def _merged_by(merger: Merger, base: bytes, ours: bytes, theirs: bytes) -> tuple[bytes | None, str]:
+    """What anybody's merger makes of three sides, or None and why. One that fails leaves a conflict, to be settled."""
+    try:
+        merged = merger.merge(base, ours, theirs)
+    except PlaitError:
+        raise
+    except Exception as error:
+        return None, f"and the merger {merger.name!r} failed: {type(error).__name__}: {error}"
+    if merged is None or isinstance(merged, bytes):
+        return merged, f"in places that the merger {merger.name!r} found in conflict"
+    return None, f"and the merger {merger.name!r} failed: it gave {type(merged).__name__} for bytes"
 
 
 def _decode(joined: TreeJoin) -> _Both:
