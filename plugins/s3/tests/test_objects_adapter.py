@@ -35,6 +35,7 @@ from plait_s3.adapter import ObjectAdapter
 from plait_s3.blobs import Blob, address
 from plait_s3.filesystem import AssetFileSystem
 from plait_s3.heads import HEADS, read_head
+from plait_s3.manifest import NOTHING, Manifest, encode_entry, entry_of, write_manifest
 from plait_s3.overlay import place_of
 from plait_s3.s3_blobs import S3Blobs
 from plait_s3.testing import Place, Writer
@@ -424,6 +425,17 @@ class TestFileSystem:
         fs.cp("a", "b")
         fs.mv("a", "c")
         assert {name: fs.cat_file(name) for name in fs.find("")} == {"b": b"1", "c": b"1"}
+
+    def test_names_that_others_gave_are_read_and_removed(self, files_place: Place) -> None:
+        adapter = files_place.adapter()
+        names = ["../up", "./dot", "a//b", "fine"]  # As S3 keeps them.
+        (kept,) = adapter.blobs.pin_all([adapter.blobs.put("x", b"1")], lambda done: None)
+        manifest = Manifest(adapter.packs, NOTHING)
+        node = manifest.tree.build((name.encode(), encode_entry(entry_of(kept))) for name in names)
+        root = write_manifest(adapter.blobs, manifest, node, "import/others", lambda place: None)
+        snapshot = SnapshotRef("raw", "files", "others", root.pack, root.node)
+        assert contents(adapter, snapshot) == dict.fromkeys(names, b"1")
+        assert set(contents(adapter, committed(adapter, "t1", dict.fromkeys(names[:3]), snapshot))) == {"fine"}
 
     def test_a_snapshot_cannot_be_written(self, place: Place) -> None:
         adapter = place.adapter()

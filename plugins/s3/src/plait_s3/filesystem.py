@@ -99,7 +99,7 @@ class AssetFileSystem(AbstractFileSystem):  # type: ignore[misc]
         try:
             check_object_key(key)
         except InvalidArgument:
-            return None
+            return self._overlay.kept(key)  # Never put here, but others may name theirs so, and an import brings them.
         return self._overlay.find(key)
 
     def find(
