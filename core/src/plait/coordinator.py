@@ -6,6 +6,7 @@ came before them, so that all of them succeed without retries of their own. What
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
@@ -23,7 +24,7 @@ from plait.codec import (
 )
 from plait.commit_point import CommitRequest
 from plait.divergence import settle
-from plait.errors import CommitConflict, NothingToCommit, OutcomeUnknown, TransactionClosed
+from plait.errors import CommitConflict, NothingToCommit, OutcomeUnknown, PlaitError, TransactionClosed
 from plait.failpoint import failpoint
 from plait.gates import Gates
 from plait.graph import RowNodes
@@ -54,6 +55,8 @@ from plait.types import (
 
 if TYPE_CHECKING:
     from plait.catalog import Catalog
+
+_log = logging.getLogger("plait.coordinator")
 
 
 class Coordinator:
@@ -162,8 +165,14 @@ class Coordinator:
             raise
 
     def _settle_empty(self, tx: Tx) -> None:
-        """Every conflict was settled by what the branch holds: what was found counts as published all the same."""
-        self._transactions.discard(tx.id)
+        """Every conflict was settled by what the branch holds: what was found counts as published all the same.
+
+        Also when a store is down that the working set may be in: recovery drops it there.
+        """
+        try:
+            self._transactions.discard(tx.id)
+        except PlaitError as error:
+            _log.warning("transaction %s is not dropped everywhere yet: %s", tx.id, error)
         failpoint("coordinator.adoption_discarded")
         with self._repository.write() as rows:
             settle(rows, adopted_keys(tx) or ())

@@ -11,7 +11,7 @@ import plait
 import pytest
 from plait.adapter import Adapter, Merger
 from plait.catalog import Catalog
-from plait.errors import CommitConflict
+from plait.errors import CommitConflict, NothingToCommit, StoreUnavailable
 from plait.hookspecs import hookimpl
 from plait.plugins import Plugins
 from plait.types import Choice, Depth
@@ -111,6 +111,34 @@ def test_a_conflict_is_settled_by_object(catalog: Catalog) -> None:
     working.resolve("raw.landing", Choice.THEIRS, item="a")
     working.commit()
     assert held(catalog, "main") == {"a": b"\0theirs", "b": b"2"}
+
+
+def test_what_was_adopted_is_settled_though_another_store_is_down(
+    catalog: Catalog, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog.add_store("other", "files", {"path": str(tmp_path / "other")})
+    adapter: ObjectAdapter = place.adapter()
+    write(catalog, "main", {"a": b"1"})
+    adapter.blobs.delete(adapter.blobs.list(HEADS))
+    write(catalog, "main", {"a": b"2"})
+    with pytest.raises(CommitConflict):
+        catalog.adopt("raw.landing")
+    working = catalog.working_set("adopt-raw.landing")
+    working.resolve("raw.landing", Choice.OURS)
+    abort = ObjectAdapter.abort
+
+    def refused(self: ObjectAdapter, tx: str) -> None:
+        if self.store.name == "other":
+            raise StoreUnavailable("it is down")
+        abort(self, tx)
+
+    monkeypatch.setattr(ObjectAdapter, "abort", refused)
+    with pytest.raises(NothingToCommit):
+        working.commit()
+    assert [publication.state for publication in catalog.publish()] == []
+    (head,) = adapter.blobs.list(HEADS)
+    document = json.loads(adapter.blobs.get(head.key))
+    assert document["root"] == catalog.at("main").entry("raw.landing").snapshot.digest.hex()
 
 
 def test_an_imported_prefix_is_an_asset_like_any_other(catalog: Catalog, place: Place) -> None:
