@@ -126,3 +126,21 @@ def test_without_credentials_no_endpoint_is_blamed(
     adapter = Place("s3", {"bucket": "raw", "endpoint": "http://127.0.0.1:1", **credentials}, MemoryState()).adapter()
     with pytest.raises(PermissionDenied, match="access_key and secret_key, both"):
         list(adapter.discover("landing"))
+
+
+@pytest.mark.s3server
+def test_versions_stay_there_when_versioning_is_suspended(s3_place: Place) -> None:
+    if not s3_place.versioned:
+        pytest.skip("the bucket never had versions")
+    blobs = s3_place.adapter(bucket=f"suspended-{uuid.uuid4()}").blobs
+    assert isinstance(blobs, S3Blobs)
+    blobs.client.create_bucket(Bucket=blobs.bucket)
+    blobs.client.put_bucket_versioning(Bucket=blobs.bucket, VersioningConfiguration={"Status": "Enabled"})
+    first = blobs.put("a", b"first")
+    blobs.client.put_bucket_versioning(Bucket=blobs.bucket, VersioningConfiguration={"Status": "Suspended"})
+    blobs.put("a", b"later, longer")
+    found = blobs.head("a", first.version)
+    assert found is not None
+    assert (found.size_bytes, found.etag) == (5, first.etag)
+    assert blobs.has_md5("a", first.version)
+    assert blobs.head("b", first.version) is None

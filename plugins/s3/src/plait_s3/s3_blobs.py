@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -159,12 +160,14 @@ class S3Blobs:
 
     def describe(self, key: str, version: str = "") -> Mapping[str, Any] | None:
         """What the server says of an object, metadata included."""
-        try:
-            with translated(f"object {self.uri(key)}"):
-                found: Mapping[str, Any] = self.client.head_object(**self.asked(key, version))
-        except NotFound:
-            return None
-        return found
+        # versitygw 1.8 finds older versions by GET alone, where versioning was suspended since.
+        for ask in (self.client.head_object, self.client.get_object) if version else (self.client.head_object,):
+            with suppress(NotFound), translated(f"object {self.uri(key)}"):
+                found: Mapping[str, Any] = ask(**self.asked(key, version))
+                if "Body" in found:
+                    found["Body"].close()
+                return found
+        return None
 
     def get(self, key: str, *, version: str = "", start: int = 0, stop: int | None = None) -> bytes:
         if stop is not None and stop <= start:
