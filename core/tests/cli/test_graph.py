@@ -124,6 +124,8 @@ def test_the_page_is_well_formed_and_holds_every_commit(run_plait: Any, example:
     run_plait("merge", "more-orders")
     run_plait("tag", "v1")
     assert run_plait("log", "--html", "graph.html", "--svg", "graph.svg").code == 0
+    assert run_plait("log", "--svg", "-").out.strip() == (example / "graph.svg").read_text().strip()
+    assert not Path("-").exists()
     with plait.open(example) as catalog:
         commits = {one.id: one for ref in catalog.refs() for one in catalog.log(ref.name)}
     source = (example / "graph.html").read_text()

@@ -54,8 +54,10 @@ def ls(session: Session, prefix: str, spec: str | None, recursive: bool) -> None
 @click.argument("arguments", nargs=-1, metavar="[SPEC] [KEY]", type=SPEC)
 @click.option("--graph", is_flag=True, help="Draw the graph.")
 @click.option("--oneline", is_flag=True, help="One line for each commit.")
-@click.option("--html", type=click.Path(path_type=Path), help="Write the graph as one self-contained page.")
-@click.option("--svg", type=click.Path(path_type=Path), help="Write the graph as a picture.")
+@click.option(
+    "--html", type=click.Path(path_type=Path), help="Write the graph as one self-contained page (-: to stdout)."
+)
+@click.option("--svg", type=click.Path(path_type=Path), help="Write the graph as a picture (-: to stdout).")
 @click.option("-n", "--limit", type=COUNT, help="At most so many commits.")
 @click.option("--author", help="Text in the author's name.")
 @click.option("--principal", help="Who committed, as authenticated: the whole name.")
@@ -157,6 +159,9 @@ def _draw(session: Session, commits: Sequence[Commit], *, html: Path | None, svg
             changes = session.catalog.diff(f"@{commit.parents[0]}", f"@{commit.id}")
             keys[commit.id] = [format_key(change.key) for change in islice(changes, KEYS_SHOWN_MAX + 1)]
     refs = session.catalog.refs()
+    if Path("-") in (html, svg):
+        click.echo(graph_page(commits, refs, keys) if html == Path("-") else graph_svg(commits, refs, keys))
+        return
     for path, draw in ((html, graph_page), (svg, graph_svg)):
         if path is not None:
             page = draw(commits, refs, keys)

@@ -29,7 +29,8 @@ def init(session: Session, where: str, example: bool) -> None:
         steps = _AFTER_EXAMPLE if example else [_FIRST_STORE]
         stores = [one.name for one in catalog.stores()]
     if is_url(where):
-        steps = [f"export PLAIT_CATALOG={shown(where)}", *steps]
+        url = where if shown(where) == where else "'THE URL THAT YOU GAVE'"  # Its password is not repeated.
+        steps = [f"export PLAIT_CATALOG={url}", *steps]
     holding = f" with {' and '.join(stores)}" if stores else ""
     lines = [f"made a catalog in {shown(where)}{holding}", *(f"→ {step}" for step in steps)]
     session.emit({"catalog": shown(where), "stores": stores, "next": steps}, "\n".join(lines))
