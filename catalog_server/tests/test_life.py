@@ -45,19 +45,24 @@ def test_a_server_makes_a_catalog_only_when_told_to(tmp_path: Path) -> None:
     assert "plait init" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert list(tmp_path.iterdir()) == []
+    told = run(tmp_path, "--json", "--auth", "none", "--grpc", "0.0.0.0:0")
+    assert (told.returncode, json.loads(told.stderr)["code"]) == (2, "INVALID_ARGUMENT")
 
 
-def test_plait_serve_serves_the_catalog_that_is_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize("as_json", [False, True])
+def test_plait_serve_serves_the_catalog_that_is_found(tmp_path: Path, as_json: bool) -> None:
     plait.init(tmp_path / "shop").close()
     (tmp_path / "shop" / "deep").mkdir()
     command = [sys.executable, "-m", "plait.cli", "serve", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]
+    command += ["--json"] if as_json else []
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PLAIT_")}
     process = subprocess.Popen(
         command, cwd=tmp_path / "shop" / "deep", stdout=subprocess.PIPE, text=True, env=environment
     )
     try:
         assert process.stdout is not None
-        url = process.stdout.readline().split()[1]
+        line = process.stdout.readline()
+        url = json.loads(line)["catalog"] if as_json else line.split()[1]
         with plait.connect(url) as served:
             served.create_tag("from-the-client")
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import json
 import os
 import signal
 import sys
@@ -39,10 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         server = Server(config, init=options.init)
     except PlaitError as error:
-        print(f"error: {error}", file=sys.stderr)
+        told = {"code": error.code, "message": error.message, "remedy": error.remedy, "details": error.details}
+        print(json.dumps(told) if options.json else f"error: {error}", file=sys.stderr)
         return error.exit_code
     _collect_less_often()
-    print(_ready(config, server), flush=True)
+    where = _where(config, server)
+    print(json.dumps(where) if options.json else f"serving {' · '.join(filter(None, where.values()))}", flush=True)
     stop_asked()
     server.stop()
     return 0
@@ -70,13 +73,14 @@ def _collect_less_often() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-def _ready(config: Config, server: Server) -> str:
-    """`serving plait://127.0.0.1:7450/default · http://127.0.0.1:7451`: what a starter of servers waits for."""
+def _where(config: Config, server: Server) -> dict[str, str | None]:
+    """`plait://127.0.0.1:7450/default` and `http://127.0.0.1:7451`: what a starter of servers waits for."""
     secure = "" if config.tls is None else "s"
-    line = f"serving plait{secure}://{replace(config.grpc, port=server.grpc_port)}/{config.repository}"
+    http = None
     if config.http is not None and server.http_port is not None:
-        line += f" · http{secure}://{replace(config.http, port=server.http_port)}"
-    return line
+        http = f"http{secure}://{replace(config.http, port=server.http_port)}"
+    catalog = f"plait{secure}://{replace(config.grpc, port=server.grpc_port)}/{config.repository}"
+    return {"catalog": catalog, "http": http}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -87,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--database", metavar="URL", help="sqlite:///PATH or postgresql://…")
     parser.add_argument("--repository", metavar="NAME", help="the one for gateways, and what --init makes")
     parser.add_argument("--auth", metavar="HOW", help="none (this machine only), token or mtls")
+    parser.add_argument("--json", action="store_true", help="where it serves, or why it does not, as one JSON document")
     parser.add_argument("--init", action="store_true", help="make the database and the repository if they are missing")
     return parser
 

@@ -70,7 +70,8 @@ def serve(session: Session, arguments: tuple[str, ...]) -> None:
     if not installed:
         raise Unsupported("the server is not installed", remedy="pip install plait-server")
     environment = {**_served(session, arguments), **os.environ}
-    os.execve(sys.executable, [sys.executable, "-m", "plait_server", *arguments], environment)
+    as_json = ["--json"] if session.as_json else []
+    os.execve(sys.executable, [sys.executable, "-m", "plait_server", *as_json, *arguments], environment)
 
 
 def _served(session: Session, arguments: tuple[str, ...]) -> dict[str, str]:
