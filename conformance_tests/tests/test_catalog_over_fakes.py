@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from plait.catalog import Catalog
 from plait.clock import SystemClock
-from plait.errors import StoreUnavailable
+from plait.errors import CommitConflict, StoreUnavailable
 from plait.failpoint import armed
+from plait.working_set import WorkingSet
 from plait_conformance.behaviour.stores import (
+    A,
     TestAdoption,
     TestJoins,
     TestNativeHeads,
@@ -109,6 +112,25 @@ def test_an_overtaken_move_of_a_dead_publisher_keeps_seq_growing(headed: Catalog
         write(other, x=3)
     assert native(headed, tmp_path) == {"x": 3}
     assert seqs(headed, tmp_path) == sorted(set(seqs(headed, tmp_path)))
+
+
+def test_what_is_written_just_before_a_revert_of_its_item_begins_is_never_lost(
+    stored: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(stored, x=1)
+    undone = write(stored, x=2)
+    begin = stored.begin
+
+    def late(*arguments: Any, **options: Any) -> WorkingSet:
+        monkeypatch.undo()
+        write(stored, x=3)
+        return begin(*arguments, **options)
+
+    monkeypatch.setattr(stored, "begin", late)
+    with pytest.raises(CommitConflict, match="changed again"):
+        stored.revert(f"@{undone.id}", items={A: ["x"]})
+    assert held(stored) == {"x": 3}
+    assert list(stored.working_sets()) == []
 
 
 class TestAfterTheCommitPoint:

@@ -153,6 +153,15 @@ class TestRevertAndRestore:
         history.catalog.revert("main", items={history.key: [history.harness.item("r0")]})
         assert history.held() == {**ROWS, "r1": "right"}
 
+    @pytest.mark.needs(Capability.ITEM_RESTORE, Capability.ITEM_DIFF)
+    def test_revert_of_an_item_that_is_again_as_it_was(self, history: History) -> None:
+        history.write(ROWS)
+        history.write({"r0": "wrong", "r1": "wrong"})
+        history.write({"r0": ROWS["r0"]})
+        items = [history.harness.item(row) for row in ("r0", "r1")]
+        history.catalog.revert("main~1", items={history.key: items})
+        assert history.held() == ROWS
+
     def test_restore_of_the_whole(self, history: History) -> None:
         history.write(ROWS, beside=ROWS)
         history.write({"r0": "x", "r1": None, "r9": "x"}, beside={"r0": "x"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
@@ -193,20 +193,28 @@ class Writing(History):
         properties: Mapping[str, str],
         items: Mapping[Key, Sequence[str]],
     ) -> Commit:
-        """Items have no three-way of their own in `restore`: so whatever changed since is refused as a conflict."""
-        head = self.resolve(on)
-        conflicts = [
-            Conflict(key, ConflictKind.ITEM_CHANGED, change.item, ours=change.after, theirs=change.before)
-            for key, names in items.items()
-            for change in self.diff_items(key, f"@{undone.id}", f"@{head.id}", items=names)
-        ]
-        if conflicts:
-            raise CommitConflict(
-                f"{len(conflicts)} items changed again since {undone.id[:12]}",
-                conflicts=conflicts,
-                remedy="restore them from the commit that you want: 'plait restore'",
-            )
-        return self._restore_items(f"@{undone.parents[0]}", on, message, properties, items)
+        """Items have no three-way of their own in `restore`: so whatever changed since is refused as a conflict, unless
+        it is again what it was before."""
+        before = f"@{undone.parents[0]}"
+
+        def check(head: str) -> None:
+            conflicts = []
+            for key, names in items.items():
+                left = {change.item for change in self.diff_items(key, before, head, items=names)}
+                changed = self.diff_items(key, f"@{undone.id}", head, items=names)
+                conflicts += [
+                    Conflict(key, ConflictKind.ITEM_CHANGED, change.item, ours=change.after, theirs=change.before)
+                    for change in changed
+                    if change.item in left
+                ]
+            if conflicts:
+                raise CommitConflict(
+                    f"{len(conflicts)} items changed again since {undone.id[:12]}",
+                    conflicts=conflicts,
+                    remedy="restore them from the commit that you want: 'plait restore'",
+                )
+
+        return self._restore_items(before, on, message, properties, items, check)
 
     def restore(
         self,
@@ -233,10 +241,18 @@ class Writing(History):
         return self._finish(self.begin(on, message=message, source=source, properties=properties))
 
     def _restore_items(
-        self, spec: str, on: str, message: str, properties: Mapping[str, str], items: Mapping[Key, Sequence[str]]
+        self,
+        spec: str,
+        on: str,
+        message: str,
+        properties: Mapping[str, str],
+        items: Mapping[Key, Sequence[str]],
+        check: Callable[[str], None] = lambda head: None,
     ) -> Commit:
+        """`check(head)` is asked of the very commit that the working set begins at: what comes later is merged."""
         tx = self.begin(on, message=message, properties=properties)
         try:
+            check(f"@{tx.tx.base}")
             for key, names in items.items():
                 self.backend.restore(tx.id, key, spec, names)
         except BaseException:
