@@ -319,11 +319,12 @@ def test_a_store_goes_through_add_list_check_remove(run_plait: Any, example: Pat
     assert run_plait("store", "add", "odd", "--kind", "files", "--option", "path").code == 2
 
 
+@pytest.mark.parametrize(("kind", "told"), [("fake-dolt", "Adopt"), ("fake-block", "main keeps what it holds")])
 def test_a_check_that_finds_a_head_diverged_names_its_key_and_ends_with_its_code(
-    run_plait: Any, tmp_path: Path
+    run_plait: Any, tmp_path: Path, kind: str, told: str
 ) -> None:
     with plait.init(Path.cwd()) as catalog:
-        catalog.add_store("f", "fake-dolt", {"path": str(tmp_path / "fake")})
+        catalog.add_store("f", kind, {"path": str(tmp_path / "fake")})
         with catalog.transaction(message="One") as tx:
             handle: Any = tx.open("f.sales.orders", create=True)
             handle["x"] = "1"
@@ -335,6 +336,16 @@ def test_a_check_that_finds_a_head_diverged_names_its_key_and_ends_with_its_code
     assert (ran.code, ran.value) == (9, [found])
     assert "is diverged" in run_plait("store", "check", "f").out
     assert run_plait("store", "adopt", "f.sales.orders").code == 0
+    assert run_plait("store", "check").code == 0
+    with plait.open(Path.cwd()) as catalog:
+        write_behind(tmp_path / "fake", asset, {"x": "3"})
+        with catalog.transaction(message="Four") as tx:
+            handle = tx.open("f.sales.orders")
+            handle["x"] = "4"
+    assert run_plait("store", "adopt", "f.sales.orders").code == 5
+    assert run_plait("commit").code == 5
+    assert run_plait("resolve", "f.sales.orders::x", "--ours").code == 0
+    assert told in run_plait("commit").out
     assert run_plait("store", "check").code == 0
 
 

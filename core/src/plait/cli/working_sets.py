@@ -10,7 +10,7 @@ import click
 from plait.cli.points import SPEC
 from plait.cli.printing import commit_row, conflict_row, counted, subject
 from plait.cli.session import Session, json_option, pairs, pass_session
-from plait.errors import PlaitError
+from plait.errors import NothingToCommit, PlaitError
 
 if TYPE_CHECKING:
     from plait.types import Commit, Tx
@@ -111,15 +111,24 @@ def commit(
 ) -> None:
     """Make the working set one commit, in all stores or in none. What conflicts is kept."""
     from plait.refspec import parse_key
+    from plait.types import TxState
 
     tx = session.working_set(name)
-    made = tx.commit(
-        message,
-        author=author,
-        properties=pairs(properties, "--property"),
-        unchanged=[parse_key(key) for key in unchanged],
-        allow_empty=allow_empty or bool(tx.tx.merged_parents),
-    )
+    try:
+        made = tx.commit(
+            message,
+            author=author,
+            properties=pairs(properties, "--property"),
+            unchanged=[parse_key(key) for key in unchanged],
+            allow_empty=allow_empty or bool(tx.tx.merged_parents),
+        )
+    except NothingToCommit:
+        if tx.state is not TxState.ABORTED:
+            raise
+        # An adoption, settled by what the branch holds.
+        session.forget(tx.id)
+        session.emit({"commit": None}, f"settled: {tx.tx.ref} keeps what it holds, and the store is to follow it")
+        return
     session.forget(tx.id)
     committed(session, made)
 
