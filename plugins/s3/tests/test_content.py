@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -219,6 +220,14 @@ class TestCsv:
         assert merge_csv(base, theirs, ours) == both
 
 
+def has_ended(process: int) -> bool:
+    """Whether a process is no more, or is dead and waits for its parent to take note."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
 class TestCommand:
     def command(self, tmp_path: Path, body: str) -> Merger:
         script = tmp_path / "merge.py"
@@ -245,6 +254,22 @@ class TestCommand:
             "outside", "*", ["sh", "-c", 'cat "${1#--of=}" > "${2#--to=}"', "", "--of=%theirs", "--to=%out"]
         )
         assert merger.merge(b"b", b"o", b"t") == b"t"
+
+    @pytest.mark.parametrize("end", ["exit 0", "exec sleep 300"])
+    def test_nothing_that_it_began_goes_on(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+        monkeypatch.setattr("plait_s3.content._COMMAND_SECONDS_MAX", 2)
+        begun = tmp_path / "pid"
+        script = f'sleep 300 & echo $! > "{begun}"; echo merged > "$1"; {end}'
+        merger = command_merger("outside", "*", ["sh", "-c", script, "", "%out"])
+        if end == "exit 0":
+            assert merger.merge(b"b", b"o", b"t") == b"merged\n"
+        else:
+            with pytest.raises(StoreUnavailable, match="timed out"):
+                merger.merge(b"b", b"o", b"t")
+        until = time.monotonic() + 10
+        while not (is_gone := has_ended(int(begun.read_text()))) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert is_gone
 
     def test_a_missing_program_is_an_error(self) -> None:
         with pytest.raises(StoreUnavailable):

@@ -9,10 +9,13 @@ import fnmatch
 import json
 import math
 import mimetypes
+import os
 import re
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -58,29 +61,46 @@ def command_merger(name: str, pattern: str, argv: Sequence[str]) -> Merger:
                 Path(folder, side).write_bytes(content)
             command = [_SIDES.sub(lambda found: str(Path(folder, found[1])), part) for part in argv]
             try:
-                ended = subprocess.run(
-                    command, check=False, capture_output=True, stdin=subprocess.DEVNULL, timeout=_COMMAND_SECONDS_MAX
-                )
+                code, said = _run(command, Path(folder, "said"))
             except (OSError, subprocess.TimeoutExpired) as error:
                 raise StoreUnavailable(
                     f"merge command {name!r} could not be run: {error}", remedy=f"check {argv[0]!r} on this machine"
                 ) from error
-            if ended.returncode < 0 or ended.returncode > 127:
+            if code < 0 or code > 127:
                 raise StoreUnavailable(
-                    f"merge command {name!r} ended with {ended.returncode}: {ended.stderr[-200:]!r}",
+                    f"merge command {name!r} ended with {code}: {said!r}",
                     remedy="exit with 0 when merged and 1 on a conflict",
                 )
-            if ended.returncode:
+            if code:
                 return None
             try:
                 return Path(folder, "out").read_bytes()
             except OSError as error:
                 raise StoreUnavailable(
-                    f"merge command {name!r} ended with 0, and left no file %out: {ended.stderr[-200:]!r}",
+                    f"merge command {name!r} ended with 0, and left no file %out: {said!r}",
                     remedy="let it write what is merged to %out, or exit with 1 on a conflict",
                 ) from error
 
     return Merger(name, pattern, merge)
+
+
+def _run(command: Sequence[str], errors: Path) -> tuple[int, bytes]:
+    """How it ended, and the end of what it said. Nothing that it began goes on.
+
+    Raises: OSError, TimeoutExpired.
+    """
+    with errors.open("w+b") as said:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
+        )
+        try:
+            code = process.wait(_COMMAND_SECONDS_MAX)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        said.seek(max(0, said.seek(0, os.SEEK_END) - 200))
+        return code, said.read()
 
 
 # -- JSON --------------------------------------------------------------------------------------------------------------
