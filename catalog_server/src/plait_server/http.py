@@ -13,6 +13,7 @@ from plait.errors import InvalidArgument, PlaitError
 from plait.hookspecs import ASGIApp, Gateway
 from plait.plugins import Plugins
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
@@ -85,7 +86,8 @@ def _authenticated(app: ASGIApp, repository: str, authentication: Authentication
             return
         header = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
         try:
-            principal = authentication.of_request(repository, header)
+            # It reads the database, which may hang: the other requests do not wait for it.
+            principal = await run_in_threadpool(authentication.of_request, repository, header)
         except PlaitError as error:
             body = {"error": {"code": error.http_status, "type": error.code, "message": str(error)}}
             refused = JSONResponse(body, status_code=error.http_status, headers={"WWW-Authenticate": "Bearer"})
