@@ -73,6 +73,7 @@ class TestDurability:
             (sa.delete(schema.session), "log record "),
             (sa.update(schema.snapshot).values(state="gone"), "snapshot "),
             (sa.update(schema.tx).values(state="committed"), "working sets"),
+            (sa.update(schema.repository).values(salt=b"another" * 2), "the repository's row"),
             (sa.update(schema.tx).values(state="closed"), "working sets"),
         ],
     )

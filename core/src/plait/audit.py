@@ -57,6 +57,8 @@ def verify_metadata(repository: Repository, progress: Progress) -> Iterator[Prob
                 if expected != record.record_hash:
                     yield Problem(f"log record {record.seq}", "its hash is not that of its bytes and its predecessor")
                 previous, seq = record.record_hash, record.seq
+                if record.kind == "repository-created" and codec.salt_digest(repository.salt) not in record.payload:
+                    yield Problem("the repository's row", f"its salt is not the one that log record {seq} names")
                 if record.kind in ("commit", "repository-created"):
                     commit = commits.get(record.seq)
                     if commit is None:

@@ -208,6 +208,11 @@ def decode_resolution(data: bytes) -> Resolution:
 # -- commits and the log -----------------------------------------------------------------------------------------------
 
 
+def salt_digest(salt: bytes) -> bytes:
+    """What the log says of a repository's salt, which whoever chooses keys is not to know."""
+    return digest(b"salt", salt)
+
+
 def text_digest(salt: bytes, author: str, message: str, properties: Mapping[str, str]) -> bytes:
     """The salted digest that stands for a commit's personal text; once salt and text are erased it says nothing."""
     return digest(b"text", salt + pack([author, message, pairs(properties)]))

@@ -131,7 +131,8 @@ class FirstCommit:
         made = codec.commit_id(
             repository=batch.repository.uuid, parents=(), root=root, tx=tx, committed_at_us=at_us, text=text
         )
-        seq = batch.append(EventKind.REPOSITORY_CREATED, codec.pack([bytes.fromhex(made), self.branch]))
+        payload = [bytes.fromhex(made), self.branch, codec.salt_digest(batch.repository.salt)]
+        seq = batch.append(EventKind.REPOSITORY_CREATED, codec.pack(payload))
         session = Session(author=self.author)
         batch.add_commit(Commit(made, (), root, self.author, message, at_us, {}, tx, session, seq), salt, ())
         ref = Ref(self.branch, RefKind.BRANCH, made, seq, False)

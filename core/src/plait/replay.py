@@ -85,7 +85,7 @@ class Replay:
     def _move(self, seq: int, kind: EventKind, payload: list[object]) -> RefMove:
         """The line of the reflog that a record stands for; the ref is at its place then."""
         match payload:
-            case [bytes(made), str(name)] if kind is EventKind.REPOSITORY_CREATED:
+            case [bytes(made), str(name), bytes()] if kind is EventKind.REPOSITORY_CREATED:
                 after: Ref | None = Ref(name, RefKind.BRANCH, made.hex(), seq, False)
             case [bytes(made), str(name), int(), bytes()] if kind is EventKind.COMMIT:
                 after = replace(self._refs[name], head=made.hex()) if name in self._refs else None
