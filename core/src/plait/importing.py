@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from plait import limits
 from plait.codec import digest, pack
 from plait.errors import (
     AlreadyExists,
@@ -129,7 +130,9 @@ class Taking:
             versions = [one.version for one in past]
             start = versions.index(held[key]) + 1 if held.get(key) in versions else 0
             for done, one in enumerate(past[start:], start + 1):
-                self._commit(self._side_branch, {key: one.location}, refused, one.message, one.properties, one.author)
+                message = _shortened(one.message, limits.MESSAGE_BYTES_MAX)
+                author = _shortened(one.author, limits.NAME_BYTES_MAX)
+                self._commit(self._side_branch, {key: one.location}, refused, message, one.properties, author)
                 if key in refused:
                     break
                 self.progress(f"versions of {format_key(key)}", done, len(past))
@@ -199,6 +202,14 @@ class Taking:
         """What an import of the same that was killed has left on this branch."""
         left = [tx for tx in self.catalog.working_sets() if tx.name == self.name and tx.ref == branch]
         return self.catalog.working_set(left[0].id) if left else None
+
+
+def _shortened(text: str, bytes_max: int) -> str:
+    """What the history can keep of a text that others wrote: without NUL and half characters, its end cut off."""
+    whole = text.replace("\0", "\ufffd").encode("utf-8", "replace")
+    if len(whole) <= bytes_max:
+        return whole.decode()
+    return whole[: bytes_max - len("…".encode())].decode("utf-8", "ignore") + "…"
 
 
 def name_of(*asked: object) -> str:

@@ -14,6 +14,7 @@ import plait
 import pymysql
 import pytest
 import sqlalchemy as sa
+from plait import limits
 from plait.adapter import Adapter
 from plait.catalog import Catalog
 from plait.errors import CommitConflict, InvalidArgument, NotFound
@@ -230,6 +231,24 @@ def test_a_database_is_imported_with_its_own_history(catalog: Catalog, place: Pl
     assert brought[:2] == ["nothing", "city 2"]
     with adapter.engine.session(place.name, "main") as session:
         assert session.branches("plait/w/") == []
+
+
+def test_a_message_or_author_of_any_length_comes_shortened(catalog: Catalog, place: Place) -> None:
+    adapter, store = place.adapter(), place.key[0]
+    is_long = "url" in place.options  # doltlite keeps no such messages itself.
+    message = "ü" * (limits.MESSAGE_BYTES_MAX // 2 + 9 if is_long else 9)
+    adapter.engine.create_database(place.name, "main")
+    with adapter.engine.session(place.name, "main") as session:
+        session.rows(CITY)
+        author = f"{'n' * limits.NAME_BYTES_MAX} <n@example.org>"
+        session.call("dolt_commit", "-A", "-m", message, "--author", author)
+    report = catalog.import_found(store, catalog.discover(store, place.name))
+    assert report.commit is not None
+    brought = next(commit for commit in catalog.log() if "dolt.commit" in commit.properties)
+    assert len(brought.message.encode()) == (limits.MESSAGE_BYTES_MAX - 1 if is_long else len(message.encode()))
+    assert brought.message.endswith("ü…" if is_long else "ü")
+    assert brought.author.endswith("n…")
+    assert held(catalog, place, "main") == []
 
 
 def test_databases_that_cannot_come_are_told(catalog: Catalog, place: Place) -> None:
