@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from plait.catalog import Catalog
 from plait.clock import SystemClock
-from plait.errors import CommitConflict, StoreUnavailable
+from plait.errors import AlreadyExists, CommitConflict, StoreUnavailable
 from plait.failpoint import armed
 from plait.working_set import WorkingSet
 from plait_conformance.behaviour.stores import (
@@ -26,6 +26,7 @@ from plait_conformance.behaviour.stores import (
     test_a_busy_head_catches_up_when_it_is_released,
     write,
 )
+from plait_conformance.behaviour.working_sets import B
 from plait_conformance.fake import FakeAdapter
 from plait_conformance.fake_kinds import KINDS
 from plait_conformance.fake_storage import Folder
@@ -202,3 +203,42 @@ class TestRelease:
 
 def _down(self: FakeAdapter, tx: str, kept: object) -> None:
     raise StoreUnavailable("the store is down")
+
+
+def once_at(place: str, action: Callable[[], object]) -> Callable[[str], None]:
+    """A failpoint's handler: somebody else does this the first time that the place is reached."""
+    waiting = [action]
+
+    def reached(name: str) -> None:
+        if name == place and waiting:
+            waiting.pop()()
+
+    return reached
+
+
+def fail_at(place: str) -> Callable[[str], None]:
+    def fail() -> None:
+        raise StoreUnavailable("it went away for a moment")
+
+    return once_at(place, fail)
+
+
+@pytest.mark.parametrize("left", ["intent", "join"])
+def test_a_key_whose_row_is_nobodys_write_is_seen_as_the_base_has_it(stored: Catalog, left: str) -> None:
+    """A staging that failed leaves an intent, a merge that failed late leaves what it made."""
+    write(stored, x=1)
+    stored.create_branch("dev")
+    write(stored, y=2)
+    write(stored, "dev", z=3)
+    tx = stored.begin_merge("dev") if left == "join" else stored.begin()
+    place = "coordinator.before_commit_point" if left == "join" else "transaction.intended"
+    with armed(fail_at(place)), pytest.raises(StoreUnavailable):
+        tx.commit() if left == "join" else tx.open(A)
+    assert tx.keys("s") == [A]
+    assert list(tx.diff_items(A)) == []
+    handle(tx, B)["w"] = "4"
+    with pytest.raises(AlreadyExists):
+        tx.rename(B, A)
+    tx.restore(A, "main~1")
+    tx.drop(A)
+    assert tx.keys("s") == [B]

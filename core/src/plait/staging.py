@@ -83,9 +83,9 @@ class Stagings:
                 if store.mode is Mode.POINTER:
                     raise Unsupported(f"store {store.name!r} only records locations", remedy="use 'catalog.commit'")
                 participant, base = known.get(key), bases.get(key)
-                if participant is not None and participant.staging is None and not participant.dropped:
+                if participant is not None and not participant.is_own:
                     participant = None  # Only a merge's result stands there: the user has not written yet.
-                there = participant.staging is not None if participant else base is not None
+                there = _is_there(participant, base)
                 if new and there:
                     raise AlreadyExists(f"{format_key(key)} exists already", remedy="open it, or choose another key")
                 if not new and not there and (participant is None or participant.dropped):
@@ -121,8 +121,7 @@ class Stagings:
             tx = self._transactions.open_tx(rows, tx_id)
             found = rows.participants(tx_id, [key])
             base = self._transactions.base_entries(rows, tx, [key]).get(key)
-            exists = (found[0].staging is not None) if found else base is not None
-            if not exists:
+            if not _is_there(found[0] if found else None, base):
                 raise NotFound(f"{format_key(key)} does not exist in this transaction")
             # The row of a new asset stays too, without a staging: its store must hear of an abort.
             rows.put_participants([Participant(tx_id, key, base, dropped=True)])
@@ -135,9 +134,8 @@ class Stagings:
         with self._repository.write() as rows:
             tx = self._transactions.open_tx(rows, tx_id)
             found = {participant.key: participant for participant in rows.participants(tx_id, [before, after])}
-            taken = found.get(after)
             base = self._transactions.base_entries(rows, tx, [after]).get(after)
-            if (taken is None and base is not None) or (taken is not None and taken.staging is not None):
+            if _is_there(found.get(after), base):
                 raise AlreadyExists(f"{format_key(after)} exists already")
             source = found[before]
             staging = _staging(source)
@@ -147,7 +145,8 @@ class Stagings:
     def keys(self, tx_id: str, prefix: Key) -> Iterator[Key]:
         """What the transaction sees under a prefix, in key order."""
         tx = self._transactions.find(tx_id)
-        changed = {p.key: p for p in self._transactions.participants(tx.id) if p.key[: len(prefix)] == prefix}
+        own = [participant for participant in self._transactions.participants(tx.id) if participant.is_own]
+        changed = {participant.key: participant for participant in own if participant.key[: len(prefix)] == prefix}
         kept = {key for key in self.base_keys(tx, prefix) if key not in changed}
         staged = {key for key, participant in changed.items() if participant.staging is not None}
         return iter(sorted(kept | staged, key=encode_key))
@@ -183,6 +182,11 @@ class Stagings:
         with self._repository.write() as rows:
             self._transactions.open_tx(rows, tx_id)
             rows.put_participants([replace(intended, staging=staging, dropped=False)])
+
+
+def _is_there(participant: Participant | None, base: Entry | None) -> bool:
+    """Whether a working set sees an asset under a key."""
+    return participant.staging is not None if participant is not None and participant.is_own else base is not None
 
 
 def _intent(participant: Participant) -> Intent:

@@ -309,6 +309,12 @@ class Participant:
     intent: str = ""
 
     @property
+    def is_own(self) -> bool:
+        """Whether its user staged or dropped the key. Else there is but an intent, or what a join made, and the working
+        set sees what its base holds."""
+        return self.staging is not None or self.dropped
+
+    @property
     def phase(self) -> str:
         """How far it is: intended, new or staged, prepared, dropped."""
         if self.dropped:

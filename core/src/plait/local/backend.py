@@ -167,7 +167,7 @@ class LocalBackend(Reading, StoreKeeping, Tokens):
         if side.tx is not None:
             tx = self._transactions.find(side.tx)
             known = {participant.key: participant for participant in self._transactions.participants(tx.id)}
-            if key in known:
+            if key in known and known[key].is_own:
                 return known[key].staging
             entry = self._stagings.base_entry(tx, key)
         elif side.spec is not None:
