@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from plait.catalog import Catalog
 from plait.clock import SystemClock
-from plait.errors import AlreadyExists, CommitConflict, StoreUnavailable
+from plait.errors import AlreadyExists, CommitConflict, NotFound, StoreUnavailable
 from plait.failpoint import armed
 from plait.working_set import WorkingSet
 from plait_conformance.behaviour.stores import (
@@ -221,6 +221,24 @@ def fail_at(place: str) -> Callable[[str], None]:
         raise StoreUnavailable("it went away for a moment")
 
     return once_at(place, fail)
+
+
+class TestSeveralAtOneWorkingSet:
+    """Two clients of one working set, each of whose calls falls into the midst of the other's."""
+
+    @pytest.mark.parametrize("end", ["renamed", "dropped"])
+    def test_an_asset_that_is_renamed_or_dropped_while_it_is_opened_is_not_there(
+        self, stored: Catalog, end: str
+    ) -> None:
+        write(stored, x=1)
+        tx = stored.begin()
+        action = (lambda: tx.rename(A, B)) if end == "renamed" else (lambda: tx.drop(A))
+        with armed(once_at("transaction.staged_natively", action)), pytest.raises(NotFound):
+            tx.open(A)
+        there = [B] if end == "renamed" else []
+        assert tx.keys("s") == there
+        tx.commit()
+        assert [entry.key for entry in stored.at("main").entries()] == there
 
 
 @pytest.mark.parametrize("left", ["intent", "join"])

@@ -55,6 +55,7 @@ class Stagings:
             failpoint("transaction.staged_natively")
             for participant in participants:
                 staged[participant.key] = replace(participant, staging=stagings[participant.key], dropped=False)
+        overtaken = []
         if unstaged:
             with self._repository.write() as rows:
                 self._transactions.open_tx(rows, tx_id)
@@ -63,7 +64,11 @@ class Stagings:
                     # Another client may have staged it meanwhile, and may have written since: its row wins.
                     if key in now and now[key].staging is not None:
                         staged[key] = now[key]
-                rows.put_participants([staged[participant.key] for participant in unstaged])
+                # Or may have renamed it, with this very place, or dropped it: no intent is left then.
+                overtaken = [key for key in (one.key for one in unstaged) if key not in now or not now[key].intent]
+                rows.put_participants([staged[one.key] for one in unstaged if one.key not in overtaken])
+        if overtaken:
+            return self.stage(tx_id, keys, new=new, content_id=content_id)
         return [_staging(staged[key]) for key in keys]
 
     def _intend(
