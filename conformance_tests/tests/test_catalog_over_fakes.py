@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from plait.catalog import Catalog
 from plait.clock import SystemClock
-from plait.errors import AlreadyExists, CommitConflict, NotFound, StoreUnavailable
+from plait.errors import AlreadyExists, CommitConflict, NotFound, StoreUnavailable, TransactionClosed
 from plait.failpoint import armed
 from plait.working_set import WorkingSet
 from plait_conformance.behaviour.stores import (
@@ -239,6 +239,39 @@ class TestSeveralAtOneWorkingSet:
         assert tx.keys("s") == there
         tx.commit()
         assert [entry.key for entry in stored.at("main").entries()] == there
+
+    def test_a_commit_overtakes_a_preview_which_leaves_no_votes_behind(self, stored: Catalog) -> None:
+        write(stored, x=1)
+        tx = stored.begin()
+        handle(tx)["x"] = "2"
+        with armed(once_at("coordinator.prepared", tx.commit)), pytest.raises(TransactionClosed, match="is committed"):
+            stored.working_set(tx.id).preview()
+        assert held(stored) == {"x": 2}
+        assert list(tx.participants()) == []
+        assert stored.recover() == []
+
+    @pytest.mark.parametrize("place", ["coordinator.prepared", "coordinator.voted", "coordinator.before_commit_point"])
+    def test_a_commit_that_is_discarded_meanwhile_says_so_and_leaves_nothing(self, stored: Catalog, place: str) -> None:
+        write(stored, x=1)
+        tx = stored.begin()
+        handle(tx)["x"] = "2"
+        with armed(once_at(place, tx.discard)), pytest.raises(TransactionClosed, match="is aborted"):
+            stored.working_set(tx.id).commit()
+        assert held(stored) == {"x": 1}
+        assert list(tx.participants()) == []
+
+    def test_who_comes_while_it_is_committed_is_told_to_try_again(self, stored: Catalog) -> None:
+        tx = stored.begin()
+        opened = handle(tx)
+        opened["x"] = "1"
+
+        def write_too() -> None:
+            with pytest.raises(TransactionClosed, match="being committed or previewed · try again"):
+                opened["x"] = "2"
+
+        with armed(once_at("coordinator.prepared", write_too)):
+            tx.commit()
+        assert held(stored) == {"x": 1}
 
 
 @pytest.mark.parametrize("left", ["intent", "join"])

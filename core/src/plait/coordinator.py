@@ -35,7 +35,7 @@ from plait.persist.tx_rows import conflict_item
 from plait.planning import Planner, adopted_keys
 from plait.refspec import format_path
 from plait.stores import known_store
-from plait.transaction import Transactions, entries_at
+from plait.transaction import Transactions, entries_at, taken_over
 from plait.tree import Tree
 from plait.types import (
     Change,
@@ -160,9 +160,10 @@ class Coordinator:
             if adopted_keys(sealed) is not None:
                 self._settle_empty(sealed)
             raise
-        except BaseException:
-            self._transactions.unseal(sealed)
-            raise
+        except BaseException as error:
+            if self._transactions.unseal(sealed) or not isinstance(error, Exception):
+                raise
+            raise taken_over(self._transactions.find(tx_id)) from error
 
     def _settle_empty(self, tx: Tx) -> None:
         """Every conflict was settled by what the branch holds: what was found counts as published all the same.
@@ -182,7 +183,10 @@ class Coordinator:
         return sealed.owner == self._transactions.owner or not is_alive(sealed.owner)
 
     def prepare(self, sealed: Tx) -> list[Participant]:
-        """Every participant with its vote, stores side by side. Repeat: the same votes for the same attempt."""
+        """Every participant with its vote, stores side by side. Repeat: the same votes for the same attempt.
+
+        Raises: TransactionClosed when the working set was ended or opened meanwhile.
+        """
         with self._repository.read() as rows:
             participants = rows.participants(sealed.id)
             stores = rows.stores()
@@ -219,6 +223,7 @@ class Coordinator:
             for participant in participants
         ]
         with self._repository.write(flush=False) as rows:  # The commit point carries the votes, or nobody needs them.
+            self._transactions.check_sealed(rows, sealed)
             rows.put_participants(voted)
         failpoint("coordinator.voted")
         return voted
@@ -296,6 +301,7 @@ class Coordinator:
         if not made:
             return
         with self._repository.write() as rows:
+            self._transactions.check_sealed(rows, tx)
             known = {participant.key: participant for participant in rows.participants(tx.id, list(made))}
             rows.put_participants(
                 [

@@ -163,11 +163,11 @@ class Transactions:
         failpoint("transaction.sealed")
         return after
 
-    def unseal(self, sealed: Tx) -> None:
-        """SEALED → OPEN: the attempt failed, the working set is kept. No-op when it is not that attempt any more."""
+    def unseal(self, sealed: Tx) -> bool:
+        """SEALED → OPEN: the attempt failed, the working set is kept. Returns: whether it still was that attempt."""
         lease = self.clock.now_us() + limits.LEASE_US if sealed.implicit else 0
         with self.repository.write() as rows:
-            rows.swap_tx(sealed, replace(sealed, state=TxState.OPEN, owner="", lease_until_us=lease))
+            return rows.swap_tx(sealed, replace(sealed, state=TxState.OPEN, owner="", lease_until_us=lease))
 
     def discard(self, tx: str) -> None:
         """End a working set without a trace in the history; natively staged things are dropped.
@@ -289,9 +289,23 @@ class Transactions:
     def open_tx(self, rows: Rows, tx: str) -> Tx:
         """One that is open, held so until the rows are written. Raises: NotFound, TransactionClosed."""
         found = self._tx(rows, tx)
+        if found.state is TxState.SEALED:
+            raise TransactionClosed(
+                f"transaction {tx} is being committed or previewed",
+                remedy="try again; 'plait tx recover' opens one that died",
+            )
         if found.state is not TxState.OPEN:
             raise TransactionClosed(f"transaction {tx} is {found.state.value}", remedy="begin another one")
         return found
+
+    def check_sealed(self, rows: Rows, sealed: Tx) -> None:
+        """That it still is that attempt, held so until the rows are written: what was ended leaves no rows behind.
+
+        Raises: TransactionClosed.
+        """
+        found = self._tx(rows, sealed.id)
+        if (found.state, found.attempt) != (TxState.SEALED, sealed.attempt):
+            raise taken_over(found)
 
     def _swap(self, rows: Rows, before: Tx, after: Tx) -> None:
         if not rows.swap_tx(before, after):
@@ -303,6 +317,13 @@ class Transactions:
     def base_entries(self, rows: Rows, tx: Tx, keys: Sequence[Key]) -> dict[Key, Entry]:
         """What its base commit holds of these keys."""
         return entries_at(rows, self.tree(rows), rows.commit(tx.base).root, keys)
+
+
+def taken_over(tx: Tx) -> TransactionClosed:
+    """What a commit or a preview raises whose working set somebody else committed, discarded or opened meanwhile."""
+    return TransactionClosed(
+        f"transaction {tx.id} is {tx.state.value}, by somebody else while this went on", remedy="see 'plait tx list'"
+    )
 
 
 def entries_at(rows: Rows, tree: Tree, root: bytes, keys: Sequence[Key]) -> dict[Key, Entry]:
