@@ -146,6 +146,15 @@ class TestAfterTheCommitPoint:
         write(headed, x=2)
         assert native(headed, tmp_path) == {"x": 2}
 
+    def test_what_a_failed_publisher_left_claimed_is_free_at_once(self, headed: Catalog, tmp_path: Path) -> None:
+        """Its process lives on, so its lease would hold everybody up until it ends."""
+        write(headed, x=1)
+        with armed(fail_after("publisher.moved", "persist.before_commit")):
+            write(headed, x=2)
+        assert headed.publish() == []
+        write(headed, x=3)
+        assert native(headed, tmp_path) == {"x": 3}
+
     def test_an_interrupt_goes_on_and_the_commit_stays(self, headed: Catalog) -> None:
         def interrupt(name: str) -> None:
             if name == "coordinator.after_commit_point":
@@ -221,6 +230,20 @@ def fail_at(place: str) -> Callable[[str], None]:
         raise StoreUnavailable("it went away for a moment")
 
     return once_at(place, fail)
+
+
+def fail_after(first: str, then: str) -> Callable[[str], None]:
+    """A failpoint's handler: where `then` is reached after `first`, it fails, once."""
+    failing = fail_at(then)
+    is_after = False
+
+    def reached(name: str) -> None:
+        nonlocal is_after
+        is_after |= name == first
+        if is_after:
+            failing(name)
+
+    return reached
 
 
 class TestSeveralAtOneWorkingSet:

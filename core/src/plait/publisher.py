@@ -12,7 +12,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import count
 
 from plait import limits
 from plait.adapter import Capability
@@ -68,6 +70,8 @@ class Publisher:
         self._clock = clock
         self._cache = cache
         self._owner = owner
+        self._turns = count(1)
+        self._runs: set[str] = set()
         self._down_until_us: dict[str, int] = {}
 
     def follows(self, store: Store) -> bool:
@@ -112,15 +116,22 @@ class Publisher:
             if not is_moved and not any(self._undone(rows, wanted, is_alive)):
                 return
         failpoint("publisher.behind")
-        with self._repository.write() as rows:  # Targets and claims, which are needed before the first move.
-            rows.publish_cursors(lock=True)  # One publisher at a time: PostgreSQL would let two wait for each other.
-            self._set_targets(rows, self._behind(rows, wanted))
-            waiting: dict[str, list[Publication]] = {}
-            for publication in self._undone(rows, wanted, is_alive):
-                waiting.setdefault(publication.store, []).append(publication)
-            claims = {name: self._claim(rows, undone) for name, undone in waiting.items()}
-        failpoint("publisher.claimed")
-        side_by_side(self._executor, lambda name: self._follow(wanted[name], claims[name], waiting[name]), list(claims))
+        with self._claiming() as owner:
+            with self._repository.write() as rows:  # Targets and claims, which are needed before the first move.
+                rows.publish_cursors(
+                    lock=True
+                )  # One publisher at a time: PostgreSQL would let two wait for each other.
+                self._set_targets(rows, self._behind(rows, wanted))
+                waiting: dict[str, list[Publication]] = {}
+                for publication in self._undone(rows, wanted, is_alive):
+                    waiting.setdefault(publication.store, []).append(publication)
+                claims = {name: self._claim(rows, undone, owner) for name, undone in waiting.items()}
+            failpoint("publisher.claimed")
+            side_by_side(
+                self._executor,
+                lambda name: self._follow(wanted[name], claims[name], waiting[name], owner),
+                list(claims),
+            )
 
     def undone(self, stores: Iterable[str] | None = None) -> list[Publication]:
         """The publications of these stores (None: all) that are not done, by store and asset."""
@@ -146,7 +157,8 @@ class Publisher:
             moves[key] = Move(there, there, one.seq, one.epoch)
         published = self._adapters.of(store).publish(moves) if moves else {}
         elsewhere = [idle[key] for key, one in published.items() if one.state is not PublishState.DONE]
-        self._follow(store, [], elsewhere)
+        with self._claiming() as owner:
+            self._follow(store, [], elsewhere, owner)
 
     # -- what is wanted ----------------------------------------------------------------------------------------------
 
@@ -165,7 +177,8 @@ class Publisher:
         for one in rows.undone_publications():
             if one.store not in wanted or self._is_down(one.store) or one.state == "diverged":
                 continue  # A diverged one waits to be adopted.
-            if not one.owner or one.lease_until_us <= now or not is_alive(one.owner):
+            is_left = one.owner.startswith(f"{self._owner}/") and one.owner not in self._runs
+            if not one.owner or is_left or one.lease_until_us <= now or not is_alive(one.owner):
                 yield one
 
     def _behind(self, rows: Rows, wanted: Mapping[str, Store]) -> list[_Behind]:
@@ -221,7 +234,17 @@ class Publisher:
 
     # -- moves -------------------------------------------------------------------------------------------------------
 
-    def _follow(self, store: Store, claims: Sequence[_Claim], waiting: list[Publication]) -> None:
+    @contextmanager
+    def _claiming(self) -> Iterator[str]:
+        """The owner of what the block claims: where it fails, what it leaves claimed is free at once, by no lease."""
+        owner = f"{self._owner}/{next(self._turns)}"
+        self._runs.add(owner)
+        try:
+            yield owner
+        finally:
+            self._runs.discard(owner)
+
+    def _follow(self, store: Store, claims: Sequence[_Claim], waiting: list[Publication], owner: str) -> None:
         """Make the moves that bring heads of one store to their targets, finishing first what a dead publisher began.
 
         Claimed ones first, then those that wait, some at a time.
@@ -234,7 +257,7 @@ class Publisher:
             if not waiting or self._is_down(store.name):
                 return
             with self._repository.write() as rows:
-                claims = self._claim(rows, waiting)
+                claims = self._claim(rows, waiting, owner)
             failpoint("publisher.claimed")
 
     def _settle(self, rows: Rows, settled: Iterable[tuple[Publication, Publication]]) -> list[Publication]:
@@ -248,14 +271,14 @@ class Publisher:
                 further.append(now)
         return further
 
-    def _claim(self, rows: Rows, waiting: list[Publication]) -> list[_Claim]:
-        """Take some of the waiting, and become the owner of those that nobody else took first; with their moves."""
+    def _claim(self, rows: Rows, waiting: list[Publication], owner: str) -> list[_Claim]:
+        """Take some of the waiting, for an owner, unless somebody else took them first; with their moves."""
         lease_until_us = self._clock.now_us() + limits.LEASE_US
         taken, waiting[:] = sorted(waiting[:_CLAIMS_MAX], key=in_order), waiting[_CLAIMS_MAX:]
         claims = [
             replace(
                 one,
-                owner=self._owner,
+                owner=owner,
                 lease_until_us=lease_until_us,
                 epoch=one.epoch + 1,
                 moving=(one.target or NO_SNAPSHOT) if one.moving is None else one.moving,
