@@ -6,15 +6,20 @@ The second takes over from a dead one at once, and leaves a slow one its work: h
 from __future__ import annotations
 
 import signal
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import pytest
 from plait.catalog import Catalog
 from plait.errors import TransactionClosed
+from plait.persist import Rows
+from plait.persist.store_rows import Publication
+from plait.publisher import _CLAIMS_MAX
 from plait.types import Depth, EventKind, TxState
 from plait_conformance.behaviour.stores import handle, held, native, seqs, write
 from plait_conformance.catalogs import new_postgresql_database
@@ -178,3 +183,46 @@ def test_both_make_the_repository_when_both_are_told_to(tmp_path: Path, postgres
     finally:
         for server in servers:
             server.kill()
+
+
+@pytest.mark.postgres
+def test_publishers_of_many_heads_do_not_wait_for_each_other(
+    tmp_path: Path, postgresql_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One goes on to heads that waited while the other sets their targets and claims them too."""
+    scene = Scene(tmp_path, new_postgresql_database(postgresql_url))
+    create_catalog(scene)
+    keys = [("s", f"a{number:02}") for number in range(_CLAIMS_MAX + 4)]
+    swap, set_targets = Rows.swap_publication, Rows.set_targets
+    is_first, is_set, swaps = threading.local(), threading.Event(), count(1)
+
+    with scene.open() as one, scene.open() as other, ThreadPoolExecutor(1) as pool:
+        writing: list[Future[object]] = []
+
+        def change_another() -> None:
+            with other.transaction() as tx:
+                handle(tx, keys[-1])["x"] = "2"
+
+        def swapped(rows: Rows, before: Publication, after: Publication) -> bool:
+            done = swap(rows, before, after)
+            if getattr(is_first, "value", False) and next(swaps) == 2 * _CLAIMS_MAX + 1:
+                writing.append(pool.submit(change_another))
+                is_set.wait(2)
+            return done
+
+        def targets_set(rows: Rows, publications: Sequence[Publication]) -> None:
+            set_targets(rows, publications)
+            if writing:
+                is_set.set()
+
+        one.add_store("s", "fake-delta", {"path": str(tmp_path / "store")})
+        monkeypatch.setattr(Rows, "swap_publication", swapped)
+        monkeypatch.setattr(Rows, "set_targets", targets_set)
+        is_first.value = True
+        with one.transaction() as tx:
+            for key in keys:
+                handle(tx, key)["x"] = "1"
+        writing[0].result()
+        monkeypatch.undo()
+        assert one.publish() == []
+    assert "put off" not in caplog.text

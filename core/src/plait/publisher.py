@@ -257,6 +257,7 @@ class Publisher:
             if not waiting or self._is_down(store.name):
                 return
             with self._repository.write() as rows:
+                rows.publish_cursors(lock=True)  # As in `run`.
                 claims = self._claim(rows, waiting, owner)
             failpoint("publisher.claimed")
 

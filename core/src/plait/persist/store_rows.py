@@ -75,7 +75,7 @@ class StoreRows(TxRows):
         self._upsert(schema.store, [row], update=("kind", "mode", "bound_ref", "options"))
 
     def delete_store(self, name: str) -> bool:
-        for table in (schema.store_state, schema.publication, schema.publish_cursor):
+        for table in (schema.store_state, schema.publish_cursor, schema.publication):  # As publishers take them.
             self._delete(table, store=name)
         return self._delete(schema.store, name=name) == 1
 
