@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from plait.catalog import Catalog
 from plait.clock import SystemClock
-from plait.errors import AlreadyExists, CommitConflict, NotFound, StoreUnavailable, TransactionClosed
+from plait.errors import AlreadyExists, CommitConflict, NotFound, PlaitError, StoreUnavailable, TransactionClosed
 from plait.failpoint import armed
 from plait.working_set import WorkingSet
 from plait_conformance.behaviour.stores import (
@@ -282,6 +282,35 @@ class TestSeveralAtOneWorkingSet:
             stored.working_set(tx.id).commit()
         assert held(stored) == {"x": 1}
         assert list(tx.participants()) == []
+
+    @pytest.mark.parametrize(
+        "place",
+        ["transaction.intended", "transaction.staged_natively", "fake.restore.before_place", "coordinator.prepared"],
+    )
+    def test_what_is_written_natively_while_it_is_discarded_goes_too(
+        self, stored: Catalog, tmp_path: Path, place: str
+    ) -> None:
+        write(stored, x=1)
+        write(stored, x=2)
+        tx = stored.begin()
+        if place == "coordinator.prepared":
+            handle(tx)["x"] = "3"
+        with armed(once_at(place, tx.discard)), pytest.raises(PlaitError):
+            tx.commit() if place == "coordinator.prepared" else tx.restore(A, "main~1")
+        folder = Folder(tmp_path / "store")
+        assert list((folder.path / "stagings").glob("*/*")) == []
+        assert tx.id not in {owner for owner, _ in folder.pins()}
+
+    def test_an_asset_that_is_renamed_while_it_is_restored_is_not_put_back(self, stored: Catalog) -> None:
+        write(stored, x=1)
+        write(stored, x=2)
+        tx = stored.begin()
+        with (
+            armed(once_at("fake.restore.before_place", lambda: tx.rename(A, B))),
+            pytest.raises(NotFound, match="renamed or dropped meanwhile"),
+        ):
+            tx.restore(A, "main~1")
+        assert tx.keys("s") == [B]
 
     def test_who_comes_while_it_is_committed_is_told_to_try_again(self, stored: Catalog) -> None:
         tx = stored.begin()

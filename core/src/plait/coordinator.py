@@ -150,8 +150,9 @@ class Coordinator:
             properties={**sealed.properties, **properties},
         )
         try:
-            participants = self.prepare(sealed)
-            return self._land(described, participants, author=author, unchanged=unchanged, allow_empty=allow_empty)
+            with self._transactions.writing_natively(tx_id):
+                participants = self.prepare(sealed)
+                return self._land(described, participants, author=author, unchanged=unchanged, allow_empty=allow_empty)
         except OutcomeUnknown:
             # Nobody knows whether it is committed: its rows will tell whoever asks again, or recovery.
             raise

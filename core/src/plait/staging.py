@@ -13,7 +13,7 @@ from plait.errors import AlreadyExists, InvalidArgument, NotFound, Unsupported
 from plait.failpoint import failpoint
 from plait.refspec import check_key, format_key
 from plait.stores import known_store
-from plait.transaction import Transactions
+from plait.transaction import Transactions, taken_over
 from plait.types import Entry, Intent, Key, Mode, Participant, SnapshotRef, Staging, Store, Tx
 
 
@@ -45,6 +45,16 @@ class Stagings:
         """
         intended, stores = self._intend(tx_id, keys, new=new, content_id=content_id)
         failpoint("transaction.intended")
+        with self._transactions.writing_natively(tx_id):
+            staged = self._stage(tx_id, intended, stores)
+        if staged is None:
+            return self.stage(tx_id, keys, new=new, content_id=content_id)
+        return [_staging(staged[key]) for key in keys]
+
+    def _stage(
+        self, tx_id: str, intended: Sequence[Participant], stores: Mapping[str, Store]
+    ) -> dict[Key, Participant] | None:
+        """The intended, all staged; None when another client renamed or dropped one of them meanwhile."""
         unstaged = [participant for participant in intended if participant.staging is None]
         by_store: dict[str, list[Participant]] = {}
         for participant in unstaged:
@@ -55,21 +65,19 @@ class Stagings:
             failpoint("transaction.staged_natively")
             for participant in participants:
                 staged[participant.key] = replace(participant, staging=stagings[participant.key], dropped=False)
-        overtaken = []
-        if unstaged:
-            with self._repository.write() as rows:
-                self._transactions.open_tx(rows, tx_id)
-                now = {participant.key: participant for participant in rows.participants(tx_id, list(staged))}
-                for key in list(staged):
-                    # Another client may have staged it meanwhile, and may have written since: its row wins.
-                    if key in now and now[key].staging is not None:
-                        staged[key] = now[key]
-                # Or may have renamed it, with this very place, or dropped it: no intent is left then.
-                overtaken = [key for key in (one.key for one in unstaged) if key not in now or not now[key].intent]
-                rows.put_participants([staged[one.key] for one in unstaged if one.key not in overtaken])
-        if overtaken:
-            return self.stage(tx_id, keys, new=new, content_id=content_id)
-        return [_staging(staged[key]) for key in keys]
+        if not unstaged:
+            return staged
+        with self._repository.write() as rows:
+            self._transactions.open_tx(rows, tx_id)
+            now = {participant.key: participant for participant in rows.participants(tx_id, list(staged))}
+            for key in list(staged):
+                # Another client may have staged it meanwhile, and may have written since: its row wins.
+                if key in now and now[key].staging is not None:
+                    staged[key] = now[key]
+            # Or may have renamed it, with this very place, or dropped it: no intent is left then.
+            overtaken = [one.key for one in unstaged if one.key not in now or not now[one.key].intent]
+            rows.put_participants([staged[one.key] for one in unstaged if one.key not in overtaken])
+        return None if overtaken else staged
 
     def _intend(
         self, tx_id: str, keys: Sequence[Key], *, new: bool, content_id: str
@@ -157,11 +165,13 @@ class Stagings:
         return iter(sorted(kept | staged, key=encode_key))
 
     def replace_staging(self, tx_id: str, staging: Staging) -> None:
-        """Record a staging that an adapter moved (a restore). Raises: TransactionClosed."""
+        """Record a staging that an adapter moved (a restore). Raises: TransactionClosed, NotFound."""
         with self._repository.write() as rows:
             self._transactions.open_tx(rows, tx_id)
             found = rows.participants(tx_id, [staging.key])
-            rows.put_participants([replace(found[0], staging=staging, dropped=False)])
+            if not found or found[0].staging is None:
+                raise NotFound(f"{format_key(staging.key)} was renamed or dropped meanwhile")
+            rows.put_participants([replace(found[0], staging=staging)])
 
     def intend_import(self, tx_id: str, keys: Sequence[Key]) -> None:
         """Rows for keys that are about to be imported, so that their stores hear of an abort. Repeat: no-op."""
@@ -179,14 +189,18 @@ class Stagings:
         Raises: AlreadyExists when the base holds another asset there; TransactionClosed.
         """
         with self._repository.read() as rows:
-            intended = rows.participants(tx_id, [key])[0]
+            found = rows.participants(tx_id, [key])
+        if not found:
+            raise taken_over(self._transactions.find(tx_id))
+        intended = found[0]
         if intended.base is not None and intended.base.snapshot.asset != snapshot.asset:
             raise AlreadyExists(f"{format_key(key)} holds another asset", remedy="choose another key")
-        staging = self._adapters.get(key[0]).stage(tx_id, {key: Intent(intended.intent, snapshot)})[key]
-        failpoint("transaction.import_staged")
-        with self._repository.write() as rows:
-            self._transactions.open_tx(rows, tx_id)
-            rows.put_participants([replace(intended, staging=staging, dropped=False)])
+        with self._transactions.writing_natively(tx_id):
+            staging = self._adapters.get(key[0]).stage(tx_id, {key: Intent(intended.intent, snapshot)})[key]
+            failpoint("transaction.import_staged")
+            with self._repository.write() as rows:
+                self._transactions.open_tx(rows, tx_id)
+                rows.put_participants([replace(intended, staging=staging, dropped=False)])
 
 
 def _is_there(participant: Participant | None, base: Entry | None) -> bool:

@@ -9,8 +9,9 @@ staging, so that whatever died can be found again and either goes on or is clean
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from plait import limits
@@ -221,6 +222,29 @@ class Transactions:
             self.sequencer.do(RecordRequest(EventKind.TX_ABORTED, end, txs=(tx,)))
         except TransactionClosed:
             return
+
+    @contextmanager
+    def writing_natively(self, tx: str) -> Iterator[None]:
+        """For a block that writes in stores: where it fails since the transaction was discarded meanwhile, what it
+        wrote after its stores had heard of that goes too. Nobody else would ask them again."""
+        try:
+            yield
+        except Exception:
+            with suppress(PlaitError):
+                self._abort_late(tx)
+            raise
+
+    def _abort_late(self, tx: str) -> None:
+        with self.repository.read() as rows:
+            row = rows.txs([tx]).get(tx)
+            stores = [store for store in rows.stores().values() if store.mode is not Mode.POINTER]
+        if row is None or row.state not in (TxState.ABORTING, TxState.ABORTED):
+            return
+        for store in stores:
+            try:
+                self.adapters.of(store).abort(tx)
+            except PlaitError as error:
+                _log.warning("what %s wrote in store %s is not dropped: %s", tx, store.name, error)
 
     def release(self, tx: str) -> bool:
         """After a commit: its stores drop what only the working set needed, then its participants' rows go.

@@ -335,8 +335,9 @@ class LocalBackend(Reading, StoreKeeping, Tokens):
             self._check_items(adapter, tx, key, commit, entry.snapshot, items)
         exists = key in self.keys(tx, key)
         staging = self._stagings.stage(tx, [key], new=not exists, content_id=entry.content_id)[0]
-        restored = adapter.restore(tx, staging, entry.snapshot, items=items)
-        self._stagings.replace_staging(tx, restored)
+        with self._transactions.writing_natively(tx):
+            restored = adapter.restore(tx, staging, entry.snapshot, items=items)
+            self._stagings.replace_staging(tx, restored)
 
     def _check_items(
         self, adapter: Adapter, tx: str, key: Key, commit: Commit, snapshot: SnapshotRef, items: Sequence[str]
