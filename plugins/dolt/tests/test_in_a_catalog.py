@@ -18,11 +18,13 @@ from plait import limits
 from plait.adapter import Adapter
 from plait.catalog import Catalog
 from plait.errors import CommitConflict, InvalidArgument, NotFound
+from plait.failpoint import armed
 from plait.hookspecs import hookimpl
 from plait.importing import ImportReport
 from plait.plugins import Plugins
 from plait.types import Choice, Depth
 from plait_dolt import DoltAdapter
+from plait_dolt.names import tags_of
 from plait_dolt.testing import Place
 
 CITY = "CREATE TABLE city (id INT PRIMARY KEY, name VARCHAR(50), pop INT)"
@@ -326,6 +328,25 @@ def test_a_client_that_knows_nothing_of_plait_writes_into_a_working_set(catalog:
     assert len(held(catalog, place, "main")) == 3
     tx.commit()
     assert len(held(catalog, place, "main")) == 2
+
+
+def test_two_that_discard_one_working_set_at_once_both_succeed(catalog: Catalog, place: Place) -> None:
+    begin(catalog, place)
+    tx = catalog.begin()
+    for pop in (1, 2):
+        run(tx.open(place.key), f"UPDATE city SET pop = {pop}")
+        tx.preview()
+    others = [catalog.recover]
+
+    def reached(name: str) -> None:
+        if name == "dolt.end.tag_dropped" and others:
+            others.pop()()
+
+    with armed(reached):
+        tx.discard()
+    assert others == []
+    with place.adapter().engine.session(place.name, "main") as session:
+        assert list(session.tags(tags_of(tx.id))) == []
 
 
 KILLED = """

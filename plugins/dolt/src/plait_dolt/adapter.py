@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import ClassVar
 
@@ -255,8 +256,9 @@ class DoltAdapter(Adapter):
         """Drop its branches, its tags and the databases that it began. Cost: three statements for each database."""
         names.checked_id(tx)
         for database in self.engine.databases():
-            if not self._drop_new(tx, database):
-                ending.abort(self.engine, self.context, tx, database)
+            with suppress(NotFound):  # Dropped since they were listed.
+                if not self._drop_new(tx, database):
+                    ending.abort(self.engine, self.context, tx, database)
         self._known.take(tx)
 
     def release(self, tx: str, kept: Sequence[SnapshotRef]) -> None:

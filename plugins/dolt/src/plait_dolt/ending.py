@@ -94,19 +94,24 @@ def branches_found(session: Session, tx: str) -> list[str]:
 
 def _drop(session: Session, context: Context, branches: Iterable[str]) -> None:
     for name in branches:
-        try:
-            session.call("dolt_branch", "-D", name)
-        except Refused as error:
-            if "not found" not in error.text:
-                raise
+        _call_once(session, "dolt_branch", "-D", name)
         context.failpoint("dolt.end.branch_dropped")
 
 
 def drop_tags(session: Session, context: Context, tx: str, kept: Collection[str] = ()) -> None:
     for name, commit in session.tags(tags_of(tx)).items():
         if commit not in kept:
-            session.call("dolt_tag", "-d", name)
+            _call_once(session, "dolt_tag", "-d", name)
             context.failpoint("dolt.end.tag_dropped")
+
+
+def _call_once(session: Session, procedure: str, *args: str) -> None:
+    """Drop what somebody else, a recovery say, may have dropped since it was listed."""
+    try:
+        session.call(procedure, *args)
+    except Refused as error:
+        if "not found" not in error.text:
+            raise
 
 
 def abort(engine: Engine, context: Context, tx: str, database: str) -> None:
