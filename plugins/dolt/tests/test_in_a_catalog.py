@@ -235,6 +235,30 @@ def test_a_database_is_imported_with_its_own_history(catalog: Catalog, place: Pl
         assert session.branches("plait/w/") == []
 
 
+def test_what_others_commit_while_a_database_is_imported_is_adopted_without_conflicts(
+    catalog: Catalog, place: Place
+) -> None:
+    adapter = place.adapter()
+    adapter.engine.create_database(place.name, "main")
+    with adapter.engine.session(place.name, "main") as session:
+        session.rows(CITY)
+        session.rows("INSERT INTO city VALUES (1,'Ur',10), (2,'Uruk',20)")
+        session.commit("what people have")
+        found = list(catalog.discover(place.key[0], place.name))
+
+        def write_on(name: str) -> None:
+            if name == "import.before_merge":
+                session.rows("UPDATE city SET pop = 11 WHERE id = 1")
+                session.commit("meanwhile")
+
+        with armed(write_on):
+            catalog.import_found(place.key[0], found)
+    assert [one.state for one in catalog.publish()] == ["diverged"]
+    catalog.adopt(place.key)
+    assert held(catalog, place, "main") == [(1, "Ur", 11), (2, "Uruk", 20)]
+    assert catalog.publish() == []
+
+
 def test_a_message_or_author_of_any_length_comes_shortened(catalog: Catalog, place: Place) -> None:
     adapter, store = place.adapter(), place.key[0]
     is_long = "url" in place.options  # doltlite keeps no such messages itself.

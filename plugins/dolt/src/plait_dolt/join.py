@@ -162,6 +162,8 @@ class Joining:
         theirs: str,
         resolutions: Sequence[Resolution],
     ) -> str | Conflicted:
+        if base is None and session.has_ancestor(theirs, ours):
+            return theirs  # Written on from ours before it was ever published, as while it was being imported.
         # Without a base nothing is common: not even what Dolt finds, but the database before it had tables.
         start = session.first_commit(ours) if base is None else base.version
         is_native = session.merge_base(ours, theirs) == start
