@@ -354,6 +354,19 @@ def test_a_client_that_knows_nothing_of_plait_writes_into_a_working_set(catalog:
     assert len(held(catalog, place, "main")) == 2
 
 
+def test_a_staging_that_somebody_dropped_is_told_with_what_to_do(catalog: Catalog, place: Place) -> None:
+    begin(catalog, place)
+    tx = catalog.begin()
+    run(tx.open(place.key), "UPDATE city SET pop = 0")
+    with place.adapter().engine.session(place.name, "main") as session:
+        (branch,) = session.branches("plait/w/")
+        session.call("dolt_branch", "-D", branch)
+    with pytest.raises(NotFound, match=r"staged for .* was dropped from its store.*discard the working set"):
+        tx.commit()
+    tx.discard()
+    assert list(catalog.working_sets()) == []
+
+
 def test_two_that_discard_one_working_set_at_once_both_succeed(catalog: Catalog, place: Place) -> None:
     begin(catalog, place)
     tx = catalog.begin()

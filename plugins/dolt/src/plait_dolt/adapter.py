@@ -202,7 +202,13 @@ class DoltAdapter(Adapter):
         for done, (key, staging) in enumerate(stagings.items()):
             self.context.check_cancelled()
             self.context.progress("databases", done, len(stagings))
-            votes[key] = self._vote(tx, attempt, staging)
+            try:
+                votes[key] = self._vote(tx, attempt, staging)
+            except NotFound as error:
+                raise NotFound(
+                    f"what was staged for {format_key(key)} was dropped from its store: {error.message}",
+                    remedy="discard the working set, and begin another one",
+                ) from error
         return votes
 
     def _vote(self, tx: str, attempt: int, staging: Staging) -> SnapshotRef:
