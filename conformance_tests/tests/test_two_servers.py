@@ -9,18 +9,18 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
 import pytest
 from plait.catalog import Catalog
-from plait.errors import TransactionClosed
+from plait.errors import AlreadyExists, TransactionClosed
 from plait.persist import Rows
 from plait.persist.store_rows import Publication
 from plait.publisher import _CLAIMS_MAX
-from plait.types import Depth, EventKind, TxState
+from plait.types import Depth, EventKind, Tx, TxState
 from plait_conformance.behaviour.stores import handle, held, native, seqs, write
 from plait_conformance.catalogs import new_postgresql_database
 from plait_conformance.fixtures import BACKENDS
@@ -185,7 +185,6 @@ def test_both_make_the_repository_when_both_are_told_to(tmp_path: Path, postgres
             server.kill()
 
 
-@pytest.mark.postgres
 def test_publishers_of_many_heads_do_not_wait_for_each_other(
     tmp_path: Path, postgresql_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -226,3 +225,27 @@ def test_publishers_of_many_heads_do_not_wait_for_each_other(
         monkeypatch.undo()
         assert one.publish() == []
     assert "put off" not in caplog.text
+
+
+def test_a_name_is_taken_once_by_two_who_begin_at_once(
+    tmp_path: Path, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Scene(tmp_path, new_postgresql_database(postgresql_url))
+    create_catalog(scene)
+    live_txs = Rows.live_txs
+    beginning: list[Future[object]] = []
+
+    with scene.open() as one, scene.open() as other, ThreadPoolExecutor(1) as pool:
+
+        def looked(rows: Rows) -> list[Tx]:
+            found = live_txs(rows)
+            if not beginning:
+                beginning.append(pool.submit(other.begin, name="work"))
+                wait(beginning, 1)
+            return found
+
+        monkeypatch.setattr(Rows, "live_txs", looked)
+        tx = one.begin(name="work")
+        with pytest.raises(AlreadyExists, match="'work' is open already"):
+            beginning[0].result()
+        assert other.working_set("work").id == tx.id

@@ -92,6 +92,8 @@ class Transactions:
         """
         now = self.clock.now_us()
         with self.repository.write(flush=not implicit) as rows:
+            if name:
+                rows.lock_serial()  # On PostgreSQL two would not see each other's name.
             begun = rows.txs([tx_id]).get(tx_id) if tx_id else None
             if begun is not None:
                 return begun
