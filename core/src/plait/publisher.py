@@ -118,9 +118,8 @@ class Publisher:
         failpoint("publisher.behind")
         with self._claiming() as owner:
             with self._repository.write() as rows:  # Targets and claims, which are needed before the first move.
-                rows.publish_cursors(
-                    lock=True
-                )  # One publisher at a time: PostgreSQL would let two wait for each other.
+                # One publisher at a time: PostgreSQL would let two wait for each other.
+                rows.publish_cursors(lock=True)
                 self._set_targets(rows, self._behind(rows, wanted))
                 waiting: dict[str, list[Publication]] = {}
                 for publication in self._undone(rows, wanted, is_alive):
