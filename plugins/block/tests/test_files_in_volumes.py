@@ -323,3 +323,50 @@ def test_a_sparse_file_larger_than_the_volume_is_merged(
         stream.seek(size // 2 - 1)
         assert stream.read(3) == b"\0x\0"
     assert is_whole(adapter, both, tmp_path)
+
+
+def test_a_link_that_became_a_folder_is_merged_without_touching_what_it_led_to(
+    adapter: BlockAdapter, disk: SnapshotRef, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "hosts").write_text("the machine's own\n")
+
+    def link(root: Path) -> None:
+        (root / "inside").symlink_to("etc")
+        (root / "out").symlink_to(outside)
+
+    def make_folders(root: Path) -> None:
+        for name in ("inside", "out"):
+            (root / name).unlink()
+            (root / name).mkdir()
+            (root / name / "hosts").write_text("theirs\n")
+
+    base = changed(adapter, "tx-0", disk, link)
+    ours = changed(adapter, "tx-1", base, lambda root: (root / "new").write_text("new\n"))
+    theirs = changed(adapter, "tx-2", base, make_folders)
+    joined = texts(adapter, snapshot_of(merged(adapter, base, ours, theirs)))
+    assert (outside / "hosts").read_text() == "the machine's own\n"
+    assert joined == {**TREE, "new": "new\n", "inside/hosts": "theirs\n", "out/hosts": "theirs\n"}
+
+
+def test_a_file_is_restored_in_its_folder_and_not_behind_a_link_that_took_its_place(
+    adapter: BlockAdapter, disk: SnapshotRef, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    for name in ("hosts", "other"):
+        (outside / name).write_text("the machine's own\n")
+
+    def link(root: Path) -> None:
+        shutil.rmtree(root / "etc")
+        (root / "etc").symlink_to(outside)
+
+    work = Work(adapter, "tx-2", changed(adapter, "tx-1", disk, link))
+    (staging,) = work.port.stagings.values()
+    adapter.restore("tx-2", staging, disk, items=["etc/other"])
+    adapter.restore("tx-2", staging, disk, items=["etc/hosts"])
+    assert {path.name: path.read_text() for path in outside.iterdir()} == dict.fromkeys(
+        ("hosts", "other"), "the machine's own\n"
+    )
+    assert texts(adapter, work.prepare()) == {name: TREE[name] for name in TREE if name != "etc/motd"}

@@ -121,7 +121,8 @@ class Comparing:
     def restore_files(self, onto: Layer, source: Layer, items: Sequence[str]) -> None:
         """Make these paths, and what lies below them, in a layer that is written to, what a frozen layer holds.
 
-        A path that neither holds is passed over: it was removed. On errors, the layer is to be dropped.
+        A path that neither holds is passed over: it was removed. What is no folder now, such as a link, and was one
+        then, is one again. On errors, the layer is to be dropped.
         """
         with self._trees(source) as (then,), self._filesystems.changed(onto) as root, _translated():
             now = files.tree(root)
@@ -130,9 +131,8 @@ class Comparing:
             wanted = {path: Change(then.get(path)) for path in files.under((then, now), items)}
             for path in list(wanted):
                 if path in then:
-                    parts = path.split("/")
-                    folders = ("/".join(parts[:depth]) for depth in range(1, len(parts)))
-                    wanted.update({one: Change(then[one]) for one in folders if one not in now})
+                    folders = (one for one in files.folders_of(path) if one not in now or not now[one].is_folder)
+                    wanted.update({one: Change(then[one]) for one in folders})
             files.apply(root, wanted, self._context.check_cancelled)
 
     def restore_extents(self, place: Place, source: Layer, items: Sequence[str]) -> None:

@@ -154,14 +154,26 @@ def apply(root: Path, wanted: Mapping[str, Change], check_cancelled: Callable[[]
     for path in sorted(wanted, reverse=True):
         change = wanted[path]
         where = root / path
-        if os.path.lexists(where) and not _can_stay(where, change):
+        if not _is_behind_link(root, path) and os.path.lexists(where) and not _can_stay(where, change):
             _remove(where)
     names: dict[tuple[Path, int], Path] = {}
     for path in sorted(wanted):
         check_cancelled()
         change = wanted[path]
         if change.file is not None:
+            assert not _is_behind_link(root, path)
             _put(root / path, change.file, change.content, names)
+
+
+def folders_of(path: str) -> list[str]:
+    """The folders that lead to a path, from above."""
+    parts = path.split("/")
+    return ["/".join(parts[:depth]) for depth in range(1, len(parts))]
+
+
+def _is_behind_link(root: Path, path: str) -> bool:
+    """Whether a path leads elsewhere: to other files of the volume, or out of it, to the machine's own."""
+    return any((root / folder).is_symlink() for folder in folders_of(path))
 
 
 def _can_stay(where: Path, change: Change) -> bool:
