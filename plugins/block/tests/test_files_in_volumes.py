@@ -370,3 +370,35 @@ def test_a_file_is_restored_in_its_folder_and_not_behind_a_link_that_took_its_pl
         ("hosts", "other"), "the machine's own\n"
     )
     assert texts(adapter, work.prepare()) == {name: TREE[name] for name in TREE if name != "etc/motd"}
+
+
+def test_what_settles_a_file_leaves_its_folder_as_ours_has_it(adapter: BlockAdapter, disk: SnapshotRef) -> None:
+    def close(root: Path) -> None:
+        (root / "etc").chmod(0o700)
+        (root / "etc/hosts").write_text("ours\n")
+
+    ours = changed(adapter, "tx-1", disk, close)
+    theirs = changed(adapter, "tx-2", disk, lambda root: (root / "etc/hosts").write_text("theirs\n"))
+    settled = Resolution((), "etc/hosts", Choice.THEIRS)
+    joined = snapshot_of(merged(adapter, disk, ours, theirs, settled))
+    assert texts(adapter, joined)["etc/hosts"] == "theirs\n"
+    with adapter.open(joined, None).files() as root:
+        assert (root / "etc").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_file_whose_folder_one_side_dropped_is_settled_by_value(adapter: BlockAdapter, disk: SnapshotRef) -> None:
+    ours = changed(adapter, "tx-1", disk, lambda root: shutil.rmtree(root / "home/bob"))
+    theirs = changed(adapter, "tx-2", disk, lambda root: (root / "home/bob/x").write_text("theirs\n"))
+    for attempt in (ours, theirs), (theirs, ours):
+        settled = Resolution((), "home/bob/x", Choice.VALUE, "both\n")
+        joined = texts(adapter, snapshot_of(merged(adapter, disk, *attempt, settled)))
+        assert joined == {**TREE, "home/bob/x": "both\n"}
+
+
+def test_names_of_one_file_whose_content_is_merged_stay_names_of_one(adapter: BlockAdapter, disk: SnapshotRef) -> None:
+    base = changed(adapter, "tx-0", disk, lambda root: os.link(root / "etc/motd", root / "home/motd"))
+    ours = changed(adapter, "tx-1", base, lambda root: (root / "etc/motd").write_text("ONE\ntwo\nthree\n"))
+    theirs = changed(adapter, "tx-2", base, lambda root: (root / "etc/motd").write_text("one\ntwo\nTHREE\n"))
+    with adapter.open(snapshot_of(merged(adapter, base, ours, theirs)), None).files() as root:
+        assert (root / "home/motd").read_text() == "ONE\ntwo\nTHREE\n"
+        assert (root / "home/motd").stat().st_nlink == 2

@@ -11,7 +11,7 @@ from fnmatch import fnmatch
 from plait.adapter import Merger
 from plait.types import Choice, Conflict, ConflictKind, Resolution
 
-from plait_block.files import Change, File, attributes, changes, describe, same
+from plait_block.files import Change, File, attributes, changes, describe, folders_of, same
 
 Tree = Mapping[str, File]
 
@@ -63,9 +63,8 @@ class FileMerge:
 
     def _join(self, path: str, made: FilePlan) -> None:
         """A path that both sides changed differently."""
-        resolution = self._settled.get(path)
-        if resolution is not None:
-            made.wanted.update(self._chosen(path, resolution))
+        if path in self._settled:
+            self._settle(path, made)
             return
         merged = self._merged(*(tree.get(path) for tree in self._trees.values()))
         if merged is None:
@@ -73,22 +72,20 @@ class FileMerge:
         else:
             made.wanted[path] = merged
 
-    def _chosen(self, path: str, resolution: Resolution) -> dict[str, Change]:
-        """A path as its resolution says, with the folders that lead to it."""
+    def _settle(self, path: str, made: FilePlan) -> None:
+        """A path as its resolution says, with those folders that lead to it and would be missing."""
+        resolution = self._settled[path]
+        _, ours, theirs = self._trees.values()
+        tree = self._trees.get(resolution.choice, ours if path in ours else theirs)
+        change = Change(tree.get(path))
         if resolution.choice is Choice.VALUE:
             value = resolution.value
-            if value is None:
-                return {path: Change(None)}
             text = value if isinstance(value, str) else json.dumps(value)
-            file = self._trees[Choice.OURS].get(path) or self._trees[Choice.THEIRS].get(path)
-            return {path: Change(file, text.encode())}
-        tree = self._trees[resolution.choice]
-        chosen = {path: Change(tree.get(path))}
-        if path in tree:
-            parts = path.split("/")
-            folders = ("/".join(parts[:depth]) for depth in range(1, len(parts)))
-            chosen.update({folder: Change(tree[folder]) for folder in folders})
-        return chosen
+            change = Change(None) if value is None else Change(tree.get(path), text.encode())
+        made.wanted[path] = change
+        for folder in () if change.file is None else folders_of(path):
+            if not _is_folder(made.wanted[folder].file if folder in made.wanted else ours.get(folder)):
+                made.wanted[folder] = Change(tree[folder])
 
     def _merged(self, base: File | None, ours: File | None, theirs: File | None) -> Change | None:
         """Regular files by their contents, folders by their modes; None when they conflict."""
@@ -127,7 +124,7 @@ class FileMerge:
             if not fresh:
                 break
             for path in fresh:
-                made.wanted.update(self._chosen(path, self._settled[path]))
+                self._settle(path, made)
                 known.add(path)
         for path in homeless:
             detail = "one side dropped the folder of this, the other changed what is in it"

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, TypeAlias
 
 from plait.errors import InvalidArgument
 from plait.types import Json
@@ -156,7 +156,7 @@ def apply(root: Path, wanted: Mapping[str, Change], check_cancelled: Callable[[]
         where = root / path
         if not _is_behind_link(root, path) and os.path.lexists(where) and not _can_stay(where, change):
             _remove(where)
-    names: dict[tuple[Path, int], Path] = {}
+    names: dict[Name, Path] = {}
     for path in sorted(wanted):
         check_cancelled()
         change = wanted[path]
@@ -188,10 +188,14 @@ def _remove(where: Path) -> None:
         where.unlink()
 
 
-def _put(where: Path, file: File, content: bytes | None, names: dict[tuple[Path, int], Path]) -> None:
+Name: TypeAlias = tuple[Path, int, bytes | None]
+"""What has one content: a tree's inode, and what it became."""
+
+
+def _put(where: Path, file: File, content: bytes | None, names: dict[Name, Path]) -> None:
     found = file.stat
-    known = names.get((file.root, found.st_ino))
-    if known is not None and content is None and not file.is_folder:
+    known = names.get((file.root, found.st_ino, content))
+    if known is not None and not file.is_folder:
         os.link(known, where, follow_symlinks=False)
         return
     if file.is_folder:
@@ -205,8 +209,7 @@ def _put(where: Path, file: File, content: bytes | None, names: dict[tuple[Path,
             _write(where, stream)
     else:
         os.mknod(where, found.st_mode, found.st_rdev)
-    if content is None:
-        names[file.root, found.st_ino] = where
+    names[file.root, found.st_ino, content] = where
     os.chown(where, found.st_uid, found.st_gid, follow_symlinks=False)
     if not where.is_symlink():
         where.chmod(stat.S_IMODE(found.st_mode))
