@@ -25,6 +25,7 @@ from plait.types import (
     SnapshotRef,
 )
 from plait_block import BlockAdapter, volume
+from plait_conformance.testing import MemoryPort
 
 from .conftest import KEY, SIZE, Fresh, Work, content, need
 
@@ -445,6 +446,30 @@ def test_images_that_plait_cannot_take_in_are_refused(adapter: BlockAdapter, tmp
         adapter.snapshot("tx-i", {KEY: str(tmp_path / "nothing")})
     with pytest.raises(InvalidArgument, match="absolute"):
         adapter.snapshot("tx-i", {KEY: "disk.img"})
+
+
+@pytest.mark.drivers("qcow2")
+def test_damaged_encrypted_and_odd_images_are_refused_and_leave_the_name_free(
+    adapter: BlockAdapter, tmp_path: Path
+) -> None:
+    whole, cut, locked, odd, empty = (tmp_path / name for name in ("whole", "cut", "locked", "odd", "empty"))
+    odd.write_bytes(os.urandom(1000))
+    empty.touch()
+    (tmp_path / "raw").write_bytes(os.urandom(1 << 20))
+    subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(tmp_path / "raw"), str(whole)], check=True)
+    cut.write_bytes(whole.read_bytes()[: 1 << 19])
+    secret = ["--object", "secret,id=key,data=secret", "-o", "encrypt.format=luks,encrypt.key-secret=key"]
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *secret, str(locked), "1M"], check=True)
+    volumes = adapter.open_store(MemoryPort(adapter, "tx-1"))
+    for image, error, why in (
+        (cut, InvalidArgument, "damaged"),
+        (locked, Unsupported, "encrypted"),
+        (odd, InvalidArgument, "1000 bytes"),
+        (empty, InvalidArgument, "0 bytes"),
+    ):
+        with pytest.raises(error, match=why):
+            volumes.create_from("disk0", image)
+    assert volumes.create_from("disk0", whole).size_bytes == 1 << 20
 
 
 # -- space -------------------------------------------------------------------------------------------------------------

@@ -27,6 +27,8 @@ _MAGIC: Final = b"QFI\xfb"
 _MAGICS: Final = {_MAGIC: "qcow2", b"KDMV": "vmdk", b"vhdxfile": "vhdx", b"conectix": "vhd", b"QED\0": "qed"}
 _VDI_MAGIC: Final = b"\x7f\x10\xda\xbe"
 _VDI_MAGIC_AT: Final = 64
+_CORRUPT, _LEAKS_ALONE = 2, 3
+"""What `qemu-img check` ends with, the latter where nothing is lost but space."""
 _SUFFIXES: Final = frozenset({".qcow2", ".img", ".raw", ".vmdk", ".vdi", ".vhd"})
 
 
@@ -155,7 +157,7 @@ def format_of(path: Path) -> str:
         raise NotFound(f"image {path} does not exist", remedy="name a raw or qcow2 image by its absolute path")
     found = _format_by_header(path)
     if not found:
-        if path.suffix == ".qcow2" or not path.stat().st_size:
+        if path.suffix == ".qcow2":
             raise InvalidArgument(f"image {path} is no qcow2 image", remedy="give a raw image another name: disk.img")
         return "raw"
     if found != "qcow2":
@@ -163,12 +165,46 @@ def format_of(path: Path) -> str:
             f"image {path} is a {found} image, and plait takes qcow2 and raw ones",
             remedy="convert it first: qemu-img convert -O qcow2 IMAGE NEW.qcow2",
         )
-    described = json.loads(run("qemu-img", "info", "--output=json", "-f", "qcow2", "-U", str(path)))
+    described = _asked(path, "info", "-f", "qcow2", "-U")
+    if described.get("encrypted"):
+        raise Unsupported(
+            f"image {path} is encrypted, and plait has no key to it",
+            remedy="decrypt it first, with qemu-img convert; a guest's own encryption (LUKS) may stay",
+        )
     if described.get("backing-filename") or described.get("format-specific", {}).get("data", {}).get("data-file"):
         raise Unsupported(
             f"image {path} needs other files", remedy="flatten it first: qemu-img convert -O qcow2 IMAGE FLAT"
         )
     return "qcow2"
+
+
+def check_sound(path: Path, form: str) -> None:
+    """Raises: InvalidArgument for an image whose size no volume can have, and for a qcow2 image with errors, such as
+    one that was cut short: what is missing would read as zeroes. Cost: a qcow2 image's tables."""
+    size = virtual_size(Image("", path, form))
+    if not size or size % 512:
+        raise InvalidArgument(
+            f"image {path} has {size} bytes, which is no multiple of 512 above 0",
+            remedy="lengthen it first: truncate -s %512 IMAGE",
+        )
+    if form != "qcow2":
+        return
+    found = _asked(path, "check", "-f", "qcow2", "-U", accepts=(0, _CORRUPT, _LEAKS_ALONE))
+    errors = found.get("corruptions", 0) + found.get("check-errors", 0)
+    if errors:
+        raise InvalidArgument(
+            f"image {path} is damaged: qemu-img check finds {errors} errors",
+            remedy="copy it again, or mend a copy: qemu-img check -r all IMAGE",
+        )
+
+
+def _asked(path: Path, *question: str, accepts: Sequence[int] = (0,)) -> dict[str, Any]:
+    """What qemu-img answers about somebody's image. Raises: InvalidArgument when it cannot read it."""
+    try:
+        found: dict[str, Any] = json.loads(run("qemu-img", *question, "--output=json", str(path), accepts=accepts))
+    except StoreUnavailable as error:
+        raise InvalidArgument(f"image {path} cannot be read: {error.message}", remedy="copy it again") from error
+    return found
 
 
 def digest_of(path: Path) -> str:

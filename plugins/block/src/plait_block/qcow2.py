@@ -117,11 +117,12 @@ class Qcow2Layers(Layers):
         return layer
 
     def check_source(self, source: str) -> None:
-        images.format_of(Path(source))
+        images.check_sound(Path(source), images.format_of(Path(source)))
 
     def adopt(self, source: str, asset: str) -> Layer:
         path = Path(source)
         form = images.format_of(path)
+        images.check_sound(path, form)
         sha256 = images.digest_of(path)
         identity = hashlib.sha256(f"{source}\0{form}\0{sha256}".encode()).hexdigest()[:24]
         found = self.find(identity)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from plait.errors import InvalidArgument, Unsupported
+from plait.errors import Unsupported
 
 from plait_block import images, reflinks
 from plait_block.extents import Reader
@@ -87,11 +87,7 @@ class RawLayers(WholeLayers):
                 f"image {path} is a {form} image, and the driver raw takes raw ones",
                 remedy="convert it first: qemu-img convert -O raw IMAGE NEW.img",
             )
-        if path.stat().st_size % 512:
-            raise InvalidArgument(
-                f"image {path} has {path.stat().st_size} bytes, which is no multiple of 512",
-                remedy="lengthen it first: truncate -s %512 IMAGE",
-            )
+        images.check_sound(path, form)
         # A first look that writes nothing: cloning alone is certain.
         if self._folder.root.exists() and reflinks.filesystem_of(path) != reflinks.filesystem_of(self._folder.root):
             raise reflinks.elsewhere(path, self._folder.root)

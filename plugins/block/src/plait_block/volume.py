@@ -160,6 +160,7 @@ class Volumes:
         AlreadyExists, Unsupported for an image that needs other images.
         """
         source = self._layers.source(str(image), is_typed=True)
+        self._layers.check_source(source)  # First: a refused image leaves the name free.
         staging = self._port.add(self._key(name), new=True)
         place = self._place_of(staging)
         place.rest_on(self._layers.adopt(source, staging.attrs["asset"]))
