@@ -497,6 +497,23 @@ def test_chains_stay_short_and_every_version_readable(adapter: BlockAdapter, bas
 
 
 @pytest.mark.drivers("qcow2")
+def test_a_key_frame_that_fails_says_so_and_leaves_nothing_half_done(
+    adapter: BlockAdapter, base: SnapshotRef, folder: Path
+) -> None:
+    history = grown(adapter, base, 31)
+    root = adapter.layers.own_files(adapter.layers.get(base.version))[1]
+    root.chmod(0o644)
+    content = bytearray(root.read_bytes())
+    tables = int.from_bytes(content[40:48], "big")
+    content[tables + 6] ^= 2  # The place of the first table of places is none any more.
+    root.write_bytes(content)
+    with pytest.raises(StoreUnavailable, match="key frame"):
+        Work(adapter, "tx-full", history[-1]).write(0, b"x")
+    assert not list(folder.glob("layers/*key*"))
+    assert not list(folder.glob("layers/.*"))
+
+
+@pytest.mark.drivers("qcow2")
 def test_freezing_under_a_client_keeps_the_chain_short_as_well(
     adapter: BlockAdapter, base: SnapshotRef, folder: Path
 ) -> None:

@@ -402,3 +402,15 @@ def test_names_of_one_file_whose_content_is_merged_stay_names_of_one(adapter: Bl
     with adapter.open(snapshot_of(merged(adapter, base, ours, theirs)), None).files() as root:
         assert (root / "home/motd").read_text() == "ONE\ntwo\nTHREE\n"
         assert (root / "home/motd").stat().st_nlink == 2
+
+
+def test_a_merge_that_fails_or_conflicts_at_its_end_leaves_no_layer(
+    adapter: BlockAdapter, disk: SnapshotRef, folder: Path
+) -> None:
+    fill = os.urandom(9 << 20)  # Of 16 MiB: both do not fit.
+    ours = changed(adapter, "tx-1", disk, lambda root: (root / "ours").write_bytes(fill))
+    theirs = changed(adapter, "tx-2", disk, lambda root: (root / "theirs").write_bytes(fill))
+    layers = sorted(folder.glob("layers/*"))
+    with pytest.raises(StoreUnavailable, match="No space"):
+        merged(adapter, disk, ours, theirs)
+    assert sorted(folder.glob("layers/*")) == layers

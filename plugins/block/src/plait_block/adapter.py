@@ -292,8 +292,14 @@ class BlockAdapter(Adapter):
         if known is not None:
             return Merged(self._refer(self.layers.get(known["layer"]), ours.asset))
         sides = Sides(None if base is None else self.layers.get(base.version), *map(self.layers.get, named))
-        answer = self._comparing.merge(sides, resolutions, lambda size: self._new_layer(tx, ours, size))
+        name = Layers.new_id()
+        try:
+            answer = self._comparing.merge(sides, resolutions, lambda size: self._new_layer(tx, name, ours, size))
+        except BaseException:
+            self._drop(name)  # At once: the disk may be full of it.
+            raise
         if isinstance(answer, Conflicted):
+            self._drop(name)
             return answer
         if answer is None:
             return Merged(ours)
@@ -303,11 +309,10 @@ class BlockAdapter(Adapter):
         self.folder.write(record, {"layer": layer.id})
         return Merged(self._refer(layer, ours.asset))
 
-    def _new_layer(self, tx: str, onto: SnapshotRef, size_bytes: int) -> Layer:
+    def _new_layer(self, tx: str, name: str, onto: SnapshotRef, size_bytes: int) -> Layer:
         """A layer of the transaction on a snapshot, noted before it is made, so that an abort finds it."""
         made = self.folder.places(tx) / "made"
         self.folder.make(made)
-        name = Layers.new_id()
         (made / name).touch()
         below = self.layers.get(onto.version)
         self.layers.base_for(below)

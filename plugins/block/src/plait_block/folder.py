@@ -97,12 +97,16 @@ class Folder:
         with translated(f"file {path}"):
             self.make(path.parent)
             temporary = path.parent / f".{secrets.token_hex(8)}"
-            with temporary.open("x", encoding="utf-8") as stream:
-                json.dump(record, stream, indent=1, sort_keys=True)
-                stream.write("\n")
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(path)
+            try:
+                with temporary.open("x", encoding="utf-8") as stream:
+                    json.dump(record, stream, indent=1, sort_keys=True)
+                    stream.write("\n")
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                temporary.replace(path)
+            except OSError:
+                temporary.unlink(missing_ok=True)
+                raise
             sync(path.parent)
 
     def make(self, folder: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -69,17 +70,27 @@ def create_overlay(path: Path, size_bytes: int, parent: Image | None) -> None:
     """An empty layer on a parent: whole or absent, durable. Repeat: no-op."""
     if path.exists():
         return
-    temporary = path.with_name(f".{path.name}")
     backing = ["-b", str(parent.path), "-F", parent.format] if parent is not None else []
-    run("qemu-img", "create", "-q", "-u", "-f", "qcow2", "-o", OPTIONS, *backing, str(temporary), str(size_bytes))
-    keep(temporary, path)
+    with _made(path) as temporary:
+        run("qemu-img", "create", "-q", "-u", "-f", "qcow2", "-o", OPTIONS, *backing, str(temporary), str(size_bytes))
 
 
 def flatten(images: Sequence[Image], path: Path) -> None:
     """One image without a parent that holds what the chain holds: whole or absent, durable. Cost: O(allocated)."""
+    with _made(path) as temporary:
+        run("qemu-img", "convert", "-q", "-O", "qcow2", "-o", OPTIONS, uri_of(images), str(temporary))
+
+
+@contextmanager
+def _made(path: Path) -> Iterator[Path]:
+    """What a block writes gets its name when the block ends well, and is dropped else: the disk may be full of it."""
     temporary = path.with_name(f".{path.name}")
-    run("qemu-img", "convert", "-q", "-O", "qcow2", "-o", OPTIONS, uri_of(images), str(temporary))
-    keep(temporary, path)
+    try:
+        yield temporary
+        keep(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def make_immutable(path: Path) -> None:

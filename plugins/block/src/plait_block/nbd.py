@@ -247,7 +247,8 @@ class NbdClient:
             raise self._lost(error) from error
         if flight.code:
             error_type = _ERRORS.get(flight.code, StoreUnavailable)
-            raise error_type(f"export {self.export!r} refused: {flight.said or os.strerror(flight.code)}")
+            said = f"{flight.said}: {os.strerror(flight.code)}" if flight.said else os.strerror(flight.code)
+            raise error_type(f"export {self.export!r} refused: {said}")
 
     def _take_in(self) -> None:
         """One chunk of an answer."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from plait.codec import digest, pack
-from plait.errors import Corrupt
+from plait.errors import Corrupt, StoreUnavailable
 from plait.types import Depth
 
 from plait_block import images
@@ -153,17 +153,23 @@ class Qcow2Layers(Layers):
         with self._folder.locked(self._folder.run / "key-frames.lock"):
             if not self.has_key_frame(layer.id):
                 path = self.key_frame(layer.id)
-                images.flatten(self.chain(layer), path)
+                try:
+                    images.flatten(self.chain(layer), path)
+                except StoreUnavailable as error:
+                    raise StoreUnavailable(
+                        f"layer {layer.id} needs a key frame, a whole copy of its volume: {error.message}",
+                        remedy=f"make room in {self._folder.root}, then try again",
+                    ) from error
                 self._failpoint("block.key_frame.before_record")
                 self._folder.write(self.key_record(layer.id), {"sha256": images.digest_of(path)})
         return self._frame(layer.id)
 
     def _remove(self, layer: str) -> None:
         with translated(f"layer {layer}"):
-            for path in (self.key_record(layer), self.key_frame(layer)):
+            self.key_record(layer).unlink(missing_ok=True)
+            for path in (self.key_frame(layer), self._folder.layers / f"{layer}.qcow2"):
                 path.unlink(missing_ok=True)
-            (self._folder.layers / f"{layer}.qcow2").unlink(missing_ok=True)
-            (self._folder.layers / f".{layer}.qcow2").unlink(missing_ok=True)
+                path.with_name(f".{path.name}").unlink(missing_ok=True)
 
     # -- checking ----------------------------------------------------------------------------------------------------
 
