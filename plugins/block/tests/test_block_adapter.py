@@ -403,6 +403,19 @@ def test_a_guest_that_cannot_be_quieted_is_not_frozen(fresh: Fresh, base: Snapsh
     assert adapter.live(base.asset).read(0, 1) == b"x"
 
 
+def test_what_a_merge_cut_off_a_volume_is_a_difference(adapter: BlockAdapter, tmp_path: Path) -> None:
+    def imported(name: str, content: bytes) -> SnapshotRef:
+        (tmp_path / name).write_bytes(content)
+        return adapter.snapshot(f"tx-{name}", {KEY: str(tmp_path / name)})[KEY]
+
+    base = imported("base", bytes(SIZE) + b"z" * SIZE)
+    ours = Work(adapter, "tx-1", base).write(0, b"x").prepare()
+    answer = adapter.merge("tx-m", 1, base=base, ours=ours, theirs=imported("cut", bytes(SIZE)))
+    assert isinstance(answer, Merged)
+    assert adapter.open(answer.snapshot, None).size_bytes == SIZE
+    assert items(adapter, ours, answer.snapshot) == items(adapter, answer.snapshot, ours) == [f"@{SIZE}+{SIZE}"]
+
+
 # -- imports -----------------------------------------------------------------------------------------------------------
 
 

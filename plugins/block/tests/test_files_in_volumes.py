@@ -414,3 +414,30 @@ def test_a_merge_that_fails_or_conflicts_at_its_end_leaves_no_layer(
     with pytest.raises(StoreUnavailable, match="No space"):
         merged(adapter, disk, ours, theirs)
     assert sorted(folder.glob("layers/*")) == layers
+
+
+def test_a_filesystem_that_cannot_be_read_differs_by_extent_and_is_merged_by_taking_a_side(
+    adapter: BlockAdapter, disk: SnapshotRef
+) -> None:
+    work = Work(adapter, "tx-1", disk)
+    theirs = work.write(1024 + 100, b"\xff" * 4).prepare()  # Features that no tool knows.
+    ours = changed(adapter, "tx-2", disk, lambda root: (root / "new").write_text("new\n"))
+    assert [one.item for one in adapter.diff(disk, theirs)] == ["@0+4096"]
+    with pytest.raises(StoreUnavailable, match=theirs.version):
+        list(adapter.diff(disk, theirs, items=["etc/hosts"]))
+    (conflict,) = conflicts(merged(adapter, disk, ours, theirs))
+    assert (conflict.item, conflict.kind) == (None, ConflictKind.CONSTRAINT)
+    assert theirs.version in conflict.detail
+
+
+def test_filesystems_of_different_sizes_are_merged_by_taking_a_side(
+    adapter: BlockAdapter, disk: SnapshotRef, tmp_path: Path
+) -> None:
+    grown = tmp_path / "grown"
+    shutil.copy(tmp_path / "disk", grown)
+    os.truncate(grown, 32 << 20)
+    theirs = adapter.snapshot("tx-j", {KEY: str(grown)})[KEY]
+    ours = changed(adapter, "tx-1", disk, lambda root: (root / "new").write_text("new\n"))
+    (conflict,) = conflicts(merged(adapter, disk, ours, theirs))
+    assert (conflict.item, conflict.kind) == (None, ConflictKind.CONSTRAINT)
+    assert str(32 << 20) in conflict.detail

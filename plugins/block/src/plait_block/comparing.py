@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 from plait.adapter import Context
-from plait.errors import PermissionDenied, StoreUnavailable, Unsupported
+from plait.errors import PermissionDenied, StoreUnavailable
 from plait.types import Choice, Conflict, Conflicted, ConflictKind, ItemChange, ItemChangeKind, Resolution
 
 from plait_block import extents, files, merging
 from plait_block.daemon import Daemon
-from plait_block.ext4 import Broken, Filesystems, is_ext4
+from plait_block.ext4 import Broken, Filesystems, Unreadable, is_ext4
 from plait_block.extents import NOTHING, Reader
 from plait_block.file_merging import FileMerge
 from plait_block.files import Change, File
@@ -37,10 +37,18 @@ class Comparing:
     def diff(self, before: Layer | None, after: Layer | None, items: Sequence[str] | None) -> Iterator[ItemChange]:
         with ExitStack() as stack:
             old, new = (self._reader(side, stack) for side in (before, after))
-            if before is not None and after is not None and is_ext4(old) and is_ext4(new):
-                yield from self._diff_files(before, after, items)
-            else:
+            if before is None or after is None or not (is_ext4(old) and is_ext4(new)):
                 yield from self._diff_extents(before, after, old, new, items)
+                return
+            with ExitStack() as shown:
+                try:
+                    trees = shown.enter_context(self._trees(before, after))
+                except Unreadable:
+                    if items is not None and not all(map(extents.extent_of, items)):
+                        raise
+                    yield from self._diff_extents(before, after, old, new, items)
+                else:
+                    yield from self._diff_files(*trees, items)
 
     def _diff_extents(
         self, before: Layer | None, after: Layer | None, old: Reader, new: Reader, items: Sequence[str] | None
@@ -55,12 +63,13 @@ class Comparing:
             right = None if after is None else one.after
             yield ItemChange(extents.item_of(one.extent), _kind(left, right), "extent", left, right)
 
-    def _diff_files(self, before: Layer, after: Layer, items: Sequence[str] | None) -> Iterator[ItemChange]:
-        with self._trees(before, after) as (old, new):
-            for path, was, now in files.changes(old, new):
-                self._context.check_cancelled()
-                if items is None or path in items:
-                    yield ItemChange(path, _kind(was, now), "file", files.describe(was), files.describe(now))
+    def _diff_files(
+        self, old: Mapping[str, File], new: Mapping[str, File], items: Sequence[str] | None
+    ) -> Iterator[ItemChange]:
+        for path, was, now in files.changes(old, new):
+            self._context.check_cancelled()
+            if items is None or path in items:
+                yield ItemChange(path, _kind(was, now), "file", files.describe(was), files.describe(now))
 
     # -- merge -------------------------------------------------------------------------------------------------------
 
@@ -102,18 +111,27 @@ class Comparing:
     ) -> Layer | Conflicted | None:
         assert sides.base is not None
         if len({sides.size(choice) for choice in ORDER}) > 1:
-            raise Unsupported("volumes of different sizes are not merged by file", remedy="resize one side, or take it")
-        with self._trees(sides.base, sides.ours, sides.theirs) as (base, ours, theirs):
+            sizes = ", ".join(f"{choice} {sides.size(choice)}" for choice in ORDER)
+            return _as_a_whole(f"volumes of different sizes are not merged by file ({sizes} bytes): take one side")
+        try:
+            return self._merge_trees(sides.base, sides.ours, sides.theirs, resolutions=resolutions, make=make)
+        except (Broken, Unreadable) as error:
+            return _as_a_whole(error.message)
+
+    def _merge_trees(
+        self,
+        *layers: Layer,
+        resolutions: Sequence[Resolution],
+        make: Callable[[int], Layer],
+    ) -> Layer | Conflicted | None:
+        with self._trees(*layers) as (base, ours, theirs):
             plan = FileMerge(base, ours, theirs, resolutions, self._context.mergers()).plan()
             if plan.conflicts:
                 return Conflicted(tuple(plan.conflicts))
             if not plan.wanted:
                 return None
-            layer = make(sides.ours.size_bytes)
-            try:
-                self._change(layer, plan.wanted)
-            except Broken as error:
-                return Conflicted((Conflict((), ConflictKind.CONSTRAINT, detail=error.message),))
+            layer = make(layers[1].size_bytes)
+            self._change(layer, plan.wanted)
             return layer
 
     # -- restore -----------------------------------------------------------------------------------------------------
@@ -162,6 +180,11 @@ class Comparing:
             roots = [stack.enter_context(self._filesystems.shown(layer)) for layer in layers]
             with _translated():
                 yield [files.tree(root) for root in roots]
+
+
+def _as_a_whole(detail: str) -> Conflicted:
+    """A merge that only a choice of one side's whole volume settles."""
+    return Conflicted((Conflict((), ConflictKind.CONSTRAINT, detail=detail),))
 
 
 def _kind(before: object, after: object) -> ItemChangeKind:

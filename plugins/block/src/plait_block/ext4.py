@@ -50,9 +50,9 @@ class Filesystems:
     def shown(self, layer: Layer) -> Iterator[Path]:
         """A frozen layer's files, read-only. One that was cut under a machine is recovered in a throw-away overlay.
 
-        Raises: Unsupported without /dev/fuse or the tools.
+        Raises: Unreadable; Unsupported without /dev/fuse or the tools.
         """
-        with self._scratch() as scratch:
+        with self._scratch() as scratch, _named(layer):
             chain = self._layers.chain(layer)
             with self._as_file(chain, scratch, writable=False) as file:
                 if not _is_dirty(file):
@@ -70,9 +70,13 @@ class Filesystems:
     def changed(self, layer: Layer) -> Iterator[Path]:
         """A layer's files, to be changed: the layer holds the result, once e2fsck has found nothing wrong with it.
 
-        Raises: Broken with e2fsck's words; Unsupported without /dev/fuse or the tools.
+        Raises: Unreadable; Broken with e2fsck's words; Unsupported without /dev/fuse or the tools.
         """
-        with self._scratch() as scratch, self._as_file(self._layers.chain(layer), scratch, writable=True) as file:
+        with (
+            self._scratch() as scratch,
+            _named(layer),
+            self._as_file(self._layers.chain(layer), scratch, writable=True) as file,
+        ):
             if _is_dirty(file):
                 _recover(file)
             with _mounted(file, scratch, "fakeroot") as root:
@@ -114,6 +118,10 @@ class Filesystems:
                 monitor.remove_chain(chain)
 
 
+class Unreadable(StoreUnavailable):
+    """A filesystem that its own tools do not show: damaged, or with features that they do not know."""
+
+
 class Broken(StoreUnavailable):
     """e2fsck refuses what a change made of a filesystem; the change was dropped."""
 
@@ -124,9 +132,24 @@ def _is_dirty(file: Path) -> bool:
         return bool(int.from_bytes(stream.read(4), "little") & _NEEDS_RECOVERY)
 
 
+@contextmanager
+def _named(layer: Layer) -> Iterator[None]:
+    """Where the filesystem of a layer cannot be read, say which it is."""
+    try:
+        yield
+    except Unreadable as error:
+        raise Unreadable(
+            f"the filesystem in layer {layer.id} cannot be read: {error.message}",
+            remedy="mend it in a working set, with e2fsck over its NBD URI, or take another side of the volume whole",
+        ) from error
+
+
 def _recover(file: Path) -> None:
-    """Replay the journal, as the next mount of a crashed machine would."""
-    images.run("e2fsck", "-p", str(file), accepts=(0, 1))
+    """Replay the journal, as the next mount of a crashed machine would. Raises: Unreadable."""
+    try:
+        images.run("e2fsck", "-p", str(file), accepts=(0, 1))
+    except StoreUnavailable as error:
+        raise Unreadable(error.message) from error
 
 
 def _judge(file: Path) -> None:
@@ -149,9 +172,11 @@ def _mounted(file: Path, scratch: Path, options: str) -> Iterator[Path]:
     try:
         deadline = time.monotonic() + _MOUNT_SECONDS
         while not os.path.ismount(root):
-            if process.poll() is not None or time.monotonic() > deadline:
+            if time.monotonic() > deadline:
+                raise StoreUnavailable(f"fuse2fs shows nothing within {_MOUNT_SECONDS} s", remedy="try again")
+            if process.poll() is not None:
                 said = (scratch / "log").read_text(errors="replace").strip().splitlines()
-                raise StoreUnavailable(f"fuse2fs shows nothing: {said[-1] if said else 'no answer'}")
+                raise Unreadable(f"fuse2fs shows nothing: {said[0] if said else 'no answer'}")
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_POLL_SECONDS)
         yield root

@@ -98,9 +98,13 @@ class Qcow2Layers(Layers):
         common = next((layer.id for layer in new if layer.id in ancestors), None)
         ranges = []
         for lineage in (old, new):
+            smallest = lineage[0].size_bytes if lineage else 0
             for layer in lineage:
                 if layer.id == common:
+                    if smallest < layer.size_bytes:
+                        ranges.append([(smallest, layer.size_bytes)])  # Cut off, and zeroes where it grew again.
                     break
+                smallest = min(smallest, layer.size_bytes)
                 ranges.append(images.own_extents(self.image(layer), is_root=layer.parent is None))
             if common is None and lineage and lineage[-1].parent is not None:
                 ranges.append(images.own_extents(self._below(lineage[-1].parent)[0], is_root=True))
