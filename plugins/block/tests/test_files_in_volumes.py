@@ -428,6 +428,8 @@ def test_a_filesystem_that_cannot_be_read_differs_by_extent_and_is_merged_by_tak
     (conflict,) = conflicts(merged(adapter, disk, ours, theirs))
     assert (conflict.item, conflict.kind) == (None, ConflictKind.CONSTRAINT)
     assert theirs.version in conflict.detail
+    assert ours.version not in conflict.detail
+    assert "checksum" in conflict.detail
 
 
 def test_filesystems_of_different_sizes_are_merged_by_taking_a_side(

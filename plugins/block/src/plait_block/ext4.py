@@ -138,6 +138,8 @@ def _named(layer: Layer) -> Iterator[None]:
     try:
         yield
     except Unreadable as error:
+        if error.remedy:
+            raise  # Another layer's, shown within.
         raise Unreadable(
             f"the filesystem in layer {layer.id} cannot be read: {error.message}",
             remedy="mend it in a working set, with e2fsck over its NBD URI, or take another side of the volume whole",
@@ -175,8 +177,8 @@ def _mounted(file: Path, scratch: Path, options: str) -> Iterator[Path]:
             if time.monotonic() > deadline:
                 raise StoreUnavailable(f"fuse2fs shows nothing within {_MOUNT_SECONDS} s", remedy="try again")
             if process.poll() is not None:
-                said = (scratch / "log").read_text(errors="replace").strip().splitlines()
-                raise Unreadable(f"fuse2fs shows nothing: {said[0] if said else 'no answer'}")
+                said = " ".join((scratch / "log").read_text(errors="replace").split())
+                raise Unreadable(f"fuse2fs shows nothing: {said.replace(str(file), 'VOLUME') or 'no answer'}")
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_POLL_SECONDS)
         yield root
