@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -617,6 +618,18 @@ def test_verify_finds_what_is_broken(adapter: BlockAdapter, base: SnapshotRef, w
     assert found[Depth.BYTES]
     assert found[Depth.METADATA] == (what != "bytes")
     assert found[Depth.EXISTS] == (what == "gone")
+
+
+@pytest.mark.drivers("qcow2")
+def test_a_store_whose_daemon_was_killed_is_closed_at_once(
+    adapter: BlockAdapter, base: SnapshotRef, folder: Path
+) -> None:
+    content(adapter, base, 0, 1)
+    os.kill(int((folder / "run/pid").read_text()), signal.SIGKILL)
+    began = time.monotonic()
+    adapter.close()
+    assert time.monotonic() - began < 5  # It waited 10 s for the end of what was gone.
+    assert not {"pid", "qmp", "nbd"} & {path.name for path in (folder / "run").iterdir()}
 
 
 # -- bad input ---------------------------------------------------------------------------------------------------------

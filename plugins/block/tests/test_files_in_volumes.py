@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -430,6 +431,34 @@ def test_a_filesystem_that_cannot_be_read_differs_by_extent_and_is_merged_by_tak
     assert theirs.version in conflict.detail
     assert ours.version not in conflict.detail
     assert "checksum" in conflict.detail
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from plait.adapter import Context
+from plait.types import Store
+from plait_block import BlockAdapter
+from plait_conformance.testing import MemoryState
+adapter = BlockAdapter(Store("vm", "block", options={"path": sys.argv[1]}), Context(MemoryState()))
+with adapter._filesystems.shown(adapter.layers.get(sys.argv[2])):
+    if sys.argv[3] == "daemon":
+        os.kill(int((Path(sys.argv[1]) / "run/pid").read_text()), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("killed", ["client", "daemon"])
+def test_what_was_killed_while_it_showed_files_leaves_nothing_once_the_store_is_closed(
+    fresh: Fresh, disk: SnapshotRef, folder: Path, killed: str
+) -> None:
+    subprocess.run([sys.executable, "-c", _KILLED, str(folder), disk.version, killed], check=False)
+    assert list(folder.glob("run/files/*"))
+    adapter = fresh()
+    assert texts(adapter, disk) == TREE
+    adapter.close()
+    assert not list(folder.glob("run/files/*"))
+    assert str(folder) not in Path("/proc/mounts").read_text()
 
 
 def test_filesystems_of_different_sizes_are_merged_by_taking_a_side(

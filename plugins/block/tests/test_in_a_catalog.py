@@ -177,6 +177,23 @@ def test_a_machine_writes_on_while_its_working_set_is_committed(catalog: Catalog
     assert held(catalog, "main", 0) == [b"mine"]
 
 
+@pytest.mark.parametrize("end", ["commit", "discard"])
+def test_a_working_volume_is_served_from_one_process_to_the_next(
+    catalog: Catalog, tmp_path: Path, folder: Path, end: str
+) -> None:
+    write(catalog, "main", {0: b"base"})
+    tx = catalog.begin(message="by hand")
+    uri = tx.locate(DISK).uri
+    catalog.close()
+    subprocess.run(["qemu-io", "-f", "raw", "-c", "write -P 109 0 4k", uri], check=True, capture_output=True)
+    with reopened(tmp_path) as later:
+        working = later.working_set(tx.id)
+        working.commit() if end == "commit" else working.discard()
+    assert not (folder / "run" / "pid").exists()
+    with reopened(tmp_path) as later:
+        assert held(later, "main", 0) == [b"mmmm" if end == "commit" else b"base"]
+
+
 _KILLED = """
 import os, signal, sys, plait
 from plait.failpoint import arm

@@ -141,17 +141,19 @@ class BlockAdapter(Adapter):
         return None if side is None else self.layers.get(side.version)
 
     def locate(self, target: SnapshotRef | Staging) -> Location:
-        """Its NBD URI, served from now on. A version is read-only; its snippets read it without plait's daemon too."""
+        """Its NBD URI, served from now on: of a working volume until its transaction ends, also when this process has
+        ended. A version is read-only, and served for as long as a process has the store open; its snippets read it
+        without plait's daemon too."""
         if isinstance(target, Staging):
-            uri = self._place(target).serve()
+            uri = self._place(target).serve(stays=True)
             return Location(uri, {}, f"nbdcopy volume.img '{uri}'\nqemu-io -f raw -c 'write 0 4k' '{uri}'\n")
         layer = self.layers.get(target.version)
         chain = images.uri_of(self.layers.chain(layer))
         uri = self._version(layer).serve()
         snippet = (
-            f"nbdcopy '{uri}' volume.img\n"
-            "# or, without plait's daemon:\n"
             f"qemu-img convert -O raw {shlex.quote(chain)} volume.img\n"
+            "# or, while plait has the store open (a server, a notebook):\n"
+            f"nbdcopy '{uri}' volume.img\n"
         )
         return Location(uri, {"image": chain}, snippet)
 

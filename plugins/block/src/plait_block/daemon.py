@@ -1,8 +1,10 @@
 """The qemu-storage-daemon of one store's folder: started on first need, shared by every process, replaced when dead.
 
-Whoever uses it holds a shared lock; the last one to close stops it. It outlives a killed client, so that volumes in use
-stay so, and is found again by its socket. One process at a time talks to its monitor, for a few milliseconds. It keeps
-nothing: which layers there are is on disk, and what it served before a crash is served again on the next use.
+Whoever uses it holds a shared lock; the last one to close stops it, unless the URI of a working volume was given to
+clients that know nothing of plait: then whoever ends that transaction does. It outlives a killed client, so that
+volumes in use stay so, and is found again by its socket. One process at a time talks to its monitor, for a few
+milliseconds. It keeps nothing: which layers there are is on disk, and what it served before a crash is served again on
+the next use.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ import asyncio
 import fcntl
 import logging
 import os
+import shutil
+import subprocess
 import tempfile
 import threading
 import time
@@ -30,6 +34,8 @@ from plait_block.images import Image
 
 _SECONDS_MAX: Final = 60
 _STOP_SECONDS: Final = 10
+STAYS: Final = "stays"
+"""The file in a working volume's folder that says so."""
 _NODES_KEPT_MAX: Final = 64
 """Images that stay open in case that they are wanted again, each with up to some MiB of its tables."""
 _SOCKET_PATH_MAX: Final = 100
@@ -300,17 +306,32 @@ class Daemon:
                     fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     return
+                if any(self._folder.root.glob(f"places/*/*/{STAYS}")):
+                    return
                 if (self._folder.run / "pid").exists():
                     self._quit()
+                self._clear()
+
+    def _clear(self) -> None:
+        """Drop what processes that were killed left of the filesystems that they looked into."""
+        for scratch in (self._folder.run / "files").glob("*"):
+            for name in ("root", "volume"):
+                subprocess.run(["fusermount3", "-u", "-z", scratch / name], capture_output=True, check=False)
+            shutil.rmtree(scratch, ignore_errors=True)
 
     def _quit(self) -> None:
         """Ask it to end, and wait for that. By its own socket, since a process id may be another's by now."""
         socket = self._sockets() / "qmp"
         client = QMPClient("plait")
-        with closing(asyncio.new_event_loop()) as loop, suppress(QMPError, OSError, EOFError):
-            loop.run_until_complete(client.connect(str(socket)))
-            loop.run_until_complete(client.execute("quit"))
-            loop.run_until_complete(client.disconnect())
+        with closing(asyncio.new_event_loop()) as loop:
+            try:
+                loop.run_until_complete(client.connect(str(socket)))
+            except (QMPError, OSError, EOFError):
+                (self._folder.run / "pid").unlink(missing_ok=True)  # It was killed, and left that.
+            else:
+                with suppress(QMPError, OSError, EOFError):
+                    loop.run_until_complete(client.execute("quit"))
+                    loop.run_until_complete(client.disconnect())
         deadline = time.monotonic() + _STOP_SECONDS
         while (self._folder.run / "pid").exists() and time.monotonic() < deadline:
             time.sleep(0.005)

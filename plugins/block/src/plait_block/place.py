@@ -15,7 +15,7 @@ from typing import Final
 
 from plait.errors import AlreadyExists, Corrupt, InvalidArgument, NotFound, StoreUnavailable
 
-from plait_block.daemon import Daemon, Monitor
+from plait_block.daemon import STAYS, Daemon, Monitor
 from plait_block.folder import Folder
 from plait_block.layers import Layer, Layers
 from plait_block.nbd import NbdClient
@@ -113,9 +113,12 @@ class Place:
 
     # -- serving -----------------------------------------------------------------------------------------------------
 
-    def serve(self) -> str:
-        """Its URI; what the daemon needs for it is there when this returns. Repeat: the same URI."""
+    def serve(self, *, stays: bool = False) -> str:
+        """Its URI; what the daemon needs for it is there when this returns. `stays`: also when the last process has
+        closed the store, until the place is removed. Repeat: the same URI."""
         with self._locked() as state:
+            if stays:
+                (self.path / STAYS).touch()
             self._serve(self._with_top(state))
         return self._daemon.uri(self.export)
 

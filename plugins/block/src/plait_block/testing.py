@@ -37,6 +37,13 @@ class BlockHarness(Harness):
         """Those that the driver takes beside the path."""
         return {}
 
+    def close(self) -> None:
+        """End what is still open: a working volume whose URI was asked for stays served until then."""
+        adapter = self.open(Context(MemoryState()))
+        for places in sorted(adapter.folder.root.glob("places/*")):
+            adapter.abort(places.name)
+        adapter.close()
+
     def make_native(self, content: bytes) -> str:
         """An image that plait did not make; how it is named."""
         path = self.folder / f"{uuid.uuid4()}.img"
