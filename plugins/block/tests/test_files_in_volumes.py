@@ -472,3 +472,25 @@ def test_filesystems_of_different_sizes_are_merged_by_taking_a_side(
     (conflict,) = conflicts(merged(adapter, disk, ours, theirs))
     assert (conflict.item, conflict.kind) == (None, ConflictKind.CONSTRAINT)
     assert str(32 << 20) in conflict.detail
+
+
+def test_names_that_are_no_utf8_are_items_like_others(adapter: BlockAdapter, disk: SnapshotRef) -> None:
+    names = [b"caf\xe9", rb"caf\xe9", rb"dev\x2d", rb"a\x5cx"]  # The second is written with a backslash.
+    said = [r"caf\xe9", r"caf\x5cxe9", r"dev\x2d", r"a\x5cx5cx"]
+
+    def put(text: str) -> Callable[[Path], object]:
+        return lambda root: [(root / os.fsdecode(name)).write_text(text) for name in names]
+
+    base, ours, theirs = disk, changed(adapter, "tx-1", disk, put("ours\n")), changed(adapter, "tx-2", disk, put("t\n"))
+    assert sorted(one.item for one in adapter.diff(base, ours)) == sorted(said)
+    assert [one.item for one in adapter.diff(base, ours, items=[said[0]])] == said[:1]
+    found = [one.item for one in conflicts(merged(adapter, base, ours, theirs)) if one.item is not None]
+    assert sorted(found) == sorted(said)
+    settled = [Resolution((), item, Choice.THEIRS) for item in said[:2]]
+    settled += [Resolution((), item, Choice.OURS) for item in said[2:]]
+    joined = snapshot_of(merged(adapter, base, ours, theirs, *settled))
+    work = Work(adapter, "tx-3", joined)
+    (staging,) = work.port.stagings.values()
+    adapter.restore("tx-3", staging, ours, items=said[:1])
+    with adapter.open(work.prepare(), None).files() as root:
+        assert [(root / os.fsdecode(name)).read_text() for name in names] == ["ours\n", "t\n", "ours\n", "ours\n"]

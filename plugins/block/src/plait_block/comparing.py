@@ -68,8 +68,9 @@ class Comparing:
     ) -> Iterator[ItemChange]:
         for path, was, now in files.changes(old, new):
             self._context.check_cancelled()
-            if items is None or path in items:
-                yield ItemChange(path, _kind(was, now), "file", files.describe(was), files.describe(now))
+            item = files.item_of(path)
+            if items is None or item in items:
+                yield ItemChange(item, _kind(was, now), "file", files.describe(was), files.describe(now))
 
     # -- merge -------------------------------------------------------------------------------------------------------
 
@@ -144,8 +145,6 @@ class Comparing:
         """
         with self._trees(source) as (then,), self._filesystems.changed(onto) as root, _translated():
             now = files.tree(root)
-            for item in items:
-                files.check_path(item)
             wanted = {path: Change(then.get(path)) for path in files.under((then, now), items)}
             for path in list(wanted):
                 if path in then:

@@ -11,7 +11,7 @@ from fnmatch import fnmatch
 from plait.adapter import Merger
 from plait.types import Choice, Conflict, ConflictKind, Resolution
 
-from plait_block.files import Change, File, attributes, changes, describe, folders_of, same
+from plait_block.files import Change, File, attributes, changes, describe, folders_of, item_of, path_of, same
 
 Tree = Mapping[str, File]
 
@@ -31,7 +31,7 @@ class FileMerge:
         self, base: Tree, ours: Tree, theirs: Tree, resolutions: Sequence[Resolution], mergers: Sequence[Merger]
     ) -> None:
         self._trees: dict[Choice, Tree] = {Choice.BASE: base, Choice.OURS: ours, Choice.THEIRS: theirs}
-        self._settled = {one.item: one for one in resolutions if one.item is not None}
+        self._settled = {path_of(one.item): one for one in resolutions if one.item is not None}
         self._mergers = mergers
 
     def plan(self) -> FilePlan:
@@ -141,7 +141,7 @@ class FileMerge:
 
     def _conflict(self, path: str, kind: ConflictKind, detail: str) -> Conflict:
         base, ours, theirs = (describe(tree.get(path)) for tree in self._trees.values())
-        return Conflict((), kind, path, base, ours, theirs, detail)
+        return Conflict((), kind, item_of(path), base, ours, theirs, detail)
 
 
 def _rights(file: File) -> tuple[object, ...]:

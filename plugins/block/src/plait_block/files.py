@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from plait.errors import InvalidArgument
 from plait.types import Json
 
 _LOST: Final = "lost+found"
+_ESCAPED: Final = re.compile(r"\\x([89a-f][0-9a-f]|5c)")
+"""A byte in an item that is none in UTF-8, and a backslash that would look like one."""
 _ZEROS: Final = bytes(1 << 16)
 _KINDS: Final = {
     stat.S_IFREG: "file",
@@ -84,12 +87,12 @@ def describe(file: File | None) -> Json:
         with file.where.open("rb") as stream:
             said.update(size=found.st_size, sha256=hashlib.file_digest(stream, "sha256").hexdigest())
     elif stat.S_ISLNK(found.st_mode):
-        said["target"] = os.readlink(file.where)
+        said["target"] = item_of(os.readlink(file.where))
     elif file.kind.endswith("device"):
         said["device"] = f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}"
     extended = attributes(file.where)
     if extended:
-        said["attributes"] = {name: value.hex() for name, value in sorted(extended.items())}
+        said["attributes"] = {item_of(name): value.hex() for name, value in sorted(extended.items())}
     return said
 
 
@@ -127,12 +130,23 @@ def changes(before: Mapping[str, File], after: Mapping[str, File]) -> Iterator[t
             yield path, old, new
 
 
+def item_of(path: str) -> str:
+    r"""A path as an item's text: names are bytes, and those that are no UTF-8 are written `\xe9`."""
+    escaped = _ESCAPED.sub(lambda found: rf"\x5c{found[0][1:]}", path)
+    return "".join(rf"\x{ord(one) - 0xDC00:02x}" if "\udc80" <= one <= "\udcff" else one for one in escaped)
+
+
+def path_of(item: str) -> str:
+    """The path that an item names: the inverse of `item_of`."""
+    return _ESCAPED.sub(lambda found: "\\" if found[1] == "5c" else chr(0xDC00 + int(found[1], 16)), item)
+
+
 def check_path(item: str) -> str:
-    """Raises: InvalidArgument unless it is a path inside of the filesystem."""
+    """The path. Raises: InvalidArgument unless it is one inside of the filesystem."""
     parts = item.split("/")
     if not item or any(part in ("", ".", "..") for part in parts) or parts[0] == _LOST or "\0" in item:
         raise InvalidArgument(f"item {item!r} is no path in the volume", remedy="name it as a diff does: etc/hosts")
-    return item
+    return path_of(item)
 
 
 # -- changing a tree ---------------------------------------------------------------------------------------------------
@@ -237,9 +251,12 @@ def _set_attributes(where: Path, wanted: Mapping[str, bytes]) -> None:
 
 
 def under(trees: Iterable[Mapping[str, File]], items: Iterable[str]) -> list[str]:
-    """Every path of these trees that is, or lies below, one of the items; the items themselves in any case."""
+    """Every path of these trees that is, or lies below, one of the items; those of the items in any case.
+
+    Raises: InvalidArgument for an item that is no path.
+    """
     chosen = [check_path(item) for item in items]
     found = set(chosen)
     for paths in trees:
-        found.update(path for path in paths if any(path.startswith(f"{item}/") for item in chosen))
+        found.update(path for path in paths if any(path.startswith(f"{top}/") for top in chosen))
     return sorted(found)
