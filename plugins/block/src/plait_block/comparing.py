@@ -42,13 +42,13 @@ class Comparing:
                 return
             with ExitStack() as shown:
                 try:
-                    trees = shown.enter_context(self._trees(before, after))
+                    then, now = shown.enter_context(self._trees(before, after))
                 except Unreadable:
                     if items is not None and not all(map(extents.extent_of, items)):
                         raise
                     yield from self._diff_extents(before, after, old, new, items)
                 else:
-                    yield from self._diff_files(*trees, items)
+                    yield from self._diff_files(then, now, items)
 
     def _diff_extents(
         self, before: Layer | None, after: Layer | None, old: Reader, new: Reader, items: Sequence[str] | None
