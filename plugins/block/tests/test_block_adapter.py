@@ -404,6 +404,7 @@ def test_a_guest_that_cannot_be_quieted_is_not_frozen(fresh: Fresh, base: Snapsh
     assert adapter.live(base.asset).read(0, 1) == b"x"
 
 
+@pytest.mark.drivers("qcow2", "raw")  # Of images in Ceph: test_drivers.py.
 def test_what_a_merge_cut_off_a_volume_is_a_difference(adapter: BlockAdapter, tmp_path: Path) -> None:
     def imported(name: str, content: bytes) -> SnapshotRef:
         (tmp_path / name).write_bytes(content)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from plait.errors import InvalidArgument, NotFound, Unsupported
-from plait.types import Depth, SnapshotRef
+from plait.types import Depth, Merged, SnapshotRef
 from plait_block import BlockAdapter, rbd, reflinks
 from plait_block.ceph import Pool, _binding
 
@@ -205,6 +205,20 @@ def test_an_image_in_ceph_is_cloned_and_its_owner_may_go_on_writing(adapter: Blo
     for wrong, error in (("/images/a.img", InvalidArgument), (f"rbd:{pool}/nothing", NotFound)):
         with pytest.raises(error):
             adapter.snapshot("tx-i", {KEY: wrong})
+
+
+@pytest.mark.drivers("rbd")
+def test_what_a_merge_cut_off_an_image_in_ceph_is_a_difference(adapter: BlockAdapter, pool: Pool) -> None:
+    for name, size in (("long", 2 * SIZE), ("short", SIZE)):
+        pool.create(name, size)
+        pool.write(name, size - PAGE, b"z")
+    base, short = (adapter.snapshot(f"tx-{name}", {KEY: f"rbd:{pool}/{name}"})[KEY] for name in ("long", "short"))
+    ours = Work(adapter, "tx-1", base).write(0, b"x").prepare()
+    answer = adapter.merge("tx-m", 1, base=base, ours=ours, theirs=short)
+    assert isinstance(answer, Merged)
+    assert adapter.open(answer.snapshot, None).size_bytes == SIZE
+    differing = [f"@{SIZE - PAGE}+{PAGE}", f"@{2 * SIZE - PAGE}+{PAGE}"]
+    assert items(adapter, ours, answer.snapshot) == items(adapter, answer.snapshot, ours) == differing
 
 
 @pytest.mark.drivers("rbd")

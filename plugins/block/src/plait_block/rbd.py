@@ -128,8 +128,9 @@ class RbdLayers(WholeLayers):
         """What the layers on the ways to the common ancestor were written; without one, or where a layer on the way is
         gone, all that either holds."""
         ranges = []
-        if before is not None and after is not None and before.size_bytes > after.size_bytes:
-            ranges.append(intersection(self._all(before), [(after.size_bytes, before.size_bytes)]))
+        if before is not None and after is not None and before.size_bytes != after.size_bytes:
+            smaller, larger = sorted((before, after), key=lambda side: side.size_bytes)
+            ranges.append(intersection(self._all(larger), [(smaller.size_bytes, larger.size_bytes)]))
         if before is not None and after is not None and after.parent == before.id:
             return union(self._own(after), *ranges)
         old, new = ([] if side is None else list(self.lineage(side.id)) for side in (before, after))
