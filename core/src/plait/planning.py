@@ -81,9 +81,11 @@ class Planner:
         if tx.source is None or tx.source.kind is not SourceKind.MERGE:
             return None
         with self._repository.read() as rows:
-            join = self._join(rows, tx)
             held, parted = sides.parted_bases(rows, self._tree(rows), tx.base, tx.source)
-        return merged_bases(join, held, parted) if parted else None
+            if not parted:
+                return None
+            join = self._join(rows, tx)
+        return merged_bases(join, held, parted)
 
     def _join(self, rows: Rows, tx: Tx) -> ThreeWay:
         stores = rows.stores()

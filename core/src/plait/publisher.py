@@ -107,11 +107,12 @@ class Publisher:
         each of its heads; and with `spare_down` not at all for `STORE_RETRY_US`, since it may cost a time-out.
         """
         with self._repository.read() as rows:
-            wanted = self._wanted(rows, stores)
+            cursors = rows.publish_cursors()
+            wanted = self._wanted(rows, stores, cursors)
             if not spare_down:
                 for name in wanted:
                     self._down_until_us.pop(name, None)
-            behind = self._behind(rows, wanted)
+            behind = self._behind(rows, wanted, cursors)
             is_moved = any(True for one in behind for _ in self._moved(rows, one))
             if not is_moved and not any(self._undone(rows, wanted, is_alive)):
                 return
@@ -119,8 +120,8 @@ class Publisher:
         with self._claiming() as owner:
             with self._repository.write() as rows:  # Targets and claims, which are needed before the first move.
                 # One publisher at a time: PostgreSQL would let two wait for each other.
-                rows.publish_cursors(lock=True)
-                self._set_targets(rows, self._behind(rows, wanted))
+                cursors = rows.publish_cursors(lock=True)
+                self._set_targets(rows, self._behind(rows, wanted, cursors))
                 waiting: dict[str, list[Publication]] = {}
                 for publication in self._undone(rows, wanted, is_alive):
                     waiting.setdefault(publication.store, []).append(publication)
@@ -135,7 +136,7 @@ class Publisher:
     def undone(self, stores: Iterable[str] | None = None) -> list[Publication]:
         """The publications of these stores (None: all) that are not done, by store and asset."""
         with self._repository.read() as rows:
-            wanted = self._wanted(rows, stores)
+            wanted = self._wanted(rows, stores, rows.publish_cursors())
             return [one for one in rows.undone_publications() if one.store in wanted]
 
     def look(self, store: Store, keys: Iterable[Key] | None = None) -> None:
@@ -161,11 +162,12 @@ class Publisher:
 
     # -- what is wanted ----------------------------------------------------------------------------------------------
 
-    def _wanted(self, rows: Rows, names: Iterable[str] | None) -> dict[str, Store]:
+    def _wanted(
+        self, rows: Rows, names: Iterable[str] | None, cursors: Mapping[str, tuple[str, int]]
+    ) -> dict[str, Store]:
         known = rows.stores()
         if names is None:
-            followed = rows.publish_cursors()
-            return {name: store for name, store in known.items() if name in followed}
+            return {name: store for name, store in known.items() if name in cursors}
         return {name: known[name] for name in names if name in known and self.follows(known[name])}
 
     def _undone(
@@ -180,16 +182,16 @@ class Publisher:
             if not one.owner or is_left or one.lease_until_us <= now or not is_alive(one.owner):
                 yield one
 
-    def _behind(self, rows: Rows, wanted: Mapping[str, Store]) -> list[_Behind]:
+    def _behind(self, rows: Rows, wanted: Mapping[str, Store], cursors: Mapping[str, tuple[str, int]]) -> list[_Behind]:
         """The stores whose bound ref moved since their targets were set."""
-        cursors = {store: head for store, (head, _) in rows.publish_cursors().items()}
+        since = {store: head for store, (head, _) in cursors.items()}
         refs = rows.refs_named({store.bound_ref for store in wanted.values()})
         heads = {name: refs[store.bound_ref].head for name, store in wanted.items() if store.bound_ref in refs}
-        moved = {name: head for name, head in heads.items() if head != cursors.get(name)}
-        named = {*moved.values(), *(cursors[name] for name in moved if name in cursors)}
+        moved = {name: head for name, head in heads.items() if head != since.get(name)}
+        named = {*moved.values(), *(since[name] for name in moved if name in since)}
         commits = {commit: rows.commit(commit) for commit in named}
         return [
-            _Behind(name, commits[cursors[name]].root if name in cursors else None, commits[head])
+            _Behind(name, commits[since[name]].root if name in since else None, commits[head])
             for name, head in moved.items()
         ]
 

@@ -106,7 +106,7 @@ class ThreeWay:
         key, base, theirs = candidate.key, candidate.base, candidate.theirs
         strategy = self.strategies.get(key, self.default)
         if candidate.is_version and theirs is not None and ours == base and _same(base, theirs):
-            self._put(key, ours, theirs, outcome)
+            self._put(key, ours, theirs, outcome, made=False)
             return
         if strategy is Strategy.DROP or _same(ours, theirs) or _same(base, theirs):
             self._take(candidate, ours, ours, outcome)
