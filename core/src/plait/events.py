@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from plait import limits
 from plait.codec import decode_key, unpack
 from plait.errors import InvalidArgument
 from plait.graph import load_snapshots
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("plait.events")
 _PAGE = 100
 """Events read in one go: each may hold thousands of changes."""
-_COUNTED_MAX = 2**63 - 1
-"""What databases, and the wire, count to."""
 _POLL_SECONDS = 0.5
 """How soon what other processes commit is seen. What this process commits is seen at once."""
 _RETRY_SECONDS = 5.0
@@ -89,7 +88,7 @@ class Outbox:
 
     def read(self, after_seq: int, limit: int) -> Sequence[Event]:
         """As `events`. Raises: InvalidArgument for what no database counts to; some take -1 for all."""
-        if abs(after_seq) > _COUNTED_MAX or not 0 <= limit <= _COUNTED_MAX:
+        if abs(after_seq) > limits.SEQ_MAX or not 0 <= limit <= limits.SEQ_MAX:
             raise InvalidArgument(f"{limit} events after seq {after_seq} cannot be read", remedy="count from 0")
         with self._repository.read() as rows:
             return events(rows, after_seq, limit)

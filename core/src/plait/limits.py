@@ -17,6 +17,8 @@ PROPOSALS_MAX: Final = 1_000
 RPC_MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024
 IDEMPOTENCY_KEY_BYTES_MAX: Final = 255
 
+SEQ_MAX: Final = 2**63 - 1
+"""What databases, and the wire, count to."""
 LEASE_US: Final = 15 * 60 * 1_000_000
 GATE_US_MAX: Final = 60 * 1_000_000
 

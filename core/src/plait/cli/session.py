@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from plait import limits
 from plait.cli.current import Current
 from plait.cli.printing import CONFLICT_COLUMNS, conflict_row, make_console, print_table, printable, to_json
 from plait.cli.progress import Bars
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 COUNT = click.IntRange(1, 1_000_000_000)
 """How many rows to print: what every database, every server and every iterator can count to."""
-SEQ = click.IntRange(1, 2**63 - 1)
+SEQ = click.IntRange(1, limits.SEQ_MAX)
 _CONFLICTS_SHOWN_MAX = 20
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
