@@ -35,6 +35,7 @@ def running(folder: Path, authorize: Authorize = authorize) -> Iterator[Server]:
         repository="default",
         database_url=f"sqlite:///{folder / 'catalog.db'}",
         tls=None,
+        one_core=False,
     )
     server = Server(config, init=True, plugins=Plugins(installed=False), authorize=authorize)
     try:

@@ -253,3 +253,63 @@ def test_one_server_serves_several_repositories(tmp_path: Path) -> None:
             assert two.stores() == []
             assert len(list(two.log())) == 1
             assert two.backend.repository == "other"
+
+
+@pytest.mark.parametrize("cores", ["one", "all"])
+def test_threads_that_wait_for_the_commit_point_share_a_core(tmp_path: Path, cores: str) -> None:
+    with serving(tmp_path, environment={"PLAIT_SERVER_CORES": cores}) as server, plait.connect(server.url) as catalog:
+        catalog.add_store("p", "pointer", mode=Mode.POINTER)
+        catalog.commit(proposal("a"))
+        tasks = list(Path(f"/proc/{server.process.pid}/task").iterdir())
+        allowed = {int(task.name): os.sched_getaffinity(int(task.name)) for task in tasks}
+    alone = [one for one in allowed.values() if len(one) == 1]
+    every = os.sched_getaffinity(0)
+    assert allowed[server.process.pid] == every
+    if cores == "one":
+        assert len(alone) >= 3  # Of gRPC, of calls, and the sequencer.
+        assert all(one == alone[0] for one in alone)
+    else:
+        assert all(one == every for one in allowed.values())
+
+
+def test_plugins_and_stores_may_use_every_core(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        """
+import os, sys, threading
+from pathlib import Path
+import plait
+from plait import cores
+from plait.hookspecs import hookimpl
+from plait.plugins import Plugins
+from plait.types import Mode, Proposal, Put, SnapshotRef
+from plait_server.config import load_config
+from plait_server.serving import Server
+
+every, seen, told = os.sched_getaffinity(0), {}, threading.Event()
+
+class Plugin:
+    @hookimpl
+    def plait_check_proposal(self, proposal):
+        seen["gate"] = os.sched_getaffinity(0)
+    @hookimpl
+    def plait_on_event(self, event):
+        seen["event"] = os.sched_getaffinity(0)
+        told.set()
+
+cores.keep_together()
+config = load_config(None, {}, {"server.grpc": "127.0.0.1:0", "server.http": "", "database.url": "sqlite:///c.db"})
+server = Server(config, init=True, plugins=Plugins([Plugin()], installed=False))
+with plait.connect(f"plait://127.0.0.1:{server.grpc_port}/default") as catalog:
+    catalog.add_store("p", "pointer", mode=Mode.POINTER)
+    put = Put(("p", "a"), SnapshotRef("p", "table", "a", "v1", b"1" * 32))
+    catalog.commit(Proposal("main", (put,)))
+assert told.wait(60)
+server.stop()
+assert seen == {"gate": every, "event": every}, seen
+assert os.sched_getaffinity(0) == every
+print("seen")
+"""
+    )
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert (ended.returncode, ended.stdout) == (0, "seen\n"), ended.stderr

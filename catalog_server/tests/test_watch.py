@@ -34,6 +34,7 @@ def started(folder: Path, *plugins: object, auth: Auth = Auth.NONE) -> Server:
         repository="default",
         database_url=f"sqlite:///{folder / 'catalog.db'}",
         tls=None,
+        one_core=False,
     )
     return Server(config, init=True, plugins=Plugins(plugins, installed=False))
 

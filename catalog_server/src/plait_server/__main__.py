@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from plait import cores
 from plait.errors import PlaitError
 from plait.failpoint import arm_from_environment
 
@@ -38,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "database.url": options.database,
             },
         )
+        if config.one_core:
+            cores.keep_together()
         server = Server(config, init=options.init)
     except PlaitError as error:
         told = {"code": error.code, "message": error.message, "remedy": error.remedy, "details": error.details}

@@ -2,6 +2,7 @@
 
     [server]      grpc = "127.0.0.1:7450"   http = "127.0.0.1:7451"
                   auth = "none" | "token" | "mtls"   repository = "default"
+                  cores = "one" | "all"
     [database]    url = "sqlite:///.plait/catalog.db"
     [tls]         cert = "server.pem"   key = "server.key"   client_ca = "clients.pem"
 
@@ -28,6 +29,7 @@ DEFAULTS: Mapping[str, str] = {
     "server.http": "127.0.0.1:7451",
     "server.auth": "none",
     "server.repository": "default",
+    "server.cores": "one",
     "database.url": "sqlite:///.plait/catalog.db",
     "tls.cert": "",
     "tls.key": "",
@@ -76,7 +78,8 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Checked settings. `http` None: no HTTP port. `repository` is the one that gateways serve and `--init` makes."""
+    """Checked settings. `http` None: no HTTP port. `repository` is the one that gateways serve and `--init` makes.
+    `one_core`: whether calls that wait for the commit point stay together with it on one processor core."""
 
     grpc: Endpoint
     http: Endpoint | None
@@ -84,6 +87,7 @@ class Config:
     repository: str
     database_url: str
     tls: Tls | None
+    one_core: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +140,12 @@ def _check(found: Mapping[str, _Setting]) -> Config:
     for name in ("server.repository", "database.url"):
         if not found[name].value:
             raise found[name].bad("is empty")
-    return Config(grpc, http, auth, found["server.repository"].value, found["database.url"].value, tls)
+    cores = found["server.cores"]
+    if cores.value not in ("one", "all"):
+        raise cores.bad("is no choice of processor cores", "write one or all")
+    return Config(
+        grpc, http, auth, found["server.repository"].value, found["database.url"].value, tls, cores.value == "one"
+    )
 
 
 def _tls(found: Mapping[str, _Setting]) -> Tls | None:

@@ -9,12 +9,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 from uuid import uuid4
 
 import grpc
+from plait import cores
 from plait.errors import PlaitError
 from plait.local import LocalBackend
 from plait.rpc import plait_pb2 as pb
@@ -28,6 +29,8 @@ from plait_server.metrics import Metrics
 from plait_server.repositories import Repositories
 
 _log = logging.getLogger("plait.server")
+_ONLY_WAIT = frozenset({"Commit", "CommitMany"})
+"""Calls whose own thread only waits for the sequencer: what gates and adapters do for them is done in others."""
 _STATUS_CHARACTERS_MAX = 120
 """The status text is for people with a bare gRPC client; the whole message is in the ErrorDetail."""
 
@@ -109,11 +112,14 @@ class Guard:
 
     def _unary(self, rpc: str, behaviour: Callable[[Any, Call], Any]) -> Callable[[Any, grpc.ServicerContext], Any]:
         seconds = self._metrics.seconds.labels(rpc)
+        where = nullcontext if rpc in _ONLY_WAIT else cores.elsewhere
 
         def handle(request: Any, context: grpc.ServicerContext) -> Any:
             started = time.perf_counter()
             try:
-                return behaviour(request, self._admit(rpc, request, context))
+                call = self._admit(rpc, request, context)
+                with where():
+                    return behaviour(request, call)
             except Exception as error:
                 self._fail(rpc, error, context)
             finally:
@@ -129,7 +135,9 @@ class Guard:
         def handle(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
             started = time.perf_counter()
             try:
-                yield from behaviour(request, self._admit(rpc, request, context))
+                call = self._admit(rpc, request, context)
+                with cores.elsewhere():
+                    yield from behaviour(request, call)
             except Exception as error:
                 self._fail(rpc, error, context)
             finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
+from plait import cores
 from plait.catalog import Catalog
 from plait.clock import Clock, SystemClock
 from plait.local import LocalBackend
@@ -34,10 +35,11 @@ class Repositories:
             return backend
         with self._lock:
             if name not in self._open:
-                opened = LocalBackend(
-                    self.database, name, plugins=self.plugins, clock=self._clock, catalog=self._catalog
-                )
-                recover(opened)
+                with cores.elsewhere():
+                    opened = LocalBackend(
+                        self.database, name, plugins=self.plugins, clock=self._clock, catalog=self._catalog
+                    )
+                    recover(opened)
                 self._open[name] = opened
             return self._open[name]
 

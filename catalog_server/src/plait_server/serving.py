@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
-from plait import limits
+from plait import cores, limits
 from plait.connecting import database_url
 from plait.errors import AlreadyExists, StoreUnavailable
 from plait.local import create
@@ -68,7 +68,8 @@ class Server:
             app = make_app(
                 self._repositories, config.repository, authentication, self._metrics, lambda: self._is_serving
             )
-            self._grpc, self.grpc_port = self._start_grpc(config, self._guard.handlers(service))
+            with cores.starting_together():
+                self._grpc, self.grpc_port = self._start_grpc(config, self._guard.handlers(service))
             https = None if config.tls is None else config.tls.https
             self._http = None if listening is None else HttpServer(app, listening, https)
         except BaseException:
@@ -96,7 +97,7 @@ class Server:
             create(self._database, repository)
 
     def _start_grpc(self, config: Config, handlers: grpc.GenericRpcHandler[Any, Any]) -> tuple[grpc.Server, int]:
-        self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="plait-rpc")
+        self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="plait-rpc", initializer=cores.together)
         server = grpc.server(
             self._workers,
             options=[

@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from plait import limits
+from plait import cores, limits
 from plait.batch import Batch, BatchNodes, Kept
 from plait.clock import Clock
 from plait.errors import InvalidArgument, OutcomeUnknown, PlaitError, ResourceExhausted, StoreUnavailable
@@ -140,6 +140,7 @@ class Sequencer:
         self._thread.join()
 
     def _run(self) -> None:
+        cores.together()
         while True:
             first = self._queue.get()
             batch: list[_Queued[object]] = []

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from plait import audit, limits
+from plait import audit, cores, limits
 from plait.adapter import Adapter, Progress, silent
 from plait.backend import BeginRequest, Preview, Problem, Side
 from plait.batch import Batch
@@ -113,7 +113,9 @@ class LocalBackend(Reading, StoreKeeping, Tokens):
         self._cache = NodeCache()
         self.outbox = Outbox(self._repository)
         self._sequencer = Sequencer(self._repository, self.clock, cache=self._cache, on_durable=self.outbox.wake)
-        self._executor = ThreadPoolExecutor(_EXECUTOR_THREADS, thread_name_prefix="plait-prepare")
+        self._executor = ThreadPoolExecutor(
+            _EXECUTOR_THREADS, thread_name_prefix="plait-prepare", initializer=cores.anywhere
+        )
         self._progress = progress
         context = row_context(self._repository, self.plugins, self.clock, progress)
         self.adapters = Adapters(self.plugins, self._store, context)
