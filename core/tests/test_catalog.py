@@ -128,10 +128,16 @@ def test_verify_names_a_value_of_a_wrong_type(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "altered", ["UPDATE ref SET name = CAST(x'ff' AS TEXT)", "ALTER TABLE ref DROP COLUMN protected"]
+    "altered",
+    [
+        "UPDATE ref SET name = CAST(x'ff' AS TEXT) WHERE name = 'main'",
+        "UPDATE ref SET name = CAST(x'ff' AS TEXT) WHERE name = 'second'",
+        "ALTER TABLE ref DROP COLUMN protected",
+    ],
 )
 def test_a_database_that_cannot_be_read_is_told_to_be_damaged(tmp_path: Path, altered: str) -> None:
-    plait.init(tmp_path).close()
+    with plait.init(tmp_path) as made:
+        made.create_branch("second")
     with closing(sqlite3.connect(tmp_path / ".plait" / "catalog.db")) as database:
         database.execute(altered)
         database.commit()

@@ -7,7 +7,8 @@ the same dozen. So does SQLAlchemy's account of each result. It writes the text,
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from operator import itemgetter
 from typing import Any
@@ -46,31 +47,39 @@ class Prepared:
 
     def rows(self, connection: Connection, parameters: Mapping[str, object]) -> list[Any]:
         """What it finds: the columns by name."""
-        cursor = self._ask(connection, "execute", self._ordered(parameters))
-        found = cursor.fetchall()  # In a pipeline it comes only now, and with it its description.
+        with self._raising_sqlalchemys(connection):  # SQLite reads all but the first row in the second of these.
+            cursor = self._ask(connection, "execute", self._ordered(parameters))
+            found = cursor.fetchall()  # In a pipeline it comes only now, and with it its description.
         if self._row is None:
             self._row = _row_type(tuple(column[0] for column in cursor.description))
         return [self._row(row) for row in found]
 
     def change(self, connection: Connection, parameters: Mapping[str, object]) -> Callable[[], int]:
         """Run it; the answer says how many rows it changed, in a pipeline once that has ended."""
-        cursor = self._ask(connection, "execute", self._ordered(parameters))
+        with self._raising_sqlalchemys(connection):
+            cursor = self._ask(connection, "execute", self._ordered(parameters))
         return lambda: int(cursor.rowcount)
 
     def run_many(self, connection: Connection, rows: Iterable[Mapping[str, object]]) -> None:
         """Once for each row, in one call of the driver."""
-        self._ask(connection, "executemany", [self._ordered(row) for row in rows])
+        with self._raising_sqlalchemys(connection):
+            self._ask(connection, "executemany", [self._ordered(row) for row in rows])
 
     def _ordered(self, parameters: Mapping[str, object]) -> Any:
         return self._in_order(parameters) if self._in_order else dict(parameters)
 
     def _ask(self, connection: Connection, how: str, parameters: Any) -> Any:
-        """Past SQLAlchemy, whose errors are raised all the same."""
+        """Past SQLAlchemy, but for its errors."""
         driver: Any = connection.connection.driver_connection
+        cursor = driver.cursor()
+        getattr(cursor, how)(self._text, parameters)
+        return cursor
+
+    @contextmanager
+    def _raising_sqlalchemys(self, connection: Connection) -> Iterator[None]:
+        """The driver's errors are raised as SQLAlchemy would have raised them."""
         try:
-            cursor = driver.cursor()
-            getattr(cursor, how)(self._text, parameters)
-            return cursor
+            yield
         except Exception as error:
             dbapi: Any = connection.dialect.loaded_dbapi
             raise sa.exc.DBAPIError.instance(
