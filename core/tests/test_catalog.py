@@ -55,6 +55,8 @@ class TestDurability:
         [
             (sa.update(schema.log).where(schema.log.c.seq == 3).values(payload=b"\0"), "log record 3"),
             (sa.update(schema.commit).where(schema.commit.c.seq == 3).values(message="forged"), "commit "),
+            (sa.update(schema.commit).where(schema.commit.c.seq == 3).values(message="forged", salt=None), "commit "),
+            (sa.update(schema.serial).values(at_us=1), "the serial row"),
             (sa.update(schema.node).values(data=b"\0"), "commit "),
             (sa.update(schema.snapshot).values(body=b"\0"), "snapshot "),
             (sa.delete(schema.log).where(schema.log.c.seq == 2), "log record 2"),
@@ -114,6 +116,17 @@ def test_a_store_that_is_down_keeps_nobody_from_opening_the_catalog(
         bring_up(store)
         assert catalog.recover() == [f"finished discarding {tx.id}"]
         assert catalog.working_sets() == []
+
+
+def test_verify_names_a_snapshot_that_no_commit_names(tmp_path: Path) -> None:
+    """A working set, or the last move of a native head, may name it."""
+    with plait.init(tmp_path) as catalog:
+        catalog.add_store("s", "fake-dolt", {"path": str(tmp_path / "store")})
+    with closing(sqlite3.connect(tmp_path / ".plait" / "catalog.db")) as database:
+        database.execute("INSERT INTO snapshot SELECT id, x'01', x'02', 'live', 1 FROM repository")
+        database.commit()
+    with plait.open(tmp_path, recover=False) as catalog:
+        assert [problem.where for problem in catalog.verify()] == ["snapshot 01"]
 
 
 def test_verify_names_a_value_of_a_wrong_type(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def verify_metadata(repository: Repository, progress: Progress) -> Iterator[Prob
             yield from replay.page(page, commits)
         if (seq, previous) != (end.seq, end.record_hash):
             yield Problem(f"log record {seq}", f"is the last, the serial row says {end.seq}")
-        yield from replay.finish()
+        yield from replay.finish(end.at_us)
         yield from _verify_snapshots(rows, seen_snapshots)
         for session in rows.altered_sessions():
             yield Problem(f"session {session.hex()}", "its id is not that of its fields")
@@ -103,13 +103,15 @@ def _verify_commit(rows: Rows, repository: str, commit: Commit, payload: bytes) 
         )
         if remade != commit.id:
             yield Problem(f"commit {commit.id}", "its id is not that of its bytes")
+    elif commit.author or commit.message or commit.properties:
+        yield Problem(f"commit {commit.id}", "its salt is gone, its text is not: nothing proves that text")
     if bytes.fromhex(commit.id) not in payload:
         yield Problem(f"log record {commit.seq}", f"does not name commit {commit.id}")
 
 
 def _verify_snapshots(rows: Rows, named: set[bytes]) -> Iterator[Problem]:
-    """The snapshots that commits name."""
-    found = rows.snapshots(named)
+    """All snapshots, those too that only working sets and publications name; what commits name is there."""
+    found = rows.all_snapshots()
     for digest, row in found.items():
         if codec.digest(b"snapshot", row.body) != digest:
             yield Problem(f"snapshot {digest.hex()}", "its bytes are not those that its digest was made of")
@@ -194,7 +196,7 @@ def verify_stores(
         pointers = {store.name for store in rows.stores().values() if store.mode is Mode.POINTER}
         known = {store.name for store in rows.stores().values()}
         wanted: list[SnapshotRef] = []
-        for row in rows.all_snapshots():
+        for row in rows.all_snapshots().values():
             if row.state == "live":
                 try:
                     wanted.append(codec.decode_snapshot(row.body))

@@ -53,8 +53,13 @@ class Replay:
         yield from self._check_ends(records, commits)
         self._seq = last
 
-    def finish(self) -> Iterator[Problem]:
-        """What refs, stores and working sets are, against what all records together made of them."""
+    def finish(self, at_us: int) -> Iterator[Problem]:
+        """What refs, stores and working sets are, against what all records together made of them.
+
+        `at_us`: what the serial row has for the time of the last record; the next is given a later one.
+        """
+        if at_us < self._at_us:
+            yield Problem("the serial row", "has a time before the last that is in the log")
         for move in self._rows.moves_between(self._seq, None):
             yield Problem(f"reflog of {move.ref!r}", f"has record {move.seq}, the log ends at {self._seq}")
         yield from _differing("ref", self._refs, {ref.name: ref for ref in self._rows.refs()})

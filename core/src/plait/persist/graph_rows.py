@@ -111,9 +111,9 @@ class GraphRows(BaseRows):
         rows = self._in(schema.snapshot, "ref_digest", digests)
         return {row.ref_digest: SnapshotRow(row.body, row.state) for row in rows}
 
-    def all_snapshots(self) -> list[SnapshotRow]:
-        """Every snapshot of the repository, in no order."""
-        return [SnapshotRow(row.body, row.state) for row in self._all(schema.snapshot)]
+    def all_snapshots(self) -> dict[bytes, SnapshotRow]:
+        """Every snapshot of the repository by its digest, in no order."""
+        return {row.ref_digest: SnapshotRow(row.body, row.state) for row in self._all(schema.snapshot)}
 
     def put_snapshots(self, bodies: Mapping[bytes, bytes], seq: int) -> None:
         """Record snapshots as live; known ones keep their state and are touched."""
