@@ -372,6 +372,25 @@ class PublishesOnce(FakeDoltAdapter):
 
 
 @breaks(
+    "TestStage::test_never_after_the_key",
+    "TestStage::test_places_and_new_assets_are_named_after_the_intents_id",
+)
+class NamesAfterTheKey(FakeDoltAdapter):
+    """A new asset has the identity of whatever was under its key before."""
+
+    def stage(self, tx: str, intents: Mapping[Key, Intent]) -> Mapping[Key, Staging]:
+        return super().stage(tx, {key: self._remembered(key, intent) for key, intent in intents.items()})
+
+    def _remembered(self, key: Key, intent: Intent) -> Intent:
+        if intent.base is not None:
+            return intent
+        self.context.state.compare_and_set(key[-1], None, intent.id.encode())
+        first = self.context.state.get(key[-1])
+        assert first is not None
+        return replace(intent, id=first.decode())
+
+
+@breaks(
     "TestSpace::test_delete_exactly_these",
     "TestSpace::test_what_stays_can_be_read_and_gone_on_from",
 )

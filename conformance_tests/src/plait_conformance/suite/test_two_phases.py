@@ -53,6 +53,12 @@ class TestStage:
         assert first.asset != second.asset
         assert (trial.held(first), trial.held(second)) == ({"r0": "first"}, {"r0": "second"})
 
+    def test_never_after_the_key(self, trial: Trial) -> None:
+        """One that was dropped leaves its key to another, which is not the same asset with a gap in its history."""
+        first, second = trial.create({"r0": "first"}), trial.create({"r0": "second"})
+        assert first.asset != second.asset
+        assert (trial.held(first), trial.held(second)) == ({"r0": "first"}, {"r0": "second"})
+
     def test_take_a_batch_of_assets(self, trial: Trial) -> None:
         bases = {trial.key(name): trial.create({"r0": name}, asset=name) for name in ("a", "b", "c")}
         port = trial.port()
