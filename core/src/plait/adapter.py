@@ -187,7 +187,8 @@ class Adapter(ABC):
         return ()
 
     def discover(self, place: str) -> Iterator[Found]:
-        """What a place holds that `snapshot` can take, in order of names. "" is the store as a whole.
+        """What a place holds that `snapshot` can take, in order of names. "" is the store as a whole; the location of
+        one asset, as `snapshot` takes it, is a place that holds just that one.
 
         What looks like an asset of this kind and cannot come is told with its refusal, and keeps nothing else back.
         Writes nothing. Raises: NotFound for a place that is not there.
@@ -321,6 +322,7 @@ class Adapter(ABC):
 
         What somebody else wrote is never overwritten, and a diverged head holds up no other. Equal before and after ask
         whether the head is still there.
+        BUSY: not now, ask again: clients are at work on the head, or a move with a later seq was here.
         Repeat: DONE, without a write, for heads already at after. Cost: one conditional write per key.
         """
         raise Unsupported(f"stores of kind {self.kind!r} have no native head to publish")
