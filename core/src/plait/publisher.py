@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 from plait import limits
-from plait.adapter import Capability
+from plait.adapter import Adapter, Capability
 from plait.clock import Clock
 from plait.codec import decode_key, encode_key, encode_snapshot
 from plait.commit_point import unpack_value
@@ -31,7 +31,7 @@ from plait.refspec import format_key
 from plait.stores import Adapters, side_by_side
 from plait.tree import NodeCache, Tree
 from plait.tree_diff import TreeChange
-from plait.types import Commit, Key, Move, PublishState, SnapshotRef, Store
+from plait.types import Commit, Depth, Key, Move, Published, PublishState, SnapshotRef, Store
 
 _log = logging.getLogger("plait.publisher")
 _MOVES_MAX = 8
@@ -143,20 +143,24 @@ class Publisher:
         """Find the heads of these keys (None: all) that somebody moved while plait had nothing to publish there.
 
         Each is asked to move to where it is, which no adapter writes for; one that is elsewhere is claimed, asked
-        again, and recorded as diverged. Raises: StoreUnavailable. Cost: one read per head, a write per moved one.
+        again, and recorded as diverged. Those that had diverged before are asked too: what was found there may be
+        out of date by now. Raises: StoreUnavailable. Cost: one read per head, a write per moved one.
         """
         if not self.follows(store):
             return
         with self._repository.read() as rows:
             looked_at = rows.publications(store.name) if keys is None else rows.publications_under(keys)
-            idle = {one.key: one for one in looked_at if one.is_done and one.published}
-            snapshots = load_snapshots(rows, {one.published for one in idle.values() if one.published})
+            settled = {one.key: one for one in looked_at if one.published and (one.is_done or one.state == "diverged")}
+            snapshots = load_snapshots(rows, {one.published for one in settled.values() if one.published})
         moves = {}
-        for key, one in idle.items():
+        for key, one in settled.items():
             there = _look_up(snapshots, one.published)
             moves[key] = Move(there, there, one.seq, one.epoch)
-        published = self._adapters.of(store).publish(moves) if moves else {}
-        elsewhere = [idle[key] for key, one in published.items() if one.state is not PublishState.DONE]
+        adapter = self._adapters.of(store)
+        published = adapter.publish(moves) if moves else {}
+        for key, answer in published.items():
+            _check_not_away(adapter, key, moves[key].before, answer)
+        elsewhere = [settled[key] for key, answer in published.items() if not _is_recorded(settled[key], answer)]
         with self._claiming() as owner:
             self._follow(store, [], elsewhere, owner)
 
@@ -301,7 +305,9 @@ class Publisher:
         if self._is_down(store.name):
             return free
         try:
-            published = self._adapters.of(store).publish({claimed.key: move})[claimed.key]
+            adapter = self._adapters.of(store)
+            published = adapter.publish({claimed.key: move})[claimed.key]
+            _check_not_away(adapter, claimed.key, move.before, published)
         except PlaitError as error:
             if isinstance(error, StoreUnavailable):
                 self._down_until_us[store.name] = self._clock.now_us() + limits.STORE_RETRY_US
@@ -313,8 +319,33 @@ class Publisher:
             return replace(free, published=claimed.moving or None, moving=None, state="idle", found=None)
         if published.state is PublishState.BUSY:
             return replace(free, state="busy")
-        found = None if published.found is None else encode_snapshot(published.found)
-        return replace(free, state="diverged", found=found)
+        return replace(free, state="diverged", found=_found(published))
+
+
+def _check_not_away(adapter: Adapter, key: Key, before: SnapshotRef | None, answer: Published) -> None:
+    """A head that is gone together with the pinned snapshot it stood at was dropped by nobody: the store is away.
+
+    An adoption would drop the asset from the branch for a disk that is not mounted. Raises: StoreUnavailable.
+    """
+    is_gone = answer.state is PublishState.DIVERGED and answer.found is None
+    if is_gone and before is not None and adapter.verify(before, Depth.EXISTS).problems:
+        name = format_key(key)
+        raise StoreUnavailable(
+            f"store {key[0]!r} has lost {name}: neither its native head is there, nor the snapshot that plait keeps",
+            remedy=f"bring the store's disk or folder back; if the data is gone for good, 'plait rm {name}'",
+        )
+
+
+def _is_recorded(one: Publication, answer: Published) -> bool:
+    """Whether the row says already what a look has found."""
+    if one.state != "diverged":
+        return answer.state is PublishState.DONE
+    # Busy is no news of a head that has diverged: it waits for its adoption all the same.
+    return answer.state is PublishState.BUSY or (answer.state is PublishState.DIVERGED and _found(answer) == one.found)
+
+
+def _found(answer: Published) -> bytes | None:
+    return None if answer.found is None else encode_snapshot(answer.found)
 
 
 def _move(claimed: Publication, snapshots: Mapping[bytes, SnapshotRef]) -> Move:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import cast
@@ -245,6 +246,29 @@ class TestAdoption:
         assert held(headed) == native(headed, tmp_path) == {"x": 1, "f": 9}
         assert headed.publish() == []
 
+    def test_what_has_diverged_is_adopted_as_it_is_now(self, headed: Catalog, tmp_path: Path) -> None:
+        """Not as it was when it was found: who wrote past plait may have gone on, or gone back."""
+        write(headed, x=1)
+        foreign(headed, tmp_path, x=1, f=8)
+        headed.check_store("s")
+        foreign(headed, tmp_path, x=1, f=9)
+        headed.adopt(A)
+        assert held(headed) == native(headed, tmp_path) == {"x": 1, "f": 9}
+
+    def test_a_head_that_is_back_has_not_diverged(self, headed: Catalog, tmp_path: Path) -> None:
+        write(headed, x=1)
+        place, backup = tmp_path / "store", tmp_path / "backup"
+        shutil.copytree(place, backup)
+        foreign(headed, tmp_path, f=9)
+        headed.check_store("s")
+        assert [one.state for one in headed.publish()] == ["diverged"]
+        shutil.rmtree(place)
+        shutil.copytree(backup, place)
+        with pytest.raises(NotFound, match="has not diverged"):
+            headed.adopt(A)
+        write(headed, x=1, y=2)
+        assert (headed.publish(), native(headed, tmp_path)) == ([], {"x": 1, "y": 2})
+
     def test_a_found_head_of_equal_content_is_succeeded(self, headed: Catalog, tmp_path: Path) -> None:
         write(headed, x=1)
         foreign(headed, tmp_path, x=2)
@@ -327,6 +351,8 @@ class TestAdoption:
         foreign(headed, tmp_path, x=1, f=9)
         write(headed, y=2)
         foreign(headed, tmp_path, x=1, f=9, g=9)
-        for _ in range(2):
-            headed.adopt(A)
+        headed.adopt(A)
         assert held(headed) == native(headed, tmp_path) == {"x": 1, "f": 9, "g": 9, "y": 2}
+        foreign(headed, tmp_path, x=1, f=9, g=9, h=9, y=2)
+        headed.adopt(A)
+        assert held(headed) == native(headed, tmp_path) == {"x": 1, "f": 9, "g": 9, "h": 9, "y": 2}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
+from plait.adapter import Capability
 from plait.errors import PermissionDenied
 from plait.types import Depth
 
@@ -63,6 +65,31 @@ class TestBackup:
         assert list(history.catalog.log()) == commits
         assert (history.held(), history.held("main~1")) == ({**ROWS, "r0": "changed"}, ROWS)
         history.write({"r1": "later"}, beside={"r1": "later"})
+        assert history.catalog.publish() == []
+        assert list(history.catalog.verify(Depth.BYTES)) == []
+
+    def test_a_store_that_is_away_is_no_change_of_anybodys(self, history: History) -> None:
+        """A disk that is not mounted: its empty place is there, or is not. An adoption would drop what it holds."""
+        if not history.harness.keeps_all_in_folder:
+            pending("backup", "the harness's folder is not the whole store, so it cannot be taken away")
+        history.write(ROWS, beside=ROWS)
+        assert history.catalog.publish() == []
+        folder = history.harness.folder
+        history.catalog.close()
+        folder.rename(f"{folder}.away")
+        for is_place_there in (False, True):
+            if is_place_there:
+                folder.mkdir()
+            history.catalog = history.open()
+            missing, _ = history.catalog.check_store(history.store.name)
+            assert missing or not history.can(Capability.NATIVE_HEAD), "nobody is told that the store is away"
+            assert history.catalog.publish() == [], "a store that is away has diverged"
+            history.catalog.close()
+            shutil.rmtree(folder, ignore_errors=True)
+        Path(f"{folder}.away").rename(folder)
+        history.catalog = history.open()
+        history.write({"r0": "back"}, beside={"r0": "back"})
+        assert history.held() == history.held_beside() == {**ROWS, "r0": "back"}
         assert history.catalog.publish() == []
         assert list(history.catalog.verify(Depth.BYTES)) == []
 

@@ -70,7 +70,10 @@ class StoreKeeping:
         missing = adapter.check()
         if missing:  # What cannot be used cannot be asked more, and its answer must not hide other stores'.
             return missing, []
-        self._publisher.look(adapter.store)
+        try:
+            self._publisher.look(adapter.store)
+        except PlaitError as error:
+            return [str(error)], []
         return missing, list(adapter.retention_risks())
 
     def import_assets(self, tx: str, assets: Mapping[Key, str]) -> None:
