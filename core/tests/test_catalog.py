@@ -10,7 +10,7 @@ import plait
 import pytest
 import sqlalchemy as sa
 from plait.catalog import Catalog
-from plait.connecting import shown
+from plait.connecting import migrate, shown
 from plait.errors import AlreadyExists, Corrupt, NotFound, OutcomeUnknown, StoreUnavailable
 from plait.failpoint import armed
 from plait.persist import Database, schema
@@ -200,6 +200,21 @@ class TestMaking:
         plait.init(tmp_path).close()
         with pytest.raises(AlreadyExists):
             plait.init(tmp_path)
+
+    @pytest.mark.parametrize("name", ["50%", "a%20b", "a?b=c", "#1", "two\nlines", "it's ü", "file:x"])
+    def test_a_folder_is_named_as_it_is(self, tmp_path: Path, name: str) -> None:
+        """No part of its name is read as that of a URL, which would be another folder's catalog."""
+        folder = tmp_path / name
+        folder.mkdir()
+        with plait.init(folder) as made:
+            made.create_branch("here")
+        assert (folder / ".plait" / "catalog.db").exists()
+        assert [path.name for path in tmp_path.iterdir()] == [name]
+        with plait.open(folder) as opened:
+            assert opened.ref("here")
+        assert migrate(folder).copy is None
+        with pytest.raises(AlreadyExists):
+            plait.init(folder)
 
     @pytest.mark.parametrize("place", ["local.repository_created", "sequencer.before_commit"])
     def test_what_died_half_made_is_made_whole(self, database_url: str, place: str) -> None:

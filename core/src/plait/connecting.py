@@ -9,6 +9,7 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
 
 from plait.adapter import Progress, silent
 from plait.catalog import Catalog
@@ -219,7 +220,8 @@ def _database_url(where: str | os.PathLike[str]) -> str:
     if is_url(text):
         return text
     folder = Path(text).resolve()
-    return f"{_SQLITE}{(folder if folder.name == FOLDER else folder / FOLDER) / DATABASE}"
+    # What means something in a URL may be in a folder's name: '?', '#', '%20'.
+    return f"{_SQLITE}{quote(str((folder if folder.name == FOLDER else folder / FOLDER) / DATABASE))}"
 
 
 def database_url(where: str | os.PathLike[str]) -> str:
@@ -228,7 +230,7 @@ def database_url(where: str | os.PathLike[str]) -> str:
     A file that is not there would be made by whoever opens it, and, empty, hide the catalog of a folder above.
     """
     url = _database_url(where)
-    file = Path(url.removeprefix(_SQLITE).partition("?")[0])
+    file = Path(unquote(url.removeprefix(_SQLITE).partition("?")[0]))
     if url.startswith(_SQLITE) and not file.exists():
         named = file.absolute() if is_url(where) else Path(where).resolve()
         raise NotFound(f"{named} holds no catalog", remedy="make one with 'plait init'")

@@ -454,6 +454,7 @@ def test_a_metadata_file_keeps_what_pyiceberg_does_not_know_through_a_merge(tabl
         ({"warehouse": "relative/path"}, "relative path"),
         ({"warehouse": "ftp://host/x"}, "neither a local folder nor s3"),
         ({"warehouse": "/data/a#b"}, "holds '#'"),
+        ({"warehouse": "/data/a\nb"}, "or a line end"),
         ({"warehouse": "/data", "colour": "red"}, "no option 'colour'"),
     ],
 )

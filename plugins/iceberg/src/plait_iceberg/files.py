@@ -203,8 +203,11 @@ def _fsync(path: PurePosixPath) -> None:
 def warehouse_uri(option: str) -> str:
     """The warehouse as a URI. Raises: InvalidArgument for one that other processes would understand differently."""
     location = option.rstrip("/")
-    if any(character in location for character in "#?"):
-        raise InvalidArgument(f"warehouse {option!r} holds '#' or '?'", remedy="choose a folder without them")
+    # urllib leaves tabs and line ends out of an address: the files would go to another folder.
+    if any(character in location for character in "#?\t\r\n"):
+        raise InvalidArgument(
+            f"warehouse {option!r} holds '#', '?', a tab or a line end", remedy="choose a folder without them"
+        )
     scheme, _, path = PyArrowFileIO.parse_location(location)
     if scheme == "s3" or scheme in _S3_ALIASES:
         return f"s3://{path}"
