@@ -21,7 +21,7 @@ from plait.adapter import Adapter, Capability
 from plait.clock import Clock
 from plait.codec import decode_key, encode_key, encode_snapshot
 from plait.commit_point import unpack_value
-from plait.errors import PlaitError, StoreUnavailable
+from plait.errors import Corrupt, PlaitError, StoreUnavailable
 from plait.failpoint import failpoint
 from plait.graph import RowNodes, load_snapshots
 from plait.native_heads import still_holds
@@ -144,7 +144,7 @@ class Publisher:
 
         Each is asked to move to where it is, which no adapter writes for; one that is elsewhere is claimed, asked
         again, and recorded as diverged. Those that had diverged before are asked too: what was found there may be
-        out of date by now. Raises: StoreUnavailable. Cost: one read per head, a write per moved one.
+        out of date by now. Raises: StoreUnavailable, Corrupt. Cost: one read per head, a write per moved one.
         """
         if not self.follows(store):
             return
@@ -158,11 +158,16 @@ class Publisher:
             moves[key] = Move(there, there, one.seq, one.epoch)
         adapter = self._adapters.of(store)
         published = adapter.publish(moves) if moves else {}
-        for key, answer in published.items():
-            _check_not_away(adapter, key, moves[key].before, answer)
-        elsewhere = [settled[key] for key, answer in published.items() if not _is_recorded(settled[key], answer)]
+        lost = [key for key, answer in published.items() if _has_lost(adapter, moves[key].before, answer)]
+        elsewhere = [
+            settled[key]
+            for key, answer in published.items()
+            if key not in lost and not _is_recorded(settled[key], answer)
+        ]
         with self._claiming() as owner:
             self._follow(store, [], elsewhere, owner)
+        if lost:
+            raise _lost(lost)
 
     # -- what is wanted ----------------------------------------------------------------------------------------------
 
@@ -307,7 +312,10 @@ class Publisher:
         try:
             adapter = self._adapters.of(store)
             published = adapter.publish({claimed.key: move})[claimed.key]
-            _check_not_away(adapter, claimed.key, move.before, published)
+            if _has_lost(adapter, move.before, published):
+                if move.after is not None:
+                    raise _lost([claimed.key])
+                published = Published(PublishState.DONE)  # Its branch gave it up: nothing is left to unpublish.
         except PlaitError as error:
             if isinstance(error, StoreUnavailable):
                 self._down_until_us[store.name] = self._clock.now_us() + limits.STORE_RETRY_US
@@ -322,18 +330,23 @@ class Publisher:
         return replace(free, state="diverged", found=_found(published))
 
 
-def _check_not_away(adapter: Adapter, key: Key, before: SnapshotRef | None, answer: Published) -> None:
-    """A head that is gone together with the pinned snapshot it stood at was dropped by nobody: the store is away.
+def _has_lost(adapter: Adapter, before: SnapshotRef | None, answer: Published) -> bool:
+    """Whether a head is elsewhere because its store has lost the pinned snapshot that it stood at: no change of
+    anybody's. A disk is not mounted, or was restored from a backup that is older than the catalog."""
+    if answer.state is not PublishState.DIVERGED or before is None:
+        return False
+    return bool(adapter.verify(before, Depth.EXISTS).problems)
 
-    An adoption would drop the asset from the branch for a disk that is not mounted. Raises: StoreUnavailable.
-    """
-    is_gone = answer.state is PublishState.DIVERGED and answer.found is None
-    if is_gone and before is not None and adapter.verify(before, Depth.EXISTS).problems:
-        name = format_key(key)
-        raise StoreUnavailable(
-            f"store {key[0]!r} has lost {name}: neither its native head is there, nor the snapshot that plait keeps",
-            remedy=f"bring the store's disk or folder back; if the data is gone for good, 'plait rm {name}'",
-        )
+
+def _lost(keys: Sequence[Key]) -> Corrupt:
+    """Adopting what is there would take acknowledged commits back, so it is no divergence."""
+    name = format_key(keys[0])
+    more = f", and {len(keys) - 1} more" if len(keys) > 1 else ""
+    return Corrupt(
+        f"store {keys[0][0]!r} has lost the snapshot at which plait left {name}{more}",
+        remedy="bring back its disk, its folder or its newest backup; to go on without what is lost, "
+        f"'plait rm {name}', and then 'plait restore {name} --from SPEC' takes an older commit that is there",
+    )
 
 
 def _is_recorded(one: Publication, answer: Published) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from plait.adapter import Capability
-from plait.errors import PermissionDenied
+from plait.errors import Corrupt, NotFound, PermissionDenied
 from plait.types import Depth
 
 from plait_conformance.harness import NotOffered
@@ -92,6 +92,35 @@ class TestBackup:
         assert history.held() == history.held_beside() == {**ROWS, "r0": "back"}
         assert history.catalog.publish() == []
         assert list(history.catalog.verify(Depth.BYTES)) == []
+
+    def test_a_store_that_is_older_than_the_catalog_takes_no_commit_back(self, history: History) -> None:
+        """Restored from an old backup: what is there is nobody's change, until it is asked for."""
+        if not history.harness.keeps_all_in_folder:
+            pending("backup", "the harness's folder is not the whole store, so a copy of it is no backup")
+        history.write(ROWS)
+        assert history.catalog.publish() == []
+        folder = history.harness.folder
+        history.catalog.close()
+        shutil.copytree(folder, f"{folder}.backup", symlinks=True)
+        history.catalog = history.open()
+        last = history.write({"r0": "lost"})
+        assert history.catalog.publish() == []
+        history.catalog.close()
+        shutil.rmtree(folder)
+        Path(f"{folder}.backup").rename(folder)
+        history.catalog = history.open()
+        missing, _ = history.catalog.check_store(history.store.name)
+        assert missing or not history.can(Capability.NATIVE_HEAD), "nobody is told that the store is older"
+        with pytest.raises((Corrupt, NotFound)):
+            history.catalog.adopt(history.key)
+        assert (history.catalog.resolve("main"), history.catalog.publish()) == (last, [])
+        with history.catalog.transaction("main", message="go on without what is lost") as tx:
+            tx.drop(history.key)
+        history.catalog.restore("main~2", keys=[history.key])
+        assert (history.held(), history.catalog.publish()) == (ROWS, [])
+        history.write({"r1": "later"})
+        assert (history.held(), history.catalog.publish()) == ({**ROWS, "r1": "later"}, [])
+        assert history.catalog.check_store(history.store.name)[0] == []
 
 
 class TestRetention:
