@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import plait
 import pytest
 import sqlalchemy as sa
 from plait.catalog import Catalog
-from plait.connecting import migrate, shown
-from plait.errors import AlreadyExists, Corrupt, NotFound, OutcomeUnknown, StoreUnavailable
+from plait.connecting import find, migrate, shown
+from plait.errors import AlreadyExists, Corrupt, NotFound, OutcomeUnknown, PermissionDenied, StoreUnavailable
 from plait.failpoint import armed
 from plait.persist import Database, schema
 from plait.types import Depth, Mode, Proposal
@@ -191,6 +194,19 @@ def test_a_merge_whose_answer_was_lost_can_be_asked_for(catalog: Catalog, place:
     assert lost.value.details["tx"] in lost.value.remedy
 
 
+@contextmanager
+def somebody() -> Iterator[None]:
+    """Nobody is denied anything as the superuser."""
+    is_superuser = os.geteuid() == 0
+    if is_superuser:
+        os.setresuid(65534, 65534, 0)
+    try:
+        yield
+    finally:
+        if is_superuser:
+            os.setresuid(0, 0, 0)
+
+
 class TestMaking:
     def test_a_folder_without_a_catalog_says_what_to_do(self, tmp_path: Path) -> None:
         with pytest.raises(NotFound, match="plait init"):
@@ -215,6 +231,21 @@ class TestMaking:
         assert migrate(folder).copy is None
         with pytest.raises(AlreadyExists):
             plait.init(folder)
+
+    @pytest.mark.parametrize("closed", [".plait", ".plait/catalog.db"])
+    def test_a_catalog_that_may_not_be_read_is_told_as_that(self, closed: str) -> None:
+        with TemporaryDirectory() as name:  # Not pytest's own, which is closed to everybody else altogether.
+            folder = Path(name)
+            folder.chmod(0o755)
+            plait.init(folder).close()
+            (folder / closed).chmod(0)
+            try:
+                with somebody(), pytest.raises(PermissionDenied, match="may not be read"):
+                    plait.open(folder)
+                with somebody(), pytest.raises(PermissionDenied, match="may not be read"):
+                    find(start=folder)
+            finally:
+                (folder / closed).chmod(0o700)
 
     @pytest.mark.parametrize("place", ["local.repository_created", "sequencer.before_commit"])
     def test_what_died_half_made_is_made_whole(self, database_url: str, place: str) -> None:

@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 from plait.adapter import Progress, silent
 from plait.catalog import Catalog
 from plait.clock import Clock, SystemClock
-from plait.errors import AlreadyExists, InvalidArgument, NotFound, Unsupported
+from plait.errors import AlreadyExists, InvalidArgument, NotFound, PermissionDenied, Unsupported
 from plait.example import example_stores, make_example
 from plait.local import DEFAULT_REPOSITORY, LocalBackend, create
 from plait.persist import Database
@@ -142,7 +142,7 @@ def connect(
 def find(catalog: str | None = None, start: str | os.PathLike[str] = ".") -> str:
     """Where the catalog is: as given, by `PLAIT_CATALOG`, or the nearest folder upwards with `.plait/`.
 
-    Raises: NotFound.
+    Raises: NotFound, PermissionDenied.
     """
     chosen = catalog or os.environ.get("PLAIT_CATALOG")
     if chosen:
@@ -152,7 +152,7 @@ def find(catalog: str | None = None, start: str | os.PathLike[str] = ".") -> str
     except FileNotFoundError as error:
         raise NotFound("the directory that this process is in is gone", remedy="change to one that is there") from error
     for folder in (here, *here.parents):
-        if (folder / FOLDER / DATABASE).exists():
+        if _is_there(folder / FOLDER / DATABASE):
             return str(folder)
     raise NotFound(
         f"neither {here} nor a folder above it holds a catalog",
@@ -225,13 +225,32 @@ def _database_url(where: str | os.PathLike[str]) -> str:
 
 
 def database_url(where: str | os.PathLike[str]) -> str:
-    """The database of a catalog that is there: a folder's, or as given. Raises: NotFound.
+    """The database of a catalog that is there: a folder's, or as given. Raises: NotFound, PermissionDenied.
 
     A file that is not there would be made by whoever opens it, and, empty, hide the catalog of a folder above.
     """
     url = _database_url(where)
     file = Path(unquote(url.removeprefix(_SQLITE).partition("?")[0]))
-    if url.startswith(_SQLITE) and not file.exists():
+    if url.startswith(_SQLITE) and not _is_there(file):
         named = file.absolute() if is_url(where) else Path(where).resolve()
         raise NotFound(f"{named} holds no catalog", remedy="make one with 'plait init'")
     return url
+
+
+def _is_there(file: Path) -> bool:
+    """Whether a catalog's file is there. Raises: PermissionDenied where this user may not look, or not read it.
+
+    It is asked for, not opened: closing it would drop the locks that this process holds on it.
+    """
+    try:
+        if not file.exists():
+            return False
+    except PermissionError as error:
+        raise _closed(file) from error
+    if not os.access(file, os.R_OK):
+        raise _closed(file)
+    return True
+
+
+def _closed(file: Path) -> PermissionDenied:
+    return PermissionDenied(f"{file} may not be read", remedy="ask its owner, or name another catalog with --catalog")
