@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -14,7 +15,15 @@ import pytest
 import sqlalchemy as sa
 from plait.catalog import Catalog
 from plait.connecting import find, migrate, shown
-from plait.errors import AlreadyExists, Corrupt, NotFound, OutcomeUnknown, PermissionDenied, StoreUnavailable
+from plait.errors import (
+    AlreadyExists,
+    Corrupt,
+    InvalidArgument,
+    NotFound,
+    OutcomeUnknown,
+    PermissionDenied,
+    StoreUnavailable,
+)
 from plait.failpoint import armed
 from plait.persist import Database, schema
 from plait.types import Depth, Mode, Proposal
@@ -231,6 +240,25 @@ class TestMaking:
         assert migrate(folder).copy is None
         with pytest.raises(AlreadyExists):
             plait.init(folder)
+
+    def test_a_forked_process_opens_it_again(self, tmp_path: Path) -> None:
+        """What it has of its parent's would wait for ever for threads that were not forked."""
+
+        def child() -> None:
+            proposal = Proposal("main", [put("a", 1)])
+            for write in (lambda: catalog.create_branch("inherited"), catalog.begin, lambda: catalog.commit(proposal)):
+                with pytest.raises(InvalidArgument, match="forked from"):
+                    write()
+            with plait.open(tmp_path) as opened:
+                opened.create_branch("child")
+
+        with plait.init(tmp_path) as catalog:
+            forked = multiprocessing.get_context("fork").Process(target=child, daemon=True)
+            forked.start()
+            forked.join(30)
+            assert forked.exitcode == 0
+            catalog.create_branch("parent")
+            assert {ref.name for ref in catalog.refs()} == {"main", "child", "parent"}
 
     @pytest.mark.parametrize("closed", [".plait", ".plait/catalog.db"])
     def test_a_catalog_that_may_not_be_read_is_told_as_that(self, closed: str) -> None:

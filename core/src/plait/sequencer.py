@@ -107,8 +107,9 @@ class Sequencer:
     def submit(self, request: Request[R], idempotency: Idempotency | None = None) -> Future[R]:
         """Queue a request. The future ends with its result once that is durable, or with its error.
 
-        Raises: ResourceExhausted when the queue is full, StoreUnavailable once closed.
+        Raises: ResourceExhausted when the queue is full, StoreUnavailable once closed, InvalidArgument in a fork.
         """
+        self._repository.database.check_process()
         queued = _Queued(request, idempotency, Future[R]())
         with self._closing:
             if self._closed:

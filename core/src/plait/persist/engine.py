@@ -63,6 +63,7 @@ class Database:
         self.url = parsed
         self.dialect = parsed.get_backend_name()
         self._write_lock = threading.RLock()
+        self._process = os.getpid()
         if self.dialect == "sqlite":
             self._engine = _sqlite_engine(parsed, _sqlite)
         elif self.dialect == "postgresql":
@@ -75,6 +76,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection to read with; it writes nothing."""
+        self.check_process()
         with _translated(), self._engine.connect() as connection:
             connection.begin()  # One state for all statements, also for those that go past SQLAlchemy.
             yield connection
@@ -90,6 +92,7 @@ class Database:
 
         Raises: StoreUnavailable before the commit (nothing changed), OutcomeUnknown when the commit's answer is lost.
         """
+        self.check_process()
         if self.dialect == "sqlite":
             with self._write_lock:
                 yield from self._write_once(flush)
@@ -120,8 +123,21 @@ class Database:
     @contextmanager
     def unmanaged(self) -> Iterator[Connection]:
         """A connection outside of any transaction, for statements that have none."""
+        self.check_process()
         with _translated(), self._engine.connect().execution_options(plait_unmanaged=True) as connection:
             yield connection
+
+    def check_process(self) -> None:
+        """A fork has its parent's connections and locks, and none of the threads that would ever free them.
+
+        Raises: InvalidArgument. See https://sqlite.org/howtocorrupt.html, "Carrying an open database connection across
+        a fork".
+        """
+        if os.getpid() != self._process:
+            raise InvalidArgument(
+                "this catalog was opened by the process that this one was forked from",
+                remedy="open it again here, or start processes by 'spawn'",
+            )
 
     def create_schema(self) -> None:
         """Make the tables in an empty database; no-op in one that has them at this revision.
