@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -653,7 +654,7 @@ class TestWhereNobodyMayWrite:
         """A catalog's file in a folder that says it may not be written, as one that is mounted read-only does."""
         with plait.init(tmp_path / "shop") as catalog:
             catalog.create_branch("dev")
-        monkeypatch.setattr("plait.persist.engine.os.access", lambda path, mode: False)
+        monkeypatch.setattr("plait.persist.engine.os.access", lambda path, mode: mode != os.W_OK)
         return tmp_path / "shop" / ".plait" / "catalog.db"
 
     def test_a_catalog_is_read_and_verified(self, closed: Path) -> None:
