@@ -39,6 +39,14 @@ def die_everywhere(places: list[str], where: str | Path) -> None:
     assert {True, False} == set(outcomes)
 
 
+def test_a_step_can_be_repeated_in_the_same_stores(tmp_path: Path, places: list[str]) -> None:
+    """Though each death leaves objects behind, which later commits find there already."""
+    prepare(tmp_path)
+    last = [place for place in places if place.startswith("objects.place.before_rename")][-1]
+    for _ in range(2):
+        assert crash_at(last, tmp_path, lambda _: None)
+
+
 @pytest.mark.timeout(7200 if SOAK else 600)
 def test_all_stores_or_none_on_sqlite(tmp_path: Path, places: list[str]) -> None:
     prepare(tmp_path / "stores")
