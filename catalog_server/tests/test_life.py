@@ -276,19 +276,28 @@ def test_plugins_and_stores_may_use_every_core(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         """
-import os, sys, threading
-from pathlib import Path
+import os, threading
 import plait
 from plait import cores
+from plait.codec import ref_digest
 from plait.hookspecs import hookimpl
 from plait.plugins import Plugins
-from plait.types import Mode, Proposal, Put, SnapshotRef
+from plait.types import Proposal, Put
+from plait_conformance.fake_kinds import FakeBlockAdapter
 from plait_server.config import load_config
 from plait_server.serving import Server
 
 every, seen, told = os.sched_getaffinity(0), {}, threading.Event()
 
+class Adapter(FakeBlockAdapter):
+    def publish(self, moves):
+        seen["publish"] = os.sched_getaffinity(0)
+        return super().publish(moves)
+
 class Plugin:
+    @hookimpl
+    def plait_register_adapters(self):
+        return [Adapter]
     @hookimpl
     def plait_check_proposal(self, proposal):
         seen["gate"] = os.sched_getaffinity(0)
@@ -301,12 +310,18 @@ cores.keep_together()
 config = load_config(None, {}, {"server.grpc": "127.0.0.1:0", "server.http": "", "database.url": "sqlite:///c.db"})
 server = Server(config, init=True, plugins=Plugins([Plugin()], installed=False))
 with plait.connect(f"plait://127.0.0.1:{server.grpc_port}/default") as catalog:
-    catalog.add_store("p", "pointer", mode=Mode.POINTER)
-    put = Put(("p", "a"), SnapshotRef("p", "table", "a", "v1", b"1" * 32))
-    catalog.commit(Proposal("main", (put,)))
+    catalog.add_store("s", "fake-block", {"path": "store"})
+    for value in "12":
+        with catalog.transaction() as tx:
+            tx.open(("s", "a"), create=True).update({"x": value})
+    seen.clear()
+    told.clear()
+    key = ("s", "a")
+    first, last = (catalog.backend.get(spec, [key])[key] for spec in ("main~1", "main"))
+    catalog.commit(Proposal("main", (Put(key, first.snapshot, ref_digest(last.snapshot)),)))
 assert told.wait(60)
 server.stop()
-assert seen == {"gate": every, "event": every}, seen
+assert seen == {"gate": every, "publish": every, "event": every}, seen
 assert os.sched_getaffinity(0) == every
 print("seen")
 """

@@ -30,7 +30,7 @@ from plait_server.repositories import Repositories
 
 _log = logging.getLogger("plait.server")
 _ONLY_WAIT = frozenset({"Commit", "CommitMany"})
-"""Calls whose own thread only waits for the sequencer: what gates and adapters do for them is done in others."""
+"""Calls that do little but wait for the sequencer: gates have other threads, and to publish they leave the core."""
 _STATUS_CHARACTERS_MAX = 120
 """The status text is for people with a bare gRPC client; the whole message is in the ErrorDetail."""
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 _ONE: set[int] = set()
 _ANY: set[int] = set()
@@ -36,25 +36,20 @@ def anywhere() -> None:
     _run_on(_ANY)
 
 
-@contextmanager
-def starting_together() -> Iterator[None]:
+def starting_together() -> AbstractContextManager[None]:
     """`together`, while something is started that is to stay so; this thread then goes back to where it was."""
-    with _restored():
-        together()
-        yield
+    return _on(_ONE)
 
 
-@contextmanager
-def elsewhere() -> Iterator[None]:
+def elsewhere() -> AbstractContextManager[None]:
     """`anywhere`, for as long as something lasts that is more than a wait for the sequencer."""
-    with _restored():
-        anywhere()
-        yield
+    return _on(_ANY)
 
 
 @contextmanager
-def _restored() -> Iterator[None]:
-    before = os.sched_getaffinity(0) if _ONE else set()
+def _on(cores: set[int]) -> Iterator[None]:
+    before = os.sched_getaffinity(0) if cores else set()
+    _run_on(cores)
     try:
         yield
     finally:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from plait import cores, limits
+from plait import limits
 from plait.codec import decode_key, unpack
 from plait.errors import InvalidArgument
 from plait.graph import load_snapshots
@@ -139,7 +139,6 @@ class EventHooks:
             _log.error("a plugin is still busy with event %d: later ones are not told", self._told + 1)
 
     def _run(self) -> None:
-        cores.anywhere()
         while True:
             is_last = self._outbox.wait_closed(0)
             try:

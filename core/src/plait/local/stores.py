@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
+from plait import cores
 from plait.adoption import adopt
 from plait.batch import Batch
 from plait.codec import pack, pairs
@@ -109,9 +110,10 @@ class StoreKeeping:
 
     def _publish_moved(self, stores: set[str]) -> None:
         """Pointer stores have nothing to publish, so a one-call commit of them pays nothing here."""
-        followed = [name for name in stores if self._publisher.follows_named(name)]
-        if followed:
-            self._follow(followed)
+        with cores.elsewhere():  # Adapters are asked in this thread, and may be imported first.
+            followed = [name for name in stores if self._publisher.follows_named(name)]
+            if followed:
+                self._follow(followed)
 
     def _follow(self, stores: Sequence[str] | None = None) -> None:
         """Publish what is durable already: whatever fails is caught up with later, and takes nothing back."""
