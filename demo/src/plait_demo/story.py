@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -195,7 +196,9 @@ def _check_merged(story: Story, expected: int) -> None:
     named = {carrier: name for carrier, name in stores.airlines(point).items() if name.endswith("(corrected)")}
     quality = json.loads(stores.objects(point).cat_file("quality.json"))
     say = story.teller.say
-    say(f"Iceberg: {stores.count_flights(point):,} flights; " + ", ".join(f"{r['id']}: {r['arr_delay']}" for r in rows))
+    rows.sort(key=itemgetter("id"))
+    late = ", ".join(f"flight {row['id']} was {row['arr_delay']} minutes late" for row in rows)
+    say(f"Iceberg: {stores.count_flights(point):,} flights; {late}")
     say("Delta:   " + ", ".join(f"{row['origin']} had {row['precip']} inches" for row in wet))
     say("Dolt:    " + ", ".join(sorted(named.values())))
     say(f"files:   quality.json {json.dumps(quality)}")
