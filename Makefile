@@ -11,6 +11,8 @@ PACKAGES := core catalog_server plugins/iceberg plugins/s3 plugins/delta plugins
 SOURCES := core/src catalog_server/src plugins/iceberg/src plugins/s3/src plugins/delta/src plugins/dolt/src plugins/block/src conformance_tests/src demo/src
 READY := $(VENV)/.ready
 WORKERS ?= 2
+# The suites start thousands of processes. Where this is set, each of them would compile all of plait again.
+unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(BIN)/pytest -q -n $(WORKERS) --dist loadgroup --durations 8
 
 help: ## What there is to make
