@@ -12,11 +12,22 @@ from plait.clock import ManualClock
 from plait.codec import ref_digest
 from plait.commit_point import CommitRequest
 from plait.errors import Corrupt, InvalidArgument, NotFound
-from plait.graph import LogFilter, ancestors, history, is_ancestor, load_snapshots, log, merge_base, resolve
+from plait.graph import (
+    LogFilter,
+    RowNodes,
+    ancestors,
+    history,
+    is_ancestor,
+    load_snapshots,
+    log,
+    merge_base,
+    resolve,
+)
 from plait.persist import Repository, Rows
 from plait.ref_point import RefRequest
 from plait.refspec import format_time
 from plait.sequencer import Sequencer
+from plait.tree import Tree
 from plait.types import Commit, Operation, Proposal, RefKind, Session
 from plait_conformance.samples import delete, pointer, put
 
@@ -95,6 +106,9 @@ class History:
 
     def read(self) -> AbstractContextManager[Rows]:
         return self.repository.read()
+
+    def tree(self, rows: Rows) -> Tree:
+        return Tree(RowNodes(rows), salt=self.repository.salt)
 
     def commit(
         self, *operations: Operation, ref: str = "main", merged: tuple[Commit, ...] = (), **text: object
@@ -332,13 +346,13 @@ class TestLog:
     def test_filters(self, made: History, commits: list[Commit]) -> None:
         for wanted, places in FILTERS:
             with made.read() as rows:
-                found = list(log(rows, commits[-1], wanted))
+                found = list(log(rows, made.tree(rows), commits[-1], wanted))
             assert [commit for commit in found if commit != made.first] == [commits[place] for place in places], wanted
 
     def test_times_are_from_included_to_excluded(self, made: History, commits: list[Commit]) -> None:
         wanted = LogFilter(since_us=commits[1].committed_at_us, until_us=commits[2].committed_at_us)
         with made.read() as rows:
-            assert list(log(rows, commits[-1], wanted)) == [commits[1]]
+            assert list(log(rows, made.tree(rows), commits[-1], wanted)) == [commits[1]]
         with pytest.raises(InvalidArgument):
             LogFilter(since_us=2, until_us=1)
 
@@ -348,14 +362,14 @@ class TestLog:
         merge = made.commit(merged=(side,))
         later = made.commit()
         with made.read() as rows:
-            assert list(log(rows, merge, LogFilter())) == [merge, one, side, made.first]
-            assert list(log(rows, merge, LogFilter(first_parent=True))) == [merge, one, made.first]
-            assert next(log(rows, later, LogFilter())) == later
+            assert list(log(rows, made.tree(rows), merge, LogFilter())) == [merge, one, side, made.first]
+            assert list(log(rows, made.tree(rows), merge, LogFilter(first_parent=True))) == [merge, one, made.first]
+            assert next(log(rows, made.tree(rows), later, LogFilter())) == later
 
     def test_a_long_log_comes_in_pages_without_gaps(self, made: History) -> None:
         chain = [made.first, *(made.commit() for _ in range(20))]
         with made.read() as rows:
-            assert list(log(rows, chain[-1], LogFilter())) == chain[::-1]
+            assert list(log(rows, made.tree(rows), chain[-1], LogFilter())) == chain[::-1]
 
 
 class TestHistoryOfAKey:

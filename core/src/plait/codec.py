@@ -84,6 +84,13 @@ def decode_key(data: bytes) -> Key:
         raise Corrupt(f"key bytes {data[:40]!r} are not UTF-8") from error
 
 
+def split_value(value: bytes) -> tuple[bytes, bytes]:
+    """What the tree holds under a key: 16 bytes of content id, 32 of ref_digest. Raises: Corrupt."""
+    if len(value) != 48:
+        raise Corrupt(f"a tree value has {len(value)} bytes, expected 48")
+    return value[:16], value[16:]
+
+
 # -- snapshots ---------------------------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,6 @@ from plait.batch import Batch, moved
 from plait.codec import encode_key, encode_snapshot
 from plait.errors import (
     CommitConflict,
-    Corrupt,
     InvalidArgument,
     NotFound,
     NothingToCommit,
@@ -46,16 +45,9 @@ def describe(snapshot: SnapshotRef) -> Json:
     return {"store": snapshot.store, "asset": snapshot.asset, "version": snapshot.version}
 
 
-def split_value(value: bytes) -> tuple[bytes, bytes]:
-    """What the tree holds under a key: 16 bytes of content id, 32 of ref_digest. Raises: Corrupt."""
-    if len(value) != 48:
-        raise Corrupt(f"a tree value has {len(value)} bytes, expected 48")
-    return value[:16], value[16:]
-
-
 def unpack_value(value: bytes) -> tuple[str, bytes]:
     """(content id, ref_digest). Raises: Corrupt."""
-    content_id, digest = split_value(value)
+    content_id, digest = codec.split_value(value)
     return str(uuid.UUID(bytes=content_id)), digest
 
 
@@ -121,7 +113,7 @@ class CommitRequest:
                 if operation.content_id:
                     content_id = uuid.UUID(operation.content_id).bytes
                 else:
-                    content_id = split_value(there)[0] if there else _content_id(batch, tx, operation.key)
+                    content_id = codec.split_value(there)[0] if there else _content_id(batch, tx, operation.key)
                 edits[keys[operation.key]] = content_id + self._digest_of[operation.key]
         edits = {key: value for key, value in edits.items() if held.get(key) != value}
         if not edits and not self.proposal.merged_parents and not self.proposal.allow_empty:
@@ -292,7 +284,7 @@ def _content_id(batch: Batch, tx: str, key: Key) -> bytes:
 
 
 def _stored_digest(value: bytes | None) -> bytes | None:
-    return None if value is None else split_value(value)[1]
+    return None if value is None else codec.split_value(value)[1]
 
 
 def _describe_stored(batch: Batch, digest: bytes | None) -> Json:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
-from plait.codec import decode_snapshot, encode_key
+from plait.codec import decode_snapshot, encode_key, split_value
 from plait.errors import Corrupt, InvalidArgument, NotFound
 from plait.persist import Rows
 from plait.persist.graph_rows import ChangeRow
 from plait.refspec import Spec, format_time, may_be_commit, parse_spec
+from plait.tree import Tree
 from plait.types import Commit, Key, SnapshotRef
 
 _PAGE_MIN, _PAGE_MAX = 16, 2048
@@ -221,31 +223,50 @@ class LogFilter:
         )
 
 
-def log(rows: Rows, head: Commit, wanted: LogFilter) -> Iterator[Commit]:
+def log(rows: Rows, tree: Tree, head: Commit, wanted: LogFilter) -> Iterator[Commit]:
     """Commits reachable from head that pass the filter, newest first, lazily.
 
-    With a key: those whose change differs from their first parent there; whole prefixes count. Cost: O(commits walked).
+    With a key: those whose change differs from their first parent there; whole prefixes count, and an asset that was
+    renamed is followed to its former keys. Cost: O(commits walked), and one diff at each rename.
     """
-    page: list[str] = []
-    for _, found, _ in ancestors(rows, [head], first_parent=wanted.first_parent):
-        page.append(found)
-        if len(page) >= _PAGE_MIN:
-            yield from _matching(rows, page, wanted)
-            page = []
-    yield from _matching(rows, page, wanted)
+    keys = {} if wanted.key is None else {head.id: {encode_key(wanted.key)}}
+    walk = ancestors(rows, [head], first_parent=wanted.first_parent)
+    while page := list(islice(walk, _PAGE_MIN)):
+        commits = rows.commits([found for _, found, _ in page])
+        changes = {} if wanted.key is None else rows.changes_of_seqs([seq for seq, _, _ in page])
+        for seq, found, parents in page:
+            commit = commits[found]
+            if wanted.key is not None:
+                here, changed = keys.pop(found), changes.get(seq, [])
+                for place, parent in enumerate(parents[:1] if wanted.first_parent else parents):
+                    former = {_former(rows, tree, commit, place, key, changed) for key in here}
+                    keys.setdefault(parent, set()).update(former)
+                if not any(change.key.startswith(tuple(here)) for change in changed):
+                    continue
+            if wanted.matches(commit):
+                yield commit
 
 
-def _matching(rows: Rows, ids: list[str], wanted: LogFilter) -> Iterator[Commit]:
-    commits = rows.commits(ids)
-    if wanted.key is not None:
-        prefix = encode_key(wanted.key)
-        changes = rows.changes_of_seqs([commit.seq for commit in commits.values()])
-        touched = {seq for seq, found in changes.items() if any(change.key.startswith(prefix) for change in found)}
-        commits = {commit.id: commit for commit in commits.values() if commit.seq in touched}
-    for commit_id in ids:
-        commit = commits.get(commit_id)
-        if commit is not None and wanted.matches(commit):
-            yield commit
+def _former(rows: Rows, tree: Tree, commit: Commit, place: int, key: bytes, changed: Sequence[ChangeRow]) -> bytes:
+    """The key under which a parent of a commit has the asset that the commit has under this one.
+
+    A rename keeps the content id. Where the asset is as the first parent has it, the other parents are not asked.
+    """
+    is_changed = any(one.key == key and one.after is not None for one in changed)
+    if not is_changed or (place == 0 and not any(one.after is None for one in changed)):
+        return key
+    root = rows.commit(commit.parents[place]).root
+    content_id = _content_id(tree.get(commit.root, key))
+    if content_id != _content_id(tree.get(root, key)):
+        store = key[: key.index(b"\0") + 1]
+        for one in tree.diff(root, commit.root, prefix=store):
+            if _content_id(one.before) == content_id:
+                return one.key
+    return key
+
+
+def _content_id(value: bytes | None) -> bytes | None:
+    return None if value is None else split_value(value)[0]
 
 
 def history(rows: Rows, head: Commit, key: Key) -> Iterator[tuple[Commit, ChangeRow]]:

@@ -11,7 +11,6 @@ from dataclasses import replace
 
 from plait import codec
 from plait.backend import Problem
-from plait.commit_point import split_value
 from plait.errors import Corrupt, PlaitError
 from plait.persist import Rows
 from plait.persist.graph_rows import ChangeRow, LogRow
@@ -144,7 +143,7 @@ class Replay:
 
     def _changes(self, commit: Commit, before: bytes) -> list[ChangeRow]:
         def stored(value: bytes | None) -> bytes | None:
-            return None if value is None else split_value(value)[1]
+            return None if value is None else codec.split_value(value)[1]
 
         return [
             ChangeRow(commit.seq, change.key, stored(change.before), stored(change.after))

@@ -12,6 +12,7 @@ import plait
 import pytest
 from plait.catalog import Catalog
 from plait.errors import CommitConflict, InvalidArgument, NotFound, NothingToCommit
+from plait.graph import LogFilter
 from plait.types import Choice, Commit, Depth, Key
 
 from plait_conformance.fake_handles import FakeAsset
@@ -174,6 +175,25 @@ class TestJoins:
         tx.commit()
         assert (held(stored), held(stored, key=("s", "b"))) == ({"y": 2}, {"x": 1})
         assert content_id(stored, A) != content_id(stored, ("s", "b"))
+
+    def test_the_log_of_a_key_follows_renames(self, stored: Catalog) -> None:
+        """Also on a branch that knew the asset by its former name, and past other assets."""
+        b, elsewhere = ("s", "b"), ("s", "c")
+        made = write(stored, x=1)
+        stored.create_branch("early", "main")
+        with stored.transaction(message="unlike") as tx:
+            handle(tx, elsewhere)["z"] = "1"
+        with stored.transaction() as tx:
+            tx.rename(A, b)
+        renamed, changed = tx.committed, write(stored, "early", y=2)
+        merged = stored.merge("early", into="main")
+        another = write(stored, x=9)
+        assert held(stored, key=b) == {"x": 1, "y": 2}
+        assert list(stored.log("main", LogFilter(key=b))) == [merged, changed, renamed, made]
+        assert list(stored.log("main", LogFilter(key=b, first_parent=True))) == [merged, renamed, made]
+        assert list(stored.log("main", LogFilter(key=A))) == [another, changed, renamed, made]
+        assert [commit.message for commit in stored.log("main", LogFilter(key=elsewhere))] == ["unlike"]
+        assert len(list(stored.log("main", LogFilter(key=("s",))))) == 6
 
     def test_a_content_id_goes_with_the_asset(self, stored: Catalog) -> None:
         write(stored, x=1)

@@ -93,7 +93,7 @@ def log(
     """Show the commits that lead to SPEC, newest first. The picture and the page take every branch without a SPEC.
 
     A KEY is what begins with a store's name, unless a branch or tag is named just so: the commits that changed it, or
-    something below it.
+    something below it. An asset that was renamed is followed to its former keys.
     """
     from plait.graph import LogFilter
     from plait.refspec import parse_key, parse_time_us

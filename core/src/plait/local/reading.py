@@ -48,7 +48,7 @@ class Reading:
 
     def log(self, spec: str, wanted: LogFilter) -> Iterator[Commit]:
         with self._repository.read() as rows:
-            yield from log(rows, resolve(rows, spec), wanted)
+            yield from log(rows, self._tree(rows), resolve(rows, spec), wanted)
 
     def scan(self, spec: str, prefix: Key) -> Iterator[Entry]:
         with self._repository.read() as rows:
