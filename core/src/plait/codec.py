@@ -71,7 +71,7 @@ def _domain(job: bytes) -> bytes:
 
 def encode_key(key: Key) -> bytes:
     """Order-preserving: keys sort as their bytes do, and a prefix of parts is a prefix of bytes. Parts hold no NUL."""
-    return b"".join(part.encode() + b"\0" for part in key)
+    return "\0".join((*key, "")).encode()
 
 
 def decode_key(data: bytes) -> Key:
