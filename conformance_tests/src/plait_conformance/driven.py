@@ -159,7 +159,10 @@ def _commit(catalog: Catalog, id: str, allow_empty: bool) -> str:
 
 
 def _take_theirs(catalog: Catalog, id: str) -> int:
-    return catalog.working_set(id).resolve_all(Choice.THEIRS)
+    """How many are settled so; a call that is repeated after a death may find nothing left to settle."""
+    tx = catalog.working_set(id)
+    tx.resolve_all(Choice.THEIRS)
+    return sum(kept is not None and kept.choice is Choice.THEIRS for _, kept in tx.conflicts())
 
 
 def _discard(catalog: Catalog, id: str) -> None:

@@ -194,13 +194,26 @@ class WorkingSet:
         self._backend.settle(self.id, resolutions)
 
     def resolve_all(self, choice: Choice, prefix: str | Key = ()) -> int:
-        """Settle every listed conflict under a prefix by one side; how many that were."""
-        settled = self.sided(choice, prefix)
+        """Settle by one side what is still open under a prefix, by `resolve` or by writing it; how many that were."""
+        settled = [Resolution(one.key, one.item, choice) for one in self.open_conflicts(prefix)]
         self.settle(settled)
         return len(settled)
 
+    def open_conflicts(self, prefix: str | Key = ()) -> list[Conflict]:
+        """The listed conflicts under a prefix that nothing settles yet: no resolution, and nothing written to them.
+
+        Cost: where a key in conflict was written to, a `preview`.
+        """
+        parts = as_key(prefix)
+        left = [one for one, kept in self.conflicts() if kept is None and one.key[: len(parts)] == parts]
+        written = {one.key for one in self.participants() if one.staging is not None} if left else set()
+        if not any(one.key in written for one in left):
+            return left
+        still = {(one.key, one.item) for one in self.preview().conflicts}
+        return [one for one in left if one.key not in written or (one.key, one.item) in still]
+
     def sided(self, choice: Choice, prefix: str | Key = ()) -> list[Resolution]:
-        """What `resolve_all` would keep."""
+        """One side for every listed conflict under a prefix, those that are settled otherwise included."""
         parts = as_key(prefix)
         return [
             Resolution(conflict.key, conflict.item, choice)

@@ -157,6 +157,34 @@ def test_all_conflicts_are_settled_at_once(run_plait: Any, conflicting: Path) ->
     assert price(run_plait) == 6
 
 
+def test_all_leaves_what_is_settled_by_value_or_by_writing(run_plait: Any, conflicting: Path) -> None:
+    for branch in ("main", "more-orders"):
+        run_plait("switch", branch)
+        for name in ("1.bin", "2.bin"):
+            (conflicting / name).write_bytes(branch.encode())
+            run_plait("put", name, f"raw.landing::{name}", "-m", f"As on {branch}")
+    run_plait("switch", "main")
+    assert run_plait("merge", "more-orders").code == 5
+    assert run_plait("resolve", PATH, "--value", '{"id": 1, "item": "tea", "price": 55}').code == 0
+    (conflicting / "2.bin").write_bytes(b"by hand")
+    assert run_plait("put", "2.bin", "raw.landing::2.bin").code == 0
+    settled = run_plait("resolve", "--all", "--theirs")
+    assert settled.out == "1 settled, 0 left; 2 left as settled before\n→ plait commit\n"
+    assert run_plait("resolve", "--all", "--ours", "--json").value == {"settled": 0, "left": 0, "kept": 3}
+    assert run_plait("commit").code == 0
+    assert price(run_plait) == 55
+    assert run_plait("cat", "raw.landing::1.bin").out == "more-orders"
+    assert run_plait("cat", "raw.landing::2.bin").out == "by hand"
+
+
+def test_a_conflict_that_is_named_is_settled_anew(run_plait: Any, conflicting: Path) -> None:
+    run_plait("merge", "more-orders")
+    assert run_plait("resolve", PATH, "--value", '{"id": 1, "item": "tea", "price": 55}').code == 0
+    assert run_plait("resolve", KEY, "--theirs").code == 0
+    assert run_plait("commit").code == 0
+    assert price(run_plait) == 6
+
+
 def test_a_conflicted_merge_can_be_discarded(run_plait: Any, conflicting: Path) -> None:
     run_plait("merge", "more-orders")
     assert "1 conflict to settle" in run_plait().out

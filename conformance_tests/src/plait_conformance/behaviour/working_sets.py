@@ -261,6 +261,19 @@ class TestConflicts:
         tx.commit()
         assert held(stored) == {"x": 1, "y": 1}
 
+    def test_all_that_are_settled_at_once_are_those_still_open(self, stored: Catalog) -> None:
+        conflicted(stored, {"x": (1, 2, 3), "y": (1, 2, 3), "z": (1, 2, 3)})
+        tx = stored.begin_merge("dev")
+        with pytest.raises(CommitConflict):
+            tx.commit()
+        tx.resolve(A, Choice.VALUE, item="x", value=7)
+        handle(tx)["y"] = "8"
+        assert [one.item for one in tx.open_conflicts()] == ["z"]
+        assert tx.resolve_all(Choice.THEIRS) == 1
+        assert tx.resolve_all(Choice.OURS) == 0
+        tx.commit()
+        assert held(stored) == {"x": 7, "y": 8, "z": 3}
+
     def test_what_is_no_conflict_cannot_be_settled(self, stored: Catalog) -> None:
         conflicted(stored, {"x": (1, 2, 3)})
         with pytest.raises(CommitConflict) as caught:

@@ -15,7 +15,8 @@ from plait.cli.working_sets import committed
 from plait.errors import CommitConflict, InvalidArgument, NotFound
 
 if TYPE_CHECKING:
-    from plait.types import Key
+    from plait.types import Choice, Key
+    from plait.working_set import WorkingSet
 
 _CONFLICTS_SHOWN = 100
 
@@ -109,7 +110,7 @@ def conflicts(session: Session, name: str | None, limit: int | None, only_left: 
 @click.option("--theirs", is_flag=True, help="As the merged side has it.")
 @click.option("--base", is_flag=True, help="As it was before both.")
 @click.option("--value", help="The item itself, as JSON; null removes it.")
-@click.option("--all", "everything", is_flag=True, help="Every listed conflict.")
+@click.option("--all", "everything", is_flag=True, help="Every conflict that is not settled yet.")
 @click.option("--in", "name", help="The working set; default: the current one.")
 @json_option
 @pass_session
@@ -124,7 +125,7 @@ def resolve(
     name: str | None,
 ) -> None:
     """Settle conflicts by a side or by a value, all of them or, if one is not listed, none. (Or write to the key with
-    its native client.)"""
+    its native client.) One that is named is settled anew, --all leaves alone what is settled."""
     from plait.refspec import parse_path
     from plait.types import Choice, Resolution
 
@@ -143,7 +144,10 @@ def resolve(
         raise InvalidArgument("--all goes with --ours, --theirs or --base")
     choice = sides[0] if sides else Choice.VALUE
     tx = session.working_set(name)
-    resolutions = tx.sided(choice) if everything else []
+    if everything:
+        _settle_open(session, tx, choice)
+        return
+    resolutions: list[Resolution] = []
     for path in paths:
         key, item = parse_path(path)
         if item is not None or not sides:
@@ -158,6 +162,14 @@ def resolve(
     step = "plait conflicts" if left else "plait commit"
     value_told = {"settled": len(resolutions), "left": left}
     session.emit(value_told, f"{len(resolutions)} settled, {left} left\n→ {step}")
+
+
+def _settle_open(session: Session, tx: WorkingSet, choice: Choice) -> None:
+    """Settle by a side what nothing settles yet, and say how many others stay as they are."""
+    settled = tx.resolve_all(choice)
+    kept = sum(1 for _ in tx.conflicts()) - settled
+    told = f"{settled} settled, 0 left" + (f"; {kept} left as settled before" if kept else "")
+    session.emit({"settled": settled, "left": 0, "kept": kept}, f"{told}\n→ plait commit")
 
 
 @click.command("cherry-pick")
