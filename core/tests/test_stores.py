@@ -11,6 +11,7 @@ from plait.clock import ManualClock
 from plait.errors import InvalidArgument, NotFound, StoreUnavailable
 from plait.persist import Repository
 from plait.plugins import Plugins
+from plait.store_folder import check_folder, make_folder
 from plait.stores import Adapters, NoState, RowState, check_store, client_context, resolve_credential, row_context
 from plait.types import Mode, Store
 from plait_conformance import fake_plugin
@@ -43,6 +44,7 @@ class Stores:
 
 @pytest.fixture
 def stores(tmp_path: Path) -> Stores:
+    make_folder(str(tmp_path))
     return Stores(tmp_path)
 
 
@@ -55,6 +57,7 @@ class TestAdapters:
 
     def test_another_configuration_is_another_adapter(self, stores: Stores, tmp_path: Path) -> None:
         made = stores.adapters.get("lake")
+        make_folder(str(tmp_path / "moved"))
         stores.rows["lake"] = Store("lake", KIND.kind, options={"path": str(tmp_path / "moved")})
         again = stores.adapters.get("lake")
         assert again is not made
@@ -67,6 +70,7 @@ class TestAdapters:
         closed: list[str] = []
         monkeypatch.setattr(KIND, "close", lambda self: closed.append(self.store.options["path"]))
         stores.adapters.get("lake")
+        make_folder(str(tmp_path / "moved"))
         stores.rows["lake"] = Store("lake", KIND.kind, options={"path": str(tmp_path / "moved")})
         stores.adapters.get("lake")
         assert closed == [str(tmp_path)]
@@ -99,6 +103,38 @@ class TestAdapters:
     def test_an_adapter_made_to_be_checked_is_not_kept(self, stores: Stores) -> None:
         made = stores.adapters.make(stores.rows["lake"])
         assert stores.adapters.get("lake") is not made
+
+
+class TestFolders:
+    STORE = Store("lake", KIND.kind, options={"path": "/…"})
+
+    def test_a_folder_that_was_made_is_there_however_empty(self, tmp_path: Path) -> None:
+        folder = tmp_path / "a" / "b"
+        assert make_folder(str(folder)) == make_folder(str(folder)) == ""
+        check_folder(self.STORE, str(folder))
+
+    def test_a_folder_that_holds_something_needs_no_mark(self, tmp_path: Path) -> None:
+        (tmp_path / "versions").mkdir()
+        check_folder(self.STORE, str(tmp_path))
+
+    @pytest.mark.parametrize(
+        ("held", "told"), [(None, "is not there"), ((), "is empty"), (("lost+found",), "is empty")]
+    )
+    def test_a_folder_that_is_gone_or_empty_is_told_and_left_alone(
+        self, held: tuple[str, ...] | None, told: str, tmp_path: Path
+    ) -> None:
+        folder = tmp_path / "lake"
+        if held is not None:
+            for name in ("", *held):
+                (folder / name).mkdir()
+        with pytest.raises(StoreUnavailable, match=f"'lake': its folder {folder} {told}") as refused:
+            check_folder(Store("lake", KIND.kind, options={"warehouse": str(folder)}), str(folder))
+        assert "plait store set lake --option warehouse=" in refused.value.remedy
+        assert sorted(path.name for path in tmp_path.rglob("*")) == sorted(() if held is None else ("lake", *held))
+
+    def test_a_folder_that_cannot_be_made_is_told(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        assert "cannot be made, or written" in make_folder(str(tmp_path / "file" / "lake"))
 
 
 class TestCredentials:

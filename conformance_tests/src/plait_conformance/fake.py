@@ -79,6 +79,9 @@ class FakeAdapter(Adapter):
         if self.folder.is_down:
             raise StoreUnavailable(f"store {self.store.name!r} does not answer", remedy="see that it runs, try again")
 
+    def local_folder(self) -> str:
+        return str(self.folder.path)
+
     # -- looking -----------------------------------------------------------------------------------------------------
 
     @traced

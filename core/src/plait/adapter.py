@@ -180,6 +180,14 @@ class Adapter(ABC):
         self.store = store
         self.context = context
 
+    def local_folder(self) -> str:
+        """The folder of a local disk that holds the store's data, absolute; "" where there is none.
+
+        The core makes it, with the file `_plait/store` in it, when the store is added. While it is gone, or empty, the
+        core asks nothing of the store, so that no adapter makes it anew on the wrong disk.
+        """
+        return ""
+
     # -- looking -----------------------------------------------------------------------------------------------------
 
     def check(self) -> Sequence[str]:

@@ -18,6 +18,7 @@ from plait.errors import InvalidArgument, NotFound, StoreUnavailable, Unsupporte
 from plait.persist import Repository
 from plait.plugins import Plugins
 from plait.refspec import check_key, check_ref_name
+from plait.store_folder import check_folder
 from plait.types import Mode, Store
 
 Item = TypeVar("Item")
@@ -110,11 +111,19 @@ class Adapters:
         self._lock = threading.Lock()
 
     def get(self, name: str) -> Adapter:
-        """The adapter of a store. Raises: NotFound, InvalidArgument; Unsupported for pointers that no plugin reads."""
+        """The adapter of a store. Raises: NotFound, InvalidArgument; StoreUnavailable when its folder is away;
+        Unsupported for pointers that no plugin reads."""
         return self.of(self._find(name))
 
     def of(self, store: Store) -> Adapter:
-        """`get`, for a caller who has just read the store's row. Raises: InvalidArgument, Unsupported."""
+        """`get`, for a caller who has just read the store's row. Raises: InvalidArgument, Unsupported,
+        StoreUnavailable."""
+        adapter = self._kept(store)
+        if store.mode is not Mode.POINTER and (folder := adapter.local_folder()):
+            check_folder(store, folder)  # Each time: a disk may go while the adapter is there.
+        return adapter
+
+    def _kept(self, store: Store) -> Adapter:
         with self._lock:
             adapter = self._adapters.get(store.name)
             if adapter is not None and adapter.store == store:

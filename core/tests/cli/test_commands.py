@@ -319,6 +319,33 @@ def test_a_store_goes_through_add_list_check_remove(run_plait: Any, example: Pat
     assert run_plait("store", "add", "odd", "--kind", "files", "--option", "path").code == 2
 
 
+@pytest.mark.parametrize("is_place_there", [False, True])
+def test_a_store_whose_folder_is_away_is_told_and_not_made_anew(
+    is_place_there: bool, run_plait: Any, example: Path
+) -> None:
+    raw = example / "raw"
+    raw.rename(example / "away")
+    if is_place_there:
+        raw.mkdir()
+    (example / "file").write_text("1")
+    for words, code in (
+        (("store", "check"), 7),
+        (("store", "check", "raw"), 7),
+        (("store", "check", "lake"), 0),
+        (("put", "file", "raw.landing::f", "-m", "m"), 7),
+        (("put", "file", "raw.new::f", "-m", "m"), 7),
+        (("cat", "raw.landing::1.json"), 7),
+        (("ls", "raw.landing::"), 7),
+    ):
+        ran = run_plait(*words)
+        assert ran.code == code, words
+        assert (f"its folder {raw} is {'empty' if is_place_there else 'not there'}" in ran.out + ran.err) == (code == 7)
+    assert [path for path in example.rglob("*") if path.is_relative_to(raw)] == [raw] * is_place_there
+    options = ("--kind", "files", "--option", f"path={raw}")
+    assert run_plait("store", "add", "raw", *options).code == 0
+    assert run_plait("put", "file", "raw.new::f", "-m", "m").code == 0
+
+
 @pytest.mark.parametrize(("kind", "told"), [("fake-dolt", "Adopt"), ("fake-block", "main keeps what it holds")])
 def test_a_check_that_finds_a_head_diverged_names_its_key_and_ends_with_its_code(
     run_plait: Any, tmp_path: Path, kind: str, told: str

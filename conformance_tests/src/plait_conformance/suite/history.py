@@ -40,7 +40,7 @@ class History:
         self.harness = harness
         self.folder = folder
         probe = check_adapter(harness, harness.open(Context(MemoryState(), credential=resolve_credential)))
-        self.store = probe.store
+        self.store, self.store_folder = probe.store, probe.local_folder()
         self.capabilities: frozenset[Capability] = type(probe).capabilities
         probe.close()
         beside = next(kind for kind in (FakeDoltAdapter, FakeDeltaAdapter) if kind.kind != self.store.kind)

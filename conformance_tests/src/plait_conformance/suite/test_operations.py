@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from plait.adapter import Capability
-from plait.errors import Corrupt, NotFound, PermissionDenied
+from plait.errors import Corrupt, NotFound, PermissionDenied, StoreUnavailable
 from plait.types import Depth
 
 from plait_conformance.harness import NotOffered
@@ -74,17 +74,25 @@ class TestBackup:
             pending("backup", "the harness's folder is not the whole store, so it cannot be taken away")
         history.write(ROWS, beside=ROWS)
         assert history.catalog.publish() == []
-        folder = history.harness.folder
+        folder, place = history.harness.folder, Path(history.store_folder)
+        assert place.is_relative_to(folder), "`local_folder` names no folder that holds the store"
         history.catalog.close()
         folder.rename(f"{folder}.away")
         for is_place_there in (False, True):
             if is_place_there:
-                folder.mkdir()
+                place.mkdir(parents=True)
             history.catalog = history.open()
             missing, _ = history.catalog.check_store(history.store.name)
-            assert missing or not history.can(Capability.NATIVE_HEAD), "nobody is told that the store is away"
+            assert missing, "nobody is told that the store is away"
             assert history.catalog.publish() == [], "a store that is away has diverged"
+            assert list(history.catalog.verify(Depth.EXISTS)), "verify finds nothing in a store that is away"
+            with pytest.raises(StoreUnavailable):
+                history.held()
+            with pytest.raises(StoreUnavailable):
+                history.write(ROWS, asset="b")
             history.catalog.close()
+            assert place.exists() == is_place_there, "a store that is away was made anew"
+            assert not is_place_there or not list(place.iterdir()), "a store that is away was made anew"
             shutil.rmtree(folder, ignore_errors=True)
         Path(f"{folder}.away").rename(folder)
         history.catalog = history.open()

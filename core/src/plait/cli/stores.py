@@ -12,7 +12,7 @@ from plait.cli.importing import import_
 from plait.cli.plugin_commands import OpenGroup
 from plait.cli.session import Session, json_option, located, pairs, pass_session
 from plait.cli.working_sets import committed
-from plait.errors import InvalidArgument, NotFound, StoreDiverged, Unsupported
+from plait.errors import InvalidArgument, NotFound, StoreDiverged, StoreUnavailable, Unsupported
 
 
 @click.command("init")
@@ -156,12 +156,12 @@ def store_list(session: Session) -> None:
 def store_check(session: Session, names: tuple[str, ...]) -> None:
     """Say what stores lack, which of their own rules are dangerous, and where they diverged.
 
-    Ends with exit code 9 where one has diverged.
+    Ends with exit code 7 where one is away, has lost something or lacks something, else with 9 where one has diverged.
     """
     from plait.refspec import format_key
 
     catalog = session.catalog
-    rows = []
+    rows, is_lacking = [], False
     for name in names or [one.name for one in catalog.stores() if one.mode.value != "pointer"]:
         missing, risks = catalog.check_store(name)
         rows += [{"store": name, "found": sentence, "remedy": ""} for sentence in missing]
@@ -183,6 +183,7 @@ def store_check(session: Session, names: tuple[str, ...]) -> None:
 @pass_session
 def store_adopt(session: Session, key: str) -> None:
     """Take over what somebody wrote to KEY past plait, merged with what was committed meanwhile."""
+        is_lacking |= bool(missing)
     with session.keeping_refused():
         made = session.catalog.adopt(key)
     if made is None:
@@ -192,6 +193,8 @@ def store_adopt(session: Session, key: str) -> None:
 
 
 @store.command("remove")
+    if is_lacking:
+        raise click.exceptions.Exit(StoreUnavailable.exit_code)
 @click.argument("name")
 @json_option
 @pass_session

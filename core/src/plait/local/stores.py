@@ -10,7 +10,7 @@ from plait.adoption import adopt
 from plait.batch import Batch
 from plait.codec import pack, pairs
 from plait.coordinator import Coordinator
-from plait.errors import AlreadyExists, PlaitError
+from plait.errors import AlreadyExists, PlaitError, StoreUnavailable
 from plait.liveness import is_alive
 from plait.persist import Repository
 from plait.persist.store_rows import Publication
@@ -21,6 +21,7 @@ from plait.refspec import check_key
 from plait.sequencer import Sequencer
 from plait.staging import Stagings
 from plait.stores import Adapters, check_store
+from plait.store_folder import make_folder
 from plait.transaction import Transactions
 from plait.types import Commit, EventKind, Key, Mode, Risk, Session, Store
 
@@ -50,7 +51,8 @@ class StoreKeeping:
         if store.mode is not Mode.POINTER:
             adapter = self.adapters.make(store)
             try:
-                missing = adapter.check()
+                refusal = make_folder(folder) if (folder := adapter.local_folder()) else ""
+                missing = adapter.check() or [refusal] * bool(refusal)
             finally:
                 adapter.close()
 
@@ -67,7 +69,10 @@ class StoreKeeping:
         return missing
 
     def check_store(self, name: str) -> tuple[Sequence[str], Sequence[Risk]]:
-        adapter = self.adapters.get(name)
+        try:
+            adapter = self.adapters.get(name)
+        except StoreUnavailable as error:
+            return [str(error)], []
         missing = adapter.check()
         if missing:  # What cannot be used cannot be asked more, and its answer must not hide other stores'.
             return missing, []

@@ -80,6 +80,9 @@ class BlockAdapter(Adapter):
         self._comparing = Comparing(self.layers, self._daemon, self._filesystems, context)
         self._heads = Heads(self.folder, self.layers, live=self._live, refer=self._refer, failpoint=context.failpoint)
 
+    def local_folder(self) -> str:
+        return str(self.folder.root)
+
     # -- looking -----------------------------------------------------------------------------------------------------
 
     def check(self) -> Sequence[str]:

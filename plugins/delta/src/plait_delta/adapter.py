@@ -96,6 +96,9 @@ class DeltaAdapter(Adapter):
     def _publishing(self) -> Publishing:
         return Publishing(self._layout, self.context, lambda one: self._versions.side(one).state, self._versions.refer)
 
+    def local_folder(self) -> str:
+        return self._layout.path
+
     # -- looking -----------------------------------------------------------------------------------------------------
 
     def check(self) -> Sequence[str]:

@@ -18,7 +18,7 @@ from plait.types import Depth, Health, Item, Risk, SnapshotRef
 from plait_delta.actions import State, vector_path
 from plait_delta.disk import read_bytes, translated
 from plait_delta.log import head_version, log_files, read_state
-from plait_delta.roots import BRANCHES, CLAIM, LINK, LOG, OWN, Layout, Root
+from plait_delta.roots import BRANCHES, CLAIM, LINK, LOG, ROOTS, TEMPORARY, Layout, Root
 
 SUMS: Final = "sha256.json"
 """In the folder of a root's data inside the table: the hash of each file, as it was when it was prepared."""
@@ -69,7 +69,8 @@ def _branch(name: str) -> str | None:
 def inventory(layout: Layout, prefix: str) -> Iterator[Item]:
     """Every file under plait's care, below a prefix: all roots, and the data that was given names in tables. A
     table's own log, and files that others wrote into it, are the published table's, and never listed."""
-    places = [os.path.join(layout.path, OWN), *(table.path(BRANCHES) for table in layout.tables())]
+    roots = [os.path.join(layout.path, own) for own in (ROOTS, TEMPORARY)]
+    places = [*roots, *(table.path(BRANCHES) for table in layout.tables())]
     for place in places:
         for path, folders, files in os.walk(place):
             folders.sort()

@@ -88,6 +88,9 @@ class DoltAdapter(Adapter):
         """The branch that native readers and writers know."""
         return self._branch
 
+    def local_folder(self) -> str:
+        return os.path.normpath(self.store.options["path"]) if "path" in self.store.options else ""
+
     # -- looking -----------------------------------------------------------------------------------------------------
 
     def check(self) -> Sequence[str]:

@@ -92,6 +92,9 @@ class IcebergAdapter(Adapter):
         options = {name: value for name, value in self.store.options.items() if name != "warehouse"}
         return Files(self._warehouse, {name: self.context.credential(value) for name, value in options.items()})
 
+    def local_folder(self) -> str:
+        return self._warehouse.removeprefix("file://") if self._warehouse.startswith("file://") else ""
+
     # -- looking -----------------------------------------------------------------------------------------------------
 
     def check(self) -> Sequence[str]:

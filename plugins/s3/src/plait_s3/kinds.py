@@ -34,8 +34,11 @@ class FilesAdapter(ObjectAdapter):
                 remedy="give an absolute path",
             )
 
+    def local_folder(self) -> str:
+        return os.path.normpath(self.store.options["path"])
+
     def _connect(self) -> FilesBlobs:
-        return FilesBlobs(os.path.normpath(self.store.options["path"]), self.context.failpoint)
+        return FilesBlobs(self.local_folder(), self.context.failpoint)
 
 
 class S3Adapter(ObjectAdapter):

@@ -1,0 +1,71 @@
+"""The folder of a store on a local disk: made and marked when the store is added, and by nothing that comes later.
+
+The mark tells an empty store from an empty place: a disk that is not mounted, a folder that was moved. A folder that
+holds something, but no mark, is older than marks, or was restored without it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from plait.errors import StoreUnavailable
+from plait.types import Store
+
+MARK = os.path.join("_plait", "store")
+_TEXT = b"plait keeps a store in this folder, and asks nothing of a folder that is empty: leave this file here.\n"
+_NOBODYS = {"lost+found"}
+"""What a new file system holds."""
+
+
+def make_folder(folder: str) -> str:
+    """Make a store's folder, and mark it; the mark survives a power loss. Repeat: no-op.
+
+    Returns: why it cannot be used, or "". One that holds something may be read-only: it needs no mark.
+    """
+    mark = os.path.join(folder, MARK)
+    try:
+        os.makedirs(os.path.dirname(mark), exist_ok=True)
+        with open(mark, "wb") as file:
+            file.write(_TEXT)
+            os.fsync(file.fileno())
+        for path in (os.path.dirname(mark), folder, os.path.dirname(folder)):
+            _sync(path)
+    except OSError as error:
+        if not any(_held(folder)):
+            return f"folder {folder} cannot be made, or written: {error.strerror}"
+    return ""
+
+
+def check_folder(store: Store, folder: str) -> None:
+    """Whether a store's folder is there. Writes nothing. Raises: StoreUnavailable. Cost: a look at the mark."""
+    if os.path.exists(os.path.join(folder, MARK)) or any(_held(folder)):
+        return
+    what = "is empty" if os.path.isdir(folder) else "is not there"
+    option = next((name for name, value in store.options.items() if value.rstrip("/").endswith(folder)), "path")
+    raise StoreUnavailable(
+        f"store {store.name!r}: its folder {folder} {what}",
+        remedy="mount its disk, or bring the folder back; if it moved: "
+        f"'plait store set {store.name} --option {option}=…'; to begin there anew, repeat 'plait store add'",
+    )
+
+
+def _held(folder: str) -> Iterator[str]:
+    """The names in a folder that somebody put there."""
+    try:
+        with os.scandir(folder) as found:
+            for entry in found:
+                if entry.name not in _NOBODYS:
+                    yield entry.name
+    except PermissionError:
+        yield folder  # There may be something.
+    except OSError:
+        return
+
+
+def _sync(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
