@@ -109,7 +109,9 @@ def use_stores(catalog: Catalog, folder: Path) -> None:
     assert catalog.add_store("p", "pointer", mode=Mode.POINTER) == []
     assert catalog.add_store("gone", "fake", {"path": str(folder / "gone")}) == []
     catalog.remove_store("gone")
-    catalog.add_store("fake", "fake", {"path": str(folder / "fake")})
+    catalog.add_store("fake", "fake", {"path": str(folder / "first")})
+    (folder / "first").rename(folder / "fake")
+    assert catalog.set_store("fake", {"path": str(folder / "fake")}) == []
     catalog.add_store("heads", "fake-dolt", {"path": str(folder / "heads")})
     assert [store.name for store in catalog.stores()] == ["fake", "heads", "p"]
     assert catalog.stores()[0].options == {"path": str(folder / "fake")}

@@ -257,6 +257,10 @@ class CatalogService:
         missing = call.backend.add_store(wire_writing.from_store(request.store), call.session(request.session))
         return pb.AddStoreResponse(missing=missing)
 
+    def set_store(self, request: pb.SetStoreRequest, call: Call) -> pb.SetStoreResponse:
+        missing = call.backend.set_store(request.name, dict(request.options), call.session(request.session))
+        return pb.SetStoreResponse(missing=missing)
+
     def remove_store(self, request: pb.RemoveStoreRequest, call: Call) -> pb.RemoveStoreResponse:
         call.backend.remove_store(request.name, call.session(request.session))
         return pb.RemoveStoreResponse()

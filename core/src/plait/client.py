@@ -392,6 +392,14 @@ class RemoteBackend:
         self._stores = {}, float("-inf")
         return missing
 
+    def set_store(self, name: str, options: Mapping[str, str], session: Session) -> Sequence[str]:
+        request = pb.SetStoreRequest(
+            repository=self._repository, name=name, options=options, session=wire.to_session(session)
+        )
+        missing = list(self._calls.ask(request, pb.SetStoreResponse, seconds_max=UNLIMITED).missing)
+        self._stores = {}, float("-inf")
+        return missing
+
     def remove_store(self, name: str, session: Session) -> None:
         request = pb.RemoveStoreRequest(repository=self._repository, name=name, session=wire.to_session(session))
         attempts = Attempts()

@@ -346,6 +346,25 @@ def test_a_store_whose_folder_is_away_is_told_and_not_made_anew(
     assert run_plait("put", "file", "raw.new::f", "-m", "m").code == 0
 
 
+def test_a_store_that_moved_is_set_and_one_that_cannot_move_is_refused(run_plait: Any, example: Path) -> None:
+    for name, option in (("raw", "path"), ("lake", "warehouse")):
+        (example / name).rename(example / f"{name}-moved")
+        ran = run_plait("store", "set", name, "--option", f"{option}=./{name}-moved", "--json")
+        if name == "raw":
+            assert (ran.code, ran.value) == (0, {"store": "raw", "set": {"path": str(example / "raw-moved")}})
+            assert run_plait("store", "check", "raw").code == 0
+        else:
+            assert (ran.code, "would be lost" in ran.error["message"]) == (2, True)
+            assert "absolute paths" in ran.error["remedy"]
+            (example / "lake-moved").rename(example / "lake")
+    assert run_plait("cat", "raw.landing::1.json").out.startswith('{"id": 1')
+    assert run_plait("merge", "more-orders").code == 0
+    assert run_plait("verify", "--depth", "bytes", "--json").value == []
+    assert run_plait("store", "set", "raw", "--option", "nonsense=1").code == 2
+    assert run_plait("store", "set", "none", "--option", "path=./x").code == 3
+    assert run_plait("store", "set", "raw").code == 2
+
+
 @pytest.mark.parametrize(("kind", "told"), [("fake-dolt", "Adopt"), ("fake-block", "main keeps what it holds")])
 def test_a_check_that_finds_a_head_diverged_names_its_key_and_ends_with_its_code(
     run_plait: Any, tmp_path: Path, kind: str, told: str

@@ -11,7 +11,7 @@ from typing import cast
 import plait
 import pytest
 from plait.catalog import Catalog
-from plait.errors import CommitConflict, InvalidArgument, NotFound, NothingToCommit
+from plait.errors import CommitConflict, InvalidArgument, NotFound, NothingToCommit, StoreUnavailable
 from plait.graph import LogFilter
 from plait.types import Choice, Commit, Depth, Key
 
@@ -149,6 +149,35 @@ class TestJoins:
         tx.discard()
         stored.remove_store("s")
         assert "s" not in [store.name for store in stored.stores()]
+
+    def test_a_store_that_moved_is_set_to_its_new_place(self, stored: Catalog, tmp_path: Path) -> None:
+        write(stored, x=1)
+        old, new = tmp_path / "store", tmp_path / "new"
+        with pytest.raises(StoreUnavailable, match="is not there"):
+            stored.set_store("s", {"path": str(new)})
+        (new / "versions").mkdir(parents=True)
+        with pytest.raises(InvalidArgument, match="of its 1 snapshots, 1 would be lost") as caught:
+            stored.set_store("s", {"path": str(new)})
+        assert asset_of(stored) in caught.value.message
+        shutil.rmtree(new)
+        shutil.copytree(old, new)
+        with pytest.raises(InvalidArgument, match="takes exactly"):
+            stored.set_store("s", {"nonsense": "1"})
+        with pytest.raises(NotFound, match="'none'"):
+            stored.set_store("none", {"path": str(new)})
+        with pytest.raises(InvalidArgument, match="only records locations"):
+            stored.set_store("p", {"path": str(new)})
+        tx = stored.begin(name="prices")
+        handle(tx)["x"] = "2"
+        with pytest.raises(InvalidArgument, match=r"working set prices has staged s\.a"):
+            stored.set_store("s", {"path": str(new)})
+        tx.discard()
+        assert stored.set_store("s", {"path": str(new)}) == stored.set_store("s", {"path": str(new)}) == []
+        assert {one.name: dict(one.options) for one in stored.stores()}["s"] == {"path": str(new)}
+        shutil.rmtree(old)
+        write(stored, x=2)
+        assert (held(stored), held(stored, "main~1")) == ({"x": 2}, {"x": 1})
+        assert (stored.publish(), list(stored.verify(Depth.BYTES))) == ([], [])
 
     def test_an_imported_asset_is_written_on(self, stored: Catalog, tmp_path: Path) -> None:
         write_behind(tmp_path / "store", "native", {"x": "1"})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from plait.adapter import Capability
-from plait.errors import Corrupt, NotFound, PermissionDenied, StoreUnavailable
+from plait.errors import Corrupt, InvalidArgument, NotFound, PermissionDenied, StoreUnavailable
 from plait.types import Depth
 
 from plait_conformance.harness import NotOffered
@@ -100,6 +100,35 @@ class TestBackup:
         assert history.held() == history.held_beside() == {**ROWS, "r0": "back"}
         assert history.catalog.publish() == []
         assert list(history.catalog.verify(Depth.BYTES)) == []
+
+    def test_a_store_that_moved_is_set_whole_or_not_at_all(self, history: History) -> None:
+        """Not at all where snapshots name their files by absolute paths."""
+        if not history.harness.keeps_all_in_folder:
+            pending("backup", "the harness's folder is not the whole store, so it cannot be moved")
+        history.write(ROWS)
+        assert history.catalog.publish() == []
+        name, place = history.store.name, Path(history.store_folder)
+        moved = history.folder / "moved"
+        (option,) = (one for one, value in history.store.options.items() if value.rstrip("/") == str(place))
+        with pytest.raises(StoreUnavailable):
+            history.catalog.set_store(name, {option: str(moved)})
+        (moved / "something").mkdir(parents=True)
+        with pytest.raises(InvalidArgument, match="of its 1 snapshots, 1 would be lost"):
+            history.catalog.set_store(name, {option: str(moved)})
+        shutil.rmtree(moved)
+        history.catalog.close()
+        shutil.copytree(place, moved, symlinks=True)
+        history.catalog = history.open()
+        try:
+            assert history.catalog.set_store(name, {option: str(moved)}) == []
+        except InvalidArgument:
+            shutil.rmtree(moved)
+        else:
+            place.rename(history.folder / "old")
+        history.reopen()
+        history.write({"r0": "later"})
+        assert (history.catalog.publish(), list(history.catalog.verify(Depth.BYTES))) == ([], [])
+        assert history.catalog.check_store(name)[0] == []
 
     def test_a_store_that_is_older_than_the_catalog_takes_no_commit_back(self, history: History) -> None:
         """Restored from an old backup: what is there is nobody's change, until it is asked for."""

@@ -90,6 +90,16 @@ class Catalog(Writing):
         """Configure a store. Returns: what it lacks, as sentences. Raises: InvalidArgument, AlreadyExists."""
         return list(self.backend.add_store(Store(name, kind, mode, bound_ref, dict(options or {})), self.session))
 
+    def set_store(self, name: str, options: Mapping[str, str]) -> list[str]:
+        """Set options of a store that is somewhere else now: a disk that moved, the stores of a copied catalog.
+
+        The new place has to hold all snapshots that the history names; nothing is copied. Returns: what it lacks, as
+        sentences; nothing is changed then. Raises: NotFound; InvalidArgument naming snapshots that are not there, or a
+        working set that has staged something; StoreUnavailable for a folder that is away.
+        Cost: a look at each snapshot of the store.
+        """
+        return list(self.backend.set_store(name, options, self.session))
+
     def remove_store(self, name: str) -> None:
         """Forget a store that nothing uses; its data stays. Raises: InvalidArgument naming what uses it, and how."""
         self.backend.remove_store(name, self.session)

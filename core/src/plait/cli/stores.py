@@ -98,7 +98,7 @@ def _served(session: Session, arguments: tuple[str, ...]) -> dict[str, str]:
 
 @click.group("store")
 def store() -> None:
-    """Add, list, check and remove stores; adopt what was written past plait."""
+    """Add, move, list, check and remove stores; adopt what was written past plait."""
 
 
 @store.command("add")
@@ -127,6 +127,25 @@ def store_add(session: Session, name: str, kind: str, options: tuple[str, ...], 
     told = "".join(f"\n  it lacks: {sentence}" for sentence in missing)
     step = f"plait store check {name}" if missing else "plait begin"
     session.emit({"store": name, "missing": missing}, f"store {name} of kind {kind}{told}\n→ {step}")
+
+
+@store.command("set")
+@click.argument("name")
+@click.option("--option", "options", multiple=True, required=True, metavar="NAME=VALUE", help="As for store add.")
+@json_option
+@pass_session
+def store_set(session: Session, name: str, options: tuple[str, ...]) -> None:
+    """Say where a store is now: options that are given are set, the others stay.
+
+    Refused unless the new place holds all snapshots of the store that the history names. Nothing is copied.
+    """
+    given = {option: located(value) for option, value in pairs(options, "--option").items()}
+    if missing := session.catalog.set_store(name, given):
+        raise StoreUnavailable(
+            f"store {name!r} stays as it is, for it cannot be used there: {'; '.join(missing)}",
+            remedy="correct the options, or what is told",
+        )
+    session.emit({"store": name, "set": given}, f"store {name} is set\n→ plait store check {name}")
 
 
 @store.command("list")
@@ -164,6 +183,7 @@ def store_check(session: Session, names: tuple[str, ...]) -> None:
     rows, is_lacking = [], False
     for name in names or [one.name for one in catalog.stores() if one.mode.value != "pointer"]:
         missing, risks = catalog.check_store(name)
+        is_lacking |= bool(missing)
         rows += [{"store": name, "found": sentence, "remedy": ""} for sentence in missing]
         rows += [{"store": name, "found": f"{risk.affects}: {risk.rule}", "remedy": risk.remedy} for risk in risks]
     has_diverged = False
@@ -173,6 +193,8 @@ def store_check(session: Session, names: tuple[str, ...]) -> None:
             has_diverged, remedy = True, f"plait store adopt {key}"
         rows.append({"store": publication.store, "found": f"{key} is {publication.state}", "remedy": remedy})
     session.table(rows, ("store", "found", "remedy"), "all is well")
+    if is_lacking:
+        raise click.exceptions.Exit(StoreUnavailable.exit_code)
     if has_diverged:
         raise click.exceptions.Exit(StoreDiverged.exit_code)
 
@@ -183,7 +205,6 @@ def store_check(session: Session, names: tuple[str, ...]) -> None:
 @pass_session
 def store_adopt(session: Session, key: str) -> None:
     """Take over what somebody wrote to KEY past plait, merged with what was committed meanwhile."""
-        is_lacking |= bool(missing)
     with session.keeping_refused():
         made = session.catalog.adopt(key)
     if made is None:
@@ -193,8 +214,6 @@ def store_adopt(session: Session, key: str) -> None:
 
 
 @store.command("remove")
-    if is_lacking:
-        raise click.exceptions.Exit(StoreUnavailable.exit_code)
 @click.argument("name")
 @json_option
 @pass_session

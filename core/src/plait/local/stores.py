@@ -12,6 +12,7 @@ from plait.codec import pack, pairs
 from plait.coordinator import Coordinator
 from plait.errors import AlreadyExists, PlaitError, StoreUnavailable
 from plait.liveness import is_alive
+from plait.local.moving import check_place, check_unstaged, with_options
 from plait.persist import Repository
 from plait.persist.store_rows import Publication
 from plait.plugins import Plugins
@@ -20,8 +21,8 @@ from plait.ref_point import RecordRequest
 from plait.refspec import check_key
 from plait.sequencer import Sequencer
 from plait.staging import Stagings
-from plait.stores import Adapters, check_store
 from plait.store_folder import make_folder
+from plait.stores import Adapters, check_store
 from plait.transaction import Transactions
 from plait.types import Commit, EventKind, Key, Mode, Risk, Session, Store
 
@@ -59,14 +60,41 @@ class StoreKeeping:
         def record(batch: Batch) -> bytes:
             known = batch.rows.stores().get(store.name)
             if known is not None and known != store:
-                raise AlreadyExists(f"store {store.name!r} exists already", remedy="remove it first, or choose a name")
+                raise AlreadyExists(
+                    f"store {store.name!r} exists already", remedy="choose another name; if it moved: 'plait store set'"
+                )
             batch.rows.put_store(store)
             if known is None:
                 self._publisher.begin(batch.rows, store)
-            return pack([store.name, store.kind, store.mode.value, store.bound_ref, pairs(store.options)])
+            return _recorded(store)
 
         self._sequencer.do(RecordRequest(EventKind.STORE_CHANGED, record))
         return missing
+
+    def set_store(self, name: str, options: Mapping[str, str], session: Session) -> Sequence[str]:
+        """Set options of a store that is elsewhere now, once the new place is seen to hold all of its snapshots.
+
+        Returns: what it lacks there, as sentences; nothing is changed then.
+        """
+        with self._repository.read() as rows:
+            before = rows.store(name)
+        after = check_store(with_options(before, dict(options)), self.plugins)
+        check_unstaged(self._transactions, name)
+        adapter = self.adapters.make(after)
+        try:
+            if missing := check_place(self._repository, before, adapter):
+                return missing
+        finally:
+            adapter.close()
+
+        def record(batch: Batch) -> bytes:
+            if batch.rows.store(name) not in (before, after):
+                raise AlreadyExists(f"store {name!r} was changed meanwhile", remedy="see 'plait store list', try again")
+            batch.rows.put_store(after)
+            return _recorded(after)
+
+        self._sequencer.do(RecordRequest(EventKind.STORE_CHANGED, record))
+        return ()
 
     def check_store(self, name: str) -> tuple[Sequence[str], Sequence[Risk]]:
         try:
@@ -126,3 +154,7 @@ class StoreKeeping:
             self._publisher.run(stores, is_alive=is_alive, spare_down=True)
         except PlaitError as error:
             _log.warning("publishing was put off: %s", error)
+
+
+def _recorded(store: Store) -> bytes:
+    return pack([store.name, store.kind, store.mode.value, store.bound_ref, pairs(store.options)])

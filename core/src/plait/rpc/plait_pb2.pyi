@@ -1298,6 +1298,31 @@ class AddStoreResponse(_message.Message):
     missing: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, missing: _Optional[_Iterable[str]] = ...) -> None: ...
 
+class SetStoreRequest(_message.Message):
+    __slots__ = ("repository", "name", "options", "session")
+    class OptionsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    REPOSITORY_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    repository: str
+    name: str
+    options: _containers.ScalarMap[str, str]
+    session: Session
+    def __init__(self, repository: _Optional[str] = ..., name: _Optional[str] = ..., options: _Optional[_Mapping[str, str]] = ..., session: _Optional[_Union[Session, _Mapping]] = ...) -> None: ...
+
+class SetStoreResponse(_message.Message):
+    __slots__ = ("missing",)
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    missing: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, missing: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class RemoveStoreRequest(_message.Message):
     __slots__ = ("repository", "name", "session")
     REPOSITORY_FIELD_NUMBER: _ClassVar[int]
