@@ -215,7 +215,7 @@ def use_merges(catalog: Catalog) -> None:
 def use_native_heads(catalog: Catalog, folder: Path) -> None:
     write_behind(folder / "heads", "native", {"x": "1"})
     catalog.import_assets({("heads", "t"): "native"})
-    assert catalog.publish() == []
+    assert catalog.publish() == catalog.unpublished() == []
     write_behind(folder / "heads", "native", {"x": "2"})
     with catalog.transaction() as tx:
         asset(tx, "heads.t")["y"] = "1"

@@ -277,6 +277,9 @@ class CatalogService:
         stores: Sequence[str] | None = list(request.stores.names) if request.HasField("stores") else None
         return pb.PublishResponse(publications=map(wire_writing.to_publication, call.backend.publish(stores)))
 
+    def unpublished(self, request: pb.UnpublishedRequest, call: Call) -> pb.UnpublishedResponse:
+        return pb.UnpublishedResponse(publications=map(wire_writing.to_publication, call.backend.unpublished()))
+
     def adopt(self, request: pb.AdoptRequest, call: Call) -> pb.AdoptResponse:
         commit = call.backend.adopt(wire.from_key(request.key), call.session(request.session))
         return pb.AdoptResponse(commit=None if commit is None else wire.to_commit(commit))

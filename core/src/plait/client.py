@@ -426,6 +426,10 @@ class RemoteBackend:
         answer = self._calls.ask(request, pb.PublishResponse, seconds_max=UNLIMITED)
         return [wire_writing.from_publication(publication) for publication in answer.publications]
 
+    def unpublished(self) -> Sequence[Publication]:
+        answer = self._calls.ask(pb.UnpublishedRequest(repository=self._repository), pb.UnpublishedResponse)
+        return [wire_writing.from_publication(publication) for publication in answer.publications]
+
     def adopt(self, key: Key, session: Session) -> Commit | None:
         """Raises: OutcomeUnknown when the answer is lost: once adopted, a key has not diverged any more."""
         request = pb.AdoptRequest(repository=self._repository, key=wire.to_key(key), session=wire.to_session(session))

@@ -381,6 +381,14 @@ def test_a_check_that_finds_a_head_diverged_names_its_key_and_ends_with_its_code
     found = {"store": "f", "found": "f.sales.orders is diverged", "remedy": "plait store adopt f.sales.orders"}
     assert (ran.code, ran.value) == (9, [found])
     assert "is diverged" in run_plait("store", "check", "f").out
+    status = run_plait("status", "--json").value
+    assert status["diverged"] == [{"key": "f.sales.orders", "remedy": "plait store adopt f.sales.orders"}]
+    line = "f.sales.orders was written past plait\n→ plait store adopt f.sales.orders\n"
+    assert line in run_plait("status").out
+    run_plait("begin", "notes")
+    assert line in run_plait("status").out
+    assert run_plait("status", "--json").value["diverged"] == status["diverged"]
+    assert run_plait("discard").code == 0
     assert run_plait("store", "adopt", "f.sales.orders").code == 0
     assert run_plait("store", "check").code == 0
     with plait.open(Path.cwd()) as catalog:

@@ -189,6 +189,10 @@ class Catalog(Writing):
         """Bring native heads to their bound refs now; those that are not there, and why."""
         return list(self.backend.publish(stores))
 
+    def unpublished(self) -> list[Publication]:
+        """The native heads that are not at their bound refs, as it was last recorded. Asks no store, moves nothing."""
+        return list(self.backend.unpublished())
+
     def adopt(self, key: KeyText) -> Commit | None:
         """Take over what somebody wrote past plait, merged with what was committed meanwhile; None: nothing new.
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from plait.types import Commit, Tx
 
 _WAITS_FOR = {"open": "its user", "sealed": "its commit", "aborting": "its stores"}
+_DIVERGED_SHOWN_MAX = 3
 
 
 def committed(session: Session, commit: Commit) -> None:
@@ -52,16 +53,20 @@ def begin(session: Session, name: str, message: str, branch: str | None, propert
 @json_option
 @pass_session
 def status(session: Session, name: str | None) -> None:
-    """Show what the working set stages, drops, and conflicts with. What a merge would bring: plait diff."""
+    """Show what the working set stages, drops, and conflicts with, and which native heads were found to have diverged.
+
+    What a merge would bring: plait diff. Whether heads have diverged since: plait store check.
+    """
     from plait.refspec import format_key
 
+    diverged = _diverged(session)
     tx = session.working_set(name) if name else session.current_tx()
     if tx is None:
         head = session.catalog.resolve(session.branch)
         told = f"on {session.branch} at {head.id[:12]} {subject(head.message)}"
         session.emit(
-            {"id": None, "ref": session.branch, "base": head.id, "assets": [], "conflicts": []},
-            f"{told}\nno working set is open here\n→ plait begin",
+            {"id": None, "ref": session.branch, "base": head.id, "assets": [], "conflicts": [], "diverged": diverged},
+            "\n".join([told, "no working set is open here", *_told(diverged), "→ plait begin"]),
         )
         return
     rows = [
@@ -74,7 +79,7 @@ def status(session: Session, name: str | None) -> None:
     ]
     conflicts = [conflict_row(conflict) for conflict, settled in tx.conflicts() if settled is None]
     if session.as_json:
-        session.emit({**_tx_row(tx.tx), "assets": rows, "conflicts": conflicts})
+        session.emit({**_tx_row(tx.tx), "assets": rows, "conflicts": conflicts, "diverged": diverged})
         return
     session.emit(None, f"working set {tx.tx.name or tx.id} on {tx.tx.ref}, {tx.tx.state.value}, from {tx.tx.base[:12]}")
     is_joined = tx.tx.source is not None
@@ -87,6 +92,22 @@ def status(session: Session, name: str | None) -> None:
         )
     elif rows or is_joined:
         session.emit(None, "→ plait diff   → plait commit -m '…'   → plait discard")
+    if diverged:
+        session.emit(None, "\n".join(_told(diverged)))
+
+
+def _diverged(session: Session) -> list[dict[str, str]]:
+    """The native heads that somebody moved past plait, as far as that was seen."""
+    from plait.refspec import format_key
+
+    keys = [format_key(one.key) for one in session.catalog.unpublished() if one.state == "diverged"]
+    return [{"key": key, "remedy": f"plait store adopt {key}"} for key in keys]
+
+
+def _told(diverged: list[dict[str, str]]) -> list[str]:
+    shown = [f"{one['key']} was written past plait\n→ {one['remedy']}" for one in diverged[:_DIVERGED_SHOWN_MAX]]
+    more = len(diverged) - len(shown)
+    return [*shown, f"… and {counted(more, 'other')}: plait store check"] if more else shown
 
 
 @click.command("commit")

@@ -133,6 +133,9 @@ class StoreKeeping:
         self._publisher.run(stores, is_alive=is_alive)
         return self._publisher.undone(stores)
 
+    def unpublished(self) -> Sequence[Publication]:
+        return self._publisher.undone()
+
     def adopt(self, key: Key, session: Session) -> Commit | None:
         self._publisher.look(self.adapters.get(check_key(key)[0]).store, [key])
         commit = adopt(self._repository, self._transactions, self._coordinator, key, session)

@@ -1395,6 +1395,18 @@ class PublishResponse(_message.Message):
     publications: _containers.RepeatedCompositeFieldContainer[Publication]
     def __init__(self, publications: _Optional[_Iterable[_Union[Publication, _Mapping]]] = ...) -> None: ...
 
+class UnpublishedRequest(_message.Message):
+    __slots__ = ("repository",)
+    REPOSITORY_FIELD_NUMBER: _ClassVar[int]
+    repository: str
+    def __init__(self, repository: _Optional[str] = ...) -> None: ...
+
+class UnpublishedResponse(_message.Message):
+    __slots__ = ("publications",)
+    PUBLICATIONS_FIELD_NUMBER: _ClassVar[int]
+    publications: _containers.RepeatedCompositeFieldContainer[Publication]
+    def __init__(self, publications: _Optional[_Iterable[_Union[Publication, _Mapping]]] = ...) -> None: ...
+
 class AdoptRequest(_message.Message):
     __slots__ = ("repository", "key", "session")
     REPOSITORY_FIELD_NUMBER: _ClassVar[int]
