@@ -18,6 +18,7 @@ from plait.failpoint import failpoint
 from plait.persist import Repository, Rows
 from plait.persist.base import Swaps
 from plait.persist.graph_rows import Answer, ChangeRow, LogRow, Serial, SnapshotRow
+from plait.store_names import known_store
 from plait.tree import Tree
 from plait.types import Commit, EventKind, Participant, Ref, RefMove, Store, Tx
 
@@ -148,10 +149,7 @@ class Batch:
         """Raises: NotFound."""
         if self._stores is None:
             self._stores = self.rows.stores()
-        store = self._stores.get(name)
-        if store is None:
-            raise NotFound(f"store {name!r} does not exist", remedy="see 'plait store list'")
-        return store
+        return known_store(self._stores, name)
 
     @property
     def next_seq(self) -> int:

@@ -23,6 +23,7 @@ from plait.rpc.address import find_token, parse_address
 from plait.rpc.calls import UNLIMITED, Attempts, Calls, Repeat
 from plait.rpc.grouping import Grouping
 from plait.rpc.wire_errors import from_error, refusing_unsendable
+from plait.store_names import known_store
 from plait.stores import Adapters, client_context
 from plait.types import (
     Change,
@@ -109,11 +110,7 @@ class RemoteBackend:
         known, read_at = self._stores
         if name not in known or time.monotonic() - read_at > _STORES_KEPT_SECONDS:
             known = {store.name: store for store in self.stores()}
-        if name not in known:
-            raise NotFound(
-                f"store {name!r} does not exist", remedy="see 'plait store list', or add it with 'plait store add'"
-            )
-        return known[name]
+        return known_store(known, name)
 
     # -- history -----------------------------------------------------------------------------------------------------
 

@@ -34,7 +34,7 @@ from plait.persist import Rows
 from plait.persist.tx_rows import conflict_item
 from plait.planning import Planner, adopted_keys
 from plait.refspec import format_path
-from plait.stores import known_store
+from plait.store_names import known_store
 from plait.transaction import Transactions, entries_at, taken_over
 from plait.tree import Tree
 from plait.types import (

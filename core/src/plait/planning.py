@@ -11,7 +11,7 @@ from plait.criss_cross import Bases, merged_bases
 from plait.graph import RowNodes
 from plait.native_heads import assets_coming, check_not_held, keeps_asset
 from plait.persist import Rows
-from plait.stores import known_store
+from plait.store_names import known_store
 from plait.threeway import Candidate, ThreeWay, join_both
 from plait.transaction import Transactions, entries_at
 from plait.tree import Tree

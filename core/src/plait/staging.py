@@ -12,7 +12,7 @@ from plait.codec import decode_key, encode_key
 from plait.errors import AlreadyExists, InvalidArgument, NotFound, Unsupported
 from plait.failpoint import failpoint
 from plait.refspec import check_key, format_key
-from plait.stores import known_store
+from plait.store_names import known_store
 from plait.transaction import Transactions, taken_over
 from plait.types import Entry, Intent, Key, Mode, Participant, SnapshotRef, Staging, Store, Tx
 

@@ -6,7 +6,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, wait
 from pathlib import Path
 from typing import TypeVar
@@ -51,15 +51,6 @@ class NoState:
 
     def compare_and_set(self, name: str, expected: bytes | None, value: bytes | None) -> bool:
         return False
-
-
-def known_store(stores: Mapping[str, Store], name: str) -> Store:
-    """One of these stores. Raises: NotFound."""
-    if name not in stores:
-        raise NotFound(
-            f"store {name!r} does not exist", remedy="see 'plait store list', or add it with 'plait store add'"
-        )
-    return stores[name]
 
 
 def side_by_side(executor: Executor, call: Callable[[Item], None], items: Sequence[Item]) -> None:

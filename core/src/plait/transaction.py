@@ -26,7 +26,8 @@ from plait.liveness import owner_name
 from plait.persist import Repository, Rows
 from plait.ref_point import RecordRequest
 from plait.sequencer import Sequencer
-from plait.stores import Adapters, known_store, side_by_side
+from plait.store_names import known_store
+from plait.stores import Adapters, side_by_side
 from plait.tree import NodeCache, Tree
 from plait.types import (
     Entry,

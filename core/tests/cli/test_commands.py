@@ -346,6 +346,37 @@ def test_a_store_whose_folder_is_away_is_told_and_not_made_anew(
     assert run_plait("put", "file", "raw.new::f", "-m", "m").code == 0
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("open", "rw.landing"),
+        ("open", "rw.landing::1.json"),
+        ("open", "rw.landing", "--write"),
+        ("open", "rw.landing", "--write", "--create"),
+        ("cat", "rw.landing"),
+        ("cat", "rw.landing::1.json"),
+        ("get", "rw.landing::1.json"),
+        ("put", "file", "rw.landing::1.json"),
+        ("put", "file", "rw.landing::1.json", "-m", "m"),
+        ("ls", "rw"),
+        ("ls", "rw.landing"),
+        ("ls", "rw.landing::"),
+        ("store", "check", "rw"),
+        ("store", "set", "rw", "--option", "path=/x"),
+        ("store", "remove", "rw"),
+    ],
+    ids=" ".join,
+)
+def test_a_store_that_is_not_there_is_told_as_that_with_those_there_are(
+    words: tuple[str, ...], run_plait: Any, example: Path
+) -> None:
+    (example / "file").write_text("1")
+    run_plait("begin")
+    error = run_plait(*words, "--json").error
+    assert (error["code"], error["message"]) == ("NOT_FOUND", "store 'rw' does not exist; there are: lake, raw")
+    assert error["remedy"] == "write 'raw', if that is meant, or add it with 'plait store add'"
+
+
 def test_a_store_that_moved_is_set_and_one_that_cannot_move_is_refused(run_plait: Any, example: Path) -> None:
     for name, option in (("raw", "path"), ("lake", "warehouse")):
         (example / name).rename(example / f"{name}-moved")

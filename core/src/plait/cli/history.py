@@ -30,13 +30,15 @@ if TYPE_CHECKING:
 @pass_session
 def ls(session: Session, prefix: str, spec: str | None, recursive: bool) -> None:
     """List the assets under PREFIX, or the objects of an asset (KEY::) or in a folder of it (KEY::FOLDER)."""
-    from plait.refspec import format_key, parse_path
+    from plait.refspec import as_key, format_key, parse_path
 
     if "::" in prefix:
         key, folder = parse_path(prefix)
         if folder is not None:
             list_objects(session, key, folder, spec, recursive=recursive)
             return
+    from plait.store_names import known_store
+
     point = session.catalog.at(spec or session.branch)
     rows = [
         {
@@ -47,6 +49,8 @@ def ls(session: Session, prefix: str, spec: str | None, recursive: bool) -> None
         }
         for entry in point.entries(prefix)
     ]
+    if not rows and (key := as_key(prefix)):
+        known_store({store.name: store for store in session.catalog.stores()}, key[0])
     session.table(rows, ("key", "kind", "version"), "nothing is there\n→ plait store list   → plait begin")
 
 

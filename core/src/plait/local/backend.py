@@ -55,6 +55,7 @@ from plait.ref_point import RecordRequest, RefRequest
 from plait.refspec import check_key, check_ref_name, format_key, format_path
 from plait.sequencer import Idempotency, Sequencer
 from plait.staging import Stagings
+from plait.store_names import no_store
 from plait.stores import Adapters, row_context
 from plait.transaction import Transactions
 from plait.tree import NodeCache
@@ -435,7 +436,7 @@ class LocalBackend(Reading, StoreKeeping, Tokens):
 
         def record(batch: Batch) -> bytes:
             if not batch.rows.delete_store(name):
-                raise NotFound(f"store {name!r} does not exist", remedy="see 'plait store list'")
+                raise no_store(name, batch.rows.stores())
             return pack([name, None])
 
         self._sequencer.do(RecordRequest(EventKind.STORE_CHANGED, record))

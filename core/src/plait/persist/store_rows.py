@@ -13,6 +13,7 @@ from plait.errors import NotFound
 from plait.persist import schema, statements
 from plait.persist.base import from_json, of_enum, to_json
 from plait.persist.tx_rows import TxRows
+from plait.store_names import no_store
 from plait.types import Key, Mode, Store
 
 NO_SNAPSHOT = b""
@@ -59,9 +60,7 @@ class StoreRows(TxRows):
         """Raises: NotFound."""
         row = self._named(schema.store, name=name)
         if row is None:
-            raise NotFound(
-                f"store {name!r} does not exist", remedy="see 'plait store list', or add it with 'plait store add'"
-            )
+            raise no_store(name, self.stores())
         return _to_store(row)
 
     def put_store(self, store: Store) -> None:

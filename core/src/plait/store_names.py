@@ -1,0 +1,30 @@
+"""Stores that are named and are not there: which there are, and which of them may have been meant."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
+from typing import TypeVar
+
+from plait.errors import NotFound
+
+Found = TypeVar("Found")
+_SHOWN_MAX = 10
+
+
+def known_store(stores: Mapping[str, Found], name: str) -> Found:
+    """One of these stores. Raises: NotFound naming those that there are."""
+    if name not in stores:
+        raise no_store(name, stores)
+    return stores[name]
+
+
+def no_store(name: str, known: Collection[str]) -> NotFound:
+    """The error for a store that is not among the known ones."""
+    shown = ", ".join(sorted(known)[:_SHOWN_MAX]) + (", …" if len(known) > _SHOWN_MAX else "")
+    similar = get_close_matches(name, known, 1)
+    meant = f"write {similar[0]!r}, if that is meant" if similar else "see 'plait store list'"
+    return NotFound(
+        f"store {name!r} does not exist; there {f'are: {shown}' if known else 'is none'}",
+        remedy=f"{meant}, or add it with 'plait store add'",
+    )
