@@ -153,6 +153,32 @@ def test_verify_names_a_value_of_a_wrong_type(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("altered", "told"),
+    [
+        ("publication SET published = 'text'", "publication of s, .*: column published holds 'text', no bytes"),
+        ("publication SET target = 7", "publication of s, .*: column target holds '7', no bytes"),
+        ("publication SET key = 's.a'", "publication of s, .*: column key holds 's.a', no bytes"),
+        ("publish_cursor SET head = 'text'", "the publish cursor of s holds 'text', no bytes"),
+        ("ref SET head = 'text'", "ref 'main' holds 'text', no bytes"),
+    ],
+)
+def test_a_value_of_a_wrong_type_stops_the_recovery_and_its_row_is_named(
+    tmp_path: Path, altered: str, told: str
+) -> None:
+    with plait.init(tmp_path) as catalog:
+        catalog.add_store("s", "fake-dolt", {"path": str(tmp_path / "store")})
+        with catalog.transaction(message="one") as tx:
+            tx.create("s.a")
+    with closing(sqlite3.connect(tmp_path / ".plait" / "catalog.db")) as database:
+        assert database.execute(f"UPDATE {altered}").rowcount == 1
+        if altered.startswith("publication"):
+            database.execute("UPDATE publication SET state = 'busy'")
+        database.commit()
+    with pytest.raises(Corrupt, match=told):
+        plait.open(tmp_path)
+
+
+@pytest.mark.parametrize(
     "altered",
     [
         "UPDATE ref SET name = CAST(x'ff' AS TEXT) WHERE name = 'main'",

@@ -143,6 +143,21 @@ def of_enum(kind: type[E], text: str, what: str) -> E:
         raise Corrupt(f"{what} has the {kind.__name__} {text!r}, which there is not") from error
 
 
+def of_bytes(value: object, what: str) -> bytes:
+    """The bytes that a column holds: SQLite's may hold anything. Raises: Corrupt naming what."""
+    if not isinstance(value, bytes):
+        raise Corrupt(
+            f"{what} holds {str(value)[:40]!r}, no bytes",
+            remedy="restore a backup; 'plait verify' names all that is so",
+        )
+    return value
+
+
+def of_bytes_or_none(value: object, what: str) -> bytes | None:
+    """`of_bytes`, for a column that may be empty."""
+    return None if value is None else of_bytes(value, what)
+
+
 def join_ids(ids: Sequence[str]) -> bytes:
     """Commit ids as bytes, one after the other."""
     return b"".join(map(bytes.fromhex, ids))

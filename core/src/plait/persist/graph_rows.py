@@ -12,7 +12,17 @@ import sqlalchemy as sa
 from plait.codec import digest, pack, pairs
 from plait.errors import AlreadyExists, Corrupt, InvalidArgument, NotFound
 from plait.persist import schema
-from plait.persist.base import BaseRows, Swaps, from_json, join_ids, of_enum, split_ids, to_json
+from plait.persist.base import (
+    BaseRows,
+    Swaps,
+    from_json,
+    join_ids,
+    of_bytes,
+    of_bytes_or_none,
+    of_enum,
+    split_ids,
+    to_json,
+)
 from plait.types import Commit, Ref, RefKind, RefMove, Session
 
 _SESSIONS_KEPT_MAX = 1024
@@ -379,11 +389,13 @@ def _session_id(principal: str, author: str, client: str, properties: tuple[tupl
 
 def _to_ref(row: sa.Row[Any]) -> Ref:
     kind = of_enum(RefKind, row.kind, f"ref {row.name!r}")
-    return Ref(row.name, kind, row.head.hex(), row.incarnation, bool(row.protected))
+    head = of_bytes(row.head, f"ref {row.name!r}").hex()
+    return Ref(row.name, kind, head, row.incarnation, bool(row.protected))
 
 
 def _to_move(row: sa.Row[Any]) -> RefMove:
-    before = None if row.before is None else row.before.hex()
-    after = None if row.after is None else row.after.hex()
-    kind = of_enum(RefKind, row.kind, f"the reflog of {row.ref!r}")
-    return RefMove(row.seq, row.moved_at_us, row.ref, kind, row.incarnation, before, after)
+    what = f"the reflog of {row.ref!r} at record {row.seq}"
+    before, after = (of_bytes_or_none(side, what) for side in (row.before, row.after))
+    kind = of_enum(RefKind, row.kind, what)
+    heads = [None if side is None else side.hex() for side in (before, after)]
+    return RefMove(row.seq, row.moved_at_us, row.ref, kind, row.incarnation, heads[0], heads[1])

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from plait.codec import decode_key, encode_key
 from plait.errors import NotFound
 from plait.persist import schema, statements
-from plait.persist.base import from_json, of_enum, to_json
+from plait.persist.base import from_json, of_bytes, of_bytes_or_none, of_enum, to_json
 from plait.persist.tx_rows import TxRows
 from plait.store_names import no_store
 from plait.types import Key, Mode, Store
@@ -139,7 +139,7 @@ class StoreRows(TxRows):
         """
         statement = statements.select_one(self._dialect, schema.publish_cursor, (), lock)
         rows = statement.rows(self._connection, self._owner)
-        return {row.store: (row.head.hex(), row.seq) for row in rows}
+        return {row.store: (of_bytes(row.head, f"the publish cursor of {row.store}").hex(), row.seq) for row in rows}
 
     def set_publish_cursors(self, cursors: Mapping[str, tuple[str, int]]) -> None:
         rows = [{"store": store, "head": bytes.fromhex(head), "seq": seq} for store, (head, seq) in cursors.items()]
@@ -202,16 +202,18 @@ def _by_asset(rows: Iterable[sa.Row[Any]]) -> list[Publication]:
 
 
 def _to_publication(row: sa.Row[Any]) -> Publication:
+    """Raises: Corrupt naming the row and the column."""
+    what = f"publication of {row.store}, {row.asset}: column"
     return Publication(
         store=row.store,
         asset=row.asset,
-        key=decode_key(row.key),
-        published=row.published,
-        target=row.target,
-        moving=row.moving,
+        key=decode_key(of_bytes(row.key, f"{what} key")),
+        published=of_bytes_or_none(row.published, f"{what} published"),
+        target=of_bytes_or_none(row.target, f"{what} target"),
+        moving=of_bytes_or_none(row.moving, f"{what} moving"),
         seq=row.seq,
         state=row.state,
-        found=row.found,
+        found=of_bytes_or_none(row.found, f"{what} found"),
         owner=row.owner,
         lease_until_us=row.lease_until_us,
         epoch=row.epoch,
