@@ -85,7 +85,7 @@ def test_every_rpc_asks_whether_it_is_allowed(tmp_path: Path) -> None:
             assert error.code() is grpc.StatusCode.PERMISSION_DENIED, rpc
             assert isinstance(plait_error(error), PermissionDenied)
     assert asked == [("anonymous", rpc) for rpc in SERVICE.methods_by_name]
-    assert len(asked) == 45
+    assert len(asked) == 47
 
 
 def test_an_error_that_nobody_raised_on_purpose_is_logged_under_the_id_that_the_caller_sees(
