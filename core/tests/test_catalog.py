@@ -69,6 +69,11 @@ class TestDurability:
             (sa.update(schema.commit).where(schema.commit.c.seq == 3).values(message="forged"), "commit "),
             (sa.update(schema.commit).where(schema.commit.c.seq == 3).values(message="forged", salt=None), "commit "),
             (sa.update(schema.serial).values(at_us=1), "the serial row"),
+            (sa.update(schema.serial).values(at_us=schema.serial.c.at_us + 3_700_000_000), "the serial row"),
+            (sa.update(schema.ref).values(kind="twig"), "refs"),
+            (sa.update(schema.ref_log).where(schema.ref_log.c.seq == 3).values(kind="twig"), "log records up to 3"),
+            (sa.update(schema.store).values(options="["), "stores"),
+            (sa.delete(schema.serial), "the serial row"),
             (sa.update(schema.node).values(data=b"\0"), "commit "),
             (sa.update(schema.snapshot).values(body=b"\0"), "snapshot "),
             (sa.delete(schema.log).where(schema.log.c.seq == 2), "log record 2"),
@@ -146,10 +151,27 @@ def test_verify_names_a_value_of_a_wrong_type(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / ".plait" / "catalog.db")) as database:
         database.execute("UPDATE ref_log SET before = 'text'")
         database.commit()
+        database.execute("UPDATE \"commit\" SET author = 'forged'")
+        database.commit()
     with plait.open(tmp_path, recover=False) as catalog:
-        assert [problem.what for problem in catalog.verify()] == [
-            "1 rows of table ref_log have no blob in column before"
-        ]
+        told = [(problem.where, problem.what) for problem in catalog.verify()]
+    assert told[0] == ("database", "1 rows of table ref_log have no blob in column before; the first: seq 1")
+    assert [what for where, what in told if where.startswith("commit ")] == ["its id is not that of its bytes"]
+    assert [what for where, what in told if where == "log records up to 1"] == [
+        "cannot be read any further: the reflog of 'main' at record 1 holds 'text', no bytes"
+    ]
+
+
+def test_verify_names_a_cursor_of_a_store_that_is_not_there(tmp_path: Path) -> None:
+    plait.init(tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / ".plait" / "catalog.db")) as database:
+        database.execute(
+            "INSERT INTO publish_cursor (repository_id, store, head, seq) SELECT repository_id, 'gone', id, 1 "
+            'FROM "commit"'
+        )
+        database.commit()
+    with plait.open(tmp_path, recover=False) as catalog:
+        assert [problem.where for problem in catalog.verify()] == ["publications of gone"]
 
 
 @pytest.mark.parametrize(
@@ -179,21 +201,35 @@ def test_a_value_of_a_wrong_type_stops_the_recovery_and_its_row_is_named(
 
 
 @pytest.mark.parametrize(
-    "altered",
+    ("altered", "told"),
     [
-        "UPDATE ref SET name = CAST(x'ff' AS TEXT) WHERE name = 'main'",
-        "UPDATE ref SET name = CAST(x'ff' AS TEXT) WHERE name = 'second'",
-        "ALTER TABLE ref DROP COLUMN protected",
+        (
+            "UPDATE ref SET name = CAST(x'ff' AS TEXT) WHERE name = 'main'",
+            r"1 rows of table ref have no text in column name; the first: name \xff",
+        ),
+        (
+            "UPDATE ref SET name = CAST(x'ff' AS TEXT) WHERE name = 'second'",
+            r"1 rows of table ref have no text in column name; the first: name \xff",
+        ),
+        ("ALTER TABLE ref DROP COLUMN protected", "table ref cannot be read: no such column: ref.protected"),
     ],
 )
-def test_a_database_that_cannot_be_read_is_told_to_be_damaged(tmp_path: Path, altered: str) -> None:
+def test_a_table_that_cannot_be_read_is_named_and_all_others_are_verified(
+    tmp_path: Path, altered: str, told: str
+) -> None:
     with plait.init(tmp_path) as made:
         made.create_branch("second")
     with closing(sqlite3.connect(tmp_path / ".plait" / "catalog.db")) as database:
         database.execute(altered)
+        database.execute("UPDATE \"commit\" SET author = 'forged'")
+        database.execute("UPDATE session SET principal = 'forged'")
         database.commit()
-    with plait.open(tmp_path, recover=False) as catalog, pytest.raises(Corrupt, match="is damaged"):
-        list(catalog.verify())
+    with plait.open(tmp_path, recover=False) as catalog:
+        problems = [(problem.where.split()[0], problem.what) for problem in catalog.verify()]
+        with pytest.raises(Corrupt, match="is damaged"):
+            catalog.refs()
+    assert problems[0] == ("database", told)
+    assert {"refs", "commit", "session"} <= {where for where, _ in problems}
 
 
 def test_verify_names_an_index_that_hides_a_row(tmp_path: Path) -> None:

@@ -16,77 +16,131 @@ from plait.errors import Corrupt, PlaitError
 from plait.graph import RowNodes
 from plait.persist import Repository, Rows
 from plait.persist.graph_rows import LogRow
+from plait.refspec import format_time
 from plait.replay import Replay
 from plait.stores import Adapters
 from plait.tree import Tree
 from plait.types import Commit, Depth, Health, Mode, SnapshotRef, TxState
 
 _PAGE = 1000
+_AHEAD_US_MAX = 3_600_000_000
+"""How far the last commit's time may be ahead: servers' clocks differ, by seconds."""
 _CHECKS_MAX = 8
 """Of snapshots at once: half of the threads of `LocalBackend`."""
 _SNAPSHOT_STATES = {"live", "condemned", "expired"}
 _PUBLICATION_STATES = {"idle", "busy", "diverged"}
 
 
-def verify_metadata(repository: Repository, progress: Progress) -> Iterator[Problem]:
+class Reading:
+    """Parts of a catalog one after the other: what cannot be read at all is named, and the rest is gone on with."""
+
+    def __init__(self, *, is_damaged: bool) -> None:
+        """`is_damaged`: rows may hold anything, and be told by any error."""
+        self.told: tuple[type[Exception], ...] = (Exception,) if is_damaged else (Corrupt,)
+
+    def part(self, where: str, problems: Iterator[Problem]) -> Iterator[Problem]:
+        try:
+            yield from problems
+        except self.told as error:
+            yield Problem(where, f"cannot be read any further: {_sentence(error)}")
+
+
+def _sentence(error: Exception) -> str:
+    return error.message if isinstance(error, PlaitError) else str(error).partition("\n")[0]
+
+
+def verify_metadata(repository: Repository, progress: Progress, now_us: int, reading: Reading) -> Iterator[Problem]:
     """Walk the log from its start: what does not fit is named by seq, commit, node, or row of another table.
 
     Cost: every record, commit, change and node once; memory for the ids of the nodes.
     """
-    previous, seq = bytes(32), 0
-    seen_nodes: set[bytes] = set()
     seen_snapshots: set[bytes] = set()
     with repository.read() as rows:
-        tree = Tree(RowNodes(rows), salt=repository.salt)
-        replay = Replay(rows, tree)
+        replay = Replay(rows, Tree(RowNodes(rows), salt=repository.salt))
+        yield from reading.part("the log", _verify_log(repository, rows, replay, seen_snapshots, progress, reading))
+        yield from reading.part("the serial row", _verify_clock(rows, replay, now_us))
+        for where, problems in replay.finish():
+            yield from reading.part(where, problems)
+        yield from reading.part("snapshots", _verify_snapshots(rows, seen_snapshots))
+        yield from reading.part("sessions", _verify_sessions(rows))
+
+
+def _verify_clock(rows: Rows, replay: Replay, now_us: int) -> Iterator[Problem]:
+    """The time that the next record's is later than."""
+    at_us = rows.serial().at_us
+    if at_us < replay.at_us:
+        yield Problem("the serial row", "has a time before the last that is in the log")
+    if at_us > now_us + _AHEAD_US_MAX:
+        told = f"has the time {format_time(at_us)}, {(at_us - now_us) // 60_000_000} minutes ahead of this machine's"
+        yield Problem("the serial row", f"{told}: all that is committed now is dated after it")
+
+
+def _verify_sessions(rows: Rows) -> Iterator[Problem]:
+    for session in rows.altered_sessions():
+        yield Problem(f"session {session.hex()}", "its id is not that of its fields")
+
+
+def _verify_log(
+    repository: Repository,
+    rows: Rows,
+    replay: Replay,
+    seen_snapshots: set[bytes],
+    progress: Progress,
+    reading: Reading,
+) -> Iterator[Problem]:
+    """Every record, in order; `seen_snapshots` gets those that commits name."""
+    previous, seq = bytes(32), 0
+    seen_nodes: set[bytes] = set()
+    tree = Tree(RowNodes(rows), salt=repository.salt)
+    try:
         end = rows.serial()
-        while page := rows.log(seq, _PAGE):
-            progress("log records", seq, end.seq)
-            commits: dict[int, Commit] = {}
-            yield from _read_commits(rows, page, commits)
-            for record in page:
-                if record.seq != seq + 1:
-                    yield Problem(f"log record {seq + 1}", f"is missing: {record.seq} follows {seq}")
-                expected = codec.record_hash(
-                    repository=repository.uuid,
-                    previous=previous,
-                    seq=record.seq,
-                    kind=record.kind,
-                    payload=record.payload,
-                )
-                if expected != record.record_hash:
-                    yield Problem(f"log record {record.seq}", "its hash is not that of its bytes and its predecessor")
-                previous, seq = record.record_hash, record.seq
-                if record.kind == "repository-created" and codec.salt_digest(repository.salt) not in record.payload:
-                    yield Problem("the repository's row", f"its salt is not the one that log record {seq} names")
-                if record.kind in ("commit", "repository-created"):
-                    commit = commits.get(record.seq)
-                    if commit is None:
-                        yield Problem(f"log record {record.seq}", "its commit is missing")
-                        continue
-                    yield from _verify_commit(rows, repository.uuid, commit, record.payload)
-                    yield from _verify_tree(tree, commit.id, commit.root, seen_nodes, seen_snapshots)
-            yield from replay.page(page, commits)
-        if (seq, previous) != (end.seq, end.record_hash):
-            yield Problem(f"log record {seq}", f"is the last, the serial row says {end.seq}")
-        yield from replay.finish(end.at_us)
-        yield from _verify_snapshots(rows, seen_snapshots)
-        for session in rows.altered_sessions():
-            yield Problem(f"session {session.hex()}", "its id is not that of its fields")
+    except Corrupt:
+        end = None  # Told with the serial row.
+    while page := rows.log(seq, _PAGE):
+        progress("log records", seq, None if end is None else end.seq)
+        commits: dict[int, Commit] = {}
+        yield from _read_commits(rows, page, commits, reading)
+        for record in page:
+            if record.seq != seq + 1:
+                yield Problem(f"log record {seq + 1}", f"is missing: {record.seq} follows {seq}")
+            expected = codec.record_hash(
+                repository=repository.uuid,
+                previous=previous,
+                seq=record.seq,
+                kind=record.kind,
+                payload=record.payload,
+            )
+            if expected != record.record_hash:
+                yield Problem(f"log record {record.seq}", "its hash is not that of its bytes and its predecessor")
+            previous, seq = record.record_hash, record.seq
+            if record.kind == "repository-created" and codec.salt_digest(repository.salt) not in record.payload:
+                yield Problem("the repository's row", f"its salt is not the one that log record {seq} names")
+            if record.kind in ("commit", "repository-created"):
+                commit = commits.get(record.seq)
+                if commit is None:
+                    yield Problem(f"log record {record.seq}", "its commit is missing")
+                    continue
+                yield from _verify_commit(rows, repository.uuid, commit, record.payload)
+                yield from _verify_tree(tree, commit.id, commit.root, seen_nodes, seen_snapshots)
+        yield from reading.part(f"log records up to {seq}", replay.page(page, commits))
+    if end is not None and (seq, previous) != (end.seq, end.record_hash):
+        yield Problem(f"log record {seq}", f"is the last, the serial row says {end.seq}")
 
 
-def _read_commits(rows: Rows, page: Sequence[LogRow], commits: dict[int, Commit]) -> Iterator[Problem]:
+def _read_commits(
+    rows: Rows, page: Sequence[LogRow], commits: dict[int, Commit], reading: Reading
+) -> Iterator[Problem]:
     """The commits of a page by seq; those that cannot be read are named one by one."""
     try:
         commits.update(rows.commits_by_seq([record.seq for record in page]))
         return
-    except Corrupt:
+    except reading.told:
         pass
     for record in page:
         try:
             commits.update(rows.commits_by_seq([record.seq]))
-        except Corrupt as error:
-            yield Problem(f"log record {record.seq}", error.message)
+        except reading.told as error:
+            yield Problem(f"log record {record.seq}", _sentence(error))
 
 
 def _verify_commit(rows: Rows, repository: str, commit: Commit, payload: bytes) -> Iterator[Problem]:
@@ -121,17 +175,15 @@ def _verify_snapshots(rows: Rows, named: set[bytes]) -> Iterator[Problem]:
         yield Problem(f"snapshot {digest.hex()}", "is missing")
 
 
-def verify_working_rows(repository: Repository) -> Iterator[Problem]:
+def verify_working_rows(repository: Repository, reading: Reading) -> Iterator[Problem]:
     """What no hash covers, for it changes: that open working sets and publications can be read, and name what is there.
 
     Cost: every row of working sets that are open, and of publications.
     """
     with repository.read() as rows:
-        for read in (_verify_open_txs, _verify_publications):
-            try:
-                yield from read(rows)
-            except Corrupt as error:
-                yield Problem("working rows", error.message)
+        yield from reading.part("working sets", _verify_open_txs(rows))
+        yield from reading.part("publications", _verify_publications(rows))
+        yield from reading.part("publish cursors", _verify_cursors(rows))
 
 
 def _verify_open_txs(rows: Rows) -> Iterator[Problem]:
@@ -166,9 +218,14 @@ def _verify_publications(rows: Rows) -> Iterator[Problem]:
             yield Problem(where, f"its state is {one.state!r}, which there is not")
         if {one.published, one.target} & missing:
             yield Problem(where, "names a snapshot that does not exist")
-    cursors = rows.publish_cursors()
+
+
+def _verify_cursors(rows: Rows) -> Iterator[Problem]:
+    cursors, stores = rows.publish_cursors(), rows.stores()
     followed = rows.commits({head for head, _ in cursors.values()})
     for store, (head, _) in cursors.items():
+        if store not in stores:
+            yield Problem(f"publications of {store}", "have a cursor, and their store does not exist")
         if head not in followed:
             yield Problem(f"publications of {store}", f"follow commit {head}, which does not exist")
 

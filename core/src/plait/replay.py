@@ -46,23 +46,34 @@ class Replay:
             else:
                 if move is not None:
                     moves[record.seq] = move
-        last = records[-1].seq
-        yield from self._check_moves(moves, self._rows.moves_between(self._seq, last), commits)
+        first, self._seq = self._seq, records[-1].seq
+        yield from self._check_moves(moves, self._rows.moves_between(first, self._seq), commits)
         yield from self._check_changes(records, commits)
         yield from self._check_ends(records, commits)
-        self._seq = last
 
-    def finish(self, at_us: int) -> Iterator[Problem]:
-        """What refs, stores and working sets are, against what all records together made of them.
+    @property
+    def at_us(self) -> int:
+        """The time of the last move in the log."""
+        return self._at_us
 
-        `at_us`: what the serial row has for the time of the last record; the next is given a later one.
-        """
-        if at_us < self._at_us:
-            yield Problem("the serial row", "has a time before the last that is in the log")
+    def finish(self) -> Iterator[tuple[str, Iterator[Problem]]]:
+        """What refs, stores and working sets are, against what all records together made of them: part by part."""
+        yield "the reflog", self._check_rest()
+        yield "refs", self._check_refs()
+        yield "stores", self._check_stores()
+        yield "working sets", self._check_counts()
+
+    def _check_rest(self) -> Iterator[Problem]:
         for move in self._rows.moves_between(self._seq, None):
             yield Problem(f"reflog of {move.ref!r}", f"has record {move.seq}, the log ends at {self._seq}")
+
+    def _check_refs(self) -> Iterator[Problem]:
         yield from _differing("ref", self._refs, {ref.name: ref for ref in self._rows.refs()})
+
+    def _check_stores(self) -> Iterator[Problem]:
         yield from _differing("store", self._stores, self._rows.stores())
+
+    def _check_counts(self) -> Iterator[Problem]:
         found = self._rows.count_txs()
         for state, count in self._ended.items():
             if found.get(state, 0) != count:

@@ -192,11 +192,11 @@ class LocalBackend(Reading, StoreKeeping, Tokens):
     def verify(self, depth: Depth) -> Iterator[Problem]:
         damage = self._repository.database.damage()
         yield from (Problem("database", line) for line in damage)
-        if damage:  # Its rows may be anything, and what they say of stores too.
-            return
-        yield from audit.verify_metadata(self._repository, self._progress)
-        yield from audit.verify_working_rows(self._repository)
-        yield from audit.verify_stores(self._repository, self.adapters, depth, self._executor, self._progress)
+        reading, now_us = audit.Reading(is_damaged=bool(damage)), self.clock.now_us()
+        yield from audit.verify_metadata(self._repository, self._progress, now_us, reading)
+        yield from audit.verify_working_rows(self._repository, reading)
+        asked = audit.verify_stores(self._repository, self.adapters, depth, self._executor, self._progress)
+        yield from reading.part("stores", asked)
 
     # -- writing -------------------------------------------------------------------------------------------------------
 

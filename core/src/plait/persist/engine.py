@@ -25,6 +25,7 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 from plait.errors import Corrupt, InvalidArgument, OutcomeUnknown, PermissionDenied, PlaitError, StoreUnavailable
 from plait.failpoint import failpoint
 from plait.persist import schema
+from plait.persist.damage import is_utf8, wrong_values
 
 try:
     from pysqlite3 import dbapi2 as _sqlite
@@ -38,15 +39,6 @@ _IDLE_SECONDS = 1
 _ROWS_EXPECTED, _ROWS_PENDING, _ROWS_ALIKE = 1_000_000, 100, 10
 _SIGNS_OF_DAMAGE = ("malformed", "not a database", "decode to UTF-8", "no such column", "no such table")
 """In SQLite's messages. The tables were looked at before, so a name that is missing now was changed in the file."""
-_SQLITE_TYPES = {
-    "Text": "text",
-    "LargeBinary": "blob",
-    "BigInteger": "integer",
-    "Integer": "integer",
-    "SmallInteger": "integer",
-    "Boolean": "integer",
-}
-"""What `typeof` says of values as the schema's types keep them."""
 
 
 class Database:
@@ -171,22 +163,23 @@ class Database:
             _check_revision(connection)
 
     def damage(self) -> list[str]:
-        """What SQLite itself finds wrong with its file, and values of types that their columns do not have.
+        """What SQLite itself finds wrong with its file, and values that their columns cannot have, with the first row.
 
-        A page that rots may hide rows from an index, or turn a text into bytes. PostgreSQL looks after its own pages.
-        Cost: every page once.
+        A page that rots may hide rows from an index, turn a text into bytes, or into what is no text. PostgreSQL looks
+        after its own pages. Cost: every page once, and each text.
         """
         if self.dialect != "sqlite":
             return []
         with self.read() as connection:
             found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
             damage = [str(line) for line in found if line != "ok"]
+            driver: Any = connection.connection.driver_connection
+            driver.create_function("plait_is_utf8", 1, is_utf8, deterministic=True)
             for table in schema.metadata.sorted_tables:
-                for column in table.columns:
-                    kinds = [_SQLITE_TYPES[type(column.type).__name__], *(("null",) if column.nullable else ())]
-                    counted = sa.select(sa.func.count()).where(sa.func.typeof(column).not_in(kinds))
-                    if count := connection.execute(counted).scalar():
-                        damage.append(f"{count} rows of table {table.name} have no {kinds[0]} in column {column.name}")
+                try:
+                    damage += wrong_values(connection, table)
+                except sa.exc.DBAPIError as error:
+                    damage.append(f"table {table.name} cannot be read: {_cause(error)}")
         return damage
 
     def close(self) -> None:

@@ -1,0 +1,60 @@
+"""Values in SQLite's file that their columns cannot have: it keeps what it is given, and what a page rots to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+_SQLITE_TYPES = {
+    "Text": "text",
+    "LargeBinary": "blob",
+    "BigInteger": "integer",
+    "Integer": "integer",
+    "SmallInteger": "integer",
+    "Boolean": "integer",
+}
+"""What `typeof` says of values as the schema's types keep them."""
+
+
+def wrong_values(connection: Connection, table: sa.Table) -> Iterator[str]:
+    """A sentence for each column of a table with values of another type, or texts that are no UTF-8.
+
+    The connection has `is_utf8` as the function `plait_is_utf8`.
+    """
+    names = [column for column in table.primary_key if column.name != "repository_id"]
+    for column in table.columns:
+        kind, found = _SQLITE_TYPES[type(column.type).__name__], sa.func.typeof(column)
+        is_wrong: sa.ColumnElement[bool] = found.not_in([kind, *(("null",) if column.nullable else ())])
+        if kind == "text":
+            is_wrong |= (found == "text") & (sa.func.plait_is_utf8(_as_bytes(column)) == 0)
+        counted = sa.select(sa.func.count()).select_from(table).where(is_wrong)
+        if count := connection.execute(counted).scalar():
+            yield f"{count} rows of table {table.name} have no {kind} in column {column.name}" + (
+                f"; the first: {_row(connection, table, names, is_wrong)}" if names else ""
+            )
+
+
+def is_utf8(value: object) -> bool:
+    try:
+        bytes.decode(value)  # type: ignore[arg-type]
+    except (UnicodeDecodeError, TypeError):
+        return False
+    return True
+
+
+def _as_bytes(column: sa.ColumnElement[Any]) -> sa.ColumnElement[bytes]:
+    return sa.type_coerce(sa.cast(column, sa.LargeBinary), sa.LargeBinary)
+
+
+def _row(connection: Connection, table: sa.Table, names: list[sa.Column[Any]], is_wrong: sa.ColumnElement[bool]) -> str:
+    """What names the first of the wrong rows, each part as a text that may be printed."""
+    first = sa.select(*map(_as_bytes, names)).select_from(table).where(is_wrong).limit(1)
+    values = connection.execute(first).one()
+    told = []
+    for column, value in zip(names, values, strict=True):
+        is_bytes = isinstance(column.type, sa.LargeBinary)
+        told.append(f"{column.name} {value.hex() if is_bytes else value.decode(errors='backslashreplace')}")
+    return ", ".join(told)
