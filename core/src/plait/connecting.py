@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import re
+import shutil
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,10 +40,11 @@ def init(
     Repeat: what died before its first commit is made whole.
     Raises: AlreadyExists, InvalidArgument, StoreUnavailable, Unsupported when there is no adapter for an example.
     """
+    made: Sequence[Path] = ()
     if example:
         if is_url(where):
             raise InvalidArgument("an example is made in a folder", remedy="name a folder, or leave the example out")
-        example_stores()
+        made = _made(Path(where).resolve())
     database = Database(_database_url(where))
     try:
         create(database, repository, author=default_session().author)
@@ -53,12 +55,29 @@ def init(
         database.close()
     catalog = open(where, repository=repository)
     if example:
-        try:
-            make_example(catalog, Path(where).resolve())
-        except BaseException:
-            catalog.close()
-            raise
+        _fill(catalog, Path(where).resolve(), made)
     return catalog
+
+
+def _fill(catalog: Catalog, folder: Path, made: Sequence[Path]) -> None:
+    """Make the example, or nothing: where it fails, what was made goes again."""
+    try:
+        make_example(catalog, folder)
+    except BaseException:
+        catalog.close()
+        for path in made:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        raise
+
+
+def _made(folder: Path) -> Sequence[Path]:
+    """What a new catalog with an example makes in a folder, where it is not there yet; its database in any case."""
+    home = folder if folder.name == FOLDER else folder / FOLDER
+    absent = [path for path in (folder, home, *(folder / name for name in example_stores())) if not path.exists()]
+    return [*absent, *(home / f"{DATABASE}{end}" for end in ("", "-wal", "-shm", "-journal"))]
 
 
 def open(  # the name that users of tables and files expect: plait.open(path)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plait.errors import Unsupported
+from plait.errors import StoreUnavailable, Unsupported
 from plait.plugins import Plugins
 
 if TYPE_CHECKING:
@@ -25,10 +25,11 @@ def example_stores() -> Mapping[str, tuple[str, str]]:
 
 
 def make_example(catalog: Catalog, folder: Path) -> None:
-    """Fill a new catalog; the stores are folders in `folder`. Raises: Unsupported."""
+    """Fill a new catalog; the stores are folders in `folder`. Raises: Unsupported, StoreUnavailable."""
     stores = example_stores()
     for name, (kind, option) in stores.items():
-        catalog.add_store(name, kind, {option: str(folder / name)})
+        if missing := catalog.add_store(name, kind, {option: str(folder / name)}):
+            raise StoreUnavailable(f"the example's store {name!r} cannot be made in {folder}: {missing[0]}")
     with catalog.transaction(message="Three orders") as tx:
         _write(tx, stores, [(1, "tea", 4), (2, "salt", 1), (3, "rice", 7)], create=True)
     catalog.create_branch("more-orders")

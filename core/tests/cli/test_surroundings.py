@@ -88,6 +88,51 @@ def test_words_that_are_no_text_and_empty_keys_are_refused(
     assert not list(example.glob("*\udcff*"))
 
 
+@pytest.mark.parametrize("locale", ["C", "POSIX"])
+def test_a_message_in_utf_8_is_one_in_every_locale(locale: str, example: Path) -> None:
+    bare = {**os.environ, "LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    (example / "1").write_text("1")
+
+    def ran(*words: bytes) -> subprocess.CompletedProcess[bytes]:
+        command = [os.fsencode(sys.executable), b"-m", b"plait.cli", *words]
+        return subprocess.run(command, cwd=example, env=bare, capture_output=True, check=False)
+
+    put = (b"put", b"1", b"raw.landing::1", b"-m")
+    assert ran(*put, "Grüße ✓".encode()).returncode == 0
+    with plait.open(example) as catalog:
+        assert catalog.resolve("main").message == "Grüße ✓"
+    assert "Grüße ✓".encode() in ran(b"log").stdout
+    for words, told in (
+        ((*put, b"x\xff"), b"this locale (LC_ALL, LANG) has"),
+        ((b"init", "größe".encode()), b"cannot be named in this locale"),
+    ):
+        refused = ran(*words)
+        assert (refused.returncode, told in refused.stderr) == (2, True), refused.stderr
+
+
+def test_a_catalog_whose_database_is_a_folder_is_told_as_that(tmp_path: Path, run_plait: Any) -> None:
+    (tmp_path / ".plait" / "catalog.db").mkdir(parents=True)
+    for words in (("--catalog", str(tmp_path), "log"), ("init", str(tmp_path))):
+        ran = run_plait(*words)
+        assert (ran.code, "catalog.db is a folder, and a catalog's database is a file" in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_an_example_that_cannot_be_made_leaves_nothing(is_there: bool, tmp_path: Path, run_plait: Any) -> None:
+    where = tmp_path / "new" if is_there else tmp_path
+    where.mkdir(exist_ok=True)
+    (where / "lake").write_text("in the way")
+    if is_there:
+        (where / ".plait").mkdir()
+        (where / ".plait" / "notes").touch()
+    before = sorted(tmp_path.rglob("*"))
+    ran = run_plait("init", "--example", str(where))
+    assert (ran.code, "the example's store 'lake' cannot be made" in ran.err) == (7, True)
+    assert sorted(tmp_path.rglob("*")) == before
+    (where / "lake").unlink()
+    assert run_plait("init", "--example", str(where)).code == 0
+
+
 def test_a_file_may_have_any_name_that_its_system_takes(example: Path) -> None:
     (example / "\udcff").write_text("odd")
     strict = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}

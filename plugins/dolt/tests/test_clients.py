@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import sqlite3
+import subprocess
+import sys
 import threading
 import uuid
 from pathlib import Path
@@ -15,7 +17,7 @@ from plait_conformance.testing import MemoryPort, MemoryState
 from plait_dolt.adapter import DoltAdapter
 from plait_dolt.lite import LiteEngine
 from plait_dolt.lite_dbapi import Connection
-from plait_dolt.lite_process import Process
+from plait_dolt.lite_process import _WORKER, Process
 from plait_dolt.testing import Place, rows
 from sqlalchemy import orm
 
@@ -154,3 +156,16 @@ class TestDoltlitesProcess:
         with pytest.raises(sqlite3.OperationalError, match="dolt_version"):
             sqlite3.connect(":memory:").execute("SELECT dolt_version()")
         process.close()
+
+
+def test_a_worker_whose_parent_dies_at_once_says_nothing() -> None:
+    worker = subprocess.Popen(
+        [sys.executable, str(_WORKER)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert worker.stdout
+    worker.stdout.close()
+    _, told = worker.communicate(timeout=60)
+    assert (worker.returncode, told) == (0, b"")

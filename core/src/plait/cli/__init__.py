@@ -126,6 +126,11 @@ def _run(session: Session, words: list[str]) -> int:
             return _unexpected(session, error)
         _give_up_output()
         return _output_refused(session, error.strerror or str(error))
+    except UnicodeEncodeError as error:  # UTF-8 has all characters: it is a name for a system whose locale has few.
+        told = f"{error.object[:80]!r} cannot be named in this locale, whose encoding is {error.encoding}"
+        refused = InvalidArgument(told, remedy="export LC_ALL=C.UTF-8")
+        session.print_error(refused)
+        return refused.exit_code
     except Exception as error:
         return _unexpected(session, error)
     return code if isinstance(code, int) else 0

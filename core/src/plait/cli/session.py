@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, wraps
@@ -191,15 +192,37 @@ def pass_session(command: _Command) -> _Command:
 
     @wraps(command)
     def checked(*given: Any, **arguments: Any) -> Any:
-        from plait.codec import check_text
-
-        for name, value in arguments.items():
+        texts = {
+            name: tuple(map(_as_utf8, v)) if isinstance(v, tuple) else _as_utf8(v) for name, v in arguments.items()
+        }
+        for name, value in texts.items():
             for word in value if isinstance(value, tuple) else (value,):
                 if isinstance(word, str):
-                    check_text(f"the argument {name.upper()}", word)
-        return command(*given, **arguments)
+                    _check_word(name, word)
+        return command(*given, **texts)
 
     return cast("_Command", _give_session(checked))
+
+
+def _check_word(name: str, word: str) -> None:
+    """Raises: InvalidArgument for one that is no text, naming the encoding of this locale, which may be why."""
+    from plait.codec import check_text
+
+    try:
+        check_text(f"the argument {name.upper()}", word)
+    except InvalidArgument as error:
+        remedy = f"give it as plain text, in UTF-8; this locale (LC_ALL, LANG) has {sys.getfilesystemencoding()}"
+        raise InvalidArgument(error.message, remedy=remedy) from error
+
+
+def _as_utf8(word: Any) -> Any:
+    """A word whose bytes this locale could not read, where they are UTF-8 all the same; else as it is."""
+    if not isinstance(word, str) or word.isascii():
+        return word
+    try:
+        return os.fsencode(word).decode()
+    except UnicodeError:  # It is text already, and this locale has not all of its characters; or it is none.
+        return word
 
 
 def json_option(command: _Command) -> _Command:

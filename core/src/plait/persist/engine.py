@@ -239,7 +239,12 @@ def _check_revision(connection: Connection) -> None:
 def _sqlite_engine(url: URL, module: ModuleType) -> Engine:
     if url.database in (None, "", ":memory:"):
         raise InvalidArgument("a catalog needs a file", remedy="write sqlite:///PATH")
-    folder = Path(str(url.database)).parent
+    file, folder = Path(str(url.database)), Path(str(url.database)).parent
+    if file.is_dir():
+        raise InvalidArgument(
+            f"{file} is a folder, and a catalog's database is a file",
+            remedy="move it away, or name another place",
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

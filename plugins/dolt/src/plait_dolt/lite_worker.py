@@ -35,9 +35,12 @@ class Answers:
 
     def send(self, answer: object) -> None:
         frame = msgspec.msgpack.encode(answer)
-        with self._lock:
-            self._stream.write(struct.pack(">I", len(frame)) + frame)
-            self._stream.flush()
+        try:
+            with self._lock:
+                self._stream.write(struct.pack(">I", len(frame)) + frame)
+                self._stream.flush()
+        except BrokenPipeError:
+            os._exit(0)  # The parent has ended: nobody is there to be told anything.
 
 
 class Session:
