@@ -37,7 +37,8 @@ under their idempotency key, working sets by their id. An error's trailing metad
 def errors_page() -> str:
     lines = [
         "# Errors\n",
-        "Each has one stable code, one gRPC status, one HTTP status and one exit code of `plait`.\n",
+        "Each has one stable code, one gRPC status, one HTTP status and one exit code of `plait`.",
+        "Their classes are those of [`plait.errors`](reference/python.md#plait.errors).\n",
         "| code | what it means | gRPC | HTTP | exit | retry |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
