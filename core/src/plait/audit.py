@@ -12,7 +12,7 @@ from plait import codec
 from plait.adapter import Progress
 from plait.backend import Problem
 from plait.commit_point import unpack_value
-from plait.errors import Corrupt, PlaitError
+from plait.errors import Corrupt, PlaitError, StoreUnavailable
 from plait.graph import RowNodes
 from plait.persist import Repository, Rows
 from plait.persist.graph_rows import LogRow
@@ -269,6 +269,7 @@ def verify_stores(
                 verifiers[snapshot.store] = adapters.get(snapshot.store).verifier(depth)
         return verifiers[snapshot.store](snapshot)
 
+    told: set[Problem] = set()
     left, checks = iter(wanted), deque[tuple[SnapshotRef, Future[Health]]]()
     for done in range(len(wanted)):
         checks.extend(
@@ -280,5 +281,10 @@ def verify_stores(
         try:
             for problem in check.result().problems:
                 yield Problem(where, problem)
+        except StoreUnavailable as error:
+            away = Problem(f"store {snapshot.store}", str(error))
+            if away not in told:  # It is that of all its snapshots.
+                told.add(away)
+                yield away
         except PlaitError as error:
             yield Problem(where, error.message)

@@ -341,6 +341,8 @@ def test_a_store_whose_folder_is_away_is_told_and_not_made_anew(
         assert ran.code == code, words
         assert (f"its folder {raw} is {'empty' if is_place_there else 'not there'}" in ran.out + ran.err) == (code == 7)
     assert [path for path in example.rglob("*") if path.is_relative_to(raw)] == [raw] * is_place_there
+    (problem,) = run_plait("verify", "--json").value
+    assert (problem["where"], f"its folder {raw} is" in problem["what"]) == ("store raw", True)
     options = ("--kind", "files", "--option", f"path={raw}")
     assert run_plait("store", "add", "raw", *options).code == 0
     assert run_plait("put", "file", "raw.new::f", "-m", "m").code == 0
