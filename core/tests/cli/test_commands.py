@@ -315,6 +315,9 @@ def test_a_store_goes_through_add_list_check_remove(run_plait: Any, example: Pat
     not_diverged = run_plait("store", "adopt", "lake.sales.orders", "--json")
     assert (not_diverged.code, not_diverged.error["remedy"]) == (3, "see 'plait store check lake'")
     assert run_plait("store", "remove", "wild").code == 0
+    taken = run_plait("store", "add", "raw", "--kind", "files", "--option", f"path={example}/elsewhere", "--json")
+    assert (taken.code, "plait store set" in taken.error["remedy"]) == (4, True)
+    assert not (example / "elsewhere").exists()
     assert run_plait("store", "add", "odd", "--kind", "nonsense").code == 2
     assert run_plait("store", "add", "odd", "--kind", "files", "--option", "path").code == 2
 

@@ -48,21 +48,20 @@ class StoreKeeping:
     def add_store(self, store: Store, session: Session) -> Sequence[str]:
         """Check, then record a store. Returns: what is missing in it, as sentences; it is added all the same."""
         check_store(store, self.plugins)
+        with self._repository.read() as rows:
+            _check_free(rows.stores().get(store.name), store)  # Before anything is made for it.
         missing: Sequence[str] = ()
         if store.mode is not Mode.POINTER:
             adapter = self.adapters.make(store)
             try:
                 refusal = make_folder(folder) if (folder := adapter.local_folder()) else ""
-                missing = adapter.check() or [refusal] * bool(refusal)
+                missing = adapter.check() or ([refusal] if refusal else ())
             finally:
                 adapter.close()
 
         def record(batch: Batch) -> bytes:
             known = batch.rows.stores().get(store.name)
-            if known is not None and known != store:
-                raise AlreadyExists(
-                    f"store {store.name!r} exists already", remedy="choose another name; if it moved: 'plait store set'"
-                )
+            _check_free(known, store)
             batch.rows.put_store(store)
             if known is None:
                 self._publisher.begin(batch.rows, store)
@@ -157,6 +156,13 @@ class StoreKeeping:
             self._publisher.run(stores, is_alive=is_alive, spare_down=True)
         except PlaitError as error:
             _log.warning("publishing was put off: %s", error)
+
+
+def _check_free(known: Store | None, store: Store) -> None:
+    if known is not None and known != store:
+        raise AlreadyExists(
+            f"store {store.name!r} exists already", remedy="choose another name; if it moved: 'plait store set'"
+        )
 
 
 def _recorded(store: Store) -> bytes:
