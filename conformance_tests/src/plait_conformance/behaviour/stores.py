@@ -13,7 +13,7 @@ import pytest
 from plait.catalog import Catalog
 from plait.errors import CommitConflict, InvalidArgument, NotFound, NothingToCommit, StoreUnavailable
 from plait.graph import LogFilter
-from plait.types import Choice, Commit, Depth, Key
+from plait.types import Choice, Commit, Depth, Key, Mode
 
 from plait_conformance.fake_handles import FakeAsset
 from plait_conformance.fake_storage import Folder, head_items, hold, release, write_behind
@@ -165,8 +165,9 @@ class TestJoins:
             stored.set_store("s", {"nonsense": "1"})
         with pytest.raises(NotFound, match="'none'"):
             stored.set_store("none", {"path": str(new)})
+        stored.add_store("pointers", "pointer", mode=Mode.POINTER)
         with pytest.raises(InvalidArgument, match="only records locations"):
-            stored.set_store("p", {"path": str(new)})
+            stored.set_store("pointers", {"path": str(new)})
         tx = stored.begin(name="prices")
         handle(tx)["x"] = "2"
         with pytest.raises(InvalidArgument, match=r"working set prices has staged s\.a"):
