@@ -209,6 +209,33 @@ def test_a_migration_that_dies_anywhere_goes_on_where_it_was(tmp_path: Path, two
         check_history(url)
 
 
+@pytest.mark.parametrize("place", ["migrate.looked", "migrate.copied"])
+def test_who_migrates_at_the_same_time_leaves_the_copy_as_it_was(database_url: str, two_on: int, place: str) -> None:
+    load(database_url, two_on - 2)
+    others: list[Migrated] = []
+
+    def other(name: str) -> None:
+        if name == place and not others:
+            others.append(Migrated(0, 0, None))
+            others.append(run(database_url, NEXT))
+
+    with armed(other):
+        done = run(database_url, NEXT)
+    assert done.after == others[1].after == two_on
+    copies = {one.copy for one in (done, others[1])} - {None}
+    assert len(copies) == 1
+    database = Database(database_url)
+    with database.read() as connection:
+        if database.dialect == "sqlite":
+            revision = revision_of(f"sqlite:///{copies.pop()}")
+        else:
+            held = f'SELECT revision FROM "plait_schema-{two_on - 2}".schema_version'
+            revision = connection.execute(sa.text(held)).scalar() or 0
+    database.close()
+    assert revision == two_on - 2, "that of before any step"
+    check_history(database_url)
+
+
 def test_a_step_that_fails_changes_nothing(database_url: str, two_on: int) -> None:
     def fail(operations: Operations) -> None:
         index(operations)

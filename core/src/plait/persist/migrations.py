@@ -29,7 +29,10 @@ STEPS: Final[Mapping[int, Step]] = {}
 
 @dataclass(frozen=True, slots=True)
 class Migrated:
-    """What was done: nothing when `before` is `after`. `copy` says where the database is as it was."""
+    """What was done: nothing when `before` is `after`. `copy` says where the database is as it was.
+
+    None where there is none, or where somebody else migrated it meanwhile, and has it.
+    """
 
     before: int
     after: int
@@ -37,7 +40,7 @@ class Migrated:
 
 
 def migrate(database: Database, *, steps: Mapping[int, Step] = STEPS, copy: bool = True) -> Migrated:
-    """Bring a database to this release's revision. Nobody else may use it meanwhile.
+    """Bring a database to this release's revision. Nobody else may use it meanwhile; who migrates it too does no harm.
 
     Repeat: goes on where an earlier call died, and does nothing once it is done.
     Raises: InvalidArgument for no catalog, for one of a newer release, and for one too old to have steps from.
@@ -53,7 +56,8 @@ def migrate(database: Database, *, steps: Mapping[int, Step] = STEPS, copy: bool
         )
     if before == schema.REVISION:
         return Migrated(before, before, None)
-    kept = copy_database(database, f"schema-{before}") if copy else None
+    failpoint("migrate.looked")
+    kept = copy_database(database, before) if copy else None
     failpoint("migrate.copied")
     for revision in range(before + 1, schema.REVISION + 1):
         _step(database, revision, steps[revision])
