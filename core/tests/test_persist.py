@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import plait
@@ -706,3 +706,12 @@ class TestLostConnections:
         with pytest.raises(StoreUnavailable, match="database does not answer"):
             catalog.commit(proposal)
         assert catalog.commit(proposal) == catalog.resolve("main")
+
+
+def test_who_waits_too_long_for_a_connection_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(Database(f"sqlite:///{tmp_path}/catalog.db")) as database, ExitStack() as held:
+        monkeypatch.setattr(database._engine.pool, "_timeout", 0.01)
+        for _ in range(80):
+            held.enter_context(database.read())
+        with pytest.raises(StoreUnavailable, match="all connections of this process"), database.read():
+            pass

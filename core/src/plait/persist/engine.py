@@ -16,29 +16,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 
-from plait.errors import Corrupt, InvalidArgument, OutcomeUnknown, PermissionDenied, PlaitError, StoreUnavailable
+from plait.errors import Corrupt, InvalidArgument, OutcomeUnknown, PermissionDenied
 from plait.failpoint import failpoint
 from plait.persist import schema
 from plait.persist.damage import is_utf8, wrong_values
-
-try:
-    from pysqlite3 import dbapi2 as _sqlite
-except ImportError:
-    import sqlite3 as _sqlite
+from plait.persist.driver_errors import cause, is_crowded, is_full, is_outlived, sqlite, translated
 
 _WAL_FIXED = (3, 51, 3)
 _BUSY_SECONDS = 60
+_CROWDED_SECONDS, _CROWDED_RETRY_SECONDS = 15.0, 1.0
+"""How long to wait where PostgreSQL takes no more connections, and after how long to ask it again."""
 _IDLE_SECONDS = 1
 """A connection that was not used for so long is asked whether it still is one."""
 _ROWS_EXPECTED, _ROWS_PENDING, _ROWS_ALIKE = 1_000_000, 100, 10
-_SIGNS_OF_DAMAGE = ("malformed", "not a database", "decode to UTF-8", "no such column", "no such table")
-"""In SQLite's messages. The tables were looked at before, so a name that is missing now was changed in the file."""
 
 
 class Database:
@@ -57,7 +53,7 @@ class Database:
         self._write_lock = threading.RLock()
         self._process = os.getpid()
         if self.dialect == "sqlite":
-            self._engine = _sqlite_engine(parsed, _sqlite)
+            self._engine = _sqlite_engine(parsed, sqlite)
         elif self.dialect == "postgresql":
             self._engine = _postgresql_engine(parsed)
         else:
@@ -69,7 +65,7 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """A connection to read with; it writes nothing."""
         self.check_process()
-        with _translated(), self._engine.connect() as connection:
+        with translated(), self._connect() as connection:
             connection.begin()  # One state for all statements, also for those that go past SQLAlchemy.
             yield connection
             connection.commit()  # After a rollback psycopg forgets what it prepared.
@@ -93,21 +89,23 @@ class Database:
 
     def _write_once(self, flush: bool) -> Iterator[Connection]:
         options = {"plait_write": True, "plait_flush": flush}
-        with _translated(), self._engine.connect().execution_options(**options) as connection:
+        with translated(), self._connect().execution_options(**options) as connection:
             transaction = connection.begin()
             try:
                 yield connection
                 failpoint("persist.before_commit")
-            except BaseException:
+            except BaseException as error:
                 transaction.rollback()
+                if is_outlived(error):
+                    self._engine.dispose()  # This and all other connections lead there.
                 raise
             try:
                 transaction.commit()
             except sa.exc.DBAPIError as error:
-                if isinstance(error, sa.exc.IntegrityError) or _is_full(error):
+                if isinstance(error, sa.exc.IntegrityError) or is_full(error):
                     raise
                 raise OutcomeUnknown(
-                    f"the catalog's database did not confirm a commit: {_cause(error)}",
+                    f"the catalog's database did not confirm a commit: {cause(error)}",
                     remedy="ask again under the same idempotency key",
                 ) from error
         failpoint("persist.after_commit")
@@ -116,8 +114,22 @@ class Database:
     def unmanaged(self) -> Iterator[Connection]:
         """A connection outside of any transaction, for statements that have none."""
         self.check_process()
-        with _translated(), self._engine.connect().execution_options(plait_unmanaged=True) as connection:
+        with translated(), self._connect().execution_options(plait_unmanaged=True) as connection:
             yield connection
+
+    def _connect(self) -> Connection:
+        """A connection of the pool's. Where the database takes no more, one that another thread gives back."""
+        pool = cast(sa.pool.QueuePool, self._engine.pool)
+        deadline = time.monotonic() + _CROWDED_SECONDS
+        while True:
+            try:
+                return self._engine.connect()
+            except sa.exc.OperationalError as error:
+                if not is_crowded(error) or time.monotonic() > deadline:
+                    raise
+            again = time.monotonic() + _CROWDED_RETRY_SECONDS
+            while not pool.checkedin() and time.monotonic() < again:
+                time.sleep(0.005)
 
     def check_process(self) -> None:
         """A fork has its parent's connections and locks, and none of the threads that would ever free them.
@@ -140,6 +152,7 @@ class Database:
             # Two servers may start at once on an empty database: the second waits here, then finds the tables.
             self.lock_schema(connection)
             if not sa.inspect(connection).has_table("schema_version"):
+                _check_encoding(connection)
                 schema.metadata.create_all(connection)
                 connection.execute(sa.insert(schema.schema_version).values(id=1, revision=schema.REVISION))
                 fix_plans(connection)
@@ -179,7 +192,7 @@ class Database:
                 try:
                     damage += wrong_values(connection, table)
                 except sa.exc.DBAPIError as error:
-                    damage.append(f"table {table.name} cannot be read: {_cause(error)}")
+                    damage.append(f"table {table.name} cannot be read: {cause(error)}")
         return damage
 
     def close(self) -> None:
@@ -209,6 +222,17 @@ def fix_plans(connection: Connection) -> None:
             statistics = " ".join(map(str, [rows, *alike]))
             connection.exec_driver_sql("INSERT INTO sqlite_stat1 VALUES (?, ?, ?)", (table.name, named, statistics))
     connection.exec_driver_sql("ANALYZE sqlite_schema")  # Has this connection read them.
+
+
+def _check_encoding(connection: Connection) -> None:
+    """Texts of history may hold any character. Raises: InvalidArgument for a database that cannot keep them all."""
+    if connection.dialect.name == "postgresql":
+        found = connection.exec_driver_sql("SHOW server_encoding").scalar()
+        if found != "UTF8":
+            raise InvalidArgument(
+                f"the database keeps texts as {found}, expected UTF8",
+                remedy="make one with: CREATE DATABASE plait ENCODING 'UTF8' TEMPLATE template0",
+            )
 
 
 def _check_tables(connection: Connection) -> None:
@@ -310,7 +334,7 @@ def _set_journal(dbapi_connection: Any, journal: str) -> None:
         try:
             dbapi_connection.execute(f"PRAGMA journal_mode={journal}")
             return
-        except _sqlite.OperationalError as error:
+        except sqlite.OperationalError as error:
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
@@ -320,7 +344,9 @@ def _postgresql_engine(url: URL) -> Engine:
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
     try:
-        engine = sa.create_engine(url, pool_size=16, max_overflow=64, pool_use_lifo=True)
+        engine = sa.create_engine(
+            url, pool_size=16, max_overflow=64, pool_use_lifo=True, connect_args={"client_encoding": "utf8"}
+        )
     except ImportError as error:
         raise InvalidArgument("PostgreSQL needs a driver", remedy="pip install 'plait[postgresql]'") from error
 
@@ -348,45 +374,3 @@ def _postgresql_engine(url: URL) -> Engine:
             raise sa.exc.DisconnectionError from error
 
     return engine
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except PlaitError:
-        raise
-    except sa.exc.DBAPIError as error:
-        if isinstance(error.orig, _sqlite.DatabaseError) and _is_damaged(error):
-            raise Corrupt(f"the catalog's database is damaged: {_cause(error)}", remedy="restore a backup") from error
-        if "readonly database" in str(error.orig):
-            raise PermissionDenied(
-                "the catalog may only be read here", remedy="open it where its folder may be written"
-            ) from error
-        if isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError):
-            remedy = "check that the database runs, and try again"
-            if _is_full(error) or "disk I/O" in str(error.orig):  # SQLite's word where it cannot make room for a lock.
-                remedy = "free some space, or see what is wrong with the disk, and try again"
-            raise StoreUnavailable(f"the catalog's database does not answer: {_cause(error)}", remedy=remedy) from error
-        if isinstance(error, sa.exc.DataError):
-            raise InvalidArgument(f"the catalog's database cannot keep a value: {_cause(error)}") from error
-        raise
-    except UnicodeDecodeError as error:
-        raise Corrupt("the catalog's database is damaged: a text is not UTF-8", remedy="restore a backup") from error
-    except (UnicodeEncodeError, sa.exc.StatementError) as error:
-        found = error.orig if isinstance(error, sa.exc.StatementError) else error
-        if not isinstance(found, UnicodeEncodeError):
-            raise
-        raise InvalidArgument(f"a text holds half a character: {found.object[:80]!r}") from error
-
-
-def _is_damaged(error: sa.exc.DBAPIError) -> bool:
-    return any(sign in str(error.orig) for sign in _SIGNS_OF_DAMAGE)
-
-
-def _is_full(error: sa.exc.DBAPIError) -> bool:
-    return "full" in str(error.orig) or "No space left" in str(error.orig)
-
-
-def _cause(error: sa.exc.DBAPIError) -> str:
-    return str(error.orig).strip().split("\n")[0]
