@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
-from plait.errors import AlreadyExists, InvalidArgument, NotFound, Unsupported
-from plait.types import Depth, Move, PublishState, SnapshotRef, Store
+from plait.errors import AlreadyExists, Corrupt, InvalidArgument, NotFound, Unsupported
+from plait.types import Depth, Intent, Move, PublishState, SnapshotRef, Store
 from plait_conformance.delta_tables import KEY, ROWS, Tables, append, batch, correct, delete, ordered, row, rows_in
 from plait_conformance.testing import intent_of, make_adapter
 from plait_delta import DeltaAdapter
@@ -402,3 +402,40 @@ def test_changed_bytes_lost_files_and_changed_logs_are_found(tables: Tables) -> 
             with open(log, "w") as stream:
                 stream.write("\n".join(line for line in text.splitlines() if '"add"' not in line))
         assert any(message in one for one in tables.restarted().verify(base, depth).problems), harm
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'\\"name\\":\\"item\\"', b'\\"name\\":\\"itum\\"'),
+        (b'\\"nullable\\":true', b'\\"nullable\\":frue'),
+        (b'"schemaString"', b'"schemaStrang"'),
+        (b'"path"', b'"pith"'),
+        (b'"size"', b'"sise"'),
+    ],
+)
+def test_nothing_is_read_from_or_written_on_top_of_a_damaged_log(tables: Tables, old: bytes, new: bytes) -> None:
+    base = tables.create([row(1)])
+    after, other = tables.change(base, append(row(2))), tables.change(base, append(row(3)))
+    root, _, _ = base.version.rpartition("@")
+    for path in sorted((tables.path / root / "_delta_log").glob("*.json")):
+        path.write_bytes(path.read_bytes().replace(old, new))
+    adapter = tables.restarted()
+    assert adapter.verify(base, Depth.EXISTS).problems
+    for act in (
+        lambda: adapter.stage("tx", {KEY: Intent("one", base)}),
+        lambda: adapter.open(base, None),
+        lambda: list(adapter.diff(base, after)),
+        lambda: adapter.merge("tx", 1, base=base, ours=after, theirs=other),
+    ):
+        with pytest.raises(Corrupt):
+            act()
+
+
+def test_what_only_delta_rs_misses_in_a_log_is_found(tables: Tables) -> None:
+    base = tables.create([row(1)])
+    root, _, _ = base.version.rpartition("@")
+    for path in sorted((tables.path / root / "_delta_log").glob("*.json")):
+        path.write_bytes(path.read_bytes().replace(b'"partitionColumns"', b'"partitionColumms"'))
+    (problem,) = tables.restarted().verify(base, Depth.METADATA).problems
+    assert "cannot be read by delta-rs" in problem

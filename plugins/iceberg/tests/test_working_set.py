@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from plait.errors import AlreadyExists, InvalidArgument, NotFound, TransactionClosed, Unsupported
+from plait.errors import AlreadyExists, Corrupt, InvalidArgument, NotFound, TransactionClosed, Unsupported
 from plait.types import Intent, Mode, Store
 from plait_conformance.tables import (
     KEY,
@@ -476,3 +476,17 @@ def test_a_table_that_another_client_started_is_gone_on_with(tables: Tables) -> 
     tables.catalog(port).create_table("sales.orders", KEYED)
     with pytest.raises((TableAlreadyExistsError, AlreadyExists)):
         tables.catalog(port).create_table("sales.orders", KEYED)
+
+
+def test_nothing_is_written_on_top_of_a_damaged_base(tables: Tables) -> None:
+    base = tables.create([order(1)])
+    path = Path(base.version.removeprefix("file://"))
+    path.write_bytes(path.read_bytes().replace(b'"item"', b'"itum"'))
+    for add in (True, False):  # Staged already, and not yet.
+        port = tables.port({KEY: base})
+        if add:
+            port.add(KEY)
+        with pytest.raises(Corrupt, match="has digest"):
+            tables.catalog(port).load_table(KEY[1:])
+    with pytest.raises(Corrupt, match="has digest"):
+        tables.table(port)

@@ -10,6 +10,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
@@ -126,7 +127,11 @@ class State:
         return tuple(named) if known.issuperset(named) else ()
 
     def digest(self) -> bytes:
-        """Equal where files, metadata, protocol and the applications' transactions are. Cost: O(files)."""
+        """Equal where files, metadata, protocol and the applications' transactions are. Cost: O(files), once."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> bytes:
         files = sorted((*one, add.get("size", 0), _partition(add)) for one, add in self.files.items())
         told = {name: value for name, value in described(self.metadata).items() if name != "createdTime"}
         texts = [json.dumps(one, sort_keys=True) for one in (told, described(self.protocol))]

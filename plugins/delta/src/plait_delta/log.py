@@ -93,6 +93,16 @@ def read_state(root: Root, version: int | None = None) -> State:
     wanted = head if version is None else version
     if wanted > head or wanted < 0:
         raise NotFound(f"table {root.folder} has no version {wanted}, its newest is {head}")
+    try:
+        return _replayed(root, listing, wanted)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise Corrupt(
+            f"the log of {root.folder} up to version {wanted} is damaged: {type(error).__name__}: {error}",
+            remedy="restore its _delta_log from a backup",
+        ) from error
+
+
+def _replayed(root: Root, listing: _Listing, wanted: int) -> State:
     start = max((one for one in listing.checkpoints if one <= wanted), default=None)
     replay = Replay()
     if start is not None:
@@ -103,7 +113,9 @@ def read_state(root: Root, version: int | None = None) -> State:
                 raise NotFound(f"version {wanted} of table {root.folder} is gone: its log begins later")
             raise Corrupt(f"the log of {root.folder} has a gap: version {number} is missing")
         replay.apply(_canonical(root, read_commit(root, number)))
-    return replay.state(wanted, root.folder)
+    state = replay.state(wanted, root.folder)
+    state.schema  # noqa: B018  (parsed once here, so that whoever needs it finds it whole)
+    return state
 
 
 def log_files(root: Root, version: int) -> Iterator[str]:

@@ -12,6 +12,8 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError, DeltaProtocolError
 from plait.errors import Corrupt, NotFound, Unsupported
 from plait.types import Depth, Health, Item, Risk, SnapshotRef
 
@@ -110,13 +112,14 @@ def sha256_of(path: str) -> str:
 
 
 def verify(layout: Layout, snapshot: SnapshotRef, depth: Depth, *, check_cancelled: Callable[[], None]) -> Health:
-    """EXISTS: the log replays to the snapshot's digest. METADATA: all files are there, in their size. BYTES: they have
-    the hash that they had when they were prepared; imported ones can be decoded, and have as many rows as they should.
+    """EXISTS: the log replays to the snapshot's digest. METADATA: delta-rs reads it too, and all files are there, in
+    their size. BYTES: they have the hash that they had when they were prepared; imported ones can be decoded, and have
+    as many rows as they should.
     """
     root, version = layout.parse(snapshot.asset, snapshot.version)
     try:
         state = read_state(root, version)
-    except (NotFound, Corrupt, Unsupported, KeyError, TypeError) as error:
+    except (NotFound, Corrupt, Unsupported) as error:
         return Health(1, (f"version {snapshot.version} cannot be read: {error}",))
     if state.digest() != snapshot.digest:
         return Health(1, (f"the log of {snapshot.version} says something else than was committed",))
@@ -124,7 +127,7 @@ def verify(layout: Layout, snapshot: SnapshotRef, depth: Depth, *, check_cancell
         return Health(1, (f"the link {root.path(LINK)} to the table is gone, and readers follow it",))
     if depth is Depth.EXISTS:
         return Health(1)
-    problems: list[str] = []
+    problems: list[str] = _refused(root, version)
     sums: dict[str, dict[str, str]] = {}
     rows = {unquote(add["path"]): _row_count(add.get("stats")) for add in state.files.values()}
     checked = 1
@@ -141,6 +144,17 @@ def verify(layout: Layout, snapshot: SnapshotRef, depth: Depth, *, check_cancell
         for path in names:
             problems += _check(path, size, expected, rows.get(name), depth)
     return Health(checked, tuple(problems))
+
+
+def _refused(root: Root, version: int) -> list[str]:
+    """Why delta-rs, and so most clients, cannot read a log that we can. Features that it lacks are no damage."""
+    try:
+        DeltaTable(root.folder, version=version)
+    except DeltaProtocolError:
+        return []
+    except (DeltaError, pa.ArrowException, OSError) as error:
+        return [f"the log of {root.folder} at version {version} cannot be read by delta-rs: {error}"]
+    return []
 
 
 def _row_count(stats: str | None) -> int | None:

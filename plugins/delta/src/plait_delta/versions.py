@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from plait.adapter import Context
+from plait.errors import Corrupt
 from plait.types import SnapshotRef, Staging
 
 from plait_delta import space
@@ -92,9 +93,16 @@ class Versions:
         return self.layout.parse_folder(staging.attrs["asset"], staging.location)
 
     def side(self, snapshot: SnapshotRef) -> Side:
-        """A snapshot, replayed. Raises: NotFound, Corrupt."""
+        """A snapshot, replayed. Raises: NotFound; Corrupt, where its log says something else than was committed."""
         root, version = self.layout.parse(snapshot.asset, snapshot.version)
-        return Side(root, self.state(root, version))
+        side = Side(root, self.state(root, version))
+        if side.state.digest() != snapshot.digest:
+            raise Corrupt(
+                f"the log of {root.folder} at version {version} has digest {side.state.digest().hex()}, "
+                f"expected {snapshot.digest.hex()}",
+                remedy="restore its _delta_log from a backup: it was damaged or overwritten",
+            )
+        return side
 
     def side_or_none(self, one: SnapshotRef | Staging | None) -> Side | None:
         """One side of a diff, replayed; None for nothing, and for a staging without a table."""

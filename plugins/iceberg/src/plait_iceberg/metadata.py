@@ -120,11 +120,14 @@ def load(files: Files, location: str) -> Metadata:
 def load_side(files: Files, side: SnapshotRef | Staging | None) -> Metadata | None:
     """What a snapshot or a staging stands for; None for nothing, also for a table not created yet.
 
-    Raises: Corrupt when a snapshot's file is lost, or its bytes are not the ones that its digest was made of.
+    Raises: Corrupt when a snapshot's file is lost, or its bytes are not the ones that its digest was made of; also for
+    a staging that is still at its base, so that nothing is written on top of damage.
     """
     if side is None:
         return None
     if isinstance(side, Staging):
+        if side.base is not None and side.location == side.base.version:
+            return load_side(files, side.base)
         return load(files, side.location) if side.location else None
     try:
         found = load(files, side.version)

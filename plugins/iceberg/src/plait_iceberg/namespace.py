@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from plait.adapter import Context, StagingPort
 from plait.errors import AlreadyExists, NotFound, Unsupported
 from plait.refspec import format_key
-from plait.types import Key, Store
+from plait.types import Key, SnapshotRef, Staging, Store
 from pyiceberg.catalog import MetastoreCatalog, PropertiesUpdateSummary
 from pyiceberg.catalog.noop import NoopCatalog
 from pyiceberg.exceptions import (
@@ -38,7 +38,16 @@ from pyiceberg.view import View
 from pyiceberg.view.metadata import ViewHistoryEntry, ViewMetadata, ViewVersion
 
 from plait_iceberg.files import Files, translated
-from plait_iceberg.metadata import FORMAT_VERSION_MAX, TABLE, VIEW, Metadata, check_writable, load, metadata_location
+from plait_iceberg.metadata import (
+    FORMAT_VERSION_MAX,
+    TABLE,
+    VIEW,
+    Metadata,
+    check_writable,
+    load,
+    load_side,
+    metadata_location,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -163,9 +172,9 @@ class TransactionCatalog(MetastoreCatalog):
         if staging is None:
             with _table_errors(key):
                 staging = self._port.add(key, new=isinstance(table, StagedTable))
-        if not staging.location:
+        found = load_side(self._files, staging)
+        if found is None:
             return None
-        found = load(self._files, staging.location)
         check_writable(found, f"commit to {format_key(key)}")
         return found
 
@@ -257,16 +266,11 @@ class TransactionCatalog(MetastoreCatalog):
     def _key(self, identifier: str | Identifier) -> Key:
         return (self.name, *self.identifier_to_tuple(identifier))
 
-    def _location(self, key: Key) -> str | None:
-        staging = self._port.get(key)
-        if staging is not None:
-            return staging.location or None
-        base = self._port.base(key) if key in self._port.keys(key) else None
-        return base.version if base else None
-
     def _load(self, key: Key, wanted: str) -> Metadata | None:
-        location = self._location(key)
-        found = load(self._files, location) if location else None
+        held: SnapshotRef | Staging | None = self._port.get(key)
+        if held is None and key in self._port.keys(key):
+            held = self._port.base(key)
+        found = load_side(self._files, held)
         return found if found and found.format == wanted else None
 
     def _format(self, key: Key) -> str | None:
