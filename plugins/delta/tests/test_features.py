@@ -356,3 +356,12 @@ def test_a_column_of_type_variant_is_refused(tables: Tables) -> None:
     edit_log(folder, change)
     with pytest.raises(Unsupported, match="variantType"):
         imported(tables)
+
+
+def test_a_table_that_delta_rs_itself_cannot_read_stays_out(tables: Tables) -> None:
+    write_deltalake(str(tables.path / "raw"), batch([row(1)]))
+    shutil.move(tables.path / "raw", tables.path / "100%25")
+    (found,) = tables.adapter.discover("")
+    assert "cannot be read by delta-rs" in found.refusal
+    with pytest.raises(Unsupported, match="cannot be read by delta-rs"):
+        tables.adapter.snapshot("tx", {KEY: "100%25"})

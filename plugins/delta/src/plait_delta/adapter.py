@@ -151,6 +151,10 @@ class DeltaAdapter(Adapter):
             raise NotFound(f"{table.folder} holds no Delta table", remedy="name a folder that has a _delta_log")
         if self.store.mode is not Mode.POINTER:
             check_supported(self._versions.state(table, version), f"the table in {table.folder}")
+            if refusal := space.refused(table, version):
+                raise Unsupported(
+                    refusal, remedy="see that other clients read it; a '%' in a folder's name is one reason"
+                )
         return table, version
 
     def diff(

@@ -127,7 +127,8 @@ def verify(layout: Layout, snapshot: SnapshotRef, depth: Depth, *, check_cancell
         return Health(1, (f"the link {root.path(LINK)} to the table is gone, and readers follow it",))
     if depth is Depth.EXISTS:
         return Health(1)
-    problems: list[str] = _refused(root, version)
+    refusal = refused(root, version)
+    problems = [refusal] if refusal else []
     sums: dict[str, dict[str, str]] = {}
     rows = {unquote(add["path"]): _row_count(add.get("stats")) for add in state.files.values()}
     checked = 1
@@ -146,15 +147,15 @@ def verify(layout: Layout, snapshot: SnapshotRef, depth: Depth, *, check_cancell
     return Health(checked, tuple(problems))
 
 
-def _refused(root: Root, version: int) -> list[str]:
-    """Why delta-rs, and so most clients, cannot read a log that we can. Features that it lacks are no damage."""
+def refused(root: Root, version: int) -> str:
+    """Why delta-rs, and so most clients, cannot read a log that we can; or "". Features that it lacks are no damage."""
     try:
         DeltaTable(root.folder, version=version)
     except DeltaProtocolError:
-        return []
+        return ""
     except (DeltaError, pa.ArrowException, OSError) as error:
-        return [f"the log of {root.folder} at version {version} cannot be read by delta-rs: {error}"]
-    return []
+        return f"the log of {root.folder} at version {version} cannot be read by delta-rs: {error}"
+    return ""
 
 
 def _row_count(stats: str | None) -> int | None:
