@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from plait.errors import AlreadyExists, Corrupt, InvalidArgument, NotFound, TransactionClosed, Unsupported
-from plait.types import Intent, Mode, Store
+from plait.types import Intent, Mode, SnapshotRef, Store
 from plait_conformance.tables import (
     KEY,
     KEYED,
@@ -490,3 +493,42 @@ def test_nothing_is_written_on_top_of_a_damaged_base(tables: Tables) -> None:
             tables.catalog(port).load_table(KEY[1:])
     with pytest.raises(Corrupt, match="has digest"):
         tables.table(port)
+
+
+def read_document(snapshot: SnapshotRef) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(Path(snapshot.version.removeprefix("file://")).read_text())
+    return document
+
+
+def test_times_in_a_table_grow_whatever_the_clock_does(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Java's readers refuse a snapshot log or a metadata log that goes back by more than a minute."""
+    base = tables.create([order(1)])
+    first = read_document(base)
+    hour = timedelta(hours=1)
+
+    class Late(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Late:
+            return cls.fromtimestamp(super().now(tz).timestamp() - hour.total_seconds(), tz)
+
+    now = time.time
+    monkeypatch.setattr("time.time", lambda: now() - hour.total_seconds())
+    monkeypatch.setattr("pyiceberg.table.update.datetime", Late)
+    old = first["snapshots"][0]["snapshot-id"]
+    changed = tables.change(
+        base,
+        append(order(2)),
+        lambda table: table.transaction().set_properties(owner="ada").commit_transaction(),
+        lambda table: table.manage_snapshots().rollback_to_snapshot(old).commit(),
+        append(order(3)),
+    )
+    document = read_document(changed)
+    for times in (
+        [one["timestamp-ms"] for one in document["snapshots"]],
+        [one["timestamp-ms"] for one in document["snapshot-log"]],
+        [*(one["timestamp-ms"] for one in document["metadata-log"]), document["last-updated-ms"]],
+    ):
+        assert times == sorted(set(times))
+    assert len(document["snapshot-log"]) == 4
+    assert document["snapshots"][:1] == first["snapshots"]
+    assert read_back(changed) == ordered([order(1), order(3)])

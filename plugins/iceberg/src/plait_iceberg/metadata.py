@@ -199,6 +199,32 @@ def with_logged(document: Document, previous: Metadata) -> Document:
     return {**document, "metadata-log": log[-keep:]}
 
 
+def in_order(updated: TableMetadata, current: TableMetadata) -> TableMetadata:
+    """The update, none of its times before those of the version it follows.
+
+    Clocks are set back, and machines have different ones; Java's readers refuse a table whose snapshot log goes back
+    by more than a minute (https://github.com/apache/iceberg/issues/1109).
+    """
+    since = current.last_updated_ms
+    known = {snapshot.snapshot_id for snapshot in current.snapshots}
+    logged = {(entry.snapshot_id, entry.timestamp_ms) for entry in current.snapshot_log}
+    late = {"timestamp_ms": since + 1}
+    times = {
+        "last_updated_ms": updated.last_updated_ms if updated.last_updated_ms >= since else since + 1,
+        "snapshots": [
+            one.model_copy(update=late) if one.timestamp_ms < since and one.snapshot_id not in known else one
+            for one in updated.snapshots
+        ],
+        "snapshot_log": [
+            one.model_copy(update=late)
+            if one.timestamp_ms < since and (one.snapshot_id, one.timestamp_ms) not in logged
+            else one
+            for one in updated.snapshot_log
+        ],
+    }
+    return updated.model_copy(update=times)
+
+
 def dump(document: Document) -> bytes:
     """The bytes of a metadata file."""
     return json.dumps(document, separators=(",", ":")).encode()

@@ -44,6 +44,7 @@ from plait_iceberg.metadata import (
     VIEW,
     Metadata,
     check_writable,
+    in_order,
     load,
     load_side,
     metadata_location,
@@ -158,6 +159,8 @@ class TransactionCatalog(MetastoreCatalog):
         )
         if current and _says_the_same(updated, current.table):
             return CommitTableResponse(metadata=current.table, metadata_location=current.location)
+        if current:
+            updated = in_order(updated, current.table)
         document = {"location": updated.location, "properties": updated.properties}
         location = metadata_location(document, current.version + 1 if current else 0, self._port.tx)
         self._write(updated, location)
