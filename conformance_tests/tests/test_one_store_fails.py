@@ -181,6 +181,17 @@ def test_one_that_is_behind_is_not_waited_for_by_each_commit(
     check_heads(tmp_path, catalog, set())
 
 
+def test_a_clock_that_is_set_back_makes_nobody_wait_longer(
+    catalog: Catalog, tmp_path: Path, clock: ManualClock
+) -> None:
+    fall(tmp_path, catalog)
+    commit(catalog, "one", "1")
+    bring_up(tmp_path / "two")
+    clock.advance(-3_600_000_000)
+    commit(catalog, "one", "2")
+    check_heads(tmp_path, catalog, set())
+
+
 def test_recovery_asks_it_once_for_all_its_heads(catalog: Catalog, tmp_path: Path) -> None:
     with catalog.transaction() as tx:
         for name in "abc":

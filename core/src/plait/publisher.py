@@ -302,7 +302,8 @@ class Publisher:
         return [(claim, _move(claim, snapshots)) for claim in claimed]
 
     def _is_down(self, store: str) -> bool:
-        return self._down_until_us.get(store, 0) > self._clock.now_us()
+        # One that is down for longer than any is was noted before the clock was set back.
+        return 0 < self._down_until_us.get(store, 0) - self._clock.now_us() <= limits.STORE_RETRY_US
 
     def _publish(self, store: Store, claimed: Publication, move: Move) -> Publication:
         """Move the head; the publication as it is to be recorded then."""
