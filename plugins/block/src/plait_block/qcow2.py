@@ -219,7 +219,7 @@ class Qcow2Layers(Layers):
         if size != layer.size_bytes:
             return [f"layer {layer.id} is of {size} bytes, expected {layer.size_bytes}"]
         if layer.source and os.stat(path).st_mtime_ns != layer.modified_ns and not reads_bytes:
-            return [f"image {path} was written to after its import"]
+            return [f"image {path} was written to after its import: --depth bytes tells what it holds"]
         if reads_bytes and images.digest_of(path) != layer.sha256:
             return [f"layer {layer.id} holds other bytes than were committed, in {path}"]
         return []
