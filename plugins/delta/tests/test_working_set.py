@@ -439,3 +439,14 @@ def test_what_only_delta_rs_misses_in_a_log_is_found(tables: Tables) -> None:
         path.write_bytes(path.read_bytes().replace(b'"partitionColumns"', b'"partitionColumms"'))
     (problem,) = tables.restarted().verify(base, Depth.METADATA).problems
     assert "cannot be read by delta-rs" in problem
+
+
+def test_a_hash_that_is_lost_is_found(tables: Tables) -> None:
+    base = tables.create([row(1)])
+    (sums,) = tables.path.rglob("sha256.json")
+    sums.write_bytes(sums.read_bytes().replace(b".parquet", b".parquat"))
+    (problem,) = tables.adapter.verify(base, Depth.BYTES).problems
+    assert "sha256.json has no hash of file" in problem
+    sums.unlink()
+    assert tables.adapter.verify(base, Depth.METADATA).problems == ()
+    assert len(tables.adapter.verify(base, Depth.BYTES).problems) == 1

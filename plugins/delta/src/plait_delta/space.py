@@ -142,6 +142,8 @@ def verify(layout: Layout, snapshot: SnapshotRef, depth: Depth, *, check_cancell
         if branch is not None and branch not in sums:
             sums[branch] = read_sums(root, branch)
         expected = sums[branch].get(name) if branch else None
+        if branch and expected is None and depth is Depth.BYTES:
+            problems.append(f"{os.path.join(root.table, branch, SUMS)} has no hash of file {name}, and had one")
         for path in names:
             problems += _check(path, size, expected, rows.get(name), depth)
     return Health(checked, tuple(problems))
