@@ -14,7 +14,7 @@ from typing import cast
 import pytest
 from plait import limits
 from plait.catalog import Catalog
-from plait.clock import ManualClock
+from plait.clock import ManualClock, SystemClock
 from plait.errors import StoreUnavailable
 from plait.failpoint import armed
 from plait.local import LocalBackend
@@ -29,7 +29,7 @@ WRITERS, COMMITS = 16, 6
 
 @pytest.fixture
 def clock() -> ManualClock:
-    return ManualClock()
+    return ManualClock(SystemClock().now_us())  # The catalog is made at that time.
 
 
 @pytest.fixture
