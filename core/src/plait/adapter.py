@@ -11,6 +11,7 @@ Errors: drivers' own are translated at the call (`raise StoreUnavailable(...) fr
 from __future__ import annotations
 
 import logging
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from enum import StrEnum
 from typing import ClassVar, Protocol, TypeAlias
 
 from plait.clock import Clock, SystemClock
-from plait.errors import Unsupported
+from plait.errors import InvalidArgument, Unsupported
 from plait.failpoint import failpoint
 from plait.types import (
     Conflicted,
@@ -160,6 +161,18 @@ class StagingPort(Protocol):
     def keys(self, prefix: Key = ()) -> Iterator[Key]:
         """What the transaction sees under a prefix, in key order: its base, what it added, not what it dropped."""
         ...
+
+
+def folder_option(store: Store, option: str) -> str:
+    """The folder of a local disk that a store's option names, absolute. Raises: InvalidArgument for any other path."""
+    path = store.options.get(option, "")
+    if not os.path.isabs(path):
+        raise InvalidArgument(
+            f"store {store.name!r} needs the option {option!r}, an absolute path, and has {path!r}, "
+            "which each process would read from its own folder",
+            remedy=f"write --option {option}=./{path or store.name}, which the command line makes absolute",
+        )
+    return os.path.normpath(path)
 
 
 Side: TypeAlias = SnapshotRef | Staging | None

@@ -46,7 +46,7 @@ def check_folder(store: Store, folder: str) -> None:
     raise StoreUnavailable(
         f"store {store.name!r}: its folder {folder} {what}",
         remedy="mount its disk, or bring the folder back; if it moved: "
-        f"'plait store set {store.name} --option {option}=…'; to begin there anew, repeat 'plait store add'",
+        f"'plait store set {store.name} --option {option}=…'; to go on without what it held, make {MARK} in it",
     )
 
 

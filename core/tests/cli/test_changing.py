@@ -97,7 +97,7 @@ def test_a_renamed_asset_keeps_its_history(letters: Path, run_plait: Any) -> Non
     assert {row["item"] for row in run_plait("ls", "raw.post::", "-r", "--json").value} == {"a/1", "a/2", "b/1", "c"}
     blamed = run_plait("blame", "raw.post", "--json").value
     assert {row["message"] for row in blamed} == {"Letters"}
-    assert [row["message"] for row in run_plait("log", "raw.post", "--json").value] == ["Post"]
+    assert [row["message"] for row in run_plait("log", "raw.post", "--json").value] == ["Post", "Letters"]
     assert [row["message"] for row in run_plait("log", "raw.letters", "--json").value] == ["Post", "Letters"]
     ran = run_plait("mv", "raw.nope", "raw.other", "-m", "Nothing", "--json")
     assert (ran.code, ran.error["code"]) == (3, "NOT_FOUND")

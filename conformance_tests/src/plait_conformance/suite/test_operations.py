@@ -84,6 +84,8 @@ class TestBackup:
             history.catalog = history.open()
             missing, _ = history.catalog.check_store(history.store.name)
             assert missing, "nobody is told that the store is away"
+            store = history.store
+            assert history.catalog.add_store(store.name, store.kind, store.options) == missing
             assert history.catalog.publish() == [], "a store that is away has diverged"
             assert list(history.catalog.verify(Depth.EXISTS)), "verify finds nothing in a store that is away"
             with pytest.raises(StoreUnavailable):

@@ -87,7 +87,10 @@ class Catalog(Writing):
         mode: Mode = Mode.MANAGED,
         bound_ref: str = "main",
     ) -> list[str]:
-        """Configure a store. Returns: what it lacks, as sentences. Raises: InvalidArgument, AlreadyExists."""
+        """Configure a store. Returns: what it lacks, as sentences. Raises: InvalidArgument, AlreadyExists.
+
+        Repeat: what the store lacks now; nothing is made anew.
+        """
         return list(self.backend.add_store(Store(name, kind, mode, bound_ref, dict(options or {})), self.session))
 
     def set_store(self, name: str, options: Mapping[str, str]) -> list[str]:

@@ -184,7 +184,8 @@ def store_check(session: Session, names: tuple[str, ...]) -> None:
     for name in names or [one.name for one in catalog.stores() if one.mode.value != "pointer"]:
         missing, risks = catalog.check_store(name)
         is_lacking |= bool(missing)
-        rows += [{"store": name, "found": sentence, "remedy": ""} for sentence in missing]
+        told = [sentence.partition(" · ") for sentence in missing]  # As an error says what and what to do.
+        rows += [{"store": name, "found": what, "remedy": remedy} for what, _, remedy in told]
         rows += [{"store": name, "found": f"{risk.affects}: {risk.rule}", "remedy": risk.remedy} for risk in risks]
     has_diverged = False
     for publication in catalog.publish(names or None):

@@ -46,10 +46,16 @@ class StoreKeeping:
             return list(rows.stores().values())
 
     def add_store(self, store: Store, session: Session) -> Sequence[str]:
-        """Check, then record a store. Returns: what is missing in it, as sentences; it is added all the same."""
+        """Check, then record a store. Returns: what is missing in it, as sentences; it is added all the same.
+
+        Repeat: a check. A folder that is away by then is not made anew: its disk may not be mounted.
+        """
         check_store(store, self.plugins)
         with self._repository.read() as rows:
-            _check_free(rows.stores().get(store.name), store)  # Before anything is made for it.
+            known = rows.stores().get(store.name)
+        _check_free(known, store)  # Before anything is made for it.
+        if known is not None:
+            return [] if store.mode is Mode.POINTER else self.check_store(store.name)[0]
         missing: Sequence[str] = ()
         if store.mode is not Mode.POINTER:
             adapter = self.adapters.make(store)

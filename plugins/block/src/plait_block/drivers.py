@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from plait.adapter import folder_option
 from plait.errors import InvalidArgument
 from plait.types import Store
 
@@ -30,12 +30,7 @@ def folder_of(store: Store) -> Folder:
         raise InvalidArgument(
             f"stores of kind 'block' have no option {unknown[0]!r}", remedy=f"known are {', '.join(sorted(known))}"
         )
-    path = store.options.get("path", "")
-    if not os.path.isabs(path):
-        raise InvalidArgument(
-            f"store {store.name!r} needs an absolute path, got {path!r}", remedy="write --option path=/data/volumes"
-        )
-    return Folder(Path(os.path.normpath(path)))
+    return Folder(Path(folder_option(store, "path")))
 
 
 def layers_of(store: Store, folder: Folder, failpoint: Callable[[str], None]) -> Layers:

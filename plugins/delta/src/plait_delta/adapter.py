@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import ClassVar
 
-from plait.adapter import Adapter, Capability, Context, StagingPort
+from plait.adapter import Adapter, Capability, Context, StagingPort, folder_option
 from plait.codec import digest, pack
 from plait.errors import InvalidArgument, NotFound, PlaitError, StoreUnavailable, Unsupported
 from plait.refspec import check_key, format_key
@@ -84,12 +84,7 @@ class DeltaAdapter(Adapter):
         path = store.options.get("path", "")
         if "://" in path:
             raise Unsupported(f"path {path!r} is no local folder", remedy="Delta tables on object stores come later")
-        if not os.path.isabs(path):
-            raise InvalidArgument(
-                f"store {store.name!r} needs the option 'path', absolute, and has {path!r}",
-                remedy="write --option path=/data/delta",
-            )
-        self._layout = Layout(path, context.failpoint)
+        self._layout = Layout(folder_option(store, "path"), context.failpoint)
         self._versions = Versions(store.name, self._layout, context)
 
     @cached_property

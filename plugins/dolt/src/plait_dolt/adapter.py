@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 import sqlalchemy as sa
-from plait.adapter import Adapter, Capability, Context, Side, StagingPort
+from plait.adapter import Adapter, Capability, Context, Side, StagingPort, folder_option
 from plait.errors import InvalidArgument, NotFound, PlaitError
 from plait.refspec import check_ref_name, format_key
 from plait.types import (
@@ -89,7 +89,7 @@ class DoltAdapter(Adapter):
         return self._branch
 
     def local_folder(self) -> str:
-        return os.path.normpath(self.store.options["path"]) if "path" in self.store.options else ""
+        return folder_option(self.store, "path") if "path" in self.store.options else ""
 
     # -- looking -----------------------------------------------------------------------------------------------------
 
@@ -380,11 +380,8 @@ def _where(store: Store) -> str:
             )
     if where == "url":
         read_url(store.options["url"], store.name)
-    elif not os.path.isabs(store.options["path"]):
-        raise InvalidArgument(
-            f"path {store.options['path']!r} is relative, and each process would read it from its own folder",
-            remedy="give an absolute path",
-        )
+    else:
+        folder_option(store, "path")
     return where
 
 

@@ -218,6 +218,7 @@ def warehouse_uri(option: str) -> str:
     if not os.path.isabs(location):
         raise InvalidArgument(
             f"warehouse {option!r} is a relative path, which each process would read from its own folder",
-            remedy="give an absolute path or a URI such as s3://bucket/warehouse",
+            remedy=f"write --option warehouse=./{option}, which the command line makes absolute, "
+            "or a URI such as s3://bucket/warehouse",
         )
     return f"file://{os.path.normpath(location)}"

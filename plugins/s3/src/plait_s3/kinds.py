@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, cast
 
-from plait.adapter import Context
-from plait.errors import InvalidArgument, PlaitError
+from plait.adapter import Context, folder_option
+from plait.errors import PlaitError
 from plait.types import Risk, Store
 
 from plait_s3.adapter import ObjectAdapter
@@ -28,17 +27,13 @@ class FilesAdapter(ObjectAdapter):
 
     def __init__(self, store: Store, context: Context) -> None:
         super().__init__(store, context)
-        if not os.path.isabs(store.options["path"]):
-            raise InvalidArgument(
-                f"path {store.options['path']!r} is relative, and each process would read it from its own folder",
-                remedy="give an absolute path",
-            )
+        self._folder = folder_option(store, "path")
 
     def local_folder(self) -> str:
-        return os.path.normpath(self.store.options["path"])
+        return self._folder
 
     def _connect(self) -> FilesBlobs:
-        return FilesBlobs(self.local_folder(), self.context.failpoint)
+        return FilesBlobs(self._folder, self.context.failpoint)
 
 
 class S3Adapter(ObjectAdapter):
