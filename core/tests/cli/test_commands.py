@@ -347,7 +347,11 @@ def test_a_store_whose_folder_is_away_is_told_and_not_made_anew(
     (problem,) = run_plait("verify", "--json").value
     assert (problem["where"], f"its folder {raw} is" in problem["what"]) == ("store raw", True)
     options = ("--kind", "files", "--option", f"path={raw}")
-    assert run_plait("store", "add", "raw", *options).code == 0
+    (lacking,) = run_plait("store", "add", "raw", *options, "--json").value["missing"]  # As at every start, say.
+    assert f"its folder {raw} is" in lacking
+    assert raw.exists() is is_place_there
+    (raw / "_plait").mkdir(parents=True)
+    (raw / "_plait" / "store").touch()
     assert run_plait("put", "file", "raw.new::f", "-m", "m").code == 0
 
 
