@@ -144,6 +144,7 @@ def test_a_server_that_stops_ends_its_watches_at_once(tmp_path: Path) -> None:
         with pytest.raises(StoreUnavailable, match="stops"):
             next(watched)
     with served(tmp_path) as (_, catalog):
+        catalog.create_branch("later")
         assert next(catalog.watch(last + 1)).seq == last + 1
 
 
