@@ -48,6 +48,13 @@ def test_help_lists_every_exit_code(run_plait: Any) -> None:
         assert f"{kind.exit_code:>2}  {code.lower().replace('_', ' ')}" in told
 
 
+@pytest.mark.parametrize("group", [(), ("store",), ("tx",), ("import",)], ids=" ".join)
+def test_help_lists_commands_by_whole_sentences(group: tuple[str, ...], run_plait: Any) -> None:
+    told = run_plait(*group, "--help").out
+    assert "\nCommands:\n" in told
+    assert "..." not in told.partition("\nCommands:\n")[2]
+
+
 # Each reads the example, in its two forms; the text that people must find in it.
 READING = [
     (("",), "on main at"),

@@ -347,6 +347,7 @@ def test_a_client_that_knows_nothing_of_plait_writes_into_a_working_set(catalog:
         connection.commit()
         connection.close()
     else:
+        assert "read-only" not in location.snippet
         script = f"{location.snippet}connection.execute('DELETE FROM city WHERE id = 1')\nconnection.commit()"
         subprocess.run([sys.executable, "-c", script], check=True)
     assert len(held(catalog, place, "main")) == 3

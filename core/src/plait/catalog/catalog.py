@@ -134,7 +134,7 @@ class Catalog(Writing):
 
         Repeat: an import of the same that was killed is gone on with, and what it took in is not read again.
         """
-        message = message or f"Import {len(assets)} assets"
+        message = message or f"Import {len(assets)} asset{'' if len(assets) == 1 else 's'}"
         name = name_of(branch, sorted((format_key(key), location) for key, location in assets.items()))
         commit = Taking(self, branch, name, message, properties, silent, self._end_import).newest(assets, None)
         if commit is None:

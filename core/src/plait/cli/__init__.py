@@ -30,7 +30,8 @@ _STOPPED, _READER_GONE = 130, 141  # As shells tell of SIGINT and SIGPIPE.
     cls=PluginGroup,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=f"\b\nExit codes:\n   0  done\n{_EXIT_CODES}\n 130  stopped\n 141  nobody reads the output any more",
+    epilog="Plugins add more: 'plait import --help', 'plait export --help', 'plait demo'."
+    f"\n\n\b\nExit codes:\n   0  done\n{_EXIT_CODES}\n 130  stopped\n 141  nobody reads the output any more",
 )
 @click.option(
     "--catalog",

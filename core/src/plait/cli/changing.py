@@ -84,7 +84,7 @@ def rm(session: Session, paths: tuple[str, ...], recursive: bool, message: str |
 def mv(session: Session, before: str, after: str, message: str | None) -> None:
     """Rename the asset BEFORE to AFTER, in the same store.
 
-    Nothing is copied. Blame and merges follow it; the log under the old name stays there.
+    Nothing is copied. The log, blame and merges follow it.
     """
     from plait.refspec import parse_key
 

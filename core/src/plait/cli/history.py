@@ -233,7 +233,9 @@ def _refuse_items(arguments: Iterable[str], why: str, remedy: str) -> None:
 @click.command("diff")
 @click.argument("arguments", nargs=-1, metavar="[BEFORE [AFTER]] [KEY]", type=SPEC)
 @click.option(
-    "--items", is_flag=True, help="Rows, objects and schema parts, not only keys. (Always, of what begin began.)"
+    "--items",
+    is_flag=True,
+    help="Rows, objects and schema parts, not only keys. Of a working set that begin began they are shown anyway.",
 )
 @click.option("--limit", type=COUNT, default=1000, show_default=True, help="At most so many items.")
 @json_option

@@ -69,14 +69,14 @@ def _command(kind: str) -> click.Command:
         "place",
         default="",
         metavar="PLACE",
-        help="./, ../, ~/: a path; else the store's; default: all.",
+        help="A path that begins with ./, ../ or ~/; any other place is the store's own to read. Default: all of it.",
     )
     @click.option("--match", default="*", show_default=True, help="A glob on the dotted names that are found.")
     @click.option("--store", "named", help=f"Default: the only store of kind {kind}.")
-    @click.option("--prefix", default="", help="Names in front of those that are found: archive.old")
+    @click.option("--prefix", default="", help="What the new keys begin with, after the store's name: archive.old")
     @click.option("--into", type=SPEC, help="Default: the current branch.")
-    @click.option("-m", "--message", default="")
-    @click.option("--history/--no-history", default=True, help="A commit for each version of a history of its own.")
+    @click.option("-m", "--message", default="", help="The commit's message; default: how many came, and from where.")
+    @click.option("--history/--no-history", default=True, help="Whether a store's own history comes too.")
     @click.option("--dry-run", is_flag=True, help="Only list what would be taken.")
     @json_option
     @pass_session

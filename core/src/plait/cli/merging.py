@@ -124,8 +124,11 @@ def resolve(
     everything: bool,
     name: str | None,
 ) -> None:
-    """Settle conflicts by a side or by a value, all of them or, if one is not listed, none. (Or write to the key with
-    its native client.) One that is named is settled anew, --all leaves alone what is settled."""
+    """Settle conflicts by a side or by a value.
+
+    All that are named are settled, or, if one of them is not listed, none; one that was settled before is settled
+    anew. --all leaves those alone. Or write to the key with its native client.
+    """
     from plait.refspec import parse_path
     from plait.types import Choice, Resolution
 

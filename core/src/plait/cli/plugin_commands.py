@@ -1,4 +1,4 @@
-"""Commands of plugins. Loading plugins takes a second, so it waits until a word is none of plait's own."""
+"""Groups of commands. Those of plugins wait until a word is none of plait's own: to load plugins takes a second."""
 
 from __future__ import annotations
 
@@ -8,8 +8,22 @@ import click
 
 from plait.errors import Unsupported
 
+_SENTENCE_MAX = 200
 
-class PluginGroup(click.Group):
+
+class Group(click.Group):
+    """A group whose help lists its commands readably."""
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """As click does, but with whole first sentences: cut off after 45 characters, they say little."""
+        commands = [(name, self.get_command(context, name)) for name in self.list_commands(context)]
+        rows = [(name, found.get_short_help_str(_SENTENCE_MAX)) for name, found in commands if found is not None]
+        if rows:
+            with formatter.section("Commands"):
+                formatter.write_dl(rows)
+
+
+class PluginGroup(Group):
     """A group of commands that plugins add to through `plait_register_commands`."""
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from plait.cli.importing import import_
-from plait.cli.plugin_commands import OpenGroup
+from plait.cli.plugin_commands import Group, OpenGroup
 from plait.cli.session import Session, json_option, located, pairs, pass_session
 from plait.cli.working_sets import committed
 from plait.errors import InvalidArgument, NotFound, StoreDiverged, StoreUnavailable, Unsupported
@@ -96,7 +96,7 @@ def _served(session: Session, arguments: tuple[str, ...]) -> dict[str, str]:
     return {"PLAIT_DATABASE_URL": where}
 
 
-@click.group("store")
+@click.group("store", cls=Group)
 def store() -> None:
     """Add, move, list, check and remove stores; adopt what was written past plait."""
 
@@ -226,10 +226,10 @@ def store_remove(session: Session, name: str) -> None:
 
 @click.group("export", cls=OpenGroup)
 def export() -> None:
-    """Hand data of a commit over to other catalogs, as the stores' plugins can."""
+    """Put data of a commit where others read it: into a folder, a bucket, another Iceberg catalog."""
 
 
-@click.group("token")
+@click.group("token", cls=Group)
 def token() -> None:
     """Make, list and delete tokens for clients of a server."""
 

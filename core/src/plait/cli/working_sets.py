@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from plait.cli.plugin_commands import Group
 from plait.cli.points import SPEC
 from plait.cli.printing import commit_row, conflict_row, counted, subject
 from plait.cli.session import Session, json_option, pairs, pass_session
@@ -166,7 +167,7 @@ def discard(session: Session, name: str | None) -> None:
     session.emit({"discarded": [tx.id]}, f"discarded {tx.tx.name or tx.id}")
 
 
-@click.group("tx")
+@click.group("tx", cls=Group)
 def tx_group() -> None:
     """List, choose, recover and discard working sets."""
 

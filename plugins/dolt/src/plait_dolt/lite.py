@@ -163,10 +163,8 @@ class LiteEngine(Engine):
 
     def locate(self, database: str, revision: str) -> Location:
         uri = self._uri(database, revision)
-        snippet = (
-            f"import doltlite, sqlite3\nconnection = sqlite3.connect({uri!r}, uri=True)   # a commit is read-only\n"
-        )
-        return Location(uri, {}, snippet)
+        note = "" if "/" in revision else "   # a commit is read-only"
+        return Location(uri, {}, f"import doltlite, sqlite3\nconnection = sqlite3.connect({uri!r}, uri=True){note}\n")
 
     def collect(self, database: str) -> None:
         with self.session(database, "") as session:

@@ -15,9 +15,9 @@ from pyiceberg.catalog import Catalog, list_catalogs, load_catalog
 
 from plait_iceberg.transfer import discover, export
 
-_NAME = "Its name, which SQL catalogs keep with each table; default: default."
+_NAME = "The catalog's own name, under which a SQL catalog keeps its tables; default: default."
 _WHERE = "A catalog's URI, or its name in pyiceberg's configuration; default: the only one there."
-_OPTION = "Of that catalog, as pyiceberg names it."
+_OPTION = "A property of that catalog, as pyiceberg names it."
 
 
 @click.command("iceberg")
@@ -27,7 +27,7 @@ _OPTION = "Of that catalog, as pyiceberg names it."
 @click.option("--match", default="*", show_default=True, help="A glob on the table's name with its namespace: sales.*")
 @click.option("--store", help="Default: the only store of kind iceberg.")
 @click.option("--into", help="Default: the current branch.")
-@click.option("-m", "--message", default="")
+@click.option("-m", "--message", default="", help="The commit's message; default: how many came, and from where.")
 @click.option("--dry-run", is_flag=True, help="Only list what would be taken.")
 @json_option
 @pass_session
