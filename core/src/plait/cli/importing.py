@@ -50,7 +50,7 @@ def import_() -> None:
 @import_.command("assets")
 @click.argument("assets", nargs=-1, required=True, metavar="KEY=LOCATION…")
 @click.option("-m", "--message", default="", help="The commit's message; default: how many assets.")
-@click.option("--into", type=SPEC, help="Default: the current branch.")
+@click.option("--into", type=SPEC, help="The branch to commit to; default: the current one.")
 @json_option
 @pass_session
 def import_assets(session: Session, assets: tuple[str, ...], message: str, into: str | None) -> None:
@@ -74,7 +74,7 @@ def _command(kind: str) -> click.Command:
     @click.option("--match", default="*", show_default=True, help="A glob on the dotted names that are found.")
     @click.option("--store", "named", help=f"Default: the only store of kind {kind}.")
     @click.option("--prefix", default="", help="What the new keys begin with, after the store's name: archive.old")
-    @click.option("--into", type=SPEC, help="Default: the current branch.")
+    @click.option("--into", type=SPEC, help="The branch to commit to; default: the current one.")
     @click.option("-m", "--message", default="", help="The commit's message; default: how many came, and from where.")
     @click.option("--history/--no-history", default=True, help="Whether a store's own history comes too.")
     @click.option("--dry-run", is_flag=True, help="Only list what would be taken.")

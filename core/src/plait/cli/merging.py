@@ -23,7 +23,7 @@ _CONFLICTS_SHOWN = 100
 
 @click.command("merge")
 @click.argument("source", type=SPEC)
-@click.option("--into", type=SPEC, help="Default: the current branch.")
+@click.option("--into", type=SPEC, help="The branch to merge into; default: the current one.")
 @click.option("-m", "--message", default="", help="The commit's message; default: what was done.")
 @click.option("--dry-run", is_flag=True, help="Say what would be merged and what conflicts; change nothing.")
 @click.option("--squash", is_flag=True, help="One parent: the branch does not become part of the history.")
@@ -31,7 +31,10 @@ _CONFLICTS_SHOWN = 100
 @click.option("--theirs", multiple=True, metavar="KEY", help="Settle conflicts of KEY by their side.")
 @click.option("--drop", multiple=True, metavar="KEY", help="Leave KEY as we have it.")
 @click.option(
-    "--strategy", type=click.Choice(["normal", "ours", "theirs"]), default="normal", help="Of all other keys."
+    "--strategy",
+    type=click.Choice(["normal", "ours", "theirs"]),
+    default="normal",
+    help="For keys that none of the three names.",
 )
 @json_option
 @pass_session
@@ -178,7 +181,7 @@ def _settle_open(session: Session, tx: WorkingSet, choice: Choice) -> None:
 @click.command("cherry-pick")
 @click.argument("spec", type=SPEC)
 @click.option("-m", "--message", default="", help="The commit's message; default: what was done.")
-@click.option("--onto", type=SPEC, help="Default: the current branch.")
+@click.option("--onto", type=SPEC, help="The branch to commit to; default: the current one.")
 @json_option
 @pass_session
 def cherry_pick(session: Session, spec: str, message: str, onto: str | None) -> None:
@@ -192,7 +195,7 @@ def cherry_pick(session: Session, spec: str, message: str, onto: str | None) -> 
 @click.argument("spec", type=SPEC)
 @click.argument("paths", nargs=-1, metavar="[KEY[::ITEM]]…")
 @click.option("-m", "--message", default="", help="The commit's message; default: what was done.")
-@click.option("--on", "branch", type=SPEC, help="Default: the current branch.")
+@click.option("--on", "branch", type=SPEC, help="The branch to commit to; default: the current one.")
 @json_option
 @pass_session
 def revert(session: Session, spec: str, paths: tuple[str, ...], message: str, branch: str | None) -> None:
@@ -207,7 +210,7 @@ def revert(session: Session, spec: str, paths: tuple[str, ...], message: str, br
 @click.argument("paths", nargs=-1, metavar="[KEY[::ITEM]]…")
 @click.option("--from", "spec", type=SPEC, required=True, help="The point to take it from.")
 @click.option("-m", "--message", default="", help="The commit's message; default: what was done.")
-@click.option("--on", "branch", type=SPEC, help="Default: the current branch.")
+@click.option("--on", "branch", type=SPEC, help="The branch to commit to; default: the current one.")
 @json_option
 @pass_session
 def restore(session: Session, paths: tuple[str, ...], spec: str, message: str, branch: str | None) -> None:

@@ -46,8 +46,8 @@ def _check_unfollowed(session: Session, name: str) -> None:
 @click.option("--at", "spec", type=SPEC, help="Where it begins; default: the current branch.")
 @click.option("-d", "--delete", is_flag=True, help="Delete it; its commits stay.")
 @click.option("--undelete", is_flag=True, help="Bring a deleted branch back where it last stood.")
-@click.option("--protect", "protect", flag_value="yes", help="Neither deleted nor moved by hand.")
-@click.option("--unprotect", "protect", flag_value="no", help="As before --protect.")
+@click.option("--protect", "protect", flag_value="yes", help="Let it be neither deleted nor moved by hand.")
+@click.option("--unprotect", "protect", flag_value="no", help="Take --protect back.")
 @click.option("--reset", type=SPEC, metavar="SPEC", help="Move it to another commit; the reflog keeps where it was.")
 @json_option
 @pass_session
@@ -93,7 +93,7 @@ def branch(
 
 @click.command("tag")
 @click.argument("name", required=False)
-@click.option("--at", "spec", type=SPEC, help="Default: the current branch.")
+@click.option("--at", "spec", type=SPEC, help="What it names; default: the current branch.")
 @click.option("-d", "--delete", is_flag=True, help="Delete it.")
 @json_option
 @pass_session

@@ -32,8 +32,14 @@ def _tx_row(tx: Tx) -> dict[str, Any]:
 @click.command("begin")
 @click.argument("name", default="")
 @click.option("-m", "--message", default="", help="The commit's message, unless commit gives another.")
-@click.option("--on", "branch", type=SPEC, help="Default: the current branch.")
-@click.option("--property", "properties", multiple=True, metavar="NAME=VALUE", help="A run id, a code version, a URL.")
+@click.option("--on", "branch", type=SPEC, help="The branch to commit to later; default: the current one.")
+@click.option(
+    "--property",
+    "properties",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Kept with the commit: a run id, a code version.",
+)
 @json_option
 @pass_session
 def begin(session: Session, name: str, message: str, branch: str | None, properties: tuple[str, ...]) -> None:
@@ -113,9 +119,9 @@ def _told(diverged: list[dict[str, str]]) -> list[str]:
 
 @click.command("commit")
 @click.argument("name", required=False)
-@click.option("-m", "--message", help="Default: what begin was given.")
+@click.option("-m", "--message", help="The commit's message; default: what begin was given.")
 @click.option("--author", default="", help="Default: PLAIT_AUTHOR, else who is logged in.")
-@click.option("--property", "properties", multiple=True, metavar="NAME=VALUE", help="As for begin, in addition.")
+@click.option("--property", "properties", multiple=True, metavar="NAME=VALUE", help="As for begin, and added to those.")
 @click.option(
     "--unchanged", multiple=True, metavar="KEY", help="Commit only if KEY still is what the working set read."
 )

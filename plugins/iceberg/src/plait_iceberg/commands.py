@@ -26,7 +26,7 @@ _OPTION = "A property of that catalog, as pyiceberg names it."
 @click.option("--name", help=_NAME)
 @click.option("--match", default="*", show_default=True, help="A glob on the table's name with its namespace: sales.*")
 @click.option("--store", help="Default: the only store of kind iceberg.")
-@click.option("--into", help="Default: the current branch.")
+@click.option("--into", help="The branch to commit to; default: the current one.")
 @click.option("-m", "--message", default="", help="The commit's message; default: how many came, and from where.")
 @click.option("--dry-run", is_flag=True, help="Only list what would be taken.")
 @json_option
