@@ -50,12 +50,19 @@ def errors_page() -> str:
 
 
 def limits_page() -> str:
-    lines = ["# Limits\n", "Every bound that plait puts on its input.\n", "| name | value |", "| --- | --- |"]
-    tree = ast.parse(inspect.getsource(limits))
-    names = [
-        node.target.id for node in tree.body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    lines = [
+        "# Limits\n",
+        "plait's own bounds: of what it is given, and of how long it waits. What is more is refused before anything is",
+        "written. They are constants of `plait.limits`, no settings. Stores have bounds of their own.\n",
+        "| name | value | what it bounds |",
+        "| --- | --- | --- |",
     ]
-    lines += [f"| `{name}` | {getattr(limits, name):,} |" for name in names]
+    body = ast.parse(inspect.getsource(limits)).body
+    for node, after in zip(body, [*body[1:], None], strict=True):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            name = node.target.id
+            told = ast.literal_eval(after.value) if isinstance(after, ast.Expr) else ""
+            lines.append(f"| `{name}` | {getattr(limits, name):,} | {_cell(told)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -75,7 +75,7 @@ class CommitConflict(PlaitError):
 
 
 class ProposalRejected(PlaitError):
-    """A gate refused the commit; its working set is kept."""
+    """A gate refused the commit; its working set is kept, unless it is that of a `with catalog.transaction` block."""
 
     code, grpc_status, http_status, exit_code = "PROPOSAL_REJECTED", "FAILED_PRECONDITION", 412, 6
 

@@ -42,14 +42,14 @@ class Gates:
                 call.cancel()
                 raise ProposalRejected(
                     f"gate {gate.plugin_name!r} did not answer within {seconds:g} s",
-                    remedy="repair or uninstall the gate; the working set is kept",
+                    remedy="repair or uninstall the gate",
                 )
             try:
                 verdict: Verdict | None = call.result()  # type: ignore[assignment]
             except Exception as error:
                 raise ProposalRejected(
                     f"gate {gate.plugin_name!r} failed: {error}",
-                    remedy="repair or uninstall the gate; the working set is kept",
+                    remedy="repair or uninstall the gate",
                 ) from error
             if verdict is None:
                 continue

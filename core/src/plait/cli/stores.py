@@ -59,6 +59,7 @@ def serve(session: Session, arguments: tuple[str, ...]) -> None:
       --http HOST:PORT   health, metrics, gateways; default 127.0.0.1:7451
       --auth HOW         none (this machine only), token or mtls
       --database URL     another catalog than the one that is found here
+      --repository NAME  the one for gateways, and what --init makes; default: default
       --init             make the catalog, if it is not there
     """
     from importlib.util import find_spec
