@@ -64,6 +64,7 @@ REFUSED: list[tuple[str, type[Exception], str]] = [
     ("main~4", NotFound, "only 3 first parents before it, not 4"),
     ("main^3", NotFound, "2 parents, not 3"),
     ("main~3^", NotFound, "0 parents, not 1"),
+    ("main~1^2", NotFound, "1 parent, not 2"),
     ("@ffffffff", NotFound, "no commit id begins with ffffffff"),
     ("dev@{two}", NotFound, "not in the history of 'dev'"),
     ("none@{two}", NotFound, "'none' does not exist"),

@@ -102,7 +102,8 @@ def _parent(rows: Rows, commit: Commit, position: int) -> Commit:
     if position == 0:
         return commit
     if position > len(commit.parents):
-        raise NotFound(f"commit {commit.id[:12]} has {len(commit.parents)} parents, not {position}")
+        count = len(commit.parents)
+        raise NotFound(f"commit {commit.id[:12]} has {count} parent{'' if count == 1 else 's'}, not {position}")
     return rows.commit(commit.parents[position - 1])
 
 
