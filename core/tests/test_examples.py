@@ -7,12 +7,16 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import nbformat
 import plait
+import pyarrow as pa
 import pytest
 from nbclient import NotebookClient
 from plait.cli import run
+from plait.errors import ProposalRejected
+from plait.plugins import Plugins
 
 ROOT = Path(__file__).parent.parent.parent
 TOUR = ROOT / "examples" / "tour"
@@ -75,3 +79,48 @@ def test_the_readmes_five_minutes_run_as_they_stand(tmp_path: Path, monkeypatch:
     catalog = names["catalog"]
     assert isinstance(catalog, plait.Catalog)
     catalog.close()
+
+
+def test_the_gate_of_its_page_refuses_as_the_page_says(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "gates.md").read_text()
+    gates = ModuleType("gates")
+    exec(
+        compile(page.partition('```python title="gates.py"\n')[2].partition("```")[0], "gates.md", "exec"), vars(gates)
+    )
+    plait.init(tmp_path, example=True).close()
+    with plait.open(tmp_path, plugins=Plugins([gates])) as catalog:
+        schema = catalog.at("main").open("lake.sales.orders").schema().as_arrow()
+        tx = catalog.begin(message="Cheap")
+        tx.open("lake.sales.orders").append(pa.table([[9], ["mint"], [-1]], schema=schema))
+        with pytest.raises(ProposalRejected, match="'gates' refused: 1 orders have a negative price"):
+            tx.commit()
+        tx.open("lake.sales.orders").upsert(pa.table([[9], ["mint"], [1]], schema=schema))
+        tx.commit()
+
+
+def test_a_backup_that_operations_tells_of_is_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catalog first, stores later: what was committed in between is adopted."""
+    page = (ROOT / "docs" / "operations.md").read_text()
+    copy, check = (
+        shlex.split(next(line for line in page.splitlines() if line.strip().startswith(words)), comments=True)
+        for words in ("python -c", "plait --catalog sqlite:///catalog.backup.db")
+    )
+    shop = tmp_path / "shop"
+    shop.mkdir()
+    monkeypatch.chdir(shop)
+    with plait.init(".") as catalog:
+        catalog.add_store("raw", "files", {"path": str(shop / "raw")})
+        for name in ("one", "two"):
+            with catalog.transaction(message=name) as tx:
+                tx.open("raw.landing", create=True).pipe(name, b"1")
+            if name == "one":
+                subprocess.run([sys.executable, *copy[1:]], check=True)
+    assert run(check[1:]) == 0
+    for name in ("catalog.db", "catalog.db-wal", "catalog.db-shm"):
+        (shop / ".plait" / name).unlink(missing_ok=True)
+    (shop / "catalog.backup.db").rename(shop / ".plait" / "catalog.db")
+    told = [run(shlex.split(words)[1:]) for words in ("plait verify --depth bytes", "plait store check")]
+    assert told == [0, 9]
+    assert run(["store", "adopt", "raw.landing"]) == 0
+    with plait.open(".") as catalog:
+        assert sorted(catalog.at("main").open("raw.landing").find("")) == ["one", "two"]
