@@ -111,7 +111,7 @@ def store() -> None:
     type=click.Choice(["managed", "observed", "pointer"]),
     default="managed",
     show_default=True,
-    help="Who moves native heads: plait alone, others too, or plait owns nothing.",
+    help="pointer: plait only records snapshots, and stages and publishes nothing. observed: as managed, so far.",
 )
 @click.option("--bound-ref", default="main", show_default=True, help="The branch that native heads follow.")
 @json_option
