@@ -374,7 +374,7 @@ class BlockAdapter(Adapter):
                 yield Risk(
                     "an imported image is its owner's file, and can be changed or deleted past plait",
                     layer.source,
-                    "keep the file as it is, or restore the volume into one made by plait and retire the import",
+                    "keep the file as it is; or copy it into a volume that plait makes, and drop this one with plait rm",
                 )
 
     def close(self) -> None:
