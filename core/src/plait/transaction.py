@@ -134,7 +134,7 @@ class Transactions:
             tx for tx in live if len(text) >= 4 and (tx.id.startswith(text) or tx.id.endswith(text))
         ]
         if len(named) != 1:
-            some = "several open transactions match" if named else "no open transaction is named"
+            some = "several open working sets match" if named else "no open working set is named"
             raise NotFound(f"{some} {text!r}", remedy="see 'plait tx list'")
         return named[0]
 

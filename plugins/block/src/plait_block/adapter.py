@@ -374,7 +374,7 @@ class BlockAdapter(Adapter):
                 yield Risk(
                     "an imported image is its owner's file, and can be changed or deleted past plait",
                     layer.source,
-                    "keep the file as it is; or copy it into a volume that plait makes, and drop this one with plait rm",
+                    "keep the file as it is; or copy it into a volume that plait makes, and plait rm this one",
                 )
 
     def close(self) -> None:
