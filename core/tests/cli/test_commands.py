@@ -656,3 +656,17 @@ def test_cat_prints_the_items_of_any_other_store(run_plait: Any, tmp_path: Path)
     assert run_plait("cat", "f.a", "--json").value == [{"item": "x", "content": 1}, {"item": "y", "content": 2}]
     assert run_plait("cat", "f.a::y", "--json").value == [{"item": "y", "content": 2}]
     assert run_plait("cat", "f.a::z").code == 3
+
+
+def test_an_asset_without_items_that_is_new_is_a_difference(example: Path, run_plait: Any) -> None:
+    assert run_plait("begin").code == 0
+    assert "changes nothing yet" in run_plait("diff").out
+    assert run_plait("open", "raw.empty", "--write", "--create").code == 0
+    assert "no items differ, but assets do" in run_plait("diff").out
+    assert run_plait("commit", "-m", "Empty").code == 0
+    assert (
+        run_plait("diff", "main~1", "main", "--items").out
+        == "no items differ, but assets do\n→ plait diff main~1 main\n"
+    )
+    assert "raw.empty" in run_plait("diff", "main~1", "main").out
+    assert run_plait("diff", "main", "main", "--items").out == "no difference\n"

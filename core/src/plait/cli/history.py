@@ -267,7 +267,8 @@ def diff(session: Session, arguments: tuple[str, ...], items: bool, limit: int) 
         for change in changes
         for row in _item_rows(catalog.diff_items(change.key, before, after), change.key, whole=session.as_json)
     )
-    _print_items(session, found, limit, "no difference")
+    empty = f"no items differ, but assets do\n→ plait diff {before} {after}" if changes else "no difference"
+    _print_items(session, found, limit, empty)
 
 
 _ITEM_COLUMNS = ("change", "item", "before", "after")
@@ -303,13 +304,11 @@ def _diff_working_set(session: Session, key: str, limit: int, *, items: bool) ->
     if tx.tx.source is not None and not items:
         print_preview(session, preview_rows(session, tx, prefix), tx.tx.ref, "see 'plait conflicts'")
         return
-    found = (
-        row
-        for participant in tx.participants()
-        if participant.key[: len(prefix)] == prefix
-        for row in _item_rows(tx.diff_items(participant.key), participant.key, whole=session.as_json)
-    )
+    staged = [one for one in tx.participants() if one.key[: len(prefix)] == prefix]
+    found = (row for one in staged for row in _item_rows(tx.diff_items(one.key), one.key, whole=session.as_json))
     empty = f"the working set changes nothing {f'in {key}' if key else 'yet'}"
+    if any(one.dropped or (one.staging is not None and one.base is None) for one in staged):
+        empty = "no items differ, but assets do\n→ plait status"
     if tx.tx.source is not None:
         empty = "nothing was written in this working set\n→ plait diff   shows what its commit brings"
     _print_items(session, found, limit, empty)
