@@ -264,7 +264,7 @@ class RemoteBackend:
         try:
             answer = self._calls.ask(request, pb.StageResponse, seconds_max=UNLIMITED, attempts=attempts)
         except AlreadyExists:
-            if not attempts.repeated:
+            if not attempts.may_be_done:
                 raise
             return self.stage(tx, keys, new=False)
         return [wire_writing.from_staging(staging) for staging in answer.stagings]
@@ -291,7 +291,7 @@ class RemoteBackend:
         if self._calls.ask(request, pb.SwapLocationResponse, attempts=attempts).swapped:
             return True
         # The first attempt may have done it, and its answer was lost.
-        staging = self.staging(tx, key) if attempts.repeated else None
+        staging = self.staging(tx, key) if attempts.may_be_done else None
         return staging is not None and staging.location == location
 
     def drop(self, tx: str, key: Key) -> None:
@@ -300,7 +300,7 @@ class RemoteBackend:
         try:
             self._calls.ask(request, pb.DropResponse, attempts=attempts)
         except NotFound:
-            if not attempts.repeated:
+            if not attempts.may_be_done:
                 raise
 
     def move(self, tx: str, before: Key, after: Key) -> None:
@@ -311,7 +311,7 @@ class RemoteBackend:
         try:
             self._calls.ask(request, pb.MoveResponse, seconds_max=UNLIMITED, attempts=attempts)
         except NotFound:
-            if not (attempts.repeated and self.staging(tx, after) is not None):
+            if not (attempts.may_be_done and self.staging(tx, after) is not None):
                 raise
 
     def restore(self, tx: str, key: Key, spec: str, items: Sequence[str] | None) -> None:
@@ -403,7 +403,7 @@ class RemoteBackend:
         try:
             self._calls.ask(request, pb.RemoveStoreResponse, attempts=attempts)
         except NotFound:
-            if not attempts.repeated:
+            if not attempts.may_be_done:
                 raise
         self._stores = {}, float("-inf")
 
@@ -450,7 +450,7 @@ class RemoteBackend:
         try:
             self._calls.ask(request, pb.DeleteTokenResponse, attempts=attempts)
         except NotFound:
-            if not attempts.repeated:
+            if not attempts.may_be_done:
                 raise
 
 

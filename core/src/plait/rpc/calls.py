@@ -84,13 +84,10 @@ class Repeat(Enum):
 
 @dataclass(slots=True)
 class Attempts:
-    """How often a call was made: after a repetition, "not there" may mean "done already"."""
+    """What became of a call's earlier attempts. Where one may have reached the server and its answer was lost, "not
+    there" may mean "done already"; one that never got there has done nothing."""
 
-    count: int = 0
-
-    @property
-    def repeated(self) -> bool:
-        return self.count > 1
+    may_be_done: bool = False
 
 
 class Calls:
@@ -143,8 +140,8 @@ class Calls:
         attempts = attempts or Attempts()
         call = self._unary.get(request.DESCRIPTOR.full_name) or self._make(request, answer)
         reached = False
-        for pause in (*_PAUSES_SECONDS, None):
-            attempts.count += 1
+        for count, pause in enumerate((*_PAUSES_SECONDS, None), 1):
+            attempts.may_be_done = reached
             try:
                 answered: M = call(request, timeout=seconds_max, metadata=self._metadata)
                 return answered
@@ -155,7 +152,7 @@ class Calls:
                     found = None
                 if found is not None:
                     raise found from error
-                down = not reached and attempts.count > _UNREACHED_MAX
+                down = not reached and count > _UNREACHED_MAX
                 # What never reached the server is safe to repeat, whatever it is.
                 if pause is None or down or (reached and repeat is Repeat.NEVER):
                     raise self._lost(error, reached=reached, repeat=repeat) from error

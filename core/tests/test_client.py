@@ -1,0 +1,74 @@
+"""What a client makes of calls whose first attempts fail: the server is down, or its answer is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import grpc
+import pytest
+from plait.client import RemoteBackend
+from plait.errors import AlreadyExists, NotFound, PlaitError
+from plait.rpc.address import Address
+from plait.rpc.calls import Calls
+from plait.rpc.wire_errors import ERROR_METADATA, to_error
+
+DOWN = "failed to connect to all addresses"
+LOST = "Socket closed"
+
+
+class Failed(grpc.RpcError, grpc.Call):  # type: ignore[misc]
+    """An attempt's end, as gRPC tells it: with `raised`, that of a server which answered."""
+
+    def __init__(self, details: str, raised: PlaitError | None = None) -> None:
+        self._details = details
+        self._raised = raised
+
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.UNAVAILABLE
+
+    def details(self) -> str:
+        return self._details
+
+    def trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
+        return () if self._raised is None else ((ERROR_METADATA, to_error(self._raised).SerializeToString()),)
+
+    def initial_metadata(self) -> None: ...
+    def is_active(self) -> bool: ...  # type: ignore[empty-body]
+    def time_remaining(self) -> None: ...
+    def cancel(self) -> bool: ...  # type: ignore[empty-body]
+    def add_callback(self, callback: object) -> bool: ...  # type: ignore[empty-body]
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., RemoteBackend]]:
+    """A client whose every call ends with these, one attempt after the other, at once."""
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    with closing(Calls(Address("127.0.0.1:1", "default", tls=False), None)) as calls:
+
+        def made(*ends: Failed) -> RemoteBackend:
+            left = iter(ends)
+
+            def attempt(request: object, **options: object) -> object:
+                raise next(left)
+
+            monkeypatch.setattr(calls, "_make", lambda request, answer: attempt)
+            return RemoteBackend(calls, "default")
+
+        yield made
+
+
+def test_a_call_that_never_got_there_is_not_taken_for_done(client: Callable[..., RemoteBackend]) -> None:
+    there, absent = AlreadyExists("it is there"), NotFound("it is not there")
+    with pytest.raises(AlreadyExists):
+        client(Failed(DOWN), Failed("", there)).stage("tx", [("p", "a")], new=True)
+    with pytest.raises(NotFound):
+        client(Failed(DOWN), Failed("", absent)).drop("tx", ("p", "a"))
+    with pytest.raises(NotFound):
+        client(Failed(DOWN), Failed("", absent)).delete_token("ci")
+
+
+def test_a_call_whose_answer_was_lost_may_have_been_done(client: Callable[..., RemoteBackend]) -> None:
+    absent = NotFound("it is not there")
+    client(Failed(LOST), Failed("", absent)).drop("tx", ("p", "a"))
+    client(Failed(DOWN), Failed(LOST), Failed("", absent)).delete_token("ci")
