@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from plait import limits, tables
@@ -259,15 +259,17 @@ class WorkingSet:
 
     @contextmanager
     def kept_alive(self) -> Iterator[None]:
-        """Renew the lease of an implicit transaction for the length of a block."""
+        """Renew the lease of an implicit transaction for the length of a block.
+
+        What fails is tried again: a server that is away now may be back before the lease ends, and a preview opens what
+        it seals.
+        """
         stopped = threading.Event()
 
         def renew() -> None:
             while not stopped.wait(limits.LEASE_US / 3 / 1_000_000):
-                try:
+                with suppress(PlaitError):
                     self._backend.renew(self.id)
-                except PlaitError:
-                    return
 
         thread = threading.Thread(target=renew, name="plait-lease", daemon=True)
         thread.start()

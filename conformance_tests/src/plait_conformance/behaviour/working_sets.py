@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 
 import pytest
+from plait import limits
 from plait.catalog import Catalog
 from plait.errors import (
     AlreadyExists,
@@ -12,6 +14,7 @@ from plait.errors import (
     InvalidArgument,
     NotFound,
     NothingToCommit,
+    StoreUnavailable,
     TransactionClosed,
 )
 from plait.types import Choice, Key, Session, TxState
@@ -106,6 +109,28 @@ class TestWorkingSets:
         assert tx.committed is None
         assert stored.resolve("main") == head
         assert stored.working_sets() == []
+
+    def test_a_block_keeps_its_lease_for_as_long_as_it_takes(
+        self, stored: Catalog, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A recovery would discard it under its writer's hands, once the lease has run out."""
+        asked: list[str] = []
+        renew, renewed = stored.backend.renew, threading.Event()
+
+        def renew_after_a_failure(tx: str) -> None:
+            asked.append(tx)
+            if len(asked) == 1:
+                raise StoreUnavailable("not now")
+            renew(tx)
+            renewed.set()
+
+        monkeypatch.setattr(stored.backend, "renew", renew_after_a_failure)
+        monkeypatch.setattr(limits, "LEASE_US", 30_000)
+        with stored.transaction() as tx:
+            handle(tx)["x"] = "1"
+            assert renewed.wait(30)
+        assert set(asked) == {tx.id}
+        assert held(stored) == {"x": 1}
 
     def test_nothing_to_commit_keeps_the_working_set(self, stored: Catalog) -> None:
         write(stored, x=1)

@@ -63,29 +63,30 @@ class Writing(History):
     ) -> Iterator[WorkingSet]:
         """Commit everything that the block writes as one commit; an exception discards all of it.
 
-        The block's `tx.committed` is the commit afterwards; nothing is committed when nothing changed. When the commit
-        itself fails (a conflict, a gate), the working set is discarded too: use `begin` to keep it.
+        Its lease is renewed for as long as the block takes. The block's `tx.committed` is the commit afterwards;
+        nothing is committed when nothing changed. When the commit itself fails (a conflict, a gate), the working set is
+        discarded too: use `begin` to keep it.
         """
         tx = self.begin(branch, message=message, properties=properties, implicit=True)
-        try:
-            yield tx
-        except BaseException:
-            tx.discard()
-            raise
-        if tx.is_closed:
-            return
-        try:
-            with tx.kept_alive():
-                tx.commit()
-        except NothingToCommit:
-            tx.discard()
-        except OutcomeUnknown:
-            raise
-        except BaseException:
-            # An interrupt may come when it is committed already: then it stays, and the interrupt goes on.
-            with suppress(TransactionClosed):
+        with tx.kept_alive():
+            try:
+                yield tx
+            except BaseException:
                 tx.discard()
-            raise
+                raise
+            if tx.is_closed:
+                return
+            try:
+                tx.commit()
+            except NothingToCommit:
+                tx.discard()
+            except OutcomeUnknown:
+                raise
+            except BaseException:
+                # An interrupt may come when it is committed already: then it stays, and the interrupt goes on.
+                with suppress(TransactionClosed):
+                    tx.discard()
+                raise
 
     def commit(self, proposal: Proposal) -> Commit:
         """A one-call commit of pointers or of snapshots that are committed already. Raises: CommitConflict."""
