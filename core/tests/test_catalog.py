@@ -28,6 +28,7 @@ from plait.failpoint import armed
 from plait.persist import Database, schema
 from plait.types import Depth, Mode, Proposal
 from plait_conformance.behaviour import *  # noqa: F403
+from plait_conformance.fake import FakeAdapter
 from plait_conformance.fake_storage import bring_up, take_down
 from plait_conformance.samples import put
 
@@ -133,6 +134,25 @@ def test_a_store_that_is_down_keeps_nobody_from_opening_the_catalog(
         bring_up(store)
         assert catalog.recover() == [f"finished discarding {tx.id}"]
         assert catalog.working_sets() == []
+
+
+def test_no_store_prepares_for_a_commit_that_another_refuses_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would still be at it when the working set is open again, and write after a discard had cleaned up."""
+    asked: list[str] = []
+    with plait.init(tmp_path) as catalog:
+        for store in ("s", "t"):
+            catalog.add_store(store, "fake-dolt", {"path": str(tmp_path / store)})
+        tx = catalog.begin()
+        tx.create("s.a")
+        tx.create("t.a")
+        monkeypatch.setattr(FakeAdapter, "prepare", lambda self, *_: asked.append(self.store.name))
+        (tmp_path / "t").rename(tmp_path / "away")
+        with pytest.raises(StoreUnavailable, match="store 't'"):
+            tx.commit()
+        assert asked == []
+        (tmp_path / "away").rename(tmp_path / "t")
 
 
 def test_verify_names_a_snapshot_that_no_commit_names(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -195,24 +195,19 @@ class Coordinator:
         for participant in participants:
             if participant.staging is not None:
                 by_store.setdefault(participant.key[0], []).append(participant)
-        calls = {
-            store: self._executor.submit(
-                self._adapter(stores, store).prepare,
+        # All of them before the first call: none may go on in a working set that is open again, or discarded.
+        adapters = {store: self._adapter(stores, store) for store in by_store}
+        calls = [
+            self._executor.submit(
+                adapters[store].prepare,
                 sealed.id,
                 sealed.attempt,
                 {participant.key: participant.staging for participant in staged if participant.staging is not None},
             )
             for store, staged in by_store.items()
-        }
-        votes: dict[Key, SnapshotRef | None] = {}
-        errors = []
-        for call in calls.values():
-            try:
-                votes.update(call.result())
-            except Exception as error:
-                errors.append(error)
-        if errors:
-            raise errors[0]
+        ]
+        wait(calls)
+        votes = {key: vote for call in calls for key, vote in call.result().items()}
         failpoint("coordinator.prepared")
         voted = [
             replace(
