@@ -25,7 +25,7 @@ from plait.errors import (
     StoreUnavailable,
 )
 from plait.failpoint import armed
-from plait.persist import Database, schema
+from plait.persist import Database, Rows, schema
 from plait.types import Depth, Mode, Proposal
 from plait_conformance.behaviour import *  # noqa: F403
 from plait_conformance.fake import FakeAdapter
@@ -134,6 +134,21 @@ def test_a_store_that_is_down_keeps_nobody_from_opening_the_catalog(
         bring_up(store)
         assert catalog.recover() == [f"finished discarding {tx.id}"]
         assert catalog.working_sets() == []
+
+
+def test_a_commit_is_acknowledged_though_the_database_goes_before_its_stagings_are_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(rows: Rows, tx: str) -> None:
+        raise StoreUnavailable("the catalog's database does not answer")
+
+    with plait.init(tmp_path) as catalog:
+        catalog.add_store("s", "fake-dolt", {"path": str(tmp_path / "store")})
+        with monkeypatch.context() as patched, catalog.transaction() as tx:
+            patched.setattr(Rows, "delete_participants", away)
+            tx.create("s.a")
+        assert tx.committed == catalog.resolve("main")
+        assert catalog.recover() == [f"dropped what {tx.id} had staged for its commit"]
 
 
 def test_no_store_prepares_for_a_commit_that_another_refuses_at_once(

@@ -252,8 +252,17 @@ class Transactions:
     def release(self, tx: str) -> bool:
         """After a commit: its stores drop what only the working set needed, then its participants' rows go.
 
-        A store that is down keeps the rows, and recovery tries again. Repeat: no-op. Returns: whether all is released.
+        What fails, a store or the database, keeps the rows, and recovery tries again: the commit is durable all the
+        same. Repeat: no-op. Returns: whether all is released.
         """
+        try:
+            self._release(tx)
+        except PlaitError as error:
+            _log.warning("what transaction %s staged is not dropped yet: %s", tx, error)
+            return False
+        return True
+
+    def _release(self, tx: str) -> None:
         with self.repository.read() as rows:
             participants = rows.participants(tx)
             stores = rows.stores()
@@ -267,15 +276,10 @@ class Transactions:
             self.adapters.of(known_store(stores, store)).release(tx, kept[store])
             failpoint("transaction.store_released")
 
-        try:
-            side_by_side(self.executor, release, sorted(kept))
-        except PlaitError as error:
-            _log.warning("what transaction %s staged is not dropped yet: %s", tx, error)
-            return False
+        side_by_side(self.executor, release, sorted(kept))
         with self.repository.write(flush=False) as rows:  # Lost, it is released once more.
             rows.delete_participants(tx)
             rows.delete_conflicts(tx)
-        return True
 
     # -- recovery ----------------------------------------------------------------------------------------------------
 
