@@ -170,6 +170,13 @@ def test_no_store_prepares_for_a_commit_that_another_refuses_at_once(
         (tmp_path / "away").rename(tmp_path / "t")
 
 
+def test_the_empty_text_names_no_working_set(tmp_path: Path) -> None:
+    with plait.init(tmp_path) as catalog:
+        catalog.begin()
+        with pytest.raises(NotFound, match="''"):
+            catalog.working_set("")
+
+
 def test_verify_names_a_snapshot_that_no_commit_names(tmp_path: Path) -> None:
     """A working set, or the last move of a native head, may name it."""
     with plait.init(tmp_path) as catalog:

@@ -124,13 +124,16 @@ class Transactions:
         return tx
 
     def find(self, text: str) -> Tx:
-        """A transaction by id, by an id's unambiguous beginning or end, or a live one by name. Raises: NotFound."""
+        """A transaction by id, by an id's unambiguous beginning or end, or a live one by name.
+
+        Raises: NotFound, for the empty text too: it names none of those that have no name.
+        """
         with self.repository.read() as rows:
             exact = rows.txs([text]).get(text)
             if exact is not None:
                 return exact
             live = rows.live_txs()
-        named = [tx for tx in live if tx.name == text] or [
+        named = [tx for tx in live if text and tx.name == text] or [
             tx for tx in live if len(text) >= 4 and (tx.id.startswith(text) or tx.id.endswith(text))
         ]
         if len(named) != 1:
