@@ -10,6 +10,7 @@ from uuid import UUID
 from plait import limits
 from plait.codec import check_properties, check_text, encode_snapshot, pack, pairs, ref_digest
 from plait.errors import InvalidArgument
+from plait.ref_point import RefRequest
 from plait.refspec import check_key, check_ref_name, format_key
 from plait.sequencer import Idempotency
 from plait.types import Proposal, Put, Session
@@ -166,3 +167,11 @@ def once_group(proposals: Sequence[Proposal]) -> Idempotency | None:
         return None
     body = hashlib.sha256(b"".join(request_digest(proposal) for proposal in proposals)).digest()
     return Idempotency(proposals[0].session.principal, "commit-group", keys[0], body)
+
+
+def once_ref(request: RefRequest, session: Session, idempotency_key: str | None) -> Idempotency | None:
+    """The same for a ref that is made, moved, protected or deleted."""
+    if idempotency_key is None:
+        return None
+    body = pack([request.name, request.kind.value, request.expected, request.after, request.protect])
+    return Idempotency(session.principal, "ref", idempotency_key, hashlib.sha256(body).digest())

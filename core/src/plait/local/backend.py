@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,6 +30,7 @@ from plait.errors import (
 from plait.events import EventHooks, Outbox
 from plait.gates import Gates
 from plait.liveness import is_alive
+from plait.local.creating import DEFAULT_REPOSITORY
 from plait.local.reading import Reading
 from plait.local.stores import StoreKeeping
 from plait.local.tokens import Tokens
@@ -48,12 +48,13 @@ from plait.proposals import (
     check_session,
     once,
     once_group,
+    once_ref,
     stores_of,
 )
 from plait.publisher import Publisher
 from plait.ref_point import RecordRequest, RefRequest
 from plait.refspec import check_key, check_ref_name, format_key, format_path
-from plait.sequencer import Idempotency, Sequencer
+from plait.sequencer import Sequencer
 from plait.staging import Stagings
 from plait.store_names import no_store
 from plait.stores import Adapters, row_context
@@ -86,11 +87,7 @@ from plait.types import (
 if TYPE_CHECKING:
     from plait.catalog import Catalog
 
-DEFAULT_REPOSITORY = "default"
-DEFAULT_BRANCH = "main"
 _EXECUTOR_THREADS = 16
-_PAGE = 500
-"""Entries read in one go by streams."""
 
 
 class LocalBackend(Reading, StoreKeeping, Tokens):
@@ -266,11 +263,7 @@ class LocalBackend(Reading, StoreKeeping, Tokens):
         if after is not None:
             check_commit_id(after)
         request = RefRequest(name, kind, expected, after, protect)
-        once = None
-        if idempotency_key is not None:
-            body = pack([name, kind.value, expected, after, protect])
-            once = Idempotency(session.principal, "ref", idempotency_key, hashlib.sha256(body).digest())
-        moved = self._sequencer.do(request, once)
+        moved = self._sequencer.do(request, once_ref(request, session, idempotency_key))
         self._follow()
         return moved
 
@@ -421,9 +414,9 @@ class LocalBackend(Reading, StoreKeeping, Tokens):
         with self._repository.write() as rows:
             for one in resolutions:
                 if not rows.set_resolution(found.id, one.key, one.item, encode_resolution(one)):
-                    where = format_key(one.key) + ("" if one.item is None else f"::{one.item}")
                     raise NotFound(
-                        f"{where} is no conflict of {found.name or found.id}", remedy="see 'plait conflicts'"
+                        f"{format_path(one.key, one.item)} is no conflict of {found.name or found.id}",
+                        remedy="see 'plait conflicts'",
                     )
 
     # -- stores ------------------------------------------------------------------------------------------------------
