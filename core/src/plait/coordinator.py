@@ -27,16 +27,13 @@ from plait.divergence import settle
 from plait.errors import CommitConflict, NothingToCommit, OutcomeUnknown, PlaitError, TransactionClosed
 from plait.failpoint import failpoint
 from plait.gates import Gates
-from plait.graph import RowNodes
 from plait.lanes import Lanes
 from plait.liveness import is_alive
-from plait.persist import Rows
 from plait.persist.tx_rows import conflict_item
 from plait.planning import Planner, adopted_keys
 from plait.refspec import format_path
 from plait.store_names import known_store
-from plait.transaction import Transactions, entries_at, taken_over
-from plait.tree import Tree
+from plait.transaction import Transactions, taken_over
 from plait.types import (
     Change,
     Commit,
@@ -289,7 +286,7 @@ class Coordinator:
         if not keys:
             return ()
         with self._repository.read() as rows:
-            held = entries_at(rows, self._tree(rows), rows.commit(tx.base).root, keys)
+            held = self._transactions.base_entries(rows, tx, keys)
         return tuple(Unchanged(key, optional_digest(held[key].snapshot if key in held else None)) for key in keys)
 
     def _own_made(self, tx: Tx, made: Mapping[Key, SnapshotRef]) -> None:
@@ -331,9 +328,6 @@ class Coordinator:
 
     def _adapter(self, stores: Mapping[str, Store], name: str) -> Adapter:
         return self._transactions.adapters.of(known_store(stores, name))
-
-    def _tree(self, rows: Rows) -> Tree:
-        return Tree(RowNodes(rows), salt=self._repository.salt, cache=self._transactions.cache)
 
 
 def _with_reads(operations: Sequence[Operation], reads: Sequence[Unchanged]) -> tuple[Operation, ...]:

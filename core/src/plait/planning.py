@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from plait import sides
 from plait.codec import decode_resolution
 from plait.criss_cross import Bases, merged_bases
-from plait.graph import RowNodes
 from plait.native_heads import assets_coming, check_not_held, keeps_asset
 from plait.persist import Rows
 from plait.store_names import known_store
 from plait.threeway import Candidate, ThreeWay, join_both
 from plait.transaction import Transactions, entries_at
-from plait.tree import Tree
 from plait.types import (
     Change,
     Conflict,
@@ -56,7 +54,7 @@ class Planner:
         """Join a working set with its ref's head as it stands now; conflicts are part of the answer."""
         bases = self._bases(tx)
         with self._repository.read() as rows:
-            tree = self._tree(rows)
+            tree = self._transactions.tree(rows)
             head = rows.commit(rows.ref(tx.ref).head)
             join = self._join(rows, tx)
             source: Sequence[Candidate] = ()
@@ -81,7 +79,7 @@ class Planner:
         if tx.source is None or tx.source.kind is not SourceKind.MERGE:
             return None
         with self._repository.read() as rows:
-            held, parted = sides.parted_bases(rows, self._tree(rows), tx.base, tx.source)
+            held, parted = sides.parted_bases(rows, self._transactions.tree(rows), tx.base, tx.source)
             if not parted:
                 return None
             join = self._join(rows, tx)
@@ -107,10 +105,7 @@ class Planner:
         if coming:
             with self._repository.read() as rows:
                 leaving = {one.key for one in operations if not keeps_asset(one, ours)}
-                check_not_held(rows, self._tree(rows), root, coming, leaving)
-
-    def _tree(self, rows: Rows) -> Tree:
-        return Tree(RowNodes(rows), salt=self._repository.salt, cache=self._transactions.cache)
+                check_not_held(rows, self._transactions.tree(rows), root, coming, leaving)
 
 
 def adopted_keys(tx: Tx) -> tuple[Key, ...] | None:
