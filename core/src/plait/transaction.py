@@ -78,12 +78,10 @@ class Transactions:
         message: str = "",
         properties: Mapping[str, str] | None = None,
         implicit: bool = False,
-        base: str | None = None,
         merged_parents: Sequence[str] = (),
         source: Source | None = None,
-        lease_us: int = limits.LEASE_US,
     ) -> Tx:
-        """A new working set on a branch, from its head or from `base`, durable before anything is staged.
+        """A new working set on a branch, from its head, durable before anything is staged.
 
         An implicit one may be gone after a power loss until something is staged, as it would be when its lease ran out.
 
@@ -108,14 +106,14 @@ class Transactions:
                 state=TxState.OPEN,
                 ref=branch.name,
                 incarnation=branch.incarnation,
-                base=base or branch.head,
+                base=branch.head,
                 session=session,
                 created_at_us=now,
                 name=name,
                 message=message,
                 properties=dict(properties or {}),
                 implicit=implicit,
-                lease_until_us=now + lease_us if implicit else 0,
+                lease_until_us=now + limits.LEASE_US if implicit else 0,
                 merged_parents=tuple(merged_parents),
                 source=source,
             )
@@ -150,13 +148,12 @@ class Transactions:
         with self.repository.read() as rows:
             return rows.participants(tx)
 
-    def renew(self, tx: str, lease_us: int = limits.LEASE_US) -> Tx:
-        """Keep an implicit transaction alive. Raises: TransactionClosed."""
+    def renew(self, tx: str) -> None:
+        """Keep an implicit transaction alive; no-op for others. Raises: TransactionClosed unless it is open."""
         with self.repository.write() as rows:
             before = self.open_tx(rows, tx)
-            after = replace(before, lease_until_us=self.clock.now_us() + lease_us) if before.implicit else before
-            self._swap(rows, before, after)
-        return after
+            if before.implicit:
+                self._swap(rows, before, replace(before, lease_until_us=self.clock.now_us() + limits.LEASE_US))
 
     def seal(self, tx: str) -> Tx:
         """OPEN → SEALED with the next attempt, owned by this process. Raises: TransactionClosed."""
