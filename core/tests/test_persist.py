@@ -500,8 +500,6 @@ class TestTransactionRows:
             rows.put_participants([dropped])
             assert rows.participants("tx-1", [key_a, ("p", "c")]) == [dropped]
             assert rows.participants_of(["tx-1", "tx-2"]).keys() == {"tx-1", "tx-2"}
-            rows.delete_participants("tx-1", [key_a])
-            assert rows.participants("tx-1") == [staged]
             rows.delete_participants("tx-1")
             assert (rows.participants("tx-1"), len(rows.participants("tx-2"))) == ([], 1)
 

@@ -97,8 +97,8 @@ class TestAdapters:
         assert stores.adapters.known("lake") == stores.rows["lake"]
 
     def test_in_a_pointer_store_plait_can_do_nothing(self, stores: Stores) -> None:
-        assert stores.adapters.capabilities_of("lake") == KIND.capabilities
-        assert stores.adapters.capabilities_of("p") == frozenset()
+        assert stores.adapters.capabilities(stores.rows["lake"]) == KIND.capabilities
+        assert stores.adapters.capabilities(stores.rows["p"]) == frozenset()
 
     def test_an_adapter_made_to_be_checked_is_not_kept(self, stores: Stores) -> None:
         made = stores.adapters.make(stores.rows["lake"])

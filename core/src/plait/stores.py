@@ -142,10 +142,6 @@ class Adapters:
             return frozenset()
         return self.plugins.adapter_class(store.kind).capabilities
 
-    def capabilities_of(self, name: str) -> frozenset[Capability]:
-        """`capabilities`, by the store's name. Raises: NotFound."""
-        return self.capabilities(self._find(name))
-
     def make(self, store: Store) -> Adapter:
         """A new instance, not kept: to check a store before it is added."""
         if store.mode is Mode.POINTER and store.kind not in self.plugins.kinds:

@@ -142,12 +142,8 @@ class TxRows(GraphRows):
         still = {"tx": tx, "key": encode_key(key), "staged": True, "location": expected}
         return self._swap(schema.participant, still, {"location": location})
 
-    def delete_participants(self, tx: str, keys: Sequence[Key] | None = None) -> None:
-        if keys is None:
-            self._delete(schema.participant, tx=tx)
-            return
-        for key in keys:
-            self._delete(schema.participant, tx=tx, key=encode_key(key))
+    def delete_participants(self, tx: str) -> None:
+        self._delete(schema.participant, tx=tx)
 
     # -- conflicts ---------------------------------------------------------------------------------------------------
 
