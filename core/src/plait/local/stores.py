@@ -144,8 +144,6 @@ class StoreKeeping:
     def adopt(self, key: Key, session: Session) -> Commit | None:
         self._publisher.look(self.adapters.get(check_key(key)[0]).store, [key])
         commit = adopt(self._repository, self._transactions, self._coordinator, key, session)
-        if commit is not None:
-            self._transactions.release(commit.tx)
         self._follow([key[0]])
         return commit
 
