@@ -68,8 +68,11 @@ class History:
 
         Raises: Unsupported when a store with native heads is bound to the branch, InvalidArgument when protected.
         """
-        native = {store.name for store in self.stores() if Capability.NATIVE_HEAD in self._adapters.capabilities(store)}
-        bound = {store.name for store in self.stores() if store.bound_ref == name} & native
+        bound = {
+            store.name
+            for store in self.stores()
+            if store.bound_ref == name and Capability.NATIVE_HEAD in self._adapters.capabilities(store)
+        }
         ref, commit = self.ref(name), self.resolve(to)
         touched = {change.key[0] for change in self.diff(f"@{ref.head}", f"@{commit.id}")}
         if touched & bound:
