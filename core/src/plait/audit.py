@@ -20,6 +20,7 @@ from plait.refspec import format_time
 from plait.replay import Replay
 from plait.stores import Adapters
 from plait.tree import Tree
+from plait.tree_nodes import decode_node
 from plait.types import Commit, Depth, Health, Mode, SnapshotRef, TxState
 
 _PAGE = 1000
@@ -232,9 +233,9 @@ def _verify_cursors(rows: Rows) -> Iterator[Problem]:
 
 def _verify_tree(tree: Tree, commit: str, root: bytes, seen: set[bytes], snapshots: set[bytes]) -> Iterator[Problem]:
     try:
-        for node_id, _ in tree.walk(root, skip=lambda node_id: node_id in seen):
+        for node_id, data in tree.walk(root, skip=lambda node_id: node_id in seen):
             seen.add(node_id)
-            node = tree.node(node_id)
+            node = decode_node(node_id, data)
             if node.level == 0:
                 snapshots.update(unpack_value(value)[1] for value in node.values)
     except Corrupt as error:
