@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from plait import codec
 from plait.clock import Clock
-from plait.errors import Corrupt, NotFound, OutcomeUnknown
+from plait.errors import NotFound, OutcomeUnknown
 from plait.failpoint import failpoint
+from plait.graph import RowNodes
 from plait.persist import Repository, Rows
 from plait.persist.base import Swaps
 from plait.persist.graph_rows import Answer, ChangeRow, LogRow, Serial, SnapshotRow
@@ -38,10 +39,7 @@ class BatchNodes:
         missing = [node_id for node_id in ids if node_id not in found]
         if missing:
             assert self.rows is not None
-            found.update(self.rows.nodes(missing))
-        for node_id in ids:
-            if node_id not in found:
-                raise Corrupt(f"tree node {node_id.hex()} is missing", remedy="run 'plait verify', restore a backup")
+            found.update(RowNodes(self.rows).get_many(missing))
         return found
 
     def put_many(self, nodes: Mapping[bytes, bytes]) -> None:

@@ -81,14 +81,15 @@ class GraphRows(BaseRows):
     # -- serial and log ----------------------------------------------------------------------------------------------
 
     def lock_serial(self) -> Serial:
-        """The end of the log, held until the transaction ends: nobody else appends meanwhile."""
-        row = self._named(schema.serial, lock=True)
-        if row is None:
-            raise Corrupt(f"repository {self._repository_id} has no serial row")
-        return Serial(row.seq, row.record_hash, row.at_us)
+        """The end of the log, held until the transaction ends: nobody else appends meanwhile. Raises: Corrupt."""
+        return self._serial(lock=True)
 
     def serial(self) -> Serial:
-        row = self._named(schema.serial)
+        """The end of the log. Raises: Corrupt without its row."""
+        return self._serial(lock=False)
+
+    def _serial(self, *, lock: bool) -> Serial:
+        row = self._named(schema.serial, lock=lock)
         if row is None:
             raise Corrupt(f"repository {self._repository_id} has no serial row")
         return Serial(row.seq, row.record_hash, row.at_us)
