@@ -104,7 +104,7 @@ def test_a_gateway_whose_path_is_taken_or_none_is_refused(tmp_path: Path, paths:
     plugins = Plugins([Bringing()], installed=False)
     with closing(database), closing(Repositories(database, plugins)) as repositories:
         with pytest.raises(InvalidArgument, match=f"cannot be mounted at '{paths[-1]}'"):
-            find_gateways(plugins, repositories, "default")
+            find_gateways(repositories, "default")
 
 
 def test_a_deleted_token_is_refused_by_the_server_that_deleted_it(tmp_path: Path, home: Path) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import uvicorn
 from plait.errors import InvalidArgument, PlaitError
 from plait.hookspecs import ASGIApp, Gateway
-from plait.plugins import Plugins
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -53,13 +52,14 @@ def make_app(
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 
     routes: list[Route | Mount] = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", expose)]
-    for gateway in find_gateways(repositories.plugins, repositories, repository):
+    for gateway in find_gateways(repositories, repository):
         routes.append(Mount(gateway.path, app=_authenticated(gateway.app, repository, authentication)))
     return Starlette(routes=routes)
 
 
-def find_gateways(plugins: Plugins, repositories: Repositories, repository: str) -> Sequence[Gateway]:
+def find_gateways(repositories: Repositories, repository: str) -> Sequence[Gateway]:
     """What plugins bring. Raises: InvalidArgument when two want one path, or a path is taken or no path."""
+    plugins = repositories.plugins
     taken = {"/healthz", "/readyz", "/metrics"}
     found: list[Gateway] = []
     if not plugins.has("plait_register_gateways"):
