@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Any
 import grpc
 import pytest
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from plait.errors import PermissionDenied, PlaitError
+from plait.errors import PermissionDenied, PlaitError, StoreUnavailable
 from plait.plugins import Plugins
 from plait.rpc import plait_pb2 as pb
 from plait.rpc.address import Address
@@ -26,18 +27,21 @@ from plait_server.json_log import JsonFormatter
 from plait_server.serving import _WORKERS, Server
 
 
-@contextmanager
-def running(folder: Path, authorize: Authorize = authorize) -> Iterator[Server]:
-    config = Config(
-        grpc=Endpoint("127.0.0.1", 0),
-        http=None,
+def config_in(folder: Path, *, grpc_port: int = 0, http: Endpoint | None = None) -> Config:
+    return Config(
+        grpc=Endpoint("127.0.0.1", grpc_port),
+        http=http,
         auth=Auth.NONE,
         repository="default",
         database_url=f"sqlite:///{folder / 'catalog.db'}",
         tls=None,
         one_core=False,
     )
-    server = Server(config, init=True, plugins=Plugins(installed=False), authorize=authorize)
+
+
+@contextmanager
+def running(folder: Path, authorize: Authorize = authorize) -> Iterator[Server]:
+    server = Server(config_in(folder), init=True, plugins=Plugins(installed=False), authorize=authorize)
     try:
         yield server
     finally:
@@ -156,3 +160,14 @@ def _services(stub: Any) -> Any:
         except grpc.RpcError:
             time.sleep(0.1)
     raise AssertionError("the streams were never given back")
+
+
+def test_a_server_that_cannot_start_leaves_no_port_taken(tmp_path: Path) -> None:
+    with running(tmp_path) as server, socket.create_server(("127.0.0.1", 0)) as free:
+        http = Endpoint("127.0.0.1", free.getsockname()[1])
+        free.close()
+        config = config_in(tmp_path, grpc_port=server.grpc_port, http=http)
+        with pytest.raises(StoreUnavailable, match="cannot listen") as refused:
+            Server(config, plugins=Plugins(installed=False))
+        socket.create_server((http.host, http.port)).close()
+    del refused

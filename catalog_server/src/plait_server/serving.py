@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import grpc
@@ -51,9 +51,11 @@ class Server:
 
         Raises: InvalidArgument, NotFound when there is no catalog, StoreUnavailable when a port is taken.
         """
-        self._database = Database(config.database_url if init else database_url(config.database_url))
-        self._repositories = Repositories(self._database, plugins or Plugins())
-        try:
+        with ExitStack() as opened:  # Closed again if what follows fails.
+            self._database = Database(config.database_url if init else database_url(config.database_url))
+            opened.callback(self._database.close)
+            self._repositories = Repositories(self._database, plugins or Plugins())
+            opened.callback(self._repositories.close)
             if init:
                 self._create(config.repository)
             self._repositories.get(config.repository)
@@ -63,19 +65,17 @@ class Server:
             self._guard = Guard(self._repositories, authentication, self._metrics, authorize)
             service = CatalogService(self._metrics, tokens)
             self._is_serving = True
-            listening = None if config.http is None else _listen(config.http)
+            listening = None if config.http is None else opened.enter_context(_listen(config.http))
             self.http_port = None if listening is None else int(listening.getsockname()[1])
             app = make_app(
                 self._repositories, config.repository, authentication, self._metrics, lambda: self._is_serving
             )
             with cores.starting_together():
                 self._grpc, self.grpc_port = self._start_grpc(config, self._guard.handlers(service))
+            opened.callback(self._grpc.stop, None)
             https = None if config.tls is None else config.tls.https
             self._http = None if listening is None else HttpServer(app, listening, https)
-        except BaseException:
-            self._repositories.close()
-            self._database.close()
-            raise
+            opened.pop_all()
         self._scheduler = Scheduler(self._repositories, _RECOVER_SECONDS)
 
     def stop(self) -> None:
