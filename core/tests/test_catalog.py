@@ -5,15 +5,19 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import plait
 import pytest
 import sqlalchemy as sa
+from plait import limits
 from plait.catalog import Catalog
+from plait.clock import ManualClock
 from plait.connecting import find, migrate, shown
 from plait.errors import (
     AlreadyExists,
@@ -26,7 +30,8 @@ from plait.errors import (
 )
 from plait.failpoint import armed
 from plait.persist import Database, Rows, schema
-from plait.types import Depth, Mode, Proposal
+from plait.transaction import Transactions
+from plait.types import Depth, Mode, Proposal, Tx
 from plait_conformance.behaviour import *  # noqa: F403
 from plait_conformance.fake import FakeAdapter
 from plait_conformance.fake_storage import bring_up, take_down
@@ -168,6 +173,33 @@ def test_no_store_prepares_for_a_commit_that_another_refuses_at_once(
             tx.commit()
         assert asked == []
         (tmp_path / "away").rename(tmp_path / "t")
+
+
+def test_a_store_that_takes_long_to_prepare_keeps_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recovery reopened what was sealed for longer than a lease, so that such a commit failed however often asked."""
+    clock, held = ManualClock(), threading.Event()
+    hold, prepare = Transactions.hold, FakeAdapter.prepare
+
+    def hold_and_tell(transactions: Transactions, sealed: Tx) -> None:
+        hold(transactions, sealed)
+        held.set()
+
+    def prepare_slowly(adapter: FakeAdapter, *asked: Any) -> Any:
+        clock.advance(limits.LEASE_US + 1)
+        held.clear()
+        assert held.wait(30)
+        assert catalog.recover() == []
+        return prepare(adapter, *asked)
+
+    plait.init(tmp_path).close()
+    with plait.open(tmp_path, clock=clock) as catalog:
+        catalog.add_store("s", "fake-dolt", {"path": str(tmp_path / "store")})
+        tx = catalog.begin()
+        tx.create("s.a")
+        monkeypatch.setattr(limits, "LEASE_US", 30_000)
+        monkeypatch.setattr(Transactions, "hold", hold_and_tell)
+        monkeypatch.setattr(FakeAdapter, "prepare", prepare_slowly)
+        assert tx.commit() == catalog.resolve("main")
 
 
 def test_the_empty_text_names_no_working_set(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -183,6 +183,7 @@ class Coordinator:
     def prepare(self, sealed: Tx) -> list[Participant]:
         """Every participant with its vote, stores side by side. Repeat: the same votes for the same attempt.
 
+        However long they take, the attempt keeps its lease.
         Raises: TransactionClosed when the working set was ended or opened meanwhile.
         """
         with self._repository.read() as rows:
@@ -203,7 +204,9 @@ class Coordinator:
             )
             for store, staged in by_store.items()
         ]
-        wait(calls)
+        while wait(calls, limits.LEASE_US / 3 / 1_000_000).not_done:
+            with suppress(PlaitError):  # The next try is in time still.
+                self._transactions.hold(sealed)
         votes = {key: vote for call in calls for key, vote in call.result().items()}
         failpoint("coordinator.prepared")
         voted = [

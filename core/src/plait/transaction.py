@@ -167,6 +167,11 @@ class Transactions:
         failpoint("transaction.sealed")
         return after
 
+    def hold(self, sealed: Tx) -> None:
+        """Renew the lease of an attempt that is under way still. No-op where it is not that attempt any more."""
+        with self.repository.write() as rows:
+            rows.swap_tx(sealed, replace(sealed, lease_until_us=self.clock.now_us() + limits.LEASE_US))
+
     def unseal(self, sealed: Tx) -> bool:
         """SEALED → OPEN: the attempt failed, the working set is kept. Returns: whether it still was that attempt."""
         lease = self.clock.now_us() + limits.LEASE_US if sealed.implicit else 0
