@@ -20,7 +20,7 @@ from plait.plugins import Plugins
 from plait.rpc import plait_pb2 as pb
 from plait.rpc import wire, wire_writing
 from plait.rpc.address import find_token, parse_address
-from plait.rpc.calls import UNLIMITED, Attempts, Calls, Repeat
+from plait.rpc.calls import UNLIMITED, Attempts, Calls, Repeat, absent_is_done
 from plait.rpc.grouping import Grouping
 from plait.rpc.wire_errors import from_error, refusing_unsendable
 from plait.store_names import known_store
@@ -296,12 +296,8 @@ class RemoteBackend:
 
     def drop(self, tx: str, key: Key) -> None:
         request = pb.DropRequest(repository=self._repository, tx=tx, key=wire.to_key(key))
-        attempts = Attempts()
-        try:
+        with absent_is_done() as attempts:
             self._calls.ask(request, pb.DropResponse, attempts=attempts)
-        except NotFound:
-            if not attempts.may_be_done:
-                raise
 
     def move(self, tx: str, before: Key, after: Key) -> None:
         request = pb.MoveRequest(
@@ -399,12 +395,8 @@ class RemoteBackend:
 
     def remove_store(self, name: str, session: Session) -> None:
         request = pb.RemoveStoreRequest(repository=self._repository, name=name, session=wire.to_session(session))
-        attempts = Attempts()
-        try:
+        with absent_is_done() as attempts:
             self._calls.ask(request, pb.RemoveStoreResponse, attempts=attempts)
-        except NotFound:
-            if not attempts.may_be_done:
-                raise
         self._stores = {}, float("-inf")
 
     def check_store(self, name: str) -> tuple[Sequence[str], Sequence[Risk]]:
@@ -446,12 +438,8 @@ class RemoteBackend:
 
     def delete_token(self, name: str) -> None:
         request = pb.DeleteTokenRequest(repository=self._repository, name=name)
-        attempts = Attempts()
-        try:
+        with absent_is_done() as attempts:
             self._calls.ask(request, pb.DeleteTokenResponse, attempts=attempts)
-        except NotFound:
-            if not attempts.may_be_done:
-                raise
 
 
 def _parts(resolutions: Sequence[pb.Resolution]) -> Iterator[list[pb.Resolution]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, TypeVar
@@ -20,6 +21,7 @@ from google.protobuf.message import DecodeError, Message
 from plait import limits
 from plait.errors import (
     InvalidArgument,
+    NotFound,
     OutcomeUnknown,
     PermissionDenied,
     PlaitError,
@@ -88,6 +90,17 @@ class Attempts:
     there" may mean "done already"; one that never got there has done nothing."""
 
     may_be_done: bool = False
+
+
+@contextmanager
+def absent_is_done() -> Iterator[Attempts]:
+    """For the attempts of a call that takes something away: "not there" is its success, where one may have done it."""
+    attempts = Attempts()
+    try:
+        yield attempts
+    except NotFound:
+        if not attempts.may_be_done:
+            raise
 
 
 class Calls:
