@@ -3,47 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from plait import audit, cores, limits
-from plait.adapter import Adapter, Progress, silent
-from plait.backend import BeginRequest, Preview, Problem, Side
+from plait.adapter import Progress, silent
+from plait.backend import Problem, Side
 from plait.batch import Batch
 from plait.clock import Clock, SystemClock
-from plait.codec import (
-    check_properties,
-    decode_conflict,
-    decode_resolution,
-    encode_resolution,
-    pack,
-)
+from plait.codec import pack
 from plait.commit_point import CommitGroup, CommitRequest
 from plait.coordinator import Coordinator
-from plait.errors import (
-    InvalidArgument,
-    NotFound,
-    NothingToCommit,
-    PlaitError,
-)
+from plait.errors import InvalidArgument, PlaitError
 from plait.events import EventHooks, Outbox
 from plait.gates import Gates
-from plait.liveness import is_alive
 from plait.local.creating import DEFAULT_REPOSITORY
-from plait.local.reading import Reading
-from plait.local.stores import StoreKeeping
 from plait.local.tokens import Tokens
+from plait.local.working_sets import WorkingSets
 from plait.persist import Database, Repository, find_repository
 from plait.planning import Planner
 from plait.plugins import Plugins
-from plait.presence import check_unused, first_absent
+from plait.presence import check_unused
 from plait.proposals import (
-    check_begin,
     check_commit_id,
     check_idempotency_key,
-    check_message,
-    check_name,
     check_proposal,
     check_session,
     once,
@@ -53,7 +37,7 @@ from plait.proposals import (
 )
 from plait.publisher import Publisher
 from plait.ref_point import RecordRequest, RefRequest
-from plait.refspec import check_key, check_ref_name, format_key, format_path
+from plait.refspec import check_key, check_ref_name
 from plait.sequencer import Sequencer
 from plait.staging import Stagings
 from plait.store_names import no_store
@@ -63,7 +47,6 @@ from plait.tree import NodeCache
 from plait.types import (
     Change,
     Commit,
-    Conflict,
     Delete,
     Depth,
     Entry,
@@ -71,17 +54,14 @@ from plait.types import (
     EventKind,
     ItemChange,
     Key,
-    Participant,
     Proposal,
     Put,
     Ref,
     RefKind,
-    Resolution,
     Session,
     SnapshotRef,
     Staging,
     Store,
-    Tx,
 )
 
 if TYPE_CHECKING:
@@ -90,7 +70,7 @@ if TYPE_CHECKING:
 _EXECUTOR_THREADS = 16
 
 
-class LocalBackend(Reading, StoreKeeping, Tokens):
+class LocalBackend(WorkingSets, Tokens):
     """One repository in a database of this process. Closing it ends its threads and adapters, not the database."""
 
     def __init__(
@@ -266,158 +246,6 @@ class LocalBackend(Reading, StoreKeeping, Tokens):
         moved = self._sequencer.do(request, once_ref(request, session, idempotency_key))
         self._follow()
         return moved
-
-    # -- working sets ------------------------------------------------------------------------------------------------
-
-    def begin(self, request: BeginRequest, session: Session) -> Tx:
-        source = request.source
-        sides = () if source is None else (source.base, source.theirs)
-        commits = [one for one in (*request.merged_parents, *sides) if one is not None]
-        check_begin(request.id, request.name, commits=commits)
-        check_session(session)
-        check_message(request.message)
-        check_properties(request.properties or {}, limits.PROPERTIES_BYTES_MAX)
-        return self._transactions.begin(
-            request.ref,
-            session,
-            tx_id=request.id,
-            name=request.name,
-            message=request.message,
-            properties=request.properties,
-            implicit=request.implicit,
-            merged_parents=request.merged_parents,
-            source=source,
-        )
-
-    def tx(self, text: str) -> Tx:
-        return self._transactions.find(text)
-
-    def txs(self) -> Sequence[Tx]:
-        return self._transactions.live()
-
-    def participants(self, tx: str) -> Sequence[Participant]:
-        return self._transactions.participants(tx)
-
-    def stage(self, tx: str, keys: Sequence[Key], *, new: bool) -> Sequence[Staging]:
-        return self._stagings.stage(tx, keys, new=new)
-
-    def staging(self, tx: str, key: Key) -> Staging | None:
-        return self._stagings.staging(tx, key)
-
-    def base_entry(self, tx: str, key: Key) -> Entry | None:
-        return self._stagings.base_entry(self._transactions.find(tx), key)
-
-    def keys(self, tx: str, prefix: Key) -> Sequence[Key]:
-        return list(self._stagings.keys(tx, prefix))
-
-    def swap_location(self, tx: str, key: Key, expected: str, location: str) -> bool:
-        return self._stagings.swap_location(tx, key, expected, location)
-
-    def drop(self, tx: str, key: Key) -> None:
-        self._stagings.drop(tx, key)
-
-    def move(self, tx: str, before: Key, after: Key) -> None:
-        self._stagings.move(tx, check_key(before), after)
-
-    def restore(self, tx: str, key: Key, spec: str, items: Sequence[str] | None) -> None:
-        commit = self.resolve(spec)
-        entry = self.get(f"@{commit.id}", [key]).get(key)
-        if entry is None:
-            at = commit.id[:12]
-            raise NotFound(f"{format_key(key)} does not exist at {at}", remedy=f"see 'plait ls --at @{at}'")
-        self._check_live(key, entry.snapshot)
-        adapter = self.adapters.get(key[0])
-        if items:
-            self._check_items(adapter, tx, key, commit, entry.snapshot, items)
-        exists = key in self.keys(tx, key)
-        staging = self._stagings.stage(tx, [key], new=not exists, content_id=entry.content_id)[0]
-        with self._transactions.writing_natively(tx):
-            restored = adapter.restore(tx, staging, entry.snapshot, items=items)
-            self._stagings.replace_staging(tx, restored)
-
-    def _check_items(
-        self, adapter: Adapter, tx: str, key: Key, commit: Commit, snapshot: SnapshotRef, items: Sequence[str]
-    ) -> None:
-        """That the items are at the commit, at the base, or in what is staged: those that the commit lacks go."""
-        found, base = self._transactions.find(tx), self.base_entry(tx, key)
-        sides = [base.snapshot if base is not None else None, self.staging(tx, key)]
-        absent = first_absent(adapter, items, snapshot, [side for side in sides if side is not None])
-        if absent is not None:
-            raise NotFound(
-                f"{format_path(key, absent)} does not exist at {commit.id[:12]} nor at {found.ref}",
-                remedy=f"see 'plait blame {format_key(key)} --at {found.ref}' for the items that are there",
-            )
-
-    def renew(self, tx: str) -> None:
-        self._transactions.renew(tx)
-
-    def preview(self, tx: str) -> Preview:
-        """Seal, prepare and join as a commit would, then open the working set again."""
-        found = self._transactions.find(tx)
-        sealed = self._transactions.seal(found.id)
-        try:
-            plan = self._planner.plan(sealed, self._coordinator.prepare(sealed))
-        finally:
-            self._transactions.unseal(sealed)
-        return Preview(plan.changes, plan.conflicts)
-
-    def commit_tx(
-        self,
-        tx: str,
-        session: Session,
-        *,
-        message: str | None,
-        author: str,
-        properties: Mapping[str, str],
-        unchanged: Sequence[Key],
-        allow_empty: bool,
-    ) -> Commit:
-        check_properties(properties, limits.PROPERTIES_BYTES_MAX)
-        check_message(message or "")
-        check_name("the author", author)
-        check_session(session)
-        found = self._transactions.find(tx)
-        try:
-            commit = self._coordinator.commit(
-                found.id,
-                session,
-                message=message,
-                author=author,
-                properties=properties,
-                unchanged=unchanged,
-                allow_empty=allow_empty,
-            )
-        except NothingToCommit:
-            # An adoption that keeps what the branch holds ends so, and its native head has to move.
-            self._follow()
-            raise
-        self._follow()
-        return commit
-
-    def discard(self, tx: str) -> None:
-        self._transactions.discard(self._transactions.find(tx).id)
-
-    def recover(self) -> Sequence[str]:
-        done = self._transactions.recover(is_alive)
-        self._publisher.run(is_alive=is_alive)
-        return done
-
-    def conflicts(self, tx: str) -> Iterator[tuple[Conflict, Resolution | None]]:
-        found = self._transactions.find(tx)
-        with self._repository.read() as rows:
-            for _, body, kept in rows.conflicts(found.id):
-                yield decode_conflict(body), None if kept is None else decode_resolution(kept)
-
-    def settle(self, tx: str, resolutions: Sequence[Resolution]) -> None:
-        """Keep decisions on listed conflicts. Raises: NotFound for one that is not listed; then none is kept."""
-        found = self._transactions.find(tx)
-        with self._repository.write() as rows:
-            for one in resolutions:
-                if not rows.set_resolution(found.id, one.key, one.item, encode_resolution(one)):
-                    raise NotFound(
-                        f"{format_path(one.key, one.item)} is no conflict of {found.name or found.id}",
-                        remedy="see 'plait conflicts'",
-                    )
 
     # -- stores ------------------------------------------------------------------------------------------------------
 
