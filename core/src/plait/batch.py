@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from plait import codec
 from plait.clock import Clock
-from plait.errors import NotFound, OutcomeUnknown
+from plait.errors import OutcomeUnknown
 from plait.failpoint import failpoint
 from plait.graph import RowNodes
 from plait.persist import Repository, Rows
 from plait.persist.base import Swaps
 from plait.persist.graph_rows import Answer, ChangeRow, LogRow, Serial, SnapshotRow
+from plait.refspec import no_ref
 from plait.store_names import known_store
 from plait.tree import Tree
 from plait.types import Commit, EventKind, Participant, Ref, RefMove, Store, Tx
@@ -122,9 +123,7 @@ class Batch:
         """Raises: NotFound."""
         ref = self.ref(name)
         if ref is None:
-            raise NotFound(
-                f"ref {name!r} does not exist", remedy="see 'plait branch' and 'plait tag' for those that do"
-            )
+            raise no_ref(name)
         return ref
 
     def commit(self, commit_id: str) -> Commit:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from plait import limits
-from plait.errors import InvalidArgument
+from plait.errors import InvalidArgument, NotFound
 from plait.types import Key
 
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+\Z")
@@ -112,6 +112,11 @@ def check_ref_name(name: str) -> str:
             remedy="use letters, digits, '-', '_', '.' and '/', as in Git",
         )
     return name
+
+
+def no_ref(name: str) -> NotFound:
+    """The error for a ref that does not exist."""
+    return NotFound(f"ref {name!r} does not exist", remedy="see 'plait branch' and 'plait tag' for those that do")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from plait.clock import Clock
 from plait.errors import NotFound, Unsupported
 from plait.graph import LogFilter
 from plait.point import Point
-from plait.refspec import as_key, check_ref_name
+from plait.refspec import as_key, check_ref_name, no_ref
 from plait.stores import Adapters
 from plait.tables import Listing, Stream
 from plait.types import Change, Commit, Depth, Entry, Event, ItemChange, Key, Ref, RefKind, RefMove, Session, Store
@@ -40,7 +40,7 @@ class History:
         for ref in self.backend.refs():
             if ref.name == name:
                 return ref
-        raise NotFound(f"ref {name!r} does not exist", remedy="see 'plait branch' and 'plait tag' for those that do")
+        raise no_ref(name)
 
     def create_branch(self, name: str, at: str = "main", *, protect: bool = False) -> Ref:
         """A new branch. Free, whatever the data's size. Raises: AlreadyExists, NotFound."""

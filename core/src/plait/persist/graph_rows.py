@@ -23,6 +23,7 @@ from plait.persist.base import (
     split_ids,
     to_json,
 )
+from plait.refspec import no_ref
 from plait.types import Commit, Ref, RefKind, RefMove, Session
 
 _SESSIONS_KEPT_MAX = 1024
@@ -269,9 +270,7 @@ class GraphRows(BaseRows):
         """Raises: NotFound."""
         row = self._named(schema.ref, name=name)
         if row is None:
-            raise NotFound(
-                f"ref {name!r} does not exist", remedy="see 'plait branch' and 'plait tag' for those that do"
-            )
+            raise no_ref(name)
         return _to_ref(row)
 
     def insert_ref(self, ref: Ref) -> None:
