@@ -31,7 +31,7 @@ from plait.errors import (
 from plait.failpoint import armed
 from plait.persist import Database, Rows, schema
 from plait.transaction import Transactions
-from plait.types import Depth, Mode, Proposal, Tx
+from plait.types import Depth, Mode, Proposal, Tx, TxState
 from plait_conformance.behaviour import *  # noqa: F403
 from plait_conformance.fake import FakeAdapter
 from plait_conformance.fake_storage import bring_up, take_down
@@ -200,6 +200,21 @@ def test_a_store_that_takes_long_to_prepare_keeps_its_commit(tmp_path: Path, mon
         monkeypatch.setattr(Transactions, "hold", hold_and_tell)
         monkeypatch.setattr(FakeAdapter, "prepare", prepare_slowly)
         assert tx.commit() == catalog.resolve("main")
+
+
+def test_a_lease_that_is_renewed_while_recovery_is_at_another_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = ManualClock()
+    plait.init(tmp_path).close()
+    with plait.open(tmp_path, clock=clock) as catalog:
+        catalog.add_store("s", "fake-dolt", {"path": str(tmp_path / "store")})
+        first, second = catalog.begin(implicit=True), catalog.begin(implicit=True)
+        first.create("s.a")
+        clock.advance(limits.LEASE_US + 1)
+        monkeypatch.setattr(FakeAdapter, "abort", lambda adapter, tx: catalog.backend.renew(second.id))
+        assert catalog.recover() == [f"discarded {first.id}, whose lease had run out"]
+        assert second.state is TxState.OPEN
 
 
 def test_the_empty_text_names_no_working_set(tmp_path: Path) -> None:

@@ -295,16 +295,18 @@ class Transactions:
         Returns: a sentence for each that is done. Repeat: nothing more to do.
         """
         done = []
-        now = self.clock.now_us()
         for tx in self.live():
+            # Looked at anew: those before it may have taken long, and its lease may have been renewed meanwhile.
+            if not self._is_left(tx, is_alive) or not self._is_left(tx := self.find(tx.id), is_alive):
+                continue
             try:
                 if tx.state is TxState.ABORTING:
                     self.finish_abort(tx.id)
                     done.append(f"finished discarding {tx.id}")
-                elif tx.state is TxState.SEALED and (tx.lease_until_us < now or not is_alive(tx.owner)):
+                elif tx.state is TxState.SEALED:
                     self.unseal(tx)
                     done.append(f"reopened {tx.id}, whose commit had stopped half-way")
-                elif tx.state is TxState.OPEN and tx.implicit and tx.lease_until_us < now:
+                else:
                     self.discard(tx.id)
                     done.append(f"discarded {tx.id}, whose lease had run out")
             except PlaitError as error:
@@ -313,6 +315,19 @@ class Transactions:
             unreleased = rows.committed_with_participants()
         done += [f"dropped what {tx} had staged for its commit" for tx in unreleased if self.release(tx)]
         return done
+
+    def _is_left(self, tx: Tx, is_alive: Callable[[str], bool]) -> bool:
+        """Whether nobody is at work on it who would go on, so that recovery has to."""
+        has_lapsed = tx.lease_until_us < self.clock.now_us()
+        match tx.state:
+            case TxState.ABORTING:
+                return True
+            case TxState.SEALED:
+                return has_lapsed or not is_alive(tx.owner)
+            case TxState.OPEN:
+                return tx.implicit and has_lapsed
+            case TxState.COMMITTED | TxState.ABORTED:
+                return False
 
     # -- rows --------------------------------------------------------------------------------------------------------
 
