@@ -156,6 +156,20 @@ def test_a_commit_is_acknowledged_though_the_database_goes_before_its_stagings_a
         assert catalog.recover() == [f"dropped what {tx.id} had staged for its commit"]
 
 
+@pytest.mark.parametrize("error", [KeyError("of the block"), KeyboardInterrupt()])
+def test_a_store_that_is_down_hides_no_error_of_a_block(tmp_path: Path, error: BaseException) -> None:
+    store = tmp_path / "store"
+    with plait.init(tmp_path) as catalog:
+        catalog.add_store("s", "fake-dolt", {"path": str(store)})
+        with pytest.raises(type(error)) as raised, catalog.transaction() as tx:
+            tx.create("s.a")
+            take_down(store)
+            raise error
+        assert raised.value is error
+        bring_up(store)
+        assert catalog.recover() == [f"finished discarding {tx.id}"]
+
+
 def test_no_store_prepares_for_a_commit_that_another_refuses_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -175,7 +175,7 @@ class Taking:
                 failpoint("import.staged")
                 self.progress("assets", min(start + _BATCH, len(items)), len(items))
         except Exception:
-            tx.discard()
+            tx.give_up()
             raise
         if refused is not None:
             refused |= failed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -32,6 +33,8 @@ from plait.types import (
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_log = logging.getLogger("plait.working_set")
 
 
 class Port:
@@ -251,6 +254,16 @@ class WorkingSet:
         """End it without a trace. Repeat: no-op."""
         self._backend.discard(self.id)
         self._discarded = True
+
+    def give_up(self) -> None:
+        """Discard it for an error that goes on, and that nothing may hide: what cannot be dropped now, recovery drops.
+
+        One that is committed already, as where an interrupt came late, stays.
+        """
+        try:
+            self.discard()
+        except PlaitError as error:
+            _log.warning("working set %s is not discarded: %s", self.id, error)
 
     @property
     def state(self) -> TxState:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 
 from plait import tables
@@ -15,7 +15,6 @@ from plait.errors import (
     NothingToCommit,
     OutcomeUnknown,
     ProposalRejected,
-    TransactionClosed,
 )
 from plait.presence import check_keys
 from plait.refspec import as_key, format_key, format_path, parse_spec
@@ -72,7 +71,7 @@ class Writing(History):
             try:
                 yield tx
             except BaseException:
-                tx.discard()
+                tx.give_up()
                 raise
             if tx.is_closed:
                 return
@@ -83,9 +82,7 @@ class Writing(History):
             except OutcomeUnknown:
                 raise
             except BaseException:
-                # An interrupt may come when it is committed already: then it stays, and the interrupt goes on.
-                with suppress(TransactionClosed):
-                    tx.discard()
+                tx.give_up()
                 raise
 
     def commit(self, proposal: Proposal) -> Commit:
@@ -257,7 +254,7 @@ class Writing(History):
             for key, names in items.items():
                 self.backend.restore(tx.id, key, spec, names)
         except BaseException:
-            tx.discard()
+            tx.give_up()
             raise
         return self._finish(tx)
 
@@ -272,7 +269,7 @@ class Writing(History):
             error.remedy = f"ask again: commit the working set {tx.id}, which is one commit however often it is asked"
             raise
         except BaseException:
-            tx.discard()
+            tx.give_up()
             raise
 
 
