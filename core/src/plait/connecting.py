@@ -118,22 +118,17 @@ def open_database(
     owns: Sequence[Database] = (),
 ) -> Catalog:
     """A catalog over an open database; the database is closed with it only if it is in `owns`."""
-    made: list[Catalog] = []
 
     def catalog(backend: LocalBackend) -> Catalog:
-        made.append(
-            Catalog(
-                backend,
-                backend.adapters,
-                session=session or default_session(),
-                clock=clock or SystemClock(),
-                owns=owns,
-            )
+        return Catalog(
+            backend,
+            backend.adapters,
+            session=session or default_session(),
+            clock=clock or SystemClock(),
+            owns=owns,
         )
-        return made[0]
 
-    LocalBackend(database, repository, plugins=plugins, clock=clock, progress=progress, catalog=catalog)
-    return made[0]
+    return LocalBackend(database, repository, plugins=plugins, clock=clock, progress=progress, catalog=catalog).catalog
 
 
 def connect(

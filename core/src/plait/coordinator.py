@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future, wait
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -64,7 +64,7 @@ class Coordinator:
         transactions: Transactions,
         gates: Gates,
         executor: Executor,
-        catalog: Callable[[], Catalog],
+        catalog: Catalog,
         planner: Planner,
     ) -> None:
         self._transactions = transactions
@@ -280,7 +280,7 @@ class Coordinator:
         """The proposal with what the gates' verdicts depend on. Raises: ProposalRejected."""
         if not self._gates.are_there:
             return proposal
-        reads = self._gates.check(proposal, changes, self._catalog())
+        reads = self._gates.check(proposal, changes, self._catalog)
         return replace(proposal, operations=_with_reads(proposal.operations, reads))
 
     # -- parts -------------------------------------------------------------------------------------------------------

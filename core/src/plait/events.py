@@ -120,7 +120,7 @@ class Outbox:
 class EventHooks:
     """Calls every plugin's `plait_on_event`, in a thread of its own: commits never wait for it. `close` it once."""
 
-    def __init__(self, plugins: Plugins, outbox: Outbox, catalog: Callable[[], Catalog]) -> None:
+    def __init__(self, plugins: Plugins, outbox: Outbox, catalog: Catalog) -> None:
         """Events from now on are told. Without such a plugin there is no thread."""
         self._hooks = plugins.manager.hook.plait_on_event.get_hookimpls()
         self._outbox = outbox
@@ -155,7 +155,7 @@ class EventHooks:
 
     def _tell(self, event: Event) -> None:
         for hook in self._hooks:
-            given = {"event": event, "catalog": self._catalog()}
+            given = {"event": event, "catalog": self._catalog}
             try:
                 hook.function(**{name: given[name] for name in hook.argnames})
             except Exception as error:

@@ -83,7 +83,10 @@ class LocalBackend(WorkingSets, Tokens):
         progress: Progress = silent,
         catalog: Callable[[LocalBackend], Catalog],
     ) -> None:
-        """Raises: NotFound when there is no such repository, InvalidArgument for a schema of another release."""
+        """`catalog` makes the one that gates, event hooks and gateways are given; it is called once, with this backend.
+
+        Raises: NotFound when there is no such repository, InvalidArgument for a schema of another release.
+        """
         database.check_schema()
         self.clock = clock or SystemClock()
         self.plugins = plugins or Plugins()
@@ -106,14 +109,8 @@ class LocalBackend(WorkingSets, Tokens):
         self.catalog = catalog(self)
         self._gates = Gates(self.plugins, self._executor)
         self._planner = Planner(self._transactions, self._publisher.native_ref)
-        self._coordinator = Coordinator(
-            self._transactions,
-            self._gates,
-            self._executor,
-            lambda: self.catalog,
-            self._planner,
-        )
-        self._event_hooks = EventHooks(self.plugins, self.outbox, lambda: self.catalog)
+        self._coordinator = Coordinator(self._transactions, self._gates, self._executor, self.catalog, self._planner)
+        self._event_hooks = EventHooks(self.plugins, self.outbox, self.catalog)
 
     @property
     def repository(self) -> str:
