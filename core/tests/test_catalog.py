@@ -170,6 +170,24 @@ def test_a_store_that_is_down_hides_no_error_of_a_block(tmp_path: Path, error: B
         assert catalog.recover() == [f"finished discarding {tx.id}"]
 
 
+def test_an_adapter_that_fails_to_close_leaves_nothing_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[str] = []
+
+    def fail(adapter: FakeAdapter) -> None:
+        closed.append(adapter.store.name)
+        raise StoreUnavailable(f"store {adapter.store.name!r} does not answer")
+
+    catalog = plait.init(tmp_path)
+    for store in ("s", "t"):
+        catalog.add_store(store, "fake-dolt", {"path": str(tmp_path / store)})
+        catalog.check_store(store)
+    monkeypatch.setattr(FakeAdapter, "close", fail)
+    monkeypatch.setattr(Database, "close", lambda database: closed.append("the database"))
+    with pytest.raises(StoreUnavailable):
+        catalog.close()
+    assert sorted(closed) == ["s", "t", "the database"]
+
+
 def test_no_store_prepares_for_a_commit_that_another_refuses_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, wait
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
@@ -152,10 +153,12 @@ class Adapters:
         return self.plugins.adapter_class(store.kind)(store, self._context(store))
 
     def close(self) -> None:
+        """Close every adapter, also where one fails. Repeat: no-op. Raises: what the last that failed raised."""
         with self._lock:
             adapters, self._adapters = list(self._adapters.values()), {}
-        for adapter in adapters:
-            adapter.close()
+        with ExitStack() as closing:
+            for adapter in adapters:
+                closing.callback(adapter.close)
 
 
 def row_context(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
@@ -68,9 +69,11 @@ class Catalog(Writing):
         return self.refs().to_arrow()
 
     def close(self) -> None:
-        self.backend.close()
-        for owned in self._owns:
-            owned.close()
+        """Close the backend, then what is owned, also where one fails. Raises: what the last that failed raised."""
+        with ExitStack() as closing:
+            for owned in reversed(self._owns):
+                closing.callback(owned.close)
+            closing.callback(self.backend.close)
 
     def as_session(self, session: Session) -> Catalog:
         """The same catalog, on behalf of another session."""
