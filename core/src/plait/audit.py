@@ -32,7 +32,7 @@ _SNAPSHOT_STATES = {"live", "condemned", "expired"}
 _PUBLICATION_STATES = {"idle", "busy", "diverged"}
 
 
-class Reading:
+class Survey:
     """Parts of a catalog one after the other: what cannot be read at all is named, and the rest is gone on with."""
 
     def __init__(self, *, is_damaged: bool) -> None:
@@ -50,7 +50,7 @@ def _sentence(error: Exception) -> str:
     return error.message if isinstance(error, PlaitError) else str(error).partition("\n")[0]
 
 
-def verify_metadata(repository: Repository, progress: Progress, now_us: int, reading: Reading) -> Iterator[Problem]:
+def verify_metadata(repository: Repository, progress: Progress, now_us: int, survey: Survey) -> Iterator[Problem]:
     """Walk the log from its start: what does not fit is named by seq, commit, node, or row of another table.
 
     Cost: every record, commit, change and node once; memory for the ids of the nodes.
@@ -58,12 +58,12 @@ def verify_metadata(repository: Repository, progress: Progress, now_us: int, rea
     seen_snapshots: set[bytes] = set()
     with repository.read() as rows:
         replay = Replay(rows, Tree(RowNodes(rows), salt=repository.salt))
-        yield from reading.part("the log", _verify_log(repository, rows, replay, seen_snapshots, progress, reading))
-        yield from reading.part("the serial row", _verify_clock(rows, replay, now_us))
+        yield from survey.part("the log", _verify_log(repository, rows, replay, seen_snapshots, progress, survey))
+        yield from survey.part("the serial row", _verify_clock(rows, replay, now_us))
         for where, problems in replay.finish():
-            yield from reading.part(where, problems)
-        yield from reading.part("snapshots", _verify_snapshots(rows, seen_snapshots))
-        yield from reading.part("sessions", _verify_sessions(rows))
+            yield from survey.part(where, problems)
+        yield from survey.part("snapshots", _verify_snapshots(rows, seen_snapshots))
+        yield from survey.part("sessions", _verify_sessions(rows))
 
 
 def _verify_clock(rows: Rows, replay: Replay, now_us: int) -> Iterator[Problem]:
@@ -87,7 +87,7 @@ def _verify_log(
     replay: Replay,
     seen_snapshots: set[bytes],
     progress: Progress,
-    reading: Reading,
+    survey: Survey,
 ) -> Iterator[Problem]:
     """Every record, in order; `seen_snapshots` gets those that commits name."""
     previous, seq = bytes(32), 0
@@ -100,7 +100,7 @@ def _verify_log(
     while page := rows.log(seq, _PAGE):
         progress("log records", seq, None if end is None else end.seq)
         commits: dict[int, Commit] = {}
-        yield from _read_commits(rows, page, commits, reading)
+        yield from _read_commits(rows, page, commits, survey)
         for record in page:
             if record.seq != seq + 1:
                 yield Problem(f"log record {seq + 1}", f"is missing: {record.seq} follows {seq}")
@@ -123,24 +123,22 @@ def _verify_log(
                     continue
                 yield from _verify_commit(rows, repository.uuid, commit, record.payload)
                 yield from _verify_tree(tree, commit.id, commit.root, seen_nodes, seen_snapshots)
-        yield from reading.part(f"log records up to {seq}", replay.page(page, commits))
+        yield from survey.part(f"log records up to {seq}", replay.page(page, commits))
     if end is not None and (seq, previous) != (end.seq, end.record_hash):
         yield Problem(f"log record {seq}", f"is the last, the serial row says {end.seq}")
 
 
-def _read_commits(
-    rows: Rows, page: Sequence[LogRow], commits: dict[int, Commit], reading: Reading
-) -> Iterator[Problem]:
+def _read_commits(rows: Rows, page: Sequence[LogRow], commits: dict[int, Commit], survey: Survey) -> Iterator[Problem]:
     """The commits of a page by seq; those that cannot be read are named one by one."""
     try:
         commits.update(rows.commits_by_seq([record.seq for record in page]))
         return
-    except reading.told:
+    except survey.told:
         pass
     for record in page:
         try:
             commits.update(rows.commits_by_seq([record.seq]))
-        except reading.told as error:
+        except survey.told as error:
             yield Problem(f"log record {record.seq}", _sentence(error))
 
 
@@ -176,15 +174,15 @@ def _verify_snapshots(rows: Rows, named: set[bytes]) -> Iterator[Problem]:
         yield Problem(f"snapshot {digest.hex()}", "is missing")
 
 
-def verify_working_rows(repository: Repository, reading: Reading) -> Iterator[Problem]:
+def verify_working_rows(repository: Repository, survey: Survey) -> Iterator[Problem]:
     """What no hash covers, for it changes: that open working sets and publications can be read, and name what is there.
 
     Cost: every row of working sets that are open, and of publications.
     """
     with repository.read() as rows:
-        yield from reading.part("working sets", _verify_open_txs(rows))
-        yield from reading.part("publications", _verify_publications(rows))
-        yield from reading.part("publish cursors", _verify_cursors(rows))
+        yield from survey.part("working sets", _verify_open_txs(rows))
+        yield from survey.part("publications", _verify_publications(rows))
+        yield from survey.part("publish cursors", _verify_cursors(rows))
 
 
 def _verify_open_txs(rows: Rows) -> Iterator[Problem]:

@@ -38,7 +38,7 @@ _BATCH = 16
 _REFUSALS = (InvalidArgument, NotFound, Unsupported, AlreadyExists, Corrupt, PermissionDenied)
 """What is wrong with one asset, and keeps no other back."""
 
-History = Callable[[Found], Sequence[PastVersion]]
+PastOf = Callable[[Found], Sequence[PastVersion]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class ImportReport:
 
 
 def plan(
-    catalog: Catalog, branch: str, under: Key, found: Iterable[Found], history: History
+    catalog: Catalog, branch: str, under: Key, found: Iterable[Found], history: PastOf
 ) -> tuple[dict[Key, Imported], dict[Key, Sequence[PastVersion]]]:
     """What would come, and with which past versions: what is refused, or in the history, is in the first alone."""
     there = {entry.key: entry.snapshot.asset for entry in catalog.at(branch).entries(under[:1])}

@@ -8,11 +8,11 @@ from typing import TypeVar
 
 from plait.errors import NotFound
 
-Found = TypeVar("Found")
+T = TypeVar("T")
 _SHOWN_MAX = 10
 
 
-def known_store(stores: Mapping[str, Found], name: str) -> Found:
+def known_store(stores: Mapping[str, T], name: str) -> T:
     """One of these stores. Raises: NotFound naming those that there are."""
     if name not in stores:
         raise no_store(name, stores)

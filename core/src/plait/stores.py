@@ -22,7 +22,7 @@ from plait.refspec import check_key, check_ref_name
 from plait.store_folder import check_folder
 from plait.types import Mode, Store
 
-Item = TypeVar("Item")
+T = TypeVar("T")
 _KNOWN_SECONDS = 1.0
 _NAMED_SECRET = re.compile(r"(env|file):.", re.DOTALL)
 _URL_PASSWORD = re.compile(r"[^/]*://[^/@]*:[^/@]+@")
@@ -54,7 +54,7 @@ class NoState:
         return False
 
 
-def side_by_side(executor: Executor, call: Callable[[Item], None], items: Sequence[Item]) -> None:
+def side_by_side(executor: Executor, call: Callable[[T], None], items: Sequence[T]) -> None:
     """The call for each, at the same time; all have ended then. Raises: what the first that failed raised."""
     if len(items) < 2:
         for item in items:

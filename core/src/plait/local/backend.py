@@ -166,11 +166,11 @@ class LocalBackend(WorkingSets, Tokens):
     def verify(self, depth: Depth) -> Iterator[Problem]:
         damage = self._repository.database.damage()
         yield from (Problem("database", line) for line in damage)
-        reading, now_us = audit.Reading(is_damaged=bool(damage)), self.clock.now_us()
-        yield from audit.verify_metadata(self._repository, self._progress, now_us, reading)
-        yield from audit.verify_working_rows(self._repository, reading)
+        survey, now_us = audit.Survey(is_damaged=bool(damage)), self.clock.now_us()
+        yield from audit.verify_metadata(self._repository, self._progress, now_us, survey)
+        yield from audit.verify_working_rows(self._repository, survey)
         asked = audit.verify_stores(self._repository, self.adapters, depth, self._executor, self._progress)
-        yield from reading.part("stores", asked)
+        yield from survey.part("stores", asked)
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
