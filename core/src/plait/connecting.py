@@ -179,7 +179,7 @@ def reach(where: str, *, progress: Progress = silent, session: Session | None = 
 
     Raises: InvalidArgument, NotFound, StoreUnavailable.
     """
-    if where.startswith(("plait://", "plaits://")):
+    if is_served(where):
         return connect(where, progress=progress, session=session)
     if "://" in where and not where.startswith(("sqlite:", "postgresql")):
         raise InvalidArgument(
@@ -204,7 +204,7 @@ def migrate(where: str | os.PathLike[str] = ".", *, copy: bool = True) -> Migrat
     # Alembic takes a while to import, and only this needs it.
     from plait.persist.migrations import migrate as migrate_database
 
-    if os.fspath(where).startswith(("plait://", "plaits://")):
+    if is_served(where):
         raise Unsupported(
             "a served catalog is migrated where its database is",
             remedy="stop the server, and run 'plait --catalog DATABASE_URL migrate' there",
@@ -219,6 +219,11 @@ def migrate(where: str | os.PathLike[str] = ".", *, copy: bool = True) -> Migrat
 def is_url(where: str | os.PathLike[str]) -> bool:
     """Whether it names a database or a server, and no folder."""
     return "://" in os.fspath(where)
+
+
+def is_served(where: str | os.PathLike[str]) -> bool:
+    """Whether it names the catalog of a server."""
+    return os.fspath(where).startswith(("plait://", "plaits://"))
 
 
 def shown(where: str | os.PathLike[str]) -> str:

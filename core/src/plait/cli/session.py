@@ -49,10 +49,10 @@ class Session:
     def catalog(self) -> Catalog:
         """The catalog, opened on first use. Raises: NotFound saying how to make or name one."""
         if self._catalog is None:
-            from plait.connecting import find, reach
+            from plait.connecting import find, is_served, reach
 
             self.where = find(self.where)
-            if self.where.startswith(("plait://", "plaits://")):
+            if is_served(self.where):
                 # Lines of gRPC's own beside the error would leave no one document on stderr.
                 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
             self._bars.is_silent = self.as_json

@@ -81,7 +81,7 @@ def _served(session: Session, arguments: tuple[str, ...]) -> dict[str, str]:
 
     Raises: NotFound when there is none, InvalidArgument for one that a server serves.
     """
-    from plait.connecting import database_url, find
+    from plait.connecting import database_url, find, is_served
 
     given = {word.partition("=")[0] for word in arguments}
     if given & {"--database", "--config"} or (session.where is None and Path("plait.toml").exists()):
@@ -92,7 +92,7 @@ def _served(session: Session, arguments: tuple[str, ...]) -> dict[str, str]:
         if "--init" in given and session.where is None:
             return {}
         raise
-    if where.startswith(("plait://", "plaits://")):
+    if is_served(where):
         raise InvalidArgument(f"{where} is served already", remedy="name a folder or a database with --catalog")
     return {"PLAIT_DATABASE_URL": where}
 
