@@ -193,7 +193,10 @@ class WorkingSet:
         self.settle([Resolution(as_key(key), item, choice, value)])
 
     def settle(self, resolutions: Sequence[Resolution]) -> None:
-        """Settle listed conflicts. Raises: NotFound when one is not listed; then none is settled."""
+        """Settle listed conflicts. Raises: NotFound when one is not listed; then none is settled.
+
+        A served catalog takes more than a mebibyte of them in parts, each as a whole or not at all.
+        """
         self._backend.settle(self.id, resolutions)
 
     def resolve_all(self, choice: Choice, prefix: str | Key = ()) -> int:

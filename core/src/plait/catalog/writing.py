@@ -14,6 +14,7 @@ from plait.errors import (
     InvalidArgument,
     NothingToCommit,
     OutcomeUnknown,
+    PlaitError,
     ProposalRejected,
 )
 from plait.presence import check_keys
@@ -89,7 +90,7 @@ class Writing(History):
         """A one-call commit of pointers or of snapshots that are committed already. Raises: CommitConflict."""
         return self.backend.commit(self._signed(proposal))
 
-    def commit_many(self, proposals: Sequence[Proposal], *, atomic: bool = False) -> list[Commit | Exception]:
+    def commit_many(self, proposals: Sequence[Proposal], *, atomic: bool = False) -> list[Commit | PlaitError]:
         """One result per proposal, in order, each alone; `atomic`: all, or an error."""
         signed = [self._signed(proposal) for proposal in proposals]
         return list(self.backend.commit_many(signed, atomic=atomic))
