@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from plait import codec
 from plait.clock import Clock
-from plait.errors import OutcomeUnknown
+from plait.errors import CommitConflict, OutcomeUnknown
 from plait.failpoint import failpoint
 from plait.graph import RowNodes
 from plait.persist import Repository, Rows
@@ -22,7 +22,7 @@ from plait.persist.graph_rows import Answer, ChangeRow, LogRow, Serial, Snapshot
 from plait.refspec import no_ref
 from plait.store_names import known_store
 from plait.tree import Tree
-from plait.types import Commit, EventKind, Participant, Ref, RefMove, Store, Tx
+from plait.types import Commit, Conflict, ConflictKind, EventKind, Participant, Ref, RefMove, Store, Tx
 
 if TYPE_CHECKING:
     from plait.sequencer import Request
@@ -277,3 +277,12 @@ class Batch:
 def moved(ref: Ref, head: str) -> Ref:
     """The same ref at another head."""
     return Ref(ref.name, ref.kind, head, ref.incarnation, ref.protected)
+
+
+def unexpected_head(ref: Ref, expected: str) -> CommitConflict:
+    """The error for a ref that somebody moved since its head was looked at."""
+    return CommitConflict(
+        f"{ref.name!r} is at {ref.head[:12]}, expected {expected[:12]}",
+        conflicts=[Conflict((), ConflictKind.UNEXPECTED_HEAD, ours=ref.head, theirs=expected)],
+        remedy="look at what came, and repeat it from there",
+    )

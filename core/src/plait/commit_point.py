@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from plait import codec
-from plait.batch import Batch, moved
+from plait.batch import Batch, moved, unexpected_head
 from plait.codec import encode_key, encode_snapshot
 from plait.errors import (
     CommitConflict,
@@ -133,10 +133,7 @@ class CommitRequest:
                 remedy="discard the transaction and begin another on the new branch",
             )
         if self.proposal.expected_head is not None and ref.head != self.proposal.expected_head:
-            conflict = Conflict((), ConflictKind.UNEXPECTED_HEAD, ours=ref.head, theirs=self.proposal.expected_head)
-            raise CommitConflict(
-                f"{ref.name!r} is at {ref.head[:12]}, expected {self.proposal.expected_head[:12]}", conflicts=[conflict]
-            )
+            raise unexpected_head(ref, self.proposal.expected_head)
         for parent in self.proposal.merged_parents:
             batch.commit(parent)
         return ref

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from plait import codec
-from plait.batch import Batch
-from plait.errors import AlreadyExists, CommitConflict, InvalidArgument, NotFound
+from plait.batch import Batch, unexpected_head
+from plait.errors import AlreadyExists, InvalidArgument, NotFound
 from plait.persist import Rows
-from plait.types import Commit, Conflict, ConflictKind, EventKind, Ref, RefKind, Session
+from plait.types import Commit, EventKind, Ref, RefKind, Session
 
 
 @dataclass(slots=True)
@@ -56,10 +56,7 @@ class RefRequest:
         if before.kind is not self.kind:
             raise InvalidArgument(f"{self.name!r} is a {before.kind.value}, not a {self.kind.value}")
         if before.head != self.expected:
-            conflict = Conflict((), ConflictKind.UNEXPECTED_HEAD, ours=before.head, theirs=self.expected)
-            raise CommitConflict(
-                f"{self.name!r} is at {before.head[:12]}, expected {self.expected[:12]}", conflicts=[conflict]
-            )
+            raise unexpected_head(before, self.expected)
         if self.after is None:
             return self._delete(batch, before)
         return self._move(batch, before, self.after)
