@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import httpx
 import pytest
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from plait.catalog import Catalog
 from plait.errors import PermissionDenied, PlaitError, StoreUnavailable
+from plait.hookspecs import Gateway, hookimpl
 from plait.plugins import Plugins
 from plait.rpc import plait_pb2 as pb
 from plait.rpc.address import Address
@@ -25,6 +28,7 @@ from plait_server.authentication import Authorize, authorize
 from plait_server.config import Auth, Config, Endpoint
 from plait_server.json_log import JsonFormatter
 from plait_server.serving import _WORKERS, Server
+from starlette.responses import JSONResponse
 
 
 def config_in(folder: Path, *, grpc_port: int = 0, http: Endpoint | None = None) -> Config:
@@ -90,6 +94,30 @@ def test_every_rpc_asks_whether_it_is_allowed(tmp_path: Path) -> None:
             assert isinstance(plait_error(error), PermissionDenied)
     assert asked == [("anonymous", rpc) for rpc in SERVICE.methods_by_name]
     assert len(asked) == 47
+
+
+def test_a_gateway_asks_whether_the_principal_may(tmp_path: Path) -> None:
+    asked: list[tuple[str, str]] = []
+
+    class Bringing:
+        @hookimpl
+        def plait_register_gateways(self, catalog: Catalog) -> list[Gateway]:
+            return [Gateway("/tables", JSONResponse({"is": "here"}))]
+
+    def refusing(principal: str, path: str) -> None:
+        asked.append((principal, path))
+        if len(asked) > 1:
+            raise PermissionDenied("not for you")
+
+    config = config_in(tmp_path, http=Endpoint("127.0.0.1", 0))
+    server = Server(config, init=True, plugins=Plugins([Bringing()], installed=False), authorize=refusing)
+    try:
+        answers = [httpx.get(f"http://127.0.0.1:{server.http_port}/tables/x") for _ in range(2)]
+    finally:
+        server.stop()
+    assert [answer.status_code for answer in answers] == [200, 403]
+    assert (answers[0].json(), answers[1].json()["error"]["type"]) == ({"is": "here"}, "PERMISSION_DENIED")
+    assert asked == [("anonymous", "/tables")] * 2
 
 
 def test_an_error_that_nobody_raised_on_purpose_is_logged_under_the_id_that_the_caller_sees(

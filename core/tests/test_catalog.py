@@ -207,30 +207,35 @@ def test_no_store_prepares_for_a_commit_that_another_refuses_at_once(
         (tmp_path / "away").rename(tmp_path / "t")
 
 
-def test_a_store_that_takes_long_to_prepare_keeps_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("step", ["prepare", "merge"])
+def test_a_store_that_takes_long_keeps_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     """Recovery reopened what was sealed for longer than a lease, so that such a commit failed however often asked."""
     clock, held = ManualClock(), threading.Event()
-    hold, prepare = Transactions.hold, FakeAdapter.prepare
+    hold, call = Transactions.hold, getattr(FakeAdapter, step)
 
     def hold_and_tell(transactions: Transactions, sealed: Tx) -> None:
         hold(transactions, sealed)
         held.set()
 
-    def prepare_slowly(adapter: FakeAdapter, *asked: Any) -> Any:
+    def call_slowly(adapter: FakeAdapter, *asked: Any, **named: Any) -> Any:
         clock.advance(limits.LEASE_US + 1)
         held.clear()
         assert held.wait(30)
         assert catalog.recover() == []
-        return prepare(adapter, *asked)
+        return call(adapter, *asked, **named)
 
     plait.init(tmp_path).close()
     with plait.open(tmp_path, clock=clock) as catalog:
         catalog.add_store("s", "fake-dolt", {"path": str(tmp_path / "store")})
+        with catalog.transaction() as first:
+            first.create("s.a")
         tx = catalog.begin()
-        tx.create("s.a")
+        tx.open("s.a")["x"] = "1"
+        with catalog.transaction() as meanwhile:  # So that `tx` is merged.
+            meanwhile.open("s.a")["y"] = "1"
         monkeypatch.setattr(limits, "LEASE_US", 30_000)
         monkeypatch.setattr(Transactions, "hold", hold_and_tell)
-        monkeypatch.setattr(FakeAdapter, "prepare", prepare_slowly)
+        monkeypatch.setattr(FakeAdapter, step, call_slowly)
         assert tx.commit() == catalog.resolve("main")
 
 

@@ -16,14 +16,14 @@ from plait_server.repositories import Repositories
 
 ANONYMOUS = "anonymous"
 Authorize: TypeAlias = Callable[[str, str], None]
-"""(principal, RPC's name): returns, or raises PermissionDenied."""
+"""(principal, name of an RPC, or path of a gateway): returns, or raises PermissionDenied."""
 
 _TOKEN_KEPT_SECONDS = 5.0
 _TOKENS_KEPT_MAX = 10_000
 _REMEDY = "make a token with 'plait token create NAME', and set PLAIT_TOKEN"
 
 
-def authorize(principal: str, rpc: str) -> None:
+def authorize(principal: str, asked: str) -> None:
     """Whoever is authenticated may do everything: roles come with a later release, and will be asked for here."""
 
 

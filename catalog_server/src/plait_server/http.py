@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import uvicorn
-from plait.errors import InvalidArgument, PlaitError
+from plait.errors import InvalidArgument, PlaitError, Unauthenticated
 from plait.hookspecs import ASGIApp, Gateway
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
-from plait_server.authentication import Authentication
+from plait_server.authentication import Authentication, Authorize
 from plait_server.metrics import Metrics
 from plait_server.repositories import Repositories
 
@@ -29,11 +29,13 @@ def make_app(
     repository: str,
     authentication: Authentication,
     metrics: Metrics,
+    authorize: Authorize,
     is_serving: Callable[[], bool],
 ) -> Starlette:
     """/healthz: the process lives · /readyz: it takes calls and its database answers · /metrics · the gateways.
 
-    Health and metrics need no credentials; gateways need a token unless nothing does.
+    Health and metrics need no credentials; gateways need a token unless nothing does, and `authorize` is asked with
+    their path.
     """
 
     def healthz(request: Request) -> Response:
@@ -53,7 +55,7 @@ def make_app(
 
     routes: list[Route | Mount] = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", expose)]
     for gateway in find_gateways(repositories, repository):
-        routes.append(Mount(gateway.path, app=_authenticated(gateway.app, repository, authentication)))
+        routes.append(Mount(gateway.path, app=_guarded(gateway, repository, authentication, authorize)))
     return Starlette(routes=routes)
 
 
@@ -77,8 +79,9 @@ def find_gateways(repositories: Repositories, repository: str) -> Sequence[Gatew
     return found
 
 
-def _authenticated(app: ASGIApp, repository: str, authentication: Authentication) -> ASGIApp:
-    """The application, for those only who may; `scope["plait.principal"]` tells it who asks."""
+def _guarded(gateway: Gateway, repository: str, authentication: Authentication, authorize: Authorize) -> ASGIApp:
+    """Its application, for those only who may; `scope["plait.principal"]` tells it who asks."""
+    app = gateway.app
 
     async def guarded(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -88,9 +91,11 @@ def _authenticated(app: ASGIApp, repository: str, authentication: Authentication
         try:
             # It reads the database, which may hang: the other requests do not wait for it.
             principal = await run_in_threadpool(authentication.of_request, repository, header)
+            authorize(principal, gateway.path)
         except PlaitError as error:
             body = {"error": {"code": error.http_status, "type": error.code, "message": str(error)}}
-            refused = JSONResponse(body, status_code=error.http_status, headers={"WWW-Authenticate": "Bearer"})
+            challenge = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthenticated) else None
+            refused = JSONResponse(body, status_code=error.http_status, headers=challenge)
             await refused(scope, receive, send)
             return
         await app({**scope, "plait.principal": principal}, receive, send)

@@ -68,7 +68,12 @@ class Server:
             listening = None if config.http is None else opened.enter_context(_listen(config.http))
             self.http_port = None if listening is None else int(listening.getsockname()[1])
             app = make_app(
-                self._repositories, config.repository, authentication, self._metrics, lambda: self._is_serving
+                self._repositories,
+                config.repository,
+                authentication,
+                self._metrics,
+                authorize,
+                lambda: self._is_serving,
             )
             with cores.starting_together():
                 self._grpc, self.grpc_port = self._start_grpc(config, self._guard.handlers(service))

@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future, wait
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -147,7 +147,8 @@ class Coordinator:
             properties={**sealed.properties, **properties},
         )
         try:
-            with self._transactions.writing_natively(tx_id):
+            # However long stores prepare and merge, recovery is to leave the attempt alone.
+            with self._transactions.writing_natively(tx_id), self._transactions.held(sealed):
                 participants = self.prepare(sealed)
                 return self._land(described, participants, author=author, unchanged=unchanged, allow_empty=allow_empty)
         except OutcomeUnknown:
@@ -183,7 +184,6 @@ class Coordinator:
     def prepare(self, sealed: Tx) -> list[Participant]:
         """Every participant with its vote, stores side by side. Repeat: the same votes for the same attempt.
 
-        However long they take, the attempt keeps its lease.
         Raises: TransactionClosed when the working set was ended or opened meanwhile.
         """
         with self._repository.read() as rows:
@@ -204,9 +204,7 @@ class Coordinator:
             )
             for store, staged in by_store.items()
         ]
-        while wait(calls, limits.LEASE_US / 3 / 1_000_000).not_done:
-            with suppress(PlaitError):  # The next try is in time still.
-                self._transactions.hold(sealed)
+        wait(calls)
         votes = {key: vote for call in calls for key, vote in call.result().items()}
         failpoint("coordinator.prepared")
         voted = [

@@ -1,10 +1,16 @@
-"""Whether the process behind an owner's name still lives: how recovery tells the dead from the slow."""
+"""How recovery tells the dead from the slow: by whether the process behind an owner's name lives, and by leases."""
 
 from __future__ import annotations
 
 import os
 import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from plait import limits
+from plait.errors import PlaitError
 
 
 def owner_name(unique: str) -> str:
@@ -27,6 +33,28 @@ def is_alive(owner: str) -> bool:
         pass
     # A process id is used again: in a restarted container the same program has the same one, 1 say.
     return started == _started(int(pid))
+
+
+@contextmanager
+def renewing(renew: Callable[[], object]) -> Iterator[None]:
+    """Renew a lease for the length of a block, in a thread of its own, three times in the time that it lasts.
+
+    What fails is tried again: a database or a server that is away now may be back before the lease ends.
+    """
+    stopped = threading.Event()
+
+    def run() -> None:
+        while not stopped.wait(limits.LEASE_US / 3 / 1_000_000):
+            with suppress(PlaitError):
+                renew()
+
+    thread = threading.Thread(target=run, name="plait-lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
 
 
 def _started(pid: int) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 
 from plait import limits
@@ -22,7 +22,7 @@ from plait.commit_point import unpack_value
 from plait.errors import AlreadyExists, InvalidArgument, NotFound, PlaitError, TransactionClosed
 from plait.failpoint import failpoint
 from plait.graph import RowNodes, load_snapshots
-from plait.liveness import owner_name
+from plait.liveness import owner_name, renewing
 from plait.persist import Repository, Rows
 from plait.ref_point import RecordRequest
 from plait.sequencer import Sequencer
@@ -166,6 +166,10 @@ class Transactions:
             self._swap(rows, before, after)
         failpoint("transaction.sealed")
         return after
+
+    def held(self, sealed: Tx) -> AbstractContextManager[None]:
+        """For the length of a block, `hold` an attempt now and then: recovery leaves it alone however long it takes."""
+        return renewing(lambda: self.hold(sealed))
 
     def hold(self, sealed: Tx) -> None:
         """Renew the lease of an attempt that is under way still. No-op where it is not that attempt any more."""

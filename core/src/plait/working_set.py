@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from plait import limits, tables
+from plait import tables
 from plait.backend import Backend, Preview, Side
 from plait.errors import AlreadyExists, NotFound, PlaitError
+from plait.liveness import renewing
 from plait.refspec import as_key
 from plait.stores import Adapters
 from plait.tables import Listing, Stream
@@ -273,24 +273,6 @@ class WorkingSet:
         """As it is now, whoever changed it."""
         return self._backend.tx(self.id).state
 
-    @contextmanager
-    def kept_alive(self) -> Iterator[None]:
-        """Renew the lease of an implicit transaction for the length of a block.
-
-        What fails is tried again: a server that is away now may be back before the lease ends, and a preview opens what
-        it seals.
-        """
-        stopped = threading.Event()
-
-        def renew() -> None:
-            while not stopped.wait(limits.LEASE_US / 3 / 1_000_000):
-                with suppress(PlaitError):
-                    self._backend.renew(self.id)
-
-        thread = threading.Thread(target=renew, name="plait-lease", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            stopped.set()
-            thread.join()
+    def kept_alive(self) -> AbstractContextManager[None]:
+        """For the length of a block, renew the lease of an implicit transaction, also past previews, which seal it."""
+        return renewing(lambda: self._backend.renew(self.id))

@@ -111,7 +111,8 @@ class WorkingSets(Reading, StoreKeeping):
         found = self._transactions.find(tx)
         sealed = self._transactions.seal(found.id)
         try:
-            plan = self._planner.plan(sealed, self._coordinator.prepare(sealed))
+            with self._transactions.held(sealed):
+                plan = self._planner.plan(sealed, self._coordinator.prepare(sealed))
         finally:
             self._transactions.unseal(sealed)
         return Preview(plan.changes, plan.conflicts)
