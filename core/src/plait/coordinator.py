@@ -1,7 +1,7 @@
-"""From a working set to a commit: seal, prepare, join with the head, ask the gates, propose.
+"""Commits a working set: seal, prepare, join with the ref's head, ask the gates, propose.
 
-Prepares run side by side. When the head moved meanwhile, writers to the same key queue in its lane and merge onto what
-came before them, so that all of them succeed without retries of their own. Whatever fails, the working set is kept.
+Stores prepare side by side. When the head moved meanwhile, writers to the same key queue in its lane and each merges
+onto the commit before it, so that all succeed and no caller has to retry. After any failure the working set is kept.
 """
 
 from __future__ import annotations
@@ -89,13 +89,13 @@ class Coordinator:
         unchanged: Sequence[Key] = (),
         allow_empty: bool = False,
     ) -> Commit:
-        """Make a working set one commit of this session, whoever began it.
+        """Commit a working set in the name of this session, which need not be the one that began it.
 
-        `unchanged`: keys that must still hold what its base holds.
+        `unchanged`: keys at which the ref's head must still hold what the working set's base holds.
 
-        Raises: CommitConflict (listed, and kept with the working set), ProposalRejected, TransactionClosed, and what
-        stores raise while preparing; the working set is open again then. OutcomeUnknown: repeat.
-        Repeat: the same commit, once it is there.
+        Raises: CommitConflict (its conflicts are kept with the working set), ProposalRejected, TransactionClosed, and
+        what stores raise while preparing; after these the working set is open again. OutcomeUnknown: call it again.
+        Repeat: returns the same commit, once there is one.
         """
         with self._running_lock:
             running = self._running.get(tx_id)
@@ -103,7 +103,7 @@ class Coordinator:
                 mine: Future[Commit] = Future()
                 self._running[tx_id] = mine
         if running is not None:
-            # The same transaction is being committed here already: a caller who lost the answer asks again.
+            # This process is committing the transaction already: the caller lost the first answer and asks again.
             return running.result()
         try:
             commit = self._commit(tx_id, session, message, author, properties or {}, unchanged, allow_empty)
@@ -137,7 +137,7 @@ class Coordinator:
                     return rows.commit(found.commit)
             if found.state is not TxState.SEALED or not self._is_abandoned(found):
                 raise
-            # By no call that still runs: its outcome was unknown, now it is known.
+            # The call that sealed it no longer runs. Its outcome was unknown; the row now says: not committed.
             self._transactions.unseal(found)
             sealed = self._transactions.seal(tx_id)
         described = replace(
@@ -147,12 +147,12 @@ class Coordinator:
             properties={**sealed.properties, **properties},
         )
         try:
-            # However long stores prepare and merge, recovery is to leave the attempt alone.
+            # Keeps the lease alive: recovery must leave this attempt alone, however long stores prepare and merge.
             with self._transactions.writing_natively(tx_id), self._transactions.held(sealed):
                 participants = self.prepare(sealed)
                 return self._land(described, participants, author=author, unchanged=unchanged, allow_empty=allow_empty)
         except OutcomeUnknown:
-            # Nobody knows whether it is committed: its rows will tell whoever asks again, or recovery.
+            # It may be committed or not. Whoever asks again, or recovery, reads that from its rows.
             raise
         except NothingToCommit:
             self._transactions.unseal(sealed)
@@ -165,9 +165,10 @@ class Coordinator:
             raise taken_over(self._transactions.find(tx_id)) from error
 
     def _settle_empty(self, tx: Tx) -> None:
-        """Every conflict was settled by what the branch holds: what was found counts as published all the same.
+        """End an adoption that changes nothing: every conflict was settled by what the branch holds.
 
-        Also when a store is down that the working set may be in: recovery drops it there.
+        What was found at the native heads is recorded as published all the same. A store that is down does not stop
+        this: recovery drops there what the working set staged.
         """
         try:
             self._transactions.discard(tx.id)
@@ -178,13 +179,14 @@ class Coordinator:
             settle(rows, adopted_keys(tx) or ())
 
     def _is_abandoned(self, sealed: Tx) -> bool:
-        """Whether it was sealed by this process, or by one that is dead: no need to wait for a recovery."""
+        """Whether this process sealed it, or one that is dead: then there is no need to wait for recovery."""
         return sealed.owner == self._transactions.owner or not is_alive(sealed.owner)
 
     def prepare(self, sealed: Tx) -> list[Participant]:
-        """Every participant with its vote, stores side by side. Repeat: the same votes for the same attempt.
+        """Ask the stores, side by side, to prepare what is staged. Returns: every participant, with its vote recorded.
 
-        Raises: TransactionClosed when the working set was ended or opened meanwhile.
+        Raises: TransactionClosed when the working set was ended or reopened meanwhile.
+        Repeat: the same votes for the same attempt.
         """
         with self._repository.read() as rows:
             participants = rows.participants(sealed.id)
@@ -193,7 +195,7 @@ class Coordinator:
         for participant in participants:
             if participant.staging is not None:
                 by_store.setdefault(participant.key[0], []).append(participant)
-        # All of them before the first call: none may go on in a working set that is open again, or discarded.
+        # Make all adapters before the first call: if one failed later, calls would go on in a reopened working set.
         adapters = {store: self._adapter(stores, store) for store in by_store}
         calls = [
             self._executor.submit(
@@ -216,7 +218,7 @@ class Coordinator:
             )
             for participant in participants
         ]
-        with self._repository.write(flush=False) as rows:  # The commit point carries the votes, or nobody needs them.
+        with self._repository.write(flush=False) as rows:  # The commit point flushes the votes; without it, no need.
             self._transactions.check_sealed(rows, sealed)
             rows.put_participants(voted)
         failpoint("coordinator.voted")
@@ -266,7 +268,7 @@ class Coordinator:
         )
 
     def propose(self, proposal: Proposal, changes: Sequence[Change], *, adopted: Sequence[Key] = ()) -> Commit:
-        """Ask the gates, then go to the commit point, where what was found at the adopted keys is settled too."""
+        """Ask the gates, then commit. The same database transaction settles the divergences of the adopted keys."""
         gated = self.gate(proposal, changes)
         failpoint("coordinator.before_commit_point")
         request = CommitRequest(gated, also=(lambda rows: settle(rows, adopted)) if adopted else None)
@@ -275,7 +277,7 @@ class Coordinator:
         return commit
 
     def gate(self, proposal: Proposal, changes: Sequence[Change]) -> Proposal:
-        """The proposal with what the gates' verdicts depend on. Raises: ProposalRejected."""
+        """The proposal, extended by the reads that the gates' verdicts depend on. Raises: ProposalRejected."""
         if not self._gates.are_there:
             return proposal
         reads = self._gates.check(proposal, changes, self._catalog)
@@ -291,7 +293,7 @@ class Coordinator:
         return tuple(Unchanged(key, optional_digest(held[key].snapshot if key in held else None)) for key in keys)
 
     def _own_made(self, tx: Tx, made: Mapping[Key, SnapshotRef]) -> None:
-        """Record merged snapshots as this transaction's, so that the commit point accepts and recovery finds them."""
+        """Record merged snapshots as this transaction's: so the commit point accepts them, and recovery finds them."""
         if not made:
             return
         with self._repository.write() as rows:
@@ -306,7 +308,7 @@ class Coordinator:
         failpoint("coordinator.merged")
 
     def _conflicted(self, tx: Tx, conflicts: Sequence[Conflict]) -> CommitConflict:
-        """Keep the conflicts with the working set, and say what to do."""
+        """Store the conflicts with the working set. Returns: the error to raise, which says what to do."""
         with self._repository.write() as rows:
             settled = [(position, body, kept) for position, body, kept in rows.conflicts(tx.id) if kept is not None]
             rows.delete_conflicts(tx.id)
@@ -332,7 +334,7 @@ class Coordinator:
 
 
 def _with_reads(operations: Sequence[Operation], reads: Sequence[Unchanged]) -> tuple[Operation, ...]:
-    """Operations and what must not have changed; a key that is written checks its expected value anyway."""
+    """The operations, and a check for each key that is only read: a written key checks its expected value anyway."""
     written = {operation.key for operation in operations}
     return (*operations, *(read for read in reads if read.key not in written))
 

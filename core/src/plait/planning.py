@@ -1,4 +1,4 @@
-"""What a working set would commit onto its ref's head, as that stands now: the joining before the commit point."""
+"""Plans a commit: joins a working set with its ref's current head, before the commit point."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ from plait.types import (
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A joined working set: what it would commit onto this head. `changes` are against the head."""
+    """What a working set would commit onto this head. `changes` are against the head.
+
+    `made`: snapshots that merging made, which the transaction must own.
+    """
 
     head: str
     operations: tuple[Operation, ...]
@@ -42,7 +45,7 @@ class Plan:
 
 
 class Planner:
-    """Joins working sets with their refs' heads. Thread-safe, holds nothing."""
+    """Joins working sets with their refs' heads. Thread-safe, has no state."""
 
     def __init__(self, transactions: Transactions, native_ref: Callable[[Store, str], bool]) -> None:
         """`native_ref(store, ref)`: whether moves of the ref are published to the store's native heads."""
@@ -70,12 +73,12 @@ class Planner:
         self._check_native_heads(head.root, [one for one in outcome.operations if join.bound(one.key[0])], ours)
         changes = tuple(_change(operation, ours) for operation in outcome.operations)
         if adopted_keys(tx) is not None:
-            # What was found is in no commit and was prepared by nobody: the transaction has to own it.
+            # A snapshot found at a diverged head is in no commit and no prepare: the transaction has to own it.
             outcome.made.update({put.key: put.snapshot for put in outcome.operations if isinstance(put, Put)})
         return Plan(head.id, tuple(outcome.operations), tuple(outcome.conflicts), outcome.made, changes)
 
     def _bases(self, tx: Tx) -> Bases | None:
-        """The bases of a merge in one, where histories criss-cross; None where there is but one."""
+        """The several bases of a merge of criss-crossing histories, merged into one; None if there is only one base."""
         if tx.source is None or tx.source.kind is not SourceKind.MERGE:
             return None
         with self._repository.read() as rows:
@@ -100,7 +103,7 @@ class Planner:
         )
 
     def _check_native_heads(self, root: bytes, operations: Sequence[Operation], ours: Mapping[Key, Entry]) -> None:
-        """Raises: AlreadyExists for an asset that another key holds: its native head can follow one of them only."""
+        """Raises: AlreadyExists for an asset that another key holds: a native head can follow only one key."""
         coming = assets_coming(operations, ours)
         if coming:
             with self._repository.read() as rows:
@@ -109,12 +112,12 @@ class Planner:
 
 
 def adopted_keys(tx: Tx) -> tuple[Key, ...] | None:
-    """The keys whose diverged native heads a transaction adopts; None when it is no adoption."""
+    """The keys whose diverged native heads a transaction adopts; None when it is not an adoption."""
     return tx.source.keys if tx.source is not None and tx.source.kind is SourceKind.ADOPT else None
 
 
 def _own(participant: Participant) -> Candidate | None:
-    """What a participant changed by its own writes; None when it did not."""
+    """What the user's own writes changed at a participant's key; None if nothing."""
     if participant.dropped:
         return Candidate(participant.key, participant.base, None) if participant.base is not None else None
     if participant.staging is None or participant.prepared is None:
@@ -123,7 +126,7 @@ def _own(participant: Participant) -> Candidate | None:
     if base is not None and base.snapshot == participant.prepared:
         return None
     theirs = Entry(participant.key, participant.content_id or "", participant.prepared)
-    # What was imported, and not written to, is staged from itself.
+    # An import that nobody wrote to is prepared as the very snapshot that it was staged from.
     return Candidate(participant.key, base, theirs, is_version=participant.prepared == participant.staging.base)
 
 

@@ -1,6 +1,6 @@
-"""What working sets stage: places in the stores for native clients to write, and the rows that tell of them.
+"""Stagings: the places in the stores where native clients write for a working set, and the rows that record them.
 
-A participant's row precedes its staging, so that whatever died can be found again and either goes on or is cleaned up.
+A participant's row is written before its staging, so recovery finds whatever a dead process left in a store.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Stagings:
         self._clock = transactions.clock
 
     def base_entry(self, tx: Tx, key: Key) -> Entry | None:
-        """What the transaction's base commit holds."""
+        """The entry that the transaction's base commit holds under a key, or None."""
         with self._repository.read() as rows:
             return self._transactions.base_entries(rows, tx, [key]).get(key)
 
@@ -37,11 +37,12 @@ class Stagings:
             return [decode_key(key) for key, _ in self._transactions.tree(rows).scan(root, prefix=encode_key(prefix))]
 
     def stage(self, tx_id: str, keys: Sequence[Key], *, new: bool = False, content_id: str = "") -> list[Staging]:
-        """Stage keys, in their order: staged already, the same places. A batch is one call of each store's adapter.
+        """Stage keys. Returns: their stagings, in the order of the keys; a key staged already keeps its staging.
 
-        `new` begins assets that are not there; with `content_id` they go on as what had it (a restore).
+        `new`: begin assets that do not exist yet. `content_id`: continue the asset that had this id (a restore).
 
         Raises: TransactionClosed, NotFound, AlreadyExists (`new`), Unsupported for pointer stores.
+        Cost: one call of each store's adapter, however many keys.
         """
         intended, stores = self._intend(tx_id, keys, new=new, content_id=content_id)
         failpoint("transaction.intended")
@@ -54,7 +55,7 @@ class Stagings:
     def _stage(
         self, tx_id: str, intended: Sequence[Participant], stores: Mapping[str, Store]
     ) -> dict[Key, Participant] | None:
-        """The intended, all staged; None when another client renamed or dropped one of them meanwhile."""
+        """Stage every intended participant; None when another client renamed or dropped one of them meanwhile."""
         unstaged = [participant for participant in intended if participant.staging is None]
         by_store: dict[str, list[Participant]] = {}
         for participant in unstaged:
@@ -71,10 +72,10 @@ class Stagings:
             self._transactions.open_tx(rows, tx_id)
             now = {participant.key: participant for participant in rows.participants(tx_id, list(staged))}
             for key in list(staged):
-                # Another client may have staged it meanwhile, and may have written since: its row wins.
+                # Another client may have staged the key meanwhile, and written there since: its row wins.
                 if key in now and now[key].staging is not None:
                     staged[key] = now[key]
-            # Or may have renamed it, with this very place, or dropped it: no intent is left then.
+            # It may also have renamed the key, which takes this staging along, or dropped it: then no intent is left.
             overtaken = [one.key for one in unstaged if one.key not in now or not now[one.key].intent]
             rows.put_participants([staged[one.key] for one in unstaged if one.key not in overtaken])
         return None if overtaken else staged
@@ -82,7 +83,7 @@ class Stagings:
     def _intend(
         self, tx_id: str, keys: Sequence[Key], *, new: bool, content_id: str
     ) -> tuple[list[Participant], Mapping[str, Store]]:
-        """The participants' rows, written before any store is asked; and the stores as they are configured."""
+        """Write the participants' rows, before any store is called. Returns: them, and the configured stores."""
         for key in keys:
             check_key(key)
         with self._repository.write() as rows:
@@ -97,7 +98,7 @@ class Stagings:
                     raise Unsupported(f"store {store.name!r} only records locations", remedy="use 'catalog.commit'")
                 participant, base = known.get(key), bases.get(key)
                 if participant is not None and not participant.is_own:
-                    participant = None  # Only a merge's result stands there: the user has not written yet.
+                    participant = None  # The row only records a merge's result: the user has not written here yet.
                 there = _is_there(participant, base)
                 if new and there:
                     raise AlreadyExists(f"{format_key(key)} exists already", remedy="open it, or choose another key")
@@ -110,7 +111,7 @@ class Stagings:
         return intended, stores
 
     def _intended(self, participant: Participant, *, new: bool = False, content_id: str = "") -> Participant:
-        """With the id of its staging, and with a content id of its own where it begins an asset."""
+        """The participant with a staging id; it keeps its content id, or gets a new one if it begins an asset."""
         if participant.intent:
             return participant
         intent, base = self._clock.new_id(), participant.base
@@ -123,24 +124,24 @@ class Stagings:
         return found[0].staging if found and not found[0].dropped else None
 
     def swap_location(self, tx_id: str, key: Key, expected: str, location: str) -> bool:
-        """Move a staging's location if it still is `expected`. Raises: TransactionClosed."""
+        """Replace a staging's location if it is still `expected`. Returns: whether. Raises: TransactionClosed."""
         with self._repository.write() as rows:
             self._transactions.open_tx(rows, tx_id)
             return rows.swap_location(tx_id, key, expected, location)
 
     def drop(self, tx_id: str, key: Key) -> None:
-        """The key is absent once the transaction commits. Raises: NotFound, TransactionClosed."""
+        """Remove a key in the transaction: it is absent once that commits. Raises: NotFound, TransactionClosed."""
         with self._repository.write() as rows:
             tx = self._transactions.open_tx(rows, tx_id)
             found = rows.participants(tx_id, [key])
             base = self._transactions.base_entries(rows, tx, [key]).get(key)
             if not _is_there(found[0] if found else None, base):
                 raise NotFound(f"{format_key(key)} does not exist in this transaction")
-            # The row of a new asset stays too, without a staging: its store must hear of an abort.
+            # A new asset's row stays too, without its staging: an abort must still reach its store.
             rows.put_participants([Participant(tx_id, key, base, dropped=True)])
 
     def move(self, tx_id: str, before: Key, after: Key) -> None:
-        """Rename within a store: the content id goes along. Raises: NotFound, AlreadyExists, TransactionClosed."""
+        """Rename within a store, keeping the content id. Raises: NotFound, AlreadyExists, TransactionClosed."""
         if before[0] != check_key(after)[0]:
             raise InvalidArgument(f"{format_key(before)} cannot move to another store")
         self.stage(tx_id, [before])
@@ -156,7 +157,7 @@ class Stagings:
             rows.put_participants([moved, Participant(tx_id, before, source.base, dropped=True)])
 
     def keys(self, tx_id: str, prefix: Key) -> Iterator[Key]:
-        """What the transaction sees under a prefix, in key order."""
+        """The keys that exist in the transaction under a prefix, in key order."""
         tx = self._transactions.find(tx_id)
         own = [participant for participant in self._transactions.participants(tx.id) if participant.is_own]
         changed = {participant.key: participant for participant in own if participant.key[: len(prefix)] == prefix}
@@ -165,7 +166,7 @@ class Stagings:
         return iter(sorted(kept | staged, key=encode_key))
 
     def replace_staging(self, tx_id: str, staging: Staging) -> None:
-        """Record a staging that an adapter moved (a restore). Raises: TransactionClosed, NotFound."""
+        """Record the new place of a staging that an adapter moved (a restore). Raises: TransactionClosed, NotFound."""
         with self._repository.write() as rows:
             self._transactions.open_tx(rows, tx_id)
             found = rows.participants(tx_id, [staging.key])
@@ -174,7 +175,7 @@ class Stagings:
             rows.put_participants([replace(found[0], staging=staging)])
 
     def intend_import(self, tx_id: str, keys: Sequence[Key]) -> None:
-        """Rows for keys that are about to be imported, so that their stores hear of an abort. Repeat: no-op."""
+        """Write rows for keys about to be imported, so that an abort reaches their stores. Repeat: no-op."""
         with self._repository.write() as rows:
             tx = self._transactions.open_tx(rows, tx_id)
             known = {participant.key: participant for participant in rows.participants(tx_id, keys)}
@@ -184,7 +185,7 @@ class Stagings:
         failpoint("transaction.import_intended")
 
     def import_snapshot(self, tx_id: str, key: Key, snapshot: SnapshotRef) -> None:
-        """Stage an existing native snapshot under an intended key: nobody has written to it yet. Repeat: no-op.
+        """Stage an existing native snapshot, as it is, under a key of `intend_import`. Repeat: no-op.
 
         Raises: AlreadyExists when the base holds another asset there; TransactionClosed.
         """
@@ -209,7 +210,7 @@ def _is_there(participant: Participant | None, base: Entry | None) -> bool:
 
 
 def _intent(participant: Participant) -> Intent:
-    """What is to be staged. An asset that begins under its base's key has another content id than the base."""
+    """What to stage from: the base's snapshot, or nothing where a new asset (with another content id) begins."""
     base = participant.base
     goes_on = base is not None and base.content_id == participant.content_id
     return Intent(participant.intent, base.snapshot if base is not None and goes_on else None)

@@ -1,9 +1,9 @@
-"""Working sets: their rows and their end. What they stage is `staging`; between seal and commit, `coordinator`.
+"""The life of working sets: begin, seal, discard, recover. `staging` does their staging, `coordinator` their commits.
 
     OPEN ⇄ SEALED(attempt) → COMMITTED         OPEN | SEALED → ABORTING → ABORTED
 
-Every arrow is a compare-and-swap of one row. The row precedes every native write, and a participant's row precedes its
-staging, so that whatever died can be found again and either goes on or is cleaned up.
+Every arrow is a compare-and-swap of one row. The transaction's row is written before anything is written in a store,
+and a participant's row before its staging: recovery finds whatever a dead process left, and continues or cleans it up.
 """
 
 from __future__ import annotations
@@ -81,18 +81,18 @@ class Transactions:
         merged_parents: Sequence[str] = (),
         source: Source | None = None,
     ) -> Tx:
-        """A new working set on a branch, from its head, durable before anything is staged.
+        """Begin a working set at a branch's head. It is durable before anything is staged.
 
-        An implicit one may be gone after a power loss until something is staged, as it would be when its lease ran out.
+        An implicit one that has staged nothing may be lost in a power failure: its lease would have ended it anyway.
 
-        Repeat: with the same `tx_id`, the same working set.
+        Repeat: with the same `tx_id`, returns the same working set.
 
         Raises: NotFound, InvalidArgument for a tag, AlreadyExists when a live working set has the name.
         """
         now = self.clock.now_us()
         with self.repository.write(flush=not implicit) as rows:
             if name:
-                rows.lock_serial()  # On PostgreSQL two would not see each other's name.
+                rows.lock_serial()  # On PostgreSQL, two that begin at once would not see each other's name.
             begun = rows.txs([tx_id]).get(tx_id) if tx_id else None
             if begun is not None:
                 return begun
@@ -124,7 +124,7 @@ class Transactions:
     def find(self, text: str) -> Tx:
         """A transaction by id, by an id's unambiguous beginning or end, or a live one by name.
 
-        Raises: NotFound, for the empty text too: it names none of those that have no name.
+        Raises: NotFound, also for the empty text: it never means a transaction without a name.
         """
         with self.repository.read() as rows:
             exact = rows.txs([text]).get(text)
@@ -168,22 +168,22 @@ class Transactions:
         return after
 
     def held(self, sealed: Tx) -> AbstractContextManager[None]:
-        """For the length of a block, `hold` an attempt now and then: recovery leaves it alone however long it takes."""
+        """Call `hold` regularly while the block runs, so that recovery leaves the attempt alone, however long it is."""
         return renewing(lambda: self.hold(sealed))
 
     def hold(self, sealed: Tx) -> None:
-        """Renew the lease of an attempt that is under way still. No-op where it is not that attempt any more."""
+        """Renew the lease of a running attempt. No-op when the transaction is no longer sealed by this attempt."""
         with self.repository.write() as rows:
             rows.swap_tx(sealed, replace(sealed, lease_until_us=self.clock.now_us() + limits.LEASE_US))
 
     def unseal(self, sealed: Tx) -> bool:
-        """SEALED → OPEN: the attempt failed, the working set is kept. Returns: whether it still was that attempt."""
+        """SEALED → OPEN: the attempt failed, the working set is kept. Returns: whether it was still that attempt's."""
         lease = self.clock.now_us() + limits.LEASE_US if sealed.implicit else 0
         with self.repository.write() as rows:
             return rows.swap_tx(sealed, replace(sealed, state=TxState.OPEN, owner="", lease_until_us=lease))
 
     def discard(self, tx: str) -> None:
-        """End a working set without a trace in the history; natively staged things are dropped.
+        """End a working set: no commit is made, and stores drop what it staged.
 
         Repeat: no-op once it is gone. Raises: TransactionClosed when it is committed.
         """
@@ -201,15 +201,15 @@ class Transactions:
     def finish_abort(self, tx: str) -> None:
         """Clean up natively, then ABORTING → ABORTED with a log record. Repeat: no-op.
 
-        A store that fails leaves it ABORTING, and is told by what it raised; the others are cleaned up all the same.
+        When a store fails, the others are still cleaned up; then its error is raised, and the state stays ABORTING.
         """
         with self.repository.read() as rows:
             stores = {participant.key[0] for participant in rows.participants(tx)}
             row = rows.txs([tx]).get(tx)
             if row is not None and row.source is not None:
-                # Joining writes natively before its participants' rows tell of it: any store may hold something.
+                # A merge writes in stores before it records participants, so any store may hold something of it.
                 stores |= {store.name for store in rows.stores().values() if store.mode is not Mode.POINTER}
-            stores &= rows.stores().keys()  # What was intended in a store that does not exist was never written.
+            stores &= rows.stores().keys()  # A store that does not exist was never written to.
         errors = []
         for store in sorted(stores):
             try:
@@ -237,8 +237,8 @@ class Transactions:
 
     @contextmanager
     def writing_natively(self, tx: str) -> Iterator[None]:
-        """For a block that writes in stores: where it fails since the transaction was discarded meanwhile, what it
-        wrote after its stores had heard of that goes too. Nobody else would ask them again."""
+        """Guard a block that writes in stores. If it fails because the transaction was discarded meanwhile, abort in
+        the stores once more: the block may have written after the first abort, and nobody else would clean that up."""
         try:
             yield
         except Exception:
@@ -259,10 +259,10 @@ class Transactions:
                 _log.warning("what %s wrote in store %s is not dropped: %s", tx, store.name, error)
 
     def release(self, tx: str) -> bool:
-        """After a commit: its stores drop what only the working set needed, then its participants' rows go.
+        """After a commit: let the stores drop what only the working set needed, then delete its participants' rows.
 
-        What fails, a store or the database, keeps the rows, and recovery tries again: the commit is durable all the
-        same. Repeat: no-op. Returns: whether all is released.
+        The commit is durable whatever happens here. When a store or the database fails, the rows stay, and recovery
+        tries again. Returns: whether everything is released. Repeat: no-op.
         """
         try:
             self._release(tx)
@@ -275,7 +275,7 @@ class Transactions:
         with self.repository.read() as rows:
             participants = rows.participants(tx)
             stores = rows.stores()
-        # A store that was removed since is nobody's to clean up.
+        # A store that was removed since is no longer plait's to clean up.
         kept: dict[str, list[SnapshotRef]] = {one.key[0]: [] for one in participants if one.key[0] in stores}
         for participant in participants:
             if participant.prepared is not None and participant.key[0] in kept:
@@ -286,21 +286,21 @@ class Transactions:
             failpoint("transaction.store_released")
 
         side_by_side(self.executor, release, sorted(kept))
-        with self.repository.write(flush=False) as rows:  # Lost, it is released once more.
+        with self.repository.write(flush=False) as rows:  # If a power loss undoes this, recovery releases again.
             rows.delete_participants(tx)
             rows.delete_conflicts(tx)
 
     # -- recovery ----------------------------------------------------------------------------------------------------
 
     def recover(self, is_alive: Callable[[str], bool]) -> list[str]:
-        """Put right what died: finish aborts, reopen sealed ones without a coordinator, end expired implicit ones.
+        """Repair what dead processes left: finish aborts, reopen abandoned sealed ones, discard expired implicit ones.
 
-        One whose store is down waits for the next recovery, and keeps nobody from the others, or from the catalog.
-        Returns: a sentence for each that is done. Repeat: nothing more to do.
+        A transaction whose store is down waits for the next recovery; it holds up neither the others nor the catalog.
+        Returns: a sentence for each one repaired. Repeat: no-op.
         """
         done = []
         for tx in self.live():
-            # Looked at anew: those before it may have taken long, and its lease may have been renewed meanwhile.
+            # Read the row again: the ones before may have taken long, and this lease may have been renewed meanwhile.
             if not self._is_left(tx, is_alive) or not self._is_left(tx := self.find(tx.id), is_alive):
                 continue
             try:
@@ -321,7 +321,7 @@ class Transactions:
         return done
 
     def _is_left(self, tx: Tx, is_alive: Callable[[str], bool]) -> bool:
-        """Whether nobody is at work on it who would go on, so that recovery has to."""
+        """Whether nobody will continue with this transaction, so that recovery has to."""
         has_lapsed = tx.lease_until_us < self.clock.now_us()
         match tx.state:
             case TxState.ABORTING:
@@ -342,7 +342,7 @@ class Transactions:
         return found
 
     def open_tx(self, rows: Rows, tx: str) -> Tx:
-        """One that is open, held so until the rows are written. Raises: NotFound, TransactionClosed."""
+        """An open transaction; its row stays locked until this write ends. Raises: NotFound, TransactionClosed."""
         found = self._tx(rows, tx)
         if found.state is TxState.SEALED:
             raise TransactionClosed(
@@ -354,9 +354,9 @@ class Transactions:
         return found
 
     def check_sealed(self, rows: Rows, sealed: Tx) -> None:
-        """That it still is that attempt, held so until the rows are written: what was ended leaves no rows behind.
+        """Check that the transaction is still sealed by this attempt, and lock its row until this write ends.
 
-        Raises: TransactionClosed.
+        So no rows are written for a transaction that has ended. Raises: TransactionClosed.
         """
         found = self._tx(rows, sealed.id)
         if (found.state, found.attempt) != (TxState.SEALED, sealed.attempt):
@@ -370,19 +370,19 @@ class Transactions:
         return Tree(RowNodes(rows), salt=self.repository.salt, cache=self.cache)
 
     def base_entries(self, rows: Rows, tx: Tx, keys: Sequence[Key]) -> dict[Key, Entry]:
-        """What its base commit holds of these keys."""
+        """The entries that its base commit holds under these keys; absent keys are left out."""
         return entries_at(rows, self.tree(rows), rows.commit(tx.base).root, keys)
 
 
 def taken_over(tx: Tx) -> TransactionClosed:
-    """What a commit or a preview raises whose working set somebody else committed, discarded or opened meanwhile."""
+    """The error for a commit or preview whose working set somebody else committed, discarded or reopened meanwhile."""
     return TransactionClosed(
         f"transaction {tx.id} is {tx.state.value}, by somebody else while this went on", remedy="see 'plait tx list'"
     )
 
 
 def entries_at(rows: Rows, tree: Tree, root: bytes, keys: Sequence[Key]) -> dict[Key, Entry]:
-    """The entries of those keys that a root holds. Cost: O(keys · log entries) nodes."""
+    """The entries that a root holds under these keys; absent keys are left out. Cost: O(keys · log entries) nodes."""
     held = tree.get_many(root, [encode_key(key) for key in keys])
     values = {key: unpack_value(held[encode_key(key)]) for key in keys if encode_key(key) in held}
     snapshots = load_snapshots(rows, {digest for _, digest in values.values()})
@@ -390,7 +390,7 @@ def entries_at(rows: Rows, tree: Tree, root: bytes, keys: Sequence[Key]) -> dict
 
 
 def stored_entry(key: Key, value: bytes | None, snapshots: Mapping[bytes, SnapshotRef]) -> Entry | None:
-    """The entry that a tree's value stands for."""
+    """Decode a tree's value into an entry; None for None."""
     if value is None:
         return None
     content_id, digest = unpack_value(value)

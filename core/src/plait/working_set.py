@@ -79,7 +79,7 @@ class WorkingSet:
     """A transaction: durable, isolated, spanning stores. Two clients may share one by its id."""
 
     def __init__(self, backend: Backend, adapters: Adapters, tx: Tx, session: Session) -> None:
-        """`session`: on whose behalf this handle commits it, whoever began it."""
+        """`session`: in whose name this handle commits. It need not be the session that began the working set."""
         self._backend = backend
         self._session = session
         self._adapters = adapters
@@ -94,7 +94,7 @@ class WorkingSet:
         return tables.PARTICIPANTS.html(self.participants(), f"{self.tx.name or self.tx.id} on {self.tx.ref}")
 
     def to_arrow(self) -> pa.Table:
-        """What it stages, drops and merged as an Arrow table. Raises: Unsupported without pyarrow."""
+        """The assets that it stages, drops or merged, as an Arrow table. Raises: Unsupported without pyarrow."""
         return self.participants().to_arrow()
 
     @property
@@ -140,7 +140,7 @@ class WorkingSet:
         return self._adapters.get(name).open_store(Port(self._backend, self.tx))
 
     def locate(self, key: str | Key, *, create: bool = False) -> Location:
-        """Where clients that know nothing of plait write the asset, as part of this working set: it is staged for them.
+        """Stage the asset, and return where a client that knows nothing of plait can write it in this working set.
 
         Raises: as `open`.
         """
@@ -148,25 +148,25 @@ class WorkingSet:
         return self._adapters.get(parts[0]).locate(self._stage(parts, create))
 
     def drop(self, key: str | Key) -> None:
-        """The key is absent once this is committed. No data is deleted."""
+        """Remove the key in this working set; it is absent once this is committed. No data is deleted."""
         self._backend.drop(self.id, as_key(key))
 
     def rename(self, before: str | Key, after: str | Key) -> None:
-        """The asset goes on under another key of the same store."""
+        """Move the asset to another key of the same store. It keeps its content id."""
         self._backend.move(self.id, as_key(before), as_key(after))
 
     def restore(self, key: str | Key, spec: str, *, items: Sequence[str] | None = None) -> None:
-        """Bring an asset, or some items of it, to what it was at a point, inside this working set.
+        """Set an asset, or some items of it, to what it was at a point (`spec`), inside this working set.
 
-        Raises: NotFound for an asset that is not there, and for an item that is neither there, nor at the base, nor in
-        this working set.
+        Raises: NotFound for an asset that does not exist at that point, and for an item that exists neither there,
+        nor at the base, nor in this working set.
         """
         self._backend.restore(self.id, as_key(key), spec, items)
 
     # -- looking -----------------------------------------------------------------------------------------------------
 
     def keys(self, prefix: str | Key = ()) -> list[Key]:
-        """What it sees under a prefix, in key order."""
+        """The keys that exist in this working set under a prefix, in key order."""
         return list(self._backend.keys(self.id, as_key(prefix)))
 
     def participants(self) -> Listing[Participant]:
@@ -179,13 +179,13 @@ class WorkingSet:
         return Stream(tables.ITEMS, lambda: self._backend.diff_items(parts, base, Side(tx=self.id), items))
 
     def preview(self) -> Preview:
-        """What it would commit now, and what conflicts."""
+        """What a commit would contain now, and which conflicts it would meet."""
         return self._backend.preview(self.id)
 
     # -- conflicts ---------------------------------------------------------------------------------------------------
 
     def conflicts(self) -> Stream[tuple[Conflict, Resolution | None]]:
-        """Every conflict that its last commit met, and how it is settled, if it is."""
+        """Every conflict that its last commit met, each with its resolution, or None while it has none."""
         return Stream(tables.CONFLICTS, lambda: self._backend.conflicts(self.id))
 
     def resolve(self, key: str | Key, choice: Choice, *, item: str | None = None, value: Json = None) -> None:
@@ -195,20 +195,20 @@ class WorkingSet:
     def settle(self, resolutions: Sequence[Resolution]) -> None:
         """Settle listed conflicts. Raises: NotFound when one is not listed; then none is settled.
 
-        A served catalog takes more than a mebibyte of them in parts, each as a whole or not at all.
+        More than a mebibyte of resolutions goes to a served catalog in parts; each part is settled whole or not at all.
         """
         self._backend.settle(self.id, resolutions)
 
     def resolve_all(self, choice: Choice, prefix: str | Key = ()) -> int:
-        """Settle by one side what is still open under a prefix, by `resolve` or by writing it; how many that were."""
+        """Settle by one side the conflicts that are open under a prefix (`open_conflicts`). Returns: how many."""
         settled = [Resolution(one.key, one.item, choice) for one in self.open_conflicts(prefix)]
         self.settle(settled)
         return len(settled)
 
     def open_conflicts(self, prefix: str | Key = ()) -> list[Conflict]:
-        """The listed conflicts under a prefix that nothing settles yet: no resolution, and nothing written to them.
+        """The listed conflicts under a prefix that are not settled yet: neither by a resolution, nor by writing there.
 
-        Cost: where a key in conflict was written to, a `preview`.
+        Cost: a `preview`, if a key in conflict was written to.
         """
         parts = as_key(prefix)
         left = [one for one, kept in self.conflicts() if kept is None and one.key[: len(parts)] == parts]
@@ -219,7 +219,7 @@ class WorkingSet:
         return [one for one in left if one.key not in written or (one.key, one.item) in still]
 
     def sided(self, choice: Choice, prefix: str | Key = ()) -> list[Resolution]:
-        """One side for every listed conflict under a prefix, those that are settled otherwise included."""
+        """A resolution by this side for every listed conflict under a prefix, also for those that have another one."""
         parts = as_key(prefix)
         return [
             Resolution(conflict.key, conflict.item, choice)
@@ -238,9 +238,10 @@ class WorkingSet:
         unchanged: Sequence[str | Key] = (),
         allow_empty: bool = False,
     ) -> Commit:
-        """Make it one commit. Raises: CommitConflict, ProposalRejected, NothingToCommit; it is kept then.
+        """Commit everything in it as one commit.
 
-        Repeat: the same commit.
+        Raises: CommitConflict, ProposalRejected, NothingToCommit; the working set is kept then.
+        Repeat: returns the same commit.
         """
         self.committed = self._backend.commit_tx(
             self.id,
@@ -259,9 +260,9 @@ class WorkingSet:
         self._discarded = True
 
     def give_up(self) -> None:
-        """Discard it for an error that goes on, and that nothing may hide: what cannot be dropped now, recovery drops.
+        """Discard it while another error is being raised. Raises no PlaitError, which would hide that one.
 
-        One that is committed already, as where an interrupt came late, stays.
+        What cannot be dropped now, recovery drops. If it is committed already (an interrupt came late), it stays so.
         """
         try:
             self.discard()
@@ -270,9 +271,9 @@ class WorkingSet:
 
     @property
     def state(self) -> TxState:
-        """As it is now, whoever changed it."""
+        """Its current state, read from the catalog: other clients may have changed it."""
         return self._backend.tx(self.id).state
 
     def kept_alive(self) -> AbstractContextManager[None]:
-        """For the length of a block, renew the lease of an implicit transaction, also past previews, which seal it."""
+        """Renew the lease of an implicit transaction while the block runs, also past previews, which seal it."""
         return renewing(lambda: self._backend.renew(self.id))
