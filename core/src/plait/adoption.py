@@ -1,9 +1,9 @@
-"""Adopting what somebody wrote past plait: one more three-way merge.
+"""Adoption: what somebody wrote past plait is merged into the bound ref, three-way.
 
 base    what was last published        ours    the bound ref's head        theirs    what was found
 
-The transaction's id is made of what was found, so that adopting it again goes on with the same working set, or finds
-the same commit, wherever the first attempt died or whoever settled its conflicts.
+The transaction's id is a digest of what was found. So a second adoption continues the same working set or returns the
+same commit, wherever the first attempt died and whoever settled its conflicts.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from plait.types import Commit, Key, Session, Source, SourceKind, TxState
 def adopt(
     repository: Repository, transactions: Transactions, coordinator: Coordinator, key: Key, session: Session
 ) -> Commit | None:
-    """Commit what the native head was found at, merged with what was committed meanwhile; None if nothing was new.
+    """Commit what was found at the diverged native head, merged with what was committed since; None if nothing is new.
 
-    An asset that is gone from its store is deleted on the branch, or, where that changed it too, in conflict.
+    An asset that is gone from its store is deleted on the branch; if the branch changed it too, that is a conflict.
 
     Raises: NotFound unless the key has diverged; CommitConflict, listed and kept with a working set.
     Repeat: the same working set, until it is committed.
@@ -56,7 +56,7 @@ def adopt(
 
 
 def _unused_id(rows: Rows, repository: Repository, publication: Publication) -> str:
-    """The transaction of this divergence: the first that nobody has discarded."""
+    """The transaction id for this divergence: the first in its sequence that is not of a discarded transaction."""
     for turn in range(1_000_000):
         name = [repository.uuid, publication.store, publication.asset, publication.found, publication.epoch, turn]
         tx_id = str(uuid.UUID(bytes=digest(b"adopt", pack(name))[:16]))

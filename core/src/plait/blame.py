@@ -1,4 +1,4 @@
-"""Who last changed each item: walking down from a point, every item follows the parent that holds it."""
+"""Blame: which commit last changed each item. Walks down from a point; each item follows a parent that holds it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from plait.renames import renames
 from plait.types import Commit, Entry, ItemChange, ItemChangeKind, Key
 
 _ITEMS = ("row", "object", "file", "extent", "item")
-"""The aspects of a change that are items; the others describe the asset as a whole."""
+"""The aspects of a change that concern one item; the others describe the asset as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Blamed:
 
 @dataclass(slots=True)
 class _Pending:
-    """The items of one commit that still want a commit to blame: these names, or all but these."""
+    """The items of one commit that have no commit to blame yet: these names, or (`all_but`) all but these."""
 
     names: set[str] = field(default_factory=set)
     all_but: bool = False
@@ -51,11 +51,11 @@ class _Pending:
 
 
 def blame(backend: Backend, spec: str, key: Key, items: Sequence[str] | None) -> Iterator[Blamed]:
-    """The items that the asset holds at a point with the commits that last changed them, the newest commit's first.
+    """The items that the asset holds at a point, each with the commit that last changed it, newest commits first.
 
-    At each commit that changed the asset, what its first parent holds just so is that parent's, what another parent
-    holds just so is that one's, and only the rest is its own: a merge is blamed for what it joined, nothing else.
-    An asset that was renamed is followed to its former key.
+    At each commit that changed the asset, an item that the first parent holds unchanged is passed to that parent, else
+    to another parent that holds it unchanged. Only the rest is blamed on the commit itself: so a merge is blamed only
+    for what it joined. A renamed asset is followed to its former key.
 
     Raises: NotFound. Cost: one diff for each parent of each commit that touched the key, until all is settled.
     Source: as `git blame` passes blame to parents (https://git-scm.com/docs/git-blame).
@@ -91,15 +91,15 @@ def blame(backend: Backend, spec: str, key: Key, items: Sequence[str] | None) ->
 
 
 def _parents(backend: Backend, commit: Commit, key: Key) -> list[tuple[str, Entry | None]]:
-    """Each parent with what it holds under the key, or under the one that the commit renamed; the first one always,
-    the others where they hold something."""
+    """The commit's parents, each with what it holds at the key, or at the key that the commit renamed to this one. The
+    first parent is always among them, the others only if they hold something."""
     specs = [f"@{parent}" for parent in commit.parents]
     found = [(spec, backend.get(spec, [key]).get(key) or _renamed(backend, spec, commit, key)) for spec in specs]
     return found[:1] + [pair for pair in found[1:] if pair[1] is not None]
 
 
 def _renamed(backend: Backend, parent: str, commit: Commit, key: Key) -> Entry | None:
-    """What the commit renamed to this key, as the parent has it."""
+    """The parent's entry that the commit renamed to this key, or None."""
     found = renames((change.before, change.after) for change in backend.diff(parent, f"@{commit.id}", key[:1]))
     return next((before for before, after in found.values() if after.key == key), None)
 
@@ -115,7 +115,7 @@ def _changes(
 
 
 def _holder(backend: Backend, spec: str, key: Key, entry: Entry) -> Commit:
-    """The newest commit reachable from a point that put this very snapshot under the key."""
+    """The newest commit reachable from a point that put exactly this snapshot under the key."""
     for commit, change in backend.history(spec, key):
         if change.after is not None and change.after.snapshot == entry.snapshot:
             return commit

@@ -1,8 +1,8 @@
-"""Merging where histories criss-cross: several best bases are merged into one first, as Git does.
+"""Merging where histories criss-cross: several best merge bases are merged into one first, as Git does.
 
-With one of them alone, what the other one brought would count as changed on one side, and win over whoever changed it
-back since. Source: the virtual merge base of Git's recursive strategy; where those bases criss-cross in their turn,
-the newest of theirs is taken.
+With one base alone, a change that came from another base would look like a change of one side, and would win over a
+side that undid it since. Source: the virtual merge base of Git's recursive strategy. Where the bases criss-cross in
+their turn, the newest of their own bases is taken.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from plait.types import Entry, Key, Strategy
 
 @dataclass(frozen=True, slots=True)
 class Parted:
-    """What the first base and a further one changed since they parted."""
+    """What the first base and another one changed, each, since they parted."""
 
     first: Sequence[Candidate]
     other: Sequence[Candidate]
@@ -26,9 +26,10 @@ class Parted:
 
 @dataclass(frozen=True, slots=True)
 class Bases:
-    """All bases in one. `first`: what the first holds where the others differ; `merged`: what all hold there together.
+    """All bases, merged into one.
 
-    At `unknown` keys they conflict: nothing is known of the base, so both sides have to agree.
+    `first`: what the first base holds at the keys where others differ from it. `merged`: the merged base's entries
+    there. `unknown`: keys at which the bases conflict; there no base is known, so both sides have to agree.
     """
 
     first: Mapping[Key, Entry]
@@ -36,13 +37,13 @@ class Bases:
     unknown: frozenset[Key]
 
     def since(self, changes: Sequence[Candidate]) -> list[Candidate]:
-        """What a side changed since all bases, in key order; given is what it changed since the first."""
+        """What a side changed since the merged base, in key order. `changes`: what it changed since the first base."""
         found = {one.key: one for one in changes}
         for key in self.first.keys() | self.merged.keys() | self.unknown:
             here = self.first.get(key)
             changed = found.get(key, Candidate(key, here, here))
             if key in self.unknown:
-                # Gone since counts as changed since: there was something in one of them.
+                # A key that is gone counts as changed: at least one of the bases held something there.
                 found[key] = replace(changed, base=None if changed.theirs is not None else here)
             else:
                 found[key] = replace(changed, base=self.merged.get(key))
@@ -50,7 +51,7 @@ class Bases:
 
 
 def merged_bases(join: ThreeWay, held: Mapping[Key, Entry], others: Sequence[Parted]) -> Bases:
-    """Merge the further bases into the first, renames included; `held`: what the first holds where they changed."""
+    """Merge the other bases into the first, following renames. `held`: what the first holds at keys they changed."""
     of_bases = replace(
         join, bound=lambda name: False, default=Strategy.NORMAL, strategies={}, resolutions={}, adopts=False
     )

@@ -1,4 +1,4 @@
-"""Native heads that somebody moved past plait: what was found there, and how the row is settled by an adoption."""
+"""Diverged native heads, which somebody moved past plait: what was found there, and how an adoption settles the row."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def diverged(rows: Rows, keys: Sequence[Key]) -> list[Publication]:
 
 
 def found_candidates(rows: Rows, keys: Sequence[Key]) -> Iterator[Candidate]:
-    """What was found at diverged native heads of these keys (nothing: it is gone), since what was last published."""
+    """The changes found at diverged native heads: from what was last published to what was found (None: it is gone)."""
     for publication in diverged(rows, keys):
         base = theirs = None
         if publication.published:
@@ -31,7 +31,7 @@ def found_candidates(rows: Rows, keys: Sequence[Key]) -> Iterator[Candidate]:
 
 
 def settle(rows: Rows, keys: Sequence[Key]) -> None:
-    """What was found at these keys is what is published now; moves that were begun before it are skipped."""
+    """Record what was found at these keys as published, and drop moves begun before."""
     for publication in diverged(rows, keys):
         found = None
         if publication.found is not None:

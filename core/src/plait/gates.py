@@ -1,4 +1,4 @@
-"""Gates: plugins that may refuse a commit before it happens. No lock is held, silence past the limit refuses."""
+"""Gates: plugins that may refuse a commit before it happens. No lock is held while they run; a late answer refuses."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Gates:
         return self._plugins.has("plait_check_proposal")
 
     def check(self, proposal: Proposal, changes: Sequence[Change], catalog: Catalog) -> tuple[Unchanged, ...]:
-        """What the verdicts depend on beyond the proposal: it is committed only if that is unchanged.
+        """Ask every gate. Returns: the reads that their verdicts depend on; the commit requires them unchanged.
 
-        Raises: ProposalRejected with the gate's name and reason: refused, failed, or too slow.
+        Raises: ProposalRejected with the gate's name and the reason: it refused, failed, or was too slow.
         """
         reads: list[Unchanged] = []
         for gate in self._plugins.manager.hook.plait_check_proposal.get_hookimpls():

@@ -1,11 +1,11 @@
-"""Imports of what people have: native assets that are there come into the history in place, as one commit.
+"""Imports: existing native assets come into the history, in place and as one commit.
 
     what is found ──┬─ refused, with the reason
                     ├─ in the history already, under its key or another
-                    └─ taken: staged in a working set whose name is made of what was asked
+                    └─ taken: staged in a working set whose name is a digest of the request
 
-A process that is killed leaves that working set behind, and the same import goes on with it. Versions of a store's own
-history are commits on a branch of the import's own, which is then merged: native heads move once, at the end.
+If the process is killed, that working set stays, and the same import continues with it. Versions of a store's own
+history become commits on a branch of the import's own, which is then merged: native heads move once, at the end.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ if TYPE_CHECKING:
 
 _BATCH = 16
 _REFUSALS = (InvalidArgument, NotFound, Unsupported, AlreadyExists, Corrupt, PermissionDenied)
-"""What is wrong with one asset, and keeps no other back."""
+"""Errors that concern one asset only: the others can still be imported."""
 
 PastOf = Callable[[Found], Sequence[PastVersion]]
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What became of one thing that was found. `refusal` says why it does not come; empty: it does, or did.
+    """What became of one asset that was found. `refusal`: why it is not imported; empty if it is, or will be.
 
-    `is_there`: it was in the history already. `versions`: how many of its own history come with it.
+    `is_there`: it was in the history already. `versions`: how many versions of its own history are imported with it.
     """
 
     key: Key
@@ -58,7 +58,7 @@ class Imported:
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What came, what could not, and why. `commit` is None for a dry run, and where nothing was new."""
+    """What was imported, what was not, and why. `commit` is None for a dry run, and if nothing was new."""
 
     assets: tuple[Imported, ...]
     commit: Commit | None
@@ -67,7 +67,10 @@ class ImportReport:
 def plan(
     catalog: Catalog, branch: str, under: Key, found: Iterable[Found], history: PastOf
 ) -> tuple[dict[Key, Imported], dict[Key, Sequence[PastVersion]]]:
-    """What would come, and with which past versions: what is refused, or in the history, is in the first alone."""
+    """Decide what to import. Returns: a line for every asset found, and the past versions of those to import.
+
+    An asset that is refused, is in the history already, or has no past versions is only in the first.
+    """
     there = {entry.key: entry.snapshot.asset for entry in catalog.at(branch).entries(under[:1])}
     by_asset = {asset: key for key, asset in there.items()}
     lines: dict[Key, Imported] = {}
@@ -82,7 +85,7 @@ def plan(
             line = Imported(key, one.location, f"it is in the history as {format_key(known)}", is_there=True)
         elif key in lines:
             line = replace(line, refusal="another has this key")
-            key = (*key, one.location)  # Told beside the other.
+            key = (*key, one.location)  # Its own line in the report, beside the other's.
         elif not one.refusal and (past := history(one)):
             pasts[key] = past
             line = replace(line, versions=len(past))
@@ -92,7 +95,7 @@ def plan(
 
 @dataclass(frozen=True, slots=True)
 class Taking:
-    """Takes assets in on one branch. `name` is its working set's and its branch's: the same import finds them again."""
+    """Imports assets into one branch. `name` is its working set's and its own branch's: a repeat finds them by it."""
 
     catalog: Catalog
     branch: str
@@ -101,24 +104,25 @@ class Taking:
     properties: Mapping[str, str]
     progress: Progress
     finish: Callable[[WorkingSet, str], Commit]
-    """Commits as this author ("": the session's), and discards what cannot be committed."""
+    """Commits the working set as this author ("": the session's); discards it if that fails."""
 
     @property
     def _side_branch(self) -> str:
         return f"imports/{self.name}"
 
     def newest(self, assets: Mapping[Key, str], refused: dict[Key, PlaitError] | None) -> Commit | None:
-        """One commit of what these locations hold; None when all were refused.
+        """Import what these locations hold now as one commit; None when all were refused.
 
         Args:
-            refused: what cannot come is put here, and the rest comes; None: it is raised, and nothing comes.
+            refused: collects the assets that cannot be imported, by key; the rest is imported.
+                None: the first refusal is raised, and nothing is imported.
         """
         return self._commit(self.branch, assets, refused, self.message, self.properties)
 
     def with_history(
         self, assets: Mapping[Key, str], pasts: Mapping[Key, Sequence[PastVersion]], refused: dict[Key, PlaitError]
     ) -> Commit | None:
-        """A commit for each past version on a branch of the import's own, then one merge of that."""
+        """Commit each past version on a branch of the import's own, then merge that branch."""
         if all(ref.name != self._side_branch for ref in self.catalog.refs()):
             self.catalog.create_branch(self._side_branch, self.branch)
         failpoint("import.branched")
@@ -186,7 +190,7 @@ class Taking:
         return self.finish(tx, author)
 
     def _stage(self, tx: WorkingSet, assets: Mapping[Key, str]) -> dict[Key, PlaitError]:
-        """Stage a batch; where something of it is refused, one by one. Returns: what was refused, and why."""
+        """Stage a batch; if the batch is refused, its assets one by one. Returns: those refused, with the errors."""
         try:
             self.catalog.backend.import_assets(tx.id, assets)
             return {}
@@ -199,13 +203,13 @@ class Taking:
         return failed
 
     def _left(self, branch: str) -> WorkingSet | None:
-        """What an import of the same that was killed has left on this branch."""
+        """The working set that a killed run of the same import left on this branch, or None."""
         left = [tx for tx in self.catalog.working_sets() if tx.name == self.name and tx.ref == branch]
         return self.catalog.working_set(left[0].id) if left else None
 
 
 def _shortened(text: str, bytes_max: int) -> str:
-    """What the history can keep of a text that others wrote: without NUL and half characters, its end cut off."""
+    """A foreign text as the history can keep it: NULs and lone surrogates replaced, cut off at `bytes_max`."""
     whole = text.replace("\0", "\ufffd").encode("utf-8", "replace")
     if len(whole) <= bytes_max:
         return whole.decode()
@@ -213,5 +217,5 @@ def _shortened(text: str, bytes_max: int) -> str:
 
 
 def name_of(*asked: object) -> str:
-    """The name of a working set that is made of what was asked."""
+    """The name of an import's working set: a digest of the request, so that the same import finds it again."""
     return f"import-{digest(b'import', pack(list(asked))).hex()[:16]}"

@@ -1,4 +1,4 @@
-"""A native head follows one key: which assets a commit brings to a branch, and who holds them there already."""
+"""A native head can follow only one key: which assets a commit brings to a branch, and which keys hold them already."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ Asset = tuple[str, str]
 
 
 def assets_coming(operations: Sequence[Operation], ours: Mapping[Key, Entry]) -> dict[Asset, Key]:
-    """The assets that come to keys which do not hold them yet. Raises: AlreadyExists for one that comes to two keys."""
+    """The assets that operations put under keys that do not hold them yet, each with its key.
+
+    Raises: AlreadyExists for an asset that is put under two keys.
+    """
     coming: dict[Asset, Key] = {}
     for one in operations:
         if not isinstance(one, Put) or keeps_asset(one, ours):
@@ -34,9 +37,9 @@ def keeps_asset(one: Operation, ours: Mapping[Key, Entry]) -> bool:
 
 
 def check_not_held(rows: Rows, tree: Tree, root: bytes, coming: Mapping[Asset, Key], leaving: Collection[Key]) -> None:
-    """Raises: AlreadyExists for an asset that another key holds at this root, and that does not leave that key.
+    """Raises: AlreadyExists if another key holds a coming asset at this root, and is not one of those leaving it.
 
-    Cost: a row and a path of the tree for each asset.
+    Cost: reads one row and one path of the tree for each asset.
     """
     for asset, key in coming.items():
         try:
@@ -48,7 +51,7 @@ def check_not_held(rows: Rows, tree: Tree, root: bytes, coming: Mapping[Asset, K
 
 
 def still_holds(rows: Rows, tree: Tree, root: bytes, key: Key, asset: Asset) -> bool:
-    """Whether a key holds the asset at this root: that under which it was last published, say."""
+    """Whether this key (the one under which the asset was last published, say) holds the asset at this root."""
     held = entries_at(rows, tree, root, [key]).get(key)
     return held is not None and (held.snapshot.store, held.snapshot.asset) == asset
 

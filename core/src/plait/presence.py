@@ -1,4 +1,5 @@
-"""Where what is named is: a typing error must not look like nothing to do, and what is in use is not taken away."""
+"""Checks that named keys and items exist (a typing error must not look like "nothing to do"), and that a store to be
+removed is not in use."""
 
 from __future__ import annotations
 
@@ -15,9 +16,9 @@ _KEYS_SHOWN, _USERS_SHOWN = 3, 10
 
 
 def check_keys(backend: Backend, keys: Sequence[Key], points: Mapping[str, str]) -> None:
-    """That each key, or something below it, is held by some point (the text to show → the spec to ask).
+    """Check that each key, or a key below it, exists at one of these points (text to show → spec to resolve).
 
-    Raises: NotFound. Cost: one look-up for each point, and a second one for each key that is only a prefix.
+    Raises: NotFound. Cost: one look-up per point, and per point another one for each key that is only a prefix.
     """
     held = {key for spec in points.values() for key in backend.get(spec, keys)} if keys else set()
     for key in keys:
@@ -30,10 +31,12 @@ def check_keys(backend: Backend, keys: Sequence[Key], points: Mapping[str, str])
 
 
 def first_absent(adapter: Adapter, items: Sequence[str], after: SnapshotRef, befores: Sequence[Side]) -> str | None:
-    """An item that neither `after` nor any of `befores` holds; None where all are somewhere, or nobody can tell.
+    """The first item that neither `after` nor any of `befores` holds; None if each exists in one, or if the adapter
+    cannot diff items.
 
-    What is somewhere differs from one of them or from nothing. Cost: a diff of these items from each, until all are
-    found: that from nothing, which may read all of the asset, only for items that are the same everywhere.
+    An item that exists differs between `after` and one of `befores`, or between `after` and nothing. Cost: a diff of
+    these items per side, until all are found. The diff from nothing, which may read the whole asset, comes last: only
+    for items that are equal everywhere.
     """
     if Capability.ITEM_DIFF not in adapter.capabilities:
         return None
@@ -41,7 +44,7 @@ def first_absent(adapter: Adapter, items: Sequence[str], after: SnapshotRef, bef
     for before in sides:
         if unseen:
             unseen -= {change.item for change in adapter.diff(before, after, items=sorted(unseen))}
-    # A table or a folder is there by what lies in it.
+    # The diff of a table or a folder lists the items in it, not itself: so ask for each remaining one alone.
     for item in sorted(unseen):
         if all(next(iter(adapter.diff(before, after, items=[item])), None) is None for before in sides):
             return item
@@ -49,10 +52,11 @@ def first_absent(adapter: Adapter, items: Sequence[str], after: SnapshotRef, bef
 
 
 def check_unused(backend: Backend, store: str, *, empty: str) -> None:
-    """That no ref's head and no working set has an asset of a store. `empty`: the id of a commit that holds nothing.
+    """Check that no ref's head and no working set holds an asset of a store. `empty`: the id of an empty commit.
 
-    A discarded working set is none: while it waits for a store that never answers, only the store's removal ends it.
-    Raises: InvalidArgument naming all that do, the first keys of each, and how to go on. Cost: a look at every ref.
+    A working set that is being discarded does not count: if its store never answers again, only removing the store
+    ends it. Raises: InvalidArgument naming the users, the first keys of each, and the commands that free the store.
+    Cost: one scan per ref's head.
     """
     by_head: dict[str, str] = {}
     users: dict[str, dict[str, str]] = {"branch": {}, "tag": {}, "working set": {}}
@@ -77,7 +81,7 @@ def check_unused(backend: Backend, store: str, *, empty: str) -> None:
 
 
 def _ways_out(store: str, empty: str, users: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
-    """A command for each kind of user; what is one only is named."""
+    """A command for each kind of user. It names the user if there is only one of the kind, else says NAME."""
     name = {kind: next(iter(held)) if len(held) == 1 else "NAME" for kind, held in users.items()}
     if users["branch"]:
         dropping = f"'plait restore {format_key((store,))} --from {empty[:12]} --on {name['branch']}' drops them there"
@@ -89,6 +93,6 @@ def _ways_out(store: str, empty: str, users: Mapping[str, Mapping[str, str]]) ->
 
 
 def _shown(keys: Iterable[Key]) -> str:
-    """The first keys, and whether there are more; "" for none."""
+    """The first keys as text, with "…" if there are more; "" if there are none."""
     first = [format_key(key) for key in islice(keys, _KEYS_SHOWN + 1)]
     return ", ".join(first[:_KEYS_SHOWN] + (["…"] if len(first) > _KEYS_SHOWN else []))

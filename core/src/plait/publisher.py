@@ -1,10 +1,12 @@
-"""Native heads follow the bound ref. What is wanted is compared with what is published, so a repeat does nothing.
+"""Publishing: native heads follow the bound ref. A publication's target is compared with what is published, so a
+repeat does nothing.
 
-For each store with native heads: a cursor tells up to which head of the bound ref the publications have their targets.
-The tree diff from there to the head sets new targets, by asset (a rename is one move). Whoever claims a publication,
-by compare-and-swap, moves its head; DONE, BUSY (later) and DIVERGED (recorded, never overwritten) are its ends.
-One write sets the targets and takes the claims of all stores, which then move their heads side by side.
-Several moves in a row become one: native readers see each state that the ref rested in, not each that it passed.
+Each store with native heads has a cursor: the head of the bound ref up to which its publications have their targets.
+The tree diff from the cursor to the ref's head sets new targets, by asset (a rename is one move). Whoever claims a
+publication, by compare-and-swap, moves its native head. The move ends as DONE, BUSY (tried again later) or DIVERGED
+(recorded, never overwritten). One write sets the targets and takes the claims of all stores; then the stores move
+their heads side by side. Several moves of the ref in a row become one move of the native head: native readers see each
+state that the ref rested in, not each that it passed through.
 """
 
 from __future__ import annotations
@@ -35,9 +37,9 @@ from plait.types import Commit, Depth, Key, Move, Published, PublishState, Snaps
 
 _log = logging.getLogger("plait.publisher")
 _MOVES_MAX = 8
-"""Further moves of a store's heads in one run: a ref that moves faster is caught up with in the next."""
+"""Rounds of moves in one run, beyond one per waiting publication: the next run catches up with a faster ref."""
 _CLAIMS_MAX = 16
-"""Heads of a store that are claimed at once: the last of them has to be moved before the lease ends."""
+"""Heads of a store that are claimed together: the last of them has to be moved before the claims' lease ends."""
 
 
 _Claim = tuple[Publication, Move]
@@ -45,7 +47,7 @@ _Claim = tuple[Publication, Move]
 
 @dataclass(frozen=True, slots=True)
 class _Behind:
-    """A store whose targets are to be set for the moves of its bound ref from one root (None: the first) to a head."""
+    """A store whose bound ref moved, from root `since` (None: from the start) to `head`, since its targets were set."""
 
     store: str
     since: bytes | None
@@ -79,12 +81,12 @@ class Publisher:
         return Capability.NATIVE_HEAD in self._adapters.capabilities(store)
 
     def follows_named(self, name: str) -> bool:
-        """`follows`, by the store's name; False for one that does not exist. Asked on every one-call commit."""
+        """`follows`, by the store's name; False if there is no such store. Cheap: every one-call commit asks it."""
         store = self._adapters.known(name)
         return store is not None and self.follows(store)
 
     def begin(self, rows: Rows, store: Store) -> None:
-        """A store was added: its native heads are followed from the start, before it holds anything."""
+        """Start to follow a store that was just added: set its cursor to the first commit, which holds nothing."""
         if self.follows(store):
             (first,) = rows.commits_by_seq([1]).values()
             rows.set_publish_cursors({store.name: (first.id, first.seq)})
@@ -100,11 +102,11 @@ class Publisher:
         is_alive: Callable[[str], bool] = lambda owner: True,
         spare_down: bool = False,
     ) -> None:
-        """Bring native heads of these stores (None: all) to their bound ref's head, as far as they can be now.
+        """Move native heads of these stores (None: all) to their bound ref's head, as far as is possible now.
 
-        Which they all are is told by rows (`begin`), so that whoever only opens a catalog imports no adapter.
-        A store that is down leaves its publications pending and does not stop the others. It is asked once, not for
-        each of its heads; and with `spare_down` not at all for `STORE_RETRY_US`, since it may cost a time-out.
+        "All" are the stores with a cursor (`begin`), so that opening a catalog imports no adapter.
+        A store that is down keeps its publications pending and does not stop the others. It is asked once per run, not
+        for each of its heads. With `spare_down`, it is not asked again for `STORE_RETRY_US`: that may cost a time-out.
         """
         with self._repository.read() as rows:
             cursors = rows.publish_cursors()
@@ -118,8 +120,8 @@ class Publisher:
                 return
         failpoint("publisher.behind")
         with self._claiming() as owner:
-            with self._repository.write() as rows:  # Targets and claims, which are needed before the first move.
-                # One publisher at a time: PostgreSQL would let two wait for each other.
+            with self._repository.write() as rows:  # Targets and claims must be durable before the first move.
+                # One publisher at a time: without the lock, two could deadlock on PostgreSQL.
                 cursors = rows.publish_cursors(lock=True)
                 self._set_targets(rows, self._behind(rows, wanted, cursors))
                 waiting: dict[str, list[Publication]] = {}
@@ -134,17 +136,18 @@ class Publisher:
             )
 
     def undone(self, stores: Iterable[str] | None = None) -> list[Publication]:
-        """The publications of these stores (None: all) that are not done, by store and asset."""
+        """The publications of these stores (None: all) that are not done, ordered by store and asset."""
         with self._repository.read() as rows:
             wanted = self._wanted(rows, stores, rows.publish_cursors())
             return [one for one in rows.undone_publications() if one.store in wanted]
 
     def look(self, store: Store, keys: Iterable[Key] | None = None) -> None:
-        """Find the heads of these keys (None: all) that somebody moved while plait had nothing to publish there.
+        """Find native heads of these keys (None: all) that somebody moved while plait had nothing to publish there.
 
-        Each is asked to move to where it is, which no adapter writes for; one that is elsewhere is claimed, asked
-        again, and recorded as diverged. Those that had diverged before are asked too: what was found there may be
-        out of date by now. Raises: StoreUnavailable, Corrupt. Cost: one read per head, a write per moved one.
+        Asks the adapter to move each head to where plait left it, for which no adapter writes anything. A head that is
+        elsewhere is claimed, asked for again, and recorded as diverged. Heads that diverged before are asked for too:
+        what was found there may be out of date. Raises: StoreUnavailable, Corrupt.
+        Cost: one read per head, one write per moved head.
         """
         if not self.follows(store):
             return
@@ -182,7 +185,7 @@ class Publisher:
     def _undone(
         self, rows: Rows, wanted: Mapping[str, Store], is_alive: Callable[[str], bool]
     ) -> Iterator[Publication]:
-        """The publications that are not done and can be claimed, without those of stores that are known to be down."""
+        """The publications that are not done and can be claimed now, except in stores that are known to be down."""
         now = self._clock.now_us()
         for one in rows.undone_publications():
             if one.store not in wanted or self._is_down(one.store) or one.state == "diverged":
@@ -210,7 +213,7 @@ class Publisher:
         return tree.diff(before, one.head.root, prefix=encode_key((one.store,)))
 
     def _set_targets(self, rows: Rows, behind: Sequence[_Behind]) -> None:
-        """Turn the bound refs' moves since the cursors into targets; cursors and targets are one write."""
+        """Turn the bound refs' moves since the cursors into targets, and advance the cursors, in the same write."""
         for one in behind:
             changes = list(self._moved(rows, one))
             if changes:
@@ -233,7 +236,7 @@ class Publisher:
                 asset = snapshots[digest].asset
                 last = known[asset].key if asset in known else key
                 if last != key and still_holds(rows, tree, root, last, (one.store, asset)):
-                    continue  # The head follows the key that it was published under, as long as that holds it.
+                    continue  # The head follows the key that it was published under, while that key holds the asset.
                 start = known.get(asset) or Publication(one.store, asset, key, None, None, 0)
                 target = digest if into is changed else None
                 into[asset] = replace(start, key=key, target=target, seq=one.head.seq)
@@ -246,7 +249,7 @@ class Publisher:
 
     @contextmanager
     def _claiming(self) -> Iterator[str]:
-        """The owner of what the block claims: where it fails, what it leaves claimed is free at once, by no lease."""
+        """The owner name for the block's claims. Claims left when it ends are free at once, before their lease ends."""
         owner = f"{self._owner}/{next(self._turns)}"
         self._runs.add(owner)
         try:
@@ -255,14 +258,14 @@ class Publisher:
             self._runs.discard(owner)
 
     def _follow(self, store: Store, claims: Sequence[_Claim], waiting: list[Publication], owner: str) -> None:
-        """Make the moves that bring heads of one store to their targets, finishing first what a dead publisher began.
+        """Move native heads of one store to their targets; a move that a dead publisher began is finished first.
 
-        Claimed ones first, then those that wait, some at a time.
+        Moves what is claimed, then claims and moves what is waiting, at most `_CLAIMS_MAX` at a time.
         """
         for _ in range(_MOVES_MAX + len(waiting)):
             settled = [(claimed, self._publish(store, claimed, move)) for claimed, move in claims]
             if settled:
-                with self._repository.write(flush=False) as rows:  # Lost, the claimed moves are repeated, and done.
+                with self._repository.write(flush=False) as rows:  # If a power loss undoes this, the moves repeat.
                     waiting += self._settle(rows, settled)
             if not waiting or self._is_down(store.name):
                 return
@@ -272,18 +275,21 @@ class Publisher:
             failpoint("publisher.claimed")
 
     def _settle(self, rows: Rows, settled: Iterable[tuple[Publication, Publication]]) -> list[Publication]:
-        """Record where heads are; the publications that have a further target by now."""
+        """Record the outcome of moves. Returns: the publications that got a newer target meanwhile."""
         further = []
         for claimed, after in settled:
             if not rows.swap_publication(claimed, after):
-                continue  # Another publisher took over when the lease had run out: the rest is its job.
+                continue  # The lease ran out and another publisher took over: the rest is its job.
             now = rows.publication(claimed.store, claimed.asset)
             if not now.is_done and now.moving is None and now.state == "idle":
                 further.append(now)
         return further
 
     def _claim(self, rows: Rows, waiting: list[Publication], owner: str) -> list[_Claim]:
-        """Take some of the waiting, for an owner, unless somebody else took them first; with their moves."""
+        """Claim up to `_CLAIMS_MAX` of the waiting for an owner, except those that somebody else claimed first.
+
+        Removes them from `waiting`. Returns: the claims, each with the move to make.
+        """
         lease_until_us = self._clock.now_us() + limits.LEASE_US
         taken, waiting[:] = sorted(waiting[:_CLAIMS_MAX], key=in_order), waiting[_CLAIMS_MAX:]
         claims = [
@@ -302,11 +308,11 @@ class Publisher:
         return [(claim, _move(claim, snapshots)) for claim in claimed]
 
     def _is_down(self, store: str) -> bool:
-        # One that is down for longer than any is was noted before the clock was set back.
+        # A time further ahead than STORE_RETRY_US was noted before the clock was set back: ignore it.
         return 0 < self._down_until_us.get(store, 0) - self._clock.now_us() <= limits.STORE_RETRY_US
 
     def _publish(self, store: Store, claimed: Publication, move: Move) -> Publication:
-        """Move the head; the publication as it is to be recorded then."""
+        """Move the native head. Returns: the publication to record; unclaimed, else unchanged, if the store failed."""
         free = replace(claimed, owner="", lease_until_us=0)
         if self._is_down(store.name):
             return free
@@ -316,11 +322,11 @@ class Publisher:
             if _has_lost(adapter, move.before, published):
                 if move.after is not None:
                     raise _lost([claimed.key])
-                published = Published(PublishState.DONE)  # Its branch gave it up: nothing is left to unpublish.
+                published = Published(PublishState.DONE)  # The ref dropped the asset: nothing is left to unpublish.
         except PlaitError as error:
             if isinstance(error, StoreUnavailable):
                 self._down_until_us[store.name] = self._clock.now_us() + limits.STORE_RETRY_US
-            # Left as it is, and free to be claimed: the store may be back the next time.
+            # Stays pending and free to be claimed: the store may be back in the next run.
             _log.warning("publishing %s failed: %s", format_key(claimed.key), error)
             return free
         failpoint("publisher.moved")
@@ -332,15 +338,15 @@ class Publisher:
 
 
 def _has_lost(adapter: Adapter, before: SnapshotRef | None, answer: Published) -> bool:
-    """Whether a head is elsewhere because its store has lost the pinned snapshot that it stood at: no change of
-    anybody's. A disk is not mounted, or was restored from a backup that is older than the catalog."""
+    """Whether a head is elsewhere because the store has lost the pinned snapshot that it was at, so that nobody has
+    moved it: a disk is not mounted, or was restored from a backup older than the catalog."""
     if answer.state is not PublishState.DIVERGED or before is None:
         return False
     return bool(adapter.verify(before, Depth.EXISTS).problems)
 
 
 def _lost(keys: Sequence[Key]) -> Corrupt:
-    """Adopting what is there would take acknowledged commits back, so it is no divergence."""
+    """The error for a store that has lost snapshots. Not a divergence: adopting would undo acknowledged commits."""
     name = format_key(keys[0])
     more = f", and {len(keys) - 1} more" if len(keys) > 1 else ""
     return Corrupt(
@@ -351,10 +357,10 @@ def _lost(keys: Sequence[Key]) -> Corrupt:
 
 
 def _is_recorded(one: Publication, answer: Published) -> bool:
-    """Whether the row says already what a look has found."""
+    """Whether the row already records what `look` has found."""
     if one.state != "diverged":
         return answer.state is PublishState.DONE
-    # Busy is no news of a head that has diverged: it waits for its adoption all the same.
+    # BUSY changes nothing for a head that has diverged: it still waits to be adopted.
     return answer.state is PublishState.BUSY or (answer.state is PublishState.DIVERGED and _found(answer) == one.found)
 
 
@@ -363,7 +369,7 @@ def _found(answer: Published) -> bytes | None:
 
 
 def _move(claimed: Publication, snapshots: Mapping[bytes, SnapshotRef]) -> Move:
-    # A move that was begun for an older target comes before the one to the target that `seq` belongs to.
+    # `seq` belongs to the newest target. A move begun for an older target must be ordered before it.
     is_overtaken = claimed.moving != (claimed.target or NO_SNAPSHOT)
     seq = claimed.seq - 1 if is_overtaken else claimed.seq
     before, after = _look_up(snapshots, claimed.published), _look_up(snapshots, claimed.moving)

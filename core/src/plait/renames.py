@@ -1,6 +1,6 @@
-"""Renames in a merge: what one side renamed meets the other side's changes under its new name.
+"""Renames in a merge: when one side renamed an asset, the other side's changes to it follow to its new key.
 
-A content id goes with an asset from key to key, so a key that went and one that came with the same id are one rename.
+An asset keeps its content id when it is renamed. So a key that is gone and a new key with the same id are one rename.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ from plait.threeway import Candidate
 from plait.types import Entry, Key
 
 Sides = tuple[Entry | None, Entry | None]
-"""One key before and after."""
+"""The entries of one change, before and after."""
 
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """The candidates under the keys where they meet ours. `ours`: what the head holds at those that it renamed.
-    `moving`: what it holds elsewhere, by the key that theirs renamed it to."""
+    """The candidates, each under the key where it meets ours.
+
+    `ours`: the head's entries at the keys that ours renamed assets to. `moving`: entries that the head still holds at
+    their old keys, by the key that theirs renamed them to.
+    """
 
     candidates: Sequence[Candidate]
     ours: Mapping[Key, Entry] = field(default_factory=dict)
@@ -27,7 +30,7 @@ class Followed:
 
 
 def renames(changes: Iterable[Sides]) -> dict[str, tuple[Entry, Entry]]:
-    """What was renamed among these changes: its entries before and after, by content id."""
+    """The renames among these changes: the entries before and after, by content id."""
     gone: dict[str, Entry] = {}
     come: dict[str, Entry] = {}
     for before, after in changes:
@@ -41,11 +44,12 @@ def renames(changes: Iterable[Sides]) -> dict[str, tuple[Entry, Entry]]:
 def follow(
     candidates: Sequence[Candidate], ours: Mapping[Key, Entry], ours_changed: Callable[[], Iterable[Candidate]]
 ) -> Followed:
-    """Let what theirs changed follow ours' renames, and what ours changed follow theirs'.
+    """Make theirs' changes follow ours' renames, and ours' changes follow theirs' renames.
 
-    What both renamed, differently, is a candidate where ours has it, with theirs' name. Where theirs has another asset
-    under ours' new name, nothing is followed. `ours`: what the head holds at the candidates' keys; `ours_changed()`:
-    what it changed since the base, asked only when theirs changed a key that ours no longer has.
+    An asset that both sides renamed, differently, becomes one candidate at ours' key, with theirs' key in `renamed_to`.
+    Where theirs has a candidate at ours' new key already, the change does not follow.
+    `ours`: what the head holds at the candidates' keys. `ours_changed()`: what the head changed since the base; called
+    only when theirs changed a key that ours no longer has.
     """
     theirs_renamed = renames((one.base, one.theirs) for one in candidates)
     lost = [one for one in candidates if one.base is not None and one.key not in ours]

@@ -1,4 +1,4 @@
-"""What each side of a join changed, as the trees say: of a merge, a cherry-pick, a revert, a restore, an adoption."""
+"""What each side of a merge, cherry-pick, revert, restore or adoption changed, read from the trees."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from plait.types import Commit, Entry, Key, Source, SourceKind
 
 
 def source_candidates(rows: Rows, tree: Tree, source: Source, head: Commit) -> Iterator[Candidate]:
-    """What the source's theirs changed since its base, in key order."""
+    """What theirs changed since the source's base, in key order."""
     if source.kind is SourceKind.ADOPT:
         yield from found_candidates(rows, source.keys)
         return
@@ -35,7 +35,10 @@ def followed(
     ours: Mapping[Key, Entry],
     bases: Bases | None,
 ) -> Followed:
-    """The candidates where they meet the head, whichever side renamed what. `bases`: if there is more than one."""
+    """The candidates, moved to the keys where they meet the head's entries when either side renamed them.
+
+    `bases`: the merged bases, where histories criss-cross.
+    """
     if source is None or source.kind in (SourceKind.ADOPT, SourceKind.RESTORE):
         return Followed(candidates)
     base = _base_root(rows, tree, source)
@@ -48,7 +51,10 @@ def followed(
 
 
 def parted_bases(rows: Rows, tree: Tree, ours: str, source: Source) -> tuple[dict[Key, Entry], list[Parted]]:
-    """The further best bases of a merge, and what its first, which is the source's, holds where they changed."""
+    """For each best base of a merge after the first: what it and the first changed since they parted.
+
+    Returns also what the first base, which is the source's, holds at the keys that the others changed.
+    """
     if source.base is None:
         return {}, []
     first, *others = merge_bases(rows, rows.commit(ours), rows.commit(source.theirs))
@@ -63,7 +69,7 @@ def parted_bases(rows: Rows, tree: Tree, ours: str, source: Source) -> tuple[dic
 
 
 def changes_between(rows: Rows, tree: Tree, before: bytes, after: bytes, keys: Sequence[Key]) -> Iterator[Candidate]:
-    """What changed between two roots under these prefixes (none: everywhere), in key order."""
+    """What changed between two roots under these prefixes (none: everywhere), in key order under each prefix."""
     prefixes = [encode_key(key) for key in keys] or [b""]
     changes = [change for prefix in prefixes for change in tree.diff(before, after, prefix=prefix)]
     values = {value for change in changes for value in (change.before, change.after) if value is not None}

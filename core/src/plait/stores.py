@@ -45,7 +45,7 @@ class RowState:
 
 
 class NoState:
-    """The state of an adapter in a client's process, where there is none to keep."""
+    """The state for adapters in a client's process: always empty, keeps nothing."""
 
     def get(self, name: str) -> bytes | None:
         return None
@@ -55,7 +55,7 @@ class NoState:
 
 
 def side_by_side(executor: Executor, call: Callable[[T], None], items: Sequence[T]) -> None:
-    """The call for each, at the same time; all have ended then. Raises: what the first that failed raised."""
+    """Call for every item at the same time, and wait for all. Raises: the error of the first item that failed."""
     if len(items) < 2:
         for item in items:
             call(item)
@@ -67,7 +67,7 @@ def side_by_side(executor: Executor, call: Callable[[T], None], items: Sequence[
 
 
 def resolve_credential(value: str) -> str:
-    """Read ``env:NAME`` or ``file:PATH``; other text is itself. Raises: StoreUnavailable naming what is missing."""
+    """Read ``env:NAME`` or ``file:PATH``; any other text is returned. Raises: StoreUnavailable naming the source."""
     scheme, _, name = value.partition(":")
     if scheme == "env" and name:
         try:
@@ -103,8 +103,8 @@ class Adapters:
         self._lock = threading.Lock()
 
     def get(self, name: str) -> Adapter:
-        """The adapter of a store. Raises: NotFound, InvalidArgument; StoreUnavailable when its folder is away;
-        Unsupported for pointers that no plugin reads."""
+        """The adapter of a store. Raises: NotFound, InvalidArgument; StoreUnavailable when its folder is missing;
+        Unsupported for a pointer store whose kind no plugin reads."""
         return self.of(self._find(name))
 
     def of(self, store: Store) -> Adapter:
@@ -112,7 +112,7 @@ class Adapters:
         StoreUnavailable."""
         adapter = self._kept(store)
         if store.mode is not Mode.POINTER and (folder := adapter.local_folder()):
-            check_folder(store, folder)  # Each time: a disk may go while the adapter is there.
+            check_folder(store, folder)  # Each time: a disk may be unmounted while its adapter is kept.
         return adapter
 
     def _kept(self, store: Store) -> Adapter:
@@ -127,7 +127,7 @@ class Adapters:
         return made
 
     def known(self, name: str) -> Store | None:
-        """The store's configuration as it was within the last second, or None: for what is asked on every commit."""
+        """The store's configuration, at most a second old, or None if there is none. For questions of every commit."""
         found, read_at = self._known.get(name, (None, -1.0))
         if time.monotonic() - read_at > _KNOWN_SECONDS:
             try:
@@ -138,13 +138,13 @@ class Adapters:
         return found
 
     def capabilities(self, store: Store) -> frozenset[Capability]:
-        """What plait can do in this store: in a pointer store nothing, whatever its kind, for it owns nothing there."""
+        """What plait can do in this store. In a pointer store, of any kind, nothing: plait owns nothing there."""
         if store.mode is Mode.POINTER:
             return frozenset()
         return self.plugins.adapter_class(store.kind).capabilities
 
     def make(self, store: Store) -> Adapter:
-        """A new instance, not kept: to check a store before it is added."""
+        """A new adapter that is not kept, to check a store before it is added. Raises: Unsupported, as `get`."""
         if store.mode is Mode.POINTER and store.kind not in self.plugins.kinds:
             raise Unsupported(
                 f"store {store.name!r} only records locations, and no plugin reads its kind {store.kind!r}",
@@ -153,7 +153,7 @@ class Adapters:
         return self.plugins.adapter_class(store.kind)(store, self._context(store))
 
     def close(self) -> None:
-        """Close every adapter, also where one fails. Repeat: no-op. Raises: what the last that failed raised."""
+        """Close every adapter, even if one fails. Raises: the error of the last one that failed. Repeat: no-op."""
         with self._lock:
             adapters, self._adapters = list(self._adapters.values()), {}
         with ExitStack() as closing:
@@ -164,7 +164,7 @@ class Adapters:
 def row_context(
     repository: Repository, plugins: Plugins, clock: Clock, progress: Progress
 ) -> Callable[[Store], Context]:
-    """Contexts for adapters that run beside the database."""
+    """Makes contexts for adapters in the catalog's own process, which keep their state in its database."""
     return lambda store: Context(
         state=RowState(repository, store.name),
         clock=clock,
@@ -175,15 +175,15 @@ def row_context(
 
 
 def client_context(plugins: Plugins, clock: Clock, progress: Progress) -> Callable[[Store], Context]:
-    """Contexts for adapters that only open native handles."""
+    """Makes contexts for adapters in a client's process, which only open native handles."""
     return lambda store: Context(
         state=NoState(), clock=clock, credential=resolve_credential, progress=progress, mergers=plugins.mergers
     )
 
 
 def check_store(store: Store, plugins: Plugins) -> Store:
-    """Return the store, or raise InvalidArgument. Secrets in clear are refused: options are shown to everyone, and the
-    history keeps them for ever."""
+    """Check a store's configuration, and return it. Raises: InvalidArgument, also for secrets in clear: everyone sees
+    the options, and the history keeps them for ever."""
     check_key((store.name,))
     check_ref_name(store.bound_ref)
     if store.mode is not Mode.POINTER:

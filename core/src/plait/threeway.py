@@ -1,10 +1,11 @@
-"""The one operation under commit, merge, cherry-pick, revert, restore and adopt: three-way, key by key.
+"""The three-way join, key by key, that commit, merge, cherry-pick, revert, restore and adopt are all made of.
 
-    candidate    what theirs changed since base, one key
-    ours         what the ref's head holds there
+    candidate    what theirs changed since base, at one key
+    ours         what the ref's head holds at that key
 
-One side unchanged: the other is the content. Both changed: equal content is no conflict, otherwise the adapter merges
-it natively or it is a conflict. What a bound ref receives must natively succeed what it holds (`Adapter.succeed`).
+If one side is unchanged, the other side's content is taken. If both changed to equal content, there is no conflict;
+otherwise the adapter merges natively, or it is a conflict. On a bound ref, the new snapshot must natively succeed the
+one that the ref holds (`Adapter.succeed`).
 """
 
 from __future__ import annotations
@@ -35,9 +36,10 @@ from plait.types import (
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One key that theirs changed since base. `renamed_to`: where theirs holds what ours, too, renamed: to this key.
+    """One key that theirs changed since base.
 
-    `is_version`: theirs is a version that the store has, and counts though it holds what base does (an empty commit).
+    `renamed_to`: theirs' key, if both sides renamed the asset, differently; `key` is ours' then. `is_version`: theirs
+    is a version of the store's own, and is taken even if its content equals base's (an empty native commit).
     """
 
     key: Key
@@ -49,7 +51,7 @@ class Candidate:
 
 @dataclass(slots=True)
 class Outcome:
-    """What to commit. `made`: snapshots that merging or succeeding prepared, which the transaction must own."""
+    """What to commit. `made`: snapshots prepared by `merge` or `succeed`, which the transaction must own."""
 
     operations: list[Operation] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
@@ -58,7 +60,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class ThreeWay:
-    """The joining of candidates with a head. `bound(store)` says whether the ref moves that store's native heads."""
+    """Joins candidates with a ref's head. `bound(store)`: whether the ref moves that store's native heads."""
 
     tx: str
     attempt: int
@@ -69,10 +71,10 @@ class ThreeWay:
     strategies: Mapping[Key, Strategy] = field(default_factory=dict)
     resolutions: Mapping[Key, Sequence[Resolution]] = field(default_factory=dict)
     adopts: bool = False
-    """Theirs is what stands at a native head: whatever content is chosen must natively succeed it too."""
+    """Theirs was found at a diverged native head: whatever content is chosen must natively succeed it too."""
 
     def join(self, candidates: Iterable[Candidate], ours: Mapping[Key, Entry]) -> Outcome:
-        """Decide every candidate. Conflicts come in key order, and with them the operations of all other keys.
+        """Decide every candidate. Returns: the conflicts, in key order, and the operations of all keys without one.
 
         Repeat: the same outcome for the same (tx, attempt) and arguments.
         """
@@ -85,7 +87,7 @@ class ThreeWay:
         return outcome
 
     def _decide_name(self, candidate: Candidate, renamed_to: Key, ours: Mapping[Key, Entry], outcome: Outcome) -> None:
-        """Both sides renamed it, differently: one of them is taken, name and content, or they are in conflict."""
+        """Decide an asset that both sides renamed, differently: take one side's key and content, or conflict."""
         key, theirs, held = candidate.key, candidate.theirs, ours[candidate.key]
         assert theirs is not None
         strategy = self.strategies.get(key, self.default)
@@ -131,7 +133,7 @@ class ThreeWay:
                         self.tx, self.attempt, onto=theirs.snapshot, content=snapshot
                     )
                 entry = Entry(key, ours.content_id, snapshot)
-                # A result that holds what ours holds is no change, whatever version the store gave it.
+                # A result with the content of ours is no change, even if the store gave it a new version.
                 if self.adopts or not _same(ours, entry):
                     self._put(key, ours, entry, outcome)
                 return
@@ -165,7 +167,7 @@ class ThreeWay:
                 resolutions=resolutions,
             )
             if isinstance(merged, Conflicted):
-                # Adapters know items, not keys.
+                # An adapter fills in only the items, it knows no keys.
                 return Conflicted(tuple(replace(conflict, key=key) for conflict in merged.conflicts))
             return merged
 
@@ -178,7 +180,7 @@ class ThreeWay:
         return merged
 
     def _take(self, candidate: Candidate, ours: Entry | None, content: Entry | None, outcome: Outcome) -> None:
-        """The key gets this content, in a snapshot that natively succeeds ours, and theirs where it is adopted."""
+        """Give the key this content, in a snapshot that natively succeeds ours (and, in an adoption, theirs)."""
         key = candidate.key
         if _same(ours, content):
             if ours is None or not self.adopts:
@@ -195,7 +197,7 @@ class ThreeWay:
             self._put(key, ours, Entry(key, content.content_id, snapshot), outcome, made=snapshot != content.snapshot)
 
     def _succeeding(self, onto: Entry | None, content: SnapshotRef) -> SnapshotRef:
-        """This content where a native head that is at `onto` can go; itself where there is none."""
+        """A snapshot of this content to which a native head at `onto` can move; `content` itself if no head has to."""
         if onto is None or not self.bound(content.store) or onto.snapshot.asset != content.asset:
             return content
         return self.adapter(content.store).succeed(self.tx, self.attempt, onto=onto.snapshot, content=content)
@@ -214,15 +216,15 @@ def join_both(
     ours: Mapping[Key, Entry],
     moving: Mapping[Key, Entry],
 ) -> Outcome:
-    """First what the source changed, then the user's own writes on top of it; those settle the conflicts they touch.
+    """Join what the source changed, then the user's own writes on top; those settle the conflicts that they touch.
 
-    `moving`: what ours holds at other keys, by those that the source renames them to.
+    `moving`: entries that ours holds at old keys, by the key that the source renames them to.
     """
     first = _join_source(join, source, ours, moving)
     written = {candidate.key: candidate for candidate in own}
     by_item, by_key = _settled_natively(join, first.conflicts, written)
     if by_item:
-        # The rest of what theirs changed at these keys comes along; what was written then lands on top of ours.
+        # Settle the written items by ours, so that theirs' other changes merge; the second join adds what was written.
         resolutions = {key: [*join.resolutions.get(key, ()), *settled] for key, settled in by_item.items()}
         first = _join_source(replace(join, resolutions={**join.resolutions, **resolutions}), source, ours, moving)
     second = join.join(own, applied(ours, first.operations))
@@ -242,7 +244,7 @@ def join_both(
 
 
 def applied(held: Mapping[Key, Entry], operations: Iterable[Operation]) -> dict[Key, Entry]:
-    """What is held once these operations are done."""
+    """The entries after these operations."""
     after = dict(held)
     for one in operations:
         if isinstance(one, Put):
@@ -261,7 +263,7 @@ def _join_source(
             outcome.operations[place] = replace(one, expected=None)
     decided = {one.key for one in (*outcome.operations, *outcome.conflicts)}
     for key, entry in moving.items():
-        if key not in decided:  # It holds what ours holds, but it has yet to come there.
+        if key not in decided:  # Its content is as ours has it, but it still has to move to this key.
             outcome.operations.append(Put(key, entry.snapshot, None, entry.content_id))
     return outcome
 
@@ -269,9 +271,9 @@ def _join_source(
 def _settled_natively(
     join: ThreeWay, conflicts: Sequence[Conflict], written: Mapping[Key, Candidate]
 ) -> tuple[dict[Key, list[Resolution]], set[Key]]:
-    """The items in conflict that the user wrote with the store's own client, and the keys that are settled as a whole.
+    """The conflicts that the user settled by writing with the store's own client: by item, and as whole keys.
 
-    Those are the written ones whose items cannot be told apart: what was written there is all that the key holds then.
+    A written key is settled as a whole if plait cannot tell its items apart; then it holds just what was written.
     """
     by_item: dict[Key, list[Resolution]] = {}
     by_key: set[Key] = set()

@@ -1,1 +1,1 @@
-"""Rows of tables, for adapters that hold some: what a row is called, what differs, and merges by row. Needs pyarrow."""
+"""Rows of tables, for adapters of tables: their items (names), differences, and merges by row. Needs pyarrow."""

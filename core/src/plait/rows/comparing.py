@@ -1,4 +1,4 @@
-"""Rows of two versions compared in bulk, in Arrow: only those that differ become Python objects."""
+"""Compares the rows of two versions in bulk, in Arrow. Only rows that differ become Python objects."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIGN, INDEX = "__plait_sign", "__plait_index"
 
 
 class Shape(Protocol):
-    """Which columns identify a row (none: rows are a multiset), and how a row is called."""
+    """Which columns identify a row (none: rows are a multiset), and the item that names a row."""
 
     @property
     def identifiers(self) -> tuple[str, ...]: ...
@@ -52,7 +52,7 @@ class RowChange:
 
 @dataclass(frozen=True, slots=True)
 class RowChanges:
-    """All rows that differ, and as Arrow what `before_index` and `after_index` point into."""
+    """All rows that differ, and the Arrow tables into which `before_index` and `after_index` point."""
 
     changes: tuple[RowChange, ...]
     removed: pa.Table
@@ -90,7 +90,7 @@ def _by_item(shape: Shape, rows: pa.Table) -> dict[str, list[_Found]]:
 
 
 def difference(before: pa.Table, after: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """The rows that only one of two multisets has, each as often as it has it more."""
+    """(removed, added): the rows that one of two multisets has more often, repeated as often as it has them more."""
     both = pa.concat_tables([before, after], promote_options="permissive")
     signs = pa.chunked_array([pa.repeat(pa.scalar(-1), before.num_rows), pa.repeat(pa.scalar(1), after.num_rows)])
     keyed = pa.table({f"c{n}": groupable(column) for n, column in enumerate(both.columns)})
@@ -106,7 +106,7 @@ def difference(before: pa.Table, after: pa.Table) -> tuple[pa.Table, pa.Table]:
 
 
 def staying(leaving: pa.Table, dropped: pa.Table) -> pa.Table:
-    """The rows that were dropped by their keys, though `leaving` does not name them but others of the same keys.
+    """The rows that were dropped by their keys, but must stay: `leaving` names other rows of the same keys, not these.
 
     Cost: nothing where keys are unique.
     """

@@ -51,9 +51,9 @@ def _text(value: Json) -> str:
 
 
 def hashed_item(row: Mapping[str, Json] | Mapping[int, Json]) -> str:
-    """The item of a row without key columns, of its values by column: names, or ids that survive a renaming.
+    """The item of a row without key columns: a hash of its values by column (names, or ids that survive a rename).
 
-    A column that is null, or was added later, does not change it.
+    A null does not change it, so neither does a column that was added later.
     """
     values = sorted((column, _canonical(value)) for column, value in row.items() if value is not None)
     return ROW_PREFIX + hashlib.sha256(pack(values)).hexdigest()[:32]
@@ -78,7 +78,7 @@ def check_row_item(item: str) -> str:
 
 
 def to_json(value: object) -> Json:
-    """One value as JSON can say it, without loss for a column of known type."""
+    """One value as JSON, without loss for a column of known type."""
     match value:
         case None | bool() | int() | str():
             return value
@@ -98,7 +98,7 @@ def to_json(value: object) -> Json:
 
 
 def from_json(value: Json, kind: pa.DataType, column: str) -> object:
-    """The value that `to_json` made this of, for a column of type `kind`. Raises: InvalidArgument naming the column."""
+    """Read `to_json` back, for a column of type `kind`. Raises: InvalidArgument naming the column."""
     try:
         return _from_json(value, kind)
     except (ValueError, TypeError, AttributeError, decimal.InvalidOperation) as error:

@@ -1,4 +1,4 @@
-"""Three-way merges of tables by row, and what their users decided."""
+"""Three-way merges of tables by row, and the user's resolutions of their conflicts."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Decisions:
         self.conflicts: list[Conflict] = []
 
     def for_item(self, item: str) -> Resolution | None:
-        """What was decided for an item, else for the table as a whole."""
+        """The resolution for an item, else the one for the table as a whole, else None."""
         return self._by_item.get(item) or self._by_item.get(None)
 
     @property
     def whole(self) -> Resolution | None:
-        """What was decided for the table as a whole."""
+        """The resolution for the table as a whole, or None."""
         return self._by_item.get(None)
 
     def three_way(
@@ -42,7 +42,7 @@ class Decisions:
         kind: ConflictKind = ConflictKind.SCHEMA_CHANGED,
         detail: str = "",
     ) -> T:
-        """The side that changed; where both did, differently, what was decided, else a conflict (and ours for now)."""
+        """The side that changed. If both changed, differently: what a resolution says, else ours, and a conflict."""
         if theirs in (base, ours):
             return ours
         if ours == base:
