@@ -1,4 +1,4 @@
-"""Proving the history: every record's place in the chain, every id from its bytes, every snapshot in its store."""
+"""Verifies the history: every record's place in the chain, every id against its bytes, every snapshot in its store."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from plait.types import Commit, Depth, Health, Mode, SnapshotRef, TxState
 
 _PAGE = 1000
 _AHEAD_US_MAX = 3_600_000_000
-"""How far the last commit's time may be ahead: servers' clocks differ, by seconds."""
+"""How far the last commit's time may be ahead of this machine's clock: clocks of servers differ, by seconds."""
 _CHECKS_MAX = 8
-"""Of snapshots at once: half of the threads of `LocalBackend`."""
+"""Snapshots verified at the same time: half of the threads of `LocalBackend`."""
 _SNAPSHOT_STATES = {"live", "condemned", "expired"}
 _PUBLICATION_STATES = {"idle", "busy", "diverged"}
 
 
 class Survey:
-    """Parts of a catalog one after the other: what cannot be read at all is named, and the rest is gone on with."""
+    """Verifies a catalog part by part: a part that cannot be read becomes a problem, and the next part goes on."""
 
     def __init__(self, *, is_damaged: bool) -> None:
-        """`is_damaged`: rows may hold anything, and be told by any error."""
+        """`is_damaged`: rows may hold anything, so any exception, not only Corrupt, is reported as a problem."""
         self.told: tuple[type[Exception], ...] = (Exception,) if is_damaged else (Corrupt,)
 
     def part(self, where: str, problems: Iterator[Problem]) -> Iterator[Problem]:
@@ -51,9 +51,9 @@ def _sentence(error: Exception) -> str:
 
 
 def verify_metadata(repository: Repository, progress: Progress, now_us: int, survey: Survey) -> Iterator[Problem]:
-    """Walk the log from its start: what does not fit is named by seq, commit, node, or row of another table.
+    """Walk the log from its start. Yields what does not fit, named by seq, commit, node, or another table's row.
 
-    Cost: every record, commit, change and node once; memory for the ids of the nodes.
+    Cost: reads every record, commit, change and node once; keeps the ids of all nodes in memory.
     """
     seen_snapshots: set[bytes] = set()
     with repository.read() as rows:
@@ -67,7 +67,7 @@ def verify_metadata(repository: Repository, progress: Progress, now_us: int, sur
 
 
 def _verify_clock(rows: Rows, replay: Replay, now_us: int) -> Iterator[Problem]:
-    """The time that the next record's is later than."""
+    """Check the serial row's time: every later record gets a later one."""
     at_us = rows.serial().at_us
     if at_us < replay.at_us:
         yield Problem("the serial row", "has a time before the last that is in the log")
@@ -89,14 +89,14 @@ def _verify_log(
     progress: Progress,
     survey: Survey,
 ) -> Iterator[Problem]:
-    """Every record, in order; `seen_snapshots` gets those that commits name."""
+    """Check every record, in order. Adds to `seen_snapshots` the digests that commits name."""
     previous, seq = bytes(32), 0
     seen_nodes: set[bytes] = set()
     tree = Tree(RowNodes(rows), salt=repository.salt)
     try:
         end = rows.serial()
     except Corrupt:
-        end = None  # Told with the serial row.
+        end = None  # Reported by `_verify_clock`, which reads the serial row too.
     while page := rows.log(seq, _PAGE):
         progress("log records", seq, None if end is None else end.seq)
         commits: dict[int, Commit] = {}
@@ -129,7 +129,7 @@ def _verify_log(
 
 
 def _read_commits(rows: Rows, page: Sequence[LogRow], commits: dict[int, Commit], survey: Survey) -> Iterator[Problem]:
-    """The commits of a page by seq; those that cannot be read are named one by one."""
+    """Fill `commits` with a page's commits by seq. Yields those that cannot be read, one by one."""
     try:
         commits.update(rows.commits_by_seq([record.seq for record in page]))
         return
@@ -163,7 +163,7 @@ def _verify_commit(rows: Rows, repository: str, commit: Commit, payload: bytes) 
 
 
 def _verify_snapshots(rows: Rows, named: set[bytes]) -> Iterator[Problem]:
-    """All snapshots, those too that only working sets and publications name; what commits name is there."""
+    """Check all snapshots, also those that only working sets and publications name. All of `named` must exist."""
     found = rows.all_snapshots()
     for digest, row in found.items():
         if codec.digest(b"snapshot", row.body) != digest:
@@ -175,9 +175,10 @@ def _verify_snapshots(rows: Rows, named: set[bytes]) -> Iterator[Problem]:
 
 
 def verify_working_rows(repository: Repository, survey: Survey) -> Iterator[Problem]:
-    """What no hash covers, for it changes: that open working sets and publications can be read, and name what is there.
+    """Check rows that no hash covers, since they change: open working sets and publications can be read, and what they
+    name exists.
 
-    Cost: every row of working sets that are open, and of publications.
+    Cost: reads every row of open working sets and of publications.
     """
     with repository.read() as rows:
         yield from survey.part("working sets", _verify_open_txs(rows))
@@ -246,7 +247,7 @@ def verify_stores(
 ) -> Iterator[Problem]:
     """Ask every store for every live snapshot of the reachable history, side by side, each once.
 
-    Not all at once: commits wait for the same threads, and who stops listening stops it.
+    At most `_CHECKS_MAX` run at a time, since commits use the same threads. Closing the iterator stops it.
     """
     with repository.read() as rows:
         pointers = {store.name for store in rows.stores().values() if store.mode is Mode.POINTER}
@@ -257,7 +258,7 @@ def verify_stores(
                 try:
                     wanted.append(codec.decode_snapshot(row.body))
                 except Corrupt:
-                    continue  # Named by verify_metadata.
+                    continue  # Reported by verify_metadata.
     wanted = [snapshot for snapshot in wanted if snapshot.store in known - pointers]
     verifiers: dict[str, Callable[[SnapshotRef], Health]] = {}
     making = Lock()
@@ -282,7 +283,7 @@ def verify_stores(
                 yield Problem(where, problem)
         except StoreUnavailable as error:
             away = Problem(f"store {snapshot.store}", str(error))
-            if away not in told:  # It is that of all its snapshots.
+            if away not in told:  # Report a store that is down once, not for each of its snapshots.
                 told.add(away)
                 yield away
         except PlaitError as error:

@@ -52,7 +52,8 @@ _REFS_KEPT_MAX = 1024
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What the last durable batch knew. Refs and stores change only with a log record: at the same serial it holds."""
+    """What the last durable batch had read. It holds while the serial row is unchanged: refs and stores change only
+    with a log record."""
 
     serial: Serial
     refs: dict[str, Ref | None]
@@ -73,7 +74,7 @@ class Batch:
         nodes: BatchNodes,
         kept: Kept | None = None,
     ) -> None:
-        """`kept`, from the batch before, saves reading again what it knew, unless somebody else wrote since."""
+        """`kept`: what the batch before had read; used unless another process has written since."""
         self.repository = repository
         self.rows = rows
         self.clock = clock
@@ -100,7 +101,7 @@ class Batch:
     # -- what is there -----------------------------------------------------------------------------------------------
 
     def prefetch(self, requests: Sequence[Request[object]]) -> None:
-        """Read in a few statements what the requests say they look at."""
+        """Read everything that the requests declare (`refs`, `txs`, `digests`), in a few statements."""
         named = {name for request in requests for name in request.refs}
         unknown = named - self._refs.keys()
         found = self.rows.refs_named(unknown)
@@ -114,7 +115,7 @@ class Batch:
         self._commits.update(self.rows.commits(heads - self._commits.keys()))
 
     def ref(self, name: str) -> Ref | None:
-        """The ref as the batch has it so far."""
+        """The ref with this batch's changes so far, or None."""
         if name not in self._refs:
             self._stored_refs[name] = self._refs[name] = self.rows.refs_named([name]).get(name)
         return self._refs[name]
@@ -139,7 +140,7 @@ class Batch:
         return self._participants.get(tx, ())
 
     def snapshot(self, digest: bytes) -> SnapshotRow | None:
-        """The snapshot's row, or None for one that no commit and no batch has named yet."""
+        """The snapshot's row, or None if no commit, nor this batch, has named the snapshot yet."""
         return self._snapshots.get(digest)
 
     def store(self, name: str) -> Store:
@@ -154,13 +155,13 @@ class Batch:
 
     @property
     def next_at_us(self) -> int:
-        """Now, but later than every time in the log: times grow along seq whatever the machine's clock does."""
+        """The current time, or just after the log's last time if the clock is behind: times always grow with seq."""
         return max(self.clock.now_us(), self._serial.at_us + 1)
 
     # -- what is added -----------------------------------------------------------------------------------------------
 
     def append(self, kind: EventKind, payload: bytes) -> int:
-        """Chain one record to the log; its seq."""
+        """Chain one record to the log. Returns: its seq."""
         seq, at_us = self.next_seq, self.next_at_us
         record_hash = codec.record_hash(
             repository=self.repository.uuid,
@@ -195,7 +196,7 @@ class Batch:
         self._new_moves.append(RefMove(seq, at_us, name, changed.kind, changed.incarnation, head_before, head_after))
 
     def swap_tx(self, before: Tx, after: Tx) -> None:
-        """Change a transaction that was named in `txs`, and so is locked."""
+        """Change a transaction that the request named in `txs`, so that its row is locked."""
         self._txs[before.id] = after
         self._tx_swaps.append((before, after))
 
@@ -222,7 +223,7 @@ class Batch:
             raise
 
     def kept(self) -> Kept:
-        """What the next batch need not read again, once this one is durable."""
+        """What the next batch need not read again. Valid once this batch is durable."""
         refs = self._refs if len(self._refs) <= _REFS_KEPT_MAX else {}
         heads = {ref.head for ref in refs.values() if ref is not None} & self._commits.keys()
         return Kept(self._serial, refs, {head: self._commits[head] for head in heads}, self._stores)
@@ -248,7 +249,7 @@ class Batch:
             self._swap_refs(swaps)
             rows.swap_serial(self._written, self._serial, swaps)
         if not all(swapped() for swapped in swaps):
-            # Cannot happen while the serial row is held; if it does, somebody writes past the protocol: keep nothing.
+            # Impossible while this transaction holds the serial row, unless somebody bypasses it: so write nothing.
             raise OutcomeUnknown("the history changed under a commit that held its serial row", remedy="ask again")
         self._forget()
 
@@ -280,7 +281,7 @@ def moved(ref: Ref, head: str) -> Ref:
 
 
 def unexpected_head(ref: Ref, expected: str) -> CommitConflict:
-    """The error for a ref that somebody moved since its head was looked at."""
+    """The error for a ref whose head somebody moved since the caller read it."""
     return CommitConflict(
         f"{ref.name!r} is at {ref.head[:12]}, expected {expected[:12]}",
         conflicts=[Conflict((), ConflictKind.UNEXPECTED_HEAD, ours=ref.head, theirs=expected)],

@@ -129,7 +129,7 @@ def decode_snapshot(data: bytes) -> SnapshotRef:
 
 
 def ref_digest(snapshot: SnapshotRef) -> bytes:
-    """32 bytes that name this very SnapshotRef. (Equal native digests may stand behind different ones.)"""
+    """32 bytes that name exactly this SnapshotRef. (SnapshotRefs with different ones may have equal native digests.)"""
     return digest(b"snapshot", encode_snapshot(snapshot))
 
 
@@ -216,12 +216,12 @@ def decode_resolution(data: bytes) -> Resolution:
 
 
 def salt_digest(salt: bytes) -> bytes:
-    """What the log says of a repository's salt, which whoever chooses keys is not to know."""
+    """The digest of a repository's salt, for the log: those who choose keys must not know the salt itself."""
     return digest(b"salt", salt)
 
 
 def text_digest(salt: bytes, author: str, message: str, properties: Mapping[str, str]) -> bytes:
-    """The salted digest that stands for a commit's personal text; once salt and text are erased it says nothing."""
+    """The salted digest that stands for a commit's personal text. Once salt and text are erased, it reveals nothing."""
     return digest(b"text", salt + pack([author, message, pairs(properties)]))
 
 

@@ -1,4 +1,4 @@
-"""The commit point: where a proposal meets the running state and becomes a commit, or lists why it cannot."""
+"""The commit point: a proposal is checked against the running state, and becomes a commit or a list of conflicts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from plait.types import (
 
 
 def describe(snapshot: SnapshotRef) -> Json:
-    """A snapshot as people read it in a conflict."""
+    """A snapshot as a conflict shows it to people."""
     return {"store": snapshot.store, "asset": snapshot.asset, "version": snapshot.version}
 
 
@@ -53,9 +53,9 @@ def unpack_value(value: bytes) -> tuple[str, bytes]:
 
 @dataclass(slots=True)
 class CommitRequest:
-    """A checked proposal on its way to the commit point. `refs`, `txs`, `digests`: see `sequencer.Request`.
+    """A checked proposal, as a request to the sequencer. `refs`, `txs`, `digests`: see `sequencer.Request`.
 
-    `also` writes rows of its own in the same metadata transaction, once the proposal is accepted.
+    `also`: called to write further rows in the same database transaction, if the proposal is accepted.
     """
 
     proposal: Proposal
@@ -93,7 +93,7 @@ class CommitRequest:
     def decide(self, batch: Batch) -> Commit:
         """Check everything the proposal expects, then chain its commit onto the ref's head.
 
-        Raises: NotFound, InvalidArgument, TransactionClosed, SnapshotExpired, CommitConflict with the whole list.
+        Raises: NotFound, InvalidArgument, TransactionClosed, SnapshotExpired, CommitConflict with every conflict.
         Cost: O(operations · log keys) tree nodes.
         """
         ref = self._branch(batch)
@@ -176,7 +176,8 @@ class CommitRequest:
         return Conflict(operation.key, kind, base=base, ours=ours, theirs=theirs)
 
     def _check_snapshots(self, batch: Batch) -> None:
-        """A Put names what its transaction prepared, what a commit of this repository holds, or a pointer."""
+        """Check that each Put names a snapshot that its transaction prepared or a commit of this repository holds, or a
+        pointer."""
         participants = batch.participants(self.proposal.tx) if self.proposal.tx else ()
         prepared_digests = {
             codec.ref_digest(participant.prepared)
@@ -275,7 +276,7 @@ class CommitGroup:
 
 
 def _content_id(batch: Batch, tx: str, key: Key) -> bytes:
-    """A new key's content id: the same whenever the same transaction is decided again."""
+    """A new key's content id, derived from transaction and key: deciding the transaction again gives the same."""
     name = codec.pack([batch.repository.uuid, tx, list(key)])
     return codec.digest(b"content", name)[:16]
 

@@ -1,4 +1,4 @@
-"""The log as subscribers see it: one event per record, in order, without gaps; read, followed, told to plugins."""
+"""Events: the log as subscribers see it, one event per record, in order, without gaps; and the plugins' event hooks."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("plait.events")
 _PAGE = 100
-"""Events read in one go: each may hold thousands of changes."""
+"""Events per read: each may hold thousands of changes."""
 _POLL_SECONDS = 0.5
-"""How soon what other processes commit is seen. What this process commits is seen at once."""
+"""Poll interval for commits of other processes. Commits of this process wake followers at once."""
 _RETRY_SECONDS = 5.0
 _CLOSE_SECONDS = 10.0
 
@@ -66,19 +66,19 @@ class Outbox:
         self._closed = False
 
     def wake(self) -> None:
-        """Something became durable: whoever follows looks again."""
+        """Wake all followers: something became durable."""
         with self._grown:
             self._growth += 1
             self._grown.notify_all()
 
     def close(self) -> None:
-        """Whoever follows comes to the log's end and stops. Repeat: no-op."""
+        """Make followers read to the log's end, then stop. Repeat: no-op."""
         with self._grown:
             self._closed = True
             self._grown.notify_all()
 
     def wait_closed(self, seconds: float) -> bool:
-        """Whether it is closed, now or within some time."""
+        """Wait until it is closed, for this time at most. Returns: whether it is."""
         with self._grown:
             return self._grown.wait_for(lambda: self._closed, seconds)
 
@@ -87,17 +87,18 @@ class Outbox:
             return rows.serial().seq
 
     def read(self, after_seq: int, limit: int) -> Sequence[Event]:
-        """As `events`. Raises: InvalidArgument for what no database counts to; some take -1 for all."""
+        """As `events`. Raises: InvalidArgument for numbers out of a database's range, and for a negative limit (some
+        databases take -1 for "all")."""
         if abs(after_seq) > limits.SEQ_MAX or not 0 <= limit <= limits.SEQ_MAX:
             raise InvalidArgument(f"{limit} events after seq {after_seq} cannot be read", remedy="count from 0")
         with self._repository.read() as rows:
             return events(rows, after_seq, limit)
 
     def follow(self, from_seq: int | None, is_over: Callable[[], bool]) -> Iterator[Sequence[Event]]:
-        """Events with seq >= `from_seq` (None: those to come) in pages, then each new one, until `is_over` or closed.
+        """Pages of events with seq >= `from_seq` (None: only new ones), then new events, until `is_over` or closed.
 
-        The first page comes at once; it is empty when there is nothing yet. `is_over` is asked twice a second.
-        Cost: while nothing happens, one read of one row at that pace.
+        The first page comes at once, and is empty if there are no events yet. `is_over` is called twice a second.
+        Cost: while nothing happens, one row is read twice a second.
         """
         after = self.last_seq() if from_seq is None else max(0, from_seq - 1)
         is_first = True
@@ -118,10 +119,10 @@ class Outbox:
 
 
 class EventHooks:
-    """Calls every plugin's `plait_on_event`, in a thread of its own: commits never wait for it. `close` it once."""
+    """Calls every plugin's `plait_on_event`, in its own thread, so that commits never wait for it. `close` it once."""
 
     def __init__(self, plugins: Plugins, outbox: Outbox, catalog: Catalog) -> None:
-        """Events from now on are told. Without such a plugin there is no thread."""
+        """Plugins get the events from now on. Without such a plugin no thread is started."""
         self._hooks = plugins.manager.hook.plait_on_event.get_hookimpls()
         self._outbox = outbox
         self._catalog = catalog
@@ -131,7 +132,7 @@ class EventHooks:
             self._thread.start()
 
     def close(self) -> None:
-        """Tell what is left, ten seconds at most. The outbox must be closed. Repeat: no-op."""
+        """Deliver the remaining events, for ten seconds at most. The outbox must be closed. Repeat: no-op."""
         if not self._hooks:
             return
         self._thread.join(_CLOSE_SECONDS)
@@ -171,7 +172,7 @@ class EventHooks:
 
 
 def _plain(value: object) -> Json:
-    """A payload as JSON can say it: bytes as hexadecimal digits."""
+    """A payload as JSON: bytes become hexadecimal digits."""
     match value:
         case bytes():
             return value.hex()

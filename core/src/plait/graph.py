@@ -39,7 +39,7 @@ class RowNodes:
 
 
 def resolve(rows: Rows, text: str) -> Commit:
-    """The commit that a point in the history means now. Raises: InvalidArgument, NotFound."""
+    """The commit to which a point in the history (`main~2`, say) resolves now. Raises: InvalidArgument, NotFound."""
     return resolve_spec(rows, parse_spec(text))
 
 
@@ -67,7 +67,7 @@ def resolve_spec(rows: Rows, spec: Spec) -> Commit:
 
 
 def _head(rows: Rows, name: str) -> str:
-    """The id of the commit that a ref stands on; where no ref is named so, of the one whose id begins so."""
+    """The id of a ref's head; if no ref has this name, of the commit whose id begins with it."""
     try:
         return rows.ref(name).head
     except NotFound as error:
@@ -83,7 +83,7 @@ def _head(rows: Rows, name: str) -> str:
 
 
 def _back(rows: Rows, commit: Commit, count: int) -> Commit:
-    """`count` first parents back, in pages."""
+    """The ancestor `count` first parents back. Reads the serial order in pages."""
     if count == 0:
         return commit
     wanted, left = commit.id, count
@@ -117,7 +117,7 @@ def is_ancestor(rows: Rows, ancestor: Commit, descendant: Commit) -> bool:
 def ancestors(
     rows: Rows, heads: Iterable[Commit], *, seq_min: int = 0, first_parent: bool = False
 ) -> Iterator[tuple[int, str, tuple[str, ...]]]:
-    """(seq, id, parents) of the heads and all that they reach, newest first, lazily."""
+    """(seq, id, parents) of the heads and all their ancestors, newest first, lazily."""
     wanted = {head.id: head.seq for head in heads}
     if not wanted:
         return
@@ -135,19 +135,19 @@ def ancestors(
 
 
 def merge_base(rows: Rows, ours: Commit, theirs: Commit) -> Commit | None:
-    """The newest commit that both reach, or None for unrelated histories.
+    """The newest commit that is an ancestor of both, or None for unrelated histories.
 
-    The newest in serial order is no ancestor of any other common one, so it is a best base; where histories criss-cross
-    and there are several best ones, it is always this one. Cost: O(commits made since the base), in pages.
+    The newest in serial order is an ancestor of no other common ancestor, so it is a best base. Where histories
+    criss-cross and have several best bases, it is always the newest. Cost: O(commits made since the base), in pages.
     """
     newest = next(_merge_bases(rows, ours, theirs), None)
     return None if newest is None else rows.commit(newest)
 
 
 def merge_bases(rows: Rows, ours: Commit, theirs: Commit) -> list[Commit]:
-    """Every best base, newest first: what both reach and no other of them does. Several where histories criss-cross.
+    """Every best merge base, newest first: common ancestors that are no ancestor of another common ancestor.
 
-    Cost: O(commits made since the oldest of them).
+    There are several where histories criss-cross. Cost: O(commits made since the oldest of them).
     """
     found = list(_merge_bases(rows, ours, theirs))
     commits = rows.commits(found)
@@ -158,7 +158,7 @@ _BELOW_A_BASE = 2
 
 
 def _merge_bases(rows: Rows, ours: Commit, theirs: Commit) -> Iterator[str]:
-    """Source: the painting of Git's `merge-base`, for which serial order is as good as time."""
+    """The ids of `merge_bases`, lazily. Source: Git's `merge-base` paints commits in order of time; here, of seq."""
     sides: dict[str, set[int]] = {ours.id: {0}}
     sides.setdefault(theirs.id, set()).add(1)
     for _, found, parents in _links(rows, max(ours.seq, theirs.seq)):
@@ -190,8 +190,8 @@ def _links(rows: Rows, seq_max: int) -> Iterator[tuple[int, str, tuple[str, ...]
 class LogFilter:
     """What `log` shows. Unset fields do not filter.
 
-    `author`, `message` and `client` are text within, in any case; `principal` is the whole name; `properties` match the
-    commit's or its session's.
+    `author`, `message` and `client` match a part of the text, in any case. `principal` matches the whole name.
+    `properties` match those of the commit or of its session.
     """
 
     author: str | None = None
@@ -209,7 +209,7 @@ class LogFilter:
             raise InvalidArgument("the log's 'since' is later than its 'until'")
 
     def matches(self, commit: Commit) -> bool:
-        """Whether a commit passes, the key apart."""
+        """Whether a commit passes all filters but the key's."""
         return (
             (self.author is None or self.author.lower() in commit.author.lower())
             and (self.message is None or self.message.lower() in commit.message.lower())
@@ -227,8 +227,8 @@ class LogFilter:
 def log(rows: Rows, tree: Tree, head: Commit, wanted: LogFilter) -> Iterator[Commit]:
     """Commits reachable from head that pass the filter, newest first, lazily.
 
-    With a key: those whose change differs from their first parent there; whole prefixes count, and an asset that was
-    renamed is followed to its former keys. Cost: O(commits walked), and one diff at each rename.
+    With a key: only commits that differ from their first parent at that key, or at a key below it. A renamed asset is
+    followed to its former keys. Cost: O(commits walked), and one diff at each rename.
     """
     keys = {} if wanted.key is None else {head.id: {encode_key(wanted.key)}}
     walk = ancestors(rows, [head], first_parent=wanted.first_parent)
@@ -249,9 +249,10 @@ def log(rows: Rows, tree: Tree, head: Commit, wanted: LogFilter) -> Iterator[Com
 
 
 def _former(rows: Rows, tree: Tree, commit: Commit, place: int, key: bytes, changed: Sequence[ChangeRow]) -> bytes:
-    """The key under which a parent of a commit has the asset that the commit has under this one.
+    """The key at which a parent (`place` in the commit's parents) holds the asset that the commit holds at `key`.
 
-    A rename keeps the content id. Where the asset is as the first parent has it, the other parents are not asked.
+    Renames are found by the content id. If the commit did not change the asset against its first parent, no parent is
+    asked.
     """
     is_changed = any(one.key == key and one.after is not None for one in changed)
     if not is_changed or (place == 0 and not any(one.after is None for one in changed)):
@@ -271,9 +272,9 @@ def _content_id(value: bytes | None) -> bytes | None:
 
 
 def history(rows: Rows, head: Commit, key: Key) -> Iterator[tuple[Commit, ChangeRow]]:
-    """The commits reachable from head that changed this very key, newest first, with the change.
+    """The commits reachable from head that changed exactly this key, newest first, each with its change.
 
-    Cost: the key's own changes on all refs, and one walk down to the oldest of them.
+    Cost: reads the key's changes on all refs, and walks the history once down to the oldest of them.
     """
     encoded, seq_max = encode_key(key), head.seq
     walk = ancestors(rows, [head])

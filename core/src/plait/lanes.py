@@ -12,7 +12,8 @@ from plait.types import Key
 
 
 class Lanes:
-    """Locks by (ref, key) in arrival order. They spare work inside one server; the commit point decides anyway."""
+    """Locks by (ref, key), granted in arrival order. They only save repeated merges inside one server: the commit point
+    decides what is committed."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
@@ -20,7 +21,7 @@ class Lanes:
 
     @contextmanager
     def hold(self, ref: str, keys: Sequence[Key]) -> Iterator[None]:
-        """Wait for the lanes of these keys; all are joined at once, so that no two callers can wait in a ring."""
+        """Hold the lanes of these keys while the block runs. All are joined at once, so callers cannot deadlock."""
         ticket = object()
         lanes = [(ref, key) for key in sorted(set(keys), key=encode_key)]
         with self._condition:
@@ -33,7 +34,7 @@ class Lanes:
         finally:
             with self._condition:
                 for lane in lanes:
-                    # Not always the first: an interrupted wait leaves from the middle.
+                    # The ticket need not be first: an interrupted wait leaves from the middle of the queue.
                     self._waiting[lane].remove(ticket)
                     if not self._waiting[lane]:
                         del self._waiting[lane]

@@ -1,4 +1,4 @@
-"""How recovery tells the dead from the slow: by whether the process behind an owner's name lives, and by leases."""
+"""Liveness: recovery tells dead owners from slow ones by whether the owner's process still runs, and by leases."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def owner_name(unique: str) -> str:
 
 
 def is_alive(owner: str) -> bool:
-    """Whether that process still runs. Another host's is taken to live until its lease ends."""
+    """Whether the owner's process still runs. A process on another host counts as alive: only its lease can tell."""
     host, _, rest = owner.partition("/")
     pid, _, rest = rest.partition("/")
     started = rest.partition("/")[0]
@@ -31,15 +31,15 @@ def is_alive(owner: str) -> bool:
         return False
     except PermissionError:
         pass
-    # A process id is used again: in a restarted container the same program has the same one, 1 say.
+    # Process ids are reused: in a restarted container the same program has the same id, 1 say.
     return started == _started(int(pid))
 
 
 @contextmanager
 def renewing(renew: Callable[[], object]) -> Iterator[None]:
-    """Renew a lease for the length of a block, in a thread of its own, three times in the time that it lasts.
+    """Renew a lease while the block runs, from a thread of its own, three times per lease duration.
 
-    What fails is tried again: a database or a server that is away now may be back before the lease ends.
+    A failed renewal is tried again: a database or server that is down may be back before the lease ends.
     """
     stopped = threading.Event()
 
@@ -58,7 +58,7 @@ def renewing(renew: Callable[[], object]) -> Iterator[None]:
 
 
 def _started(pid: int) -> str:
-    """When a process started, in the system's own count; empty where the system does not tell."""
+    """When a process started, in the system's own units; empty where the system does not say."""
     try:
         # The second field is the program's name in parentheses, and may hold anything.
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()

@@ -1,4 +1,4 @@
-"""Writes as they arrive: what is refused before it queues, and what makes a repeated proposal the same request."""
+"""Checks of writes as they arrive, before they queue; and how a repeated proposal is recognised as the same request."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _COMMIT_ID = re.compile(r"[0-9a-f]{64}\Z")
 
 
 def stores_of(proposals: Sequence[Proposal]) -> set[str]:
-    """The stores whose keys these proposals touch; a refused one may hold a key of no parts."""
+    """The stores whose keys these proposals touch. Skips empty keys, which a refused proposal may hold."""
     return {operation.key[0] for proposal in proposals for operation in proposal.operations if operation.key}
 
 
 def check_uuid(what: str, text: str) -> None:
-    """Raises: InvalidArgument for what is no UUID in its plain form: adapters name folders and branches by it."""
+    """Raises: InvalidArgument unless it is a UUID in its usual form, since adapters name folders and branches by it."""
     try:
         plain = str(UUID(text)) == text
     except ValueError:
@@ -53,7 +53,7 @@ def check_idempotency_key(text: str | None) -> None:
 
 
 def check_begin(tx: str, name: str, *, commits: Sequence[str]) -> None:
-    """Refuse what no working set can begin with. `tx` empty: the catalog is to make its id."""
+    """Refuse what a working set cannot begin with. An empty `tx` is allowed: the catalog makes the id then."""
     if tx:
         check_uuid("the working set's id", tx)
     check_name("the working set's name", name)
@@ -83,7 +83,7 @@ def check_session(session: Session) -> None:
 
 
 def check_proposal(proposal: Proposal) -> None:
-    """Refuse what breaks a limit, before it queues."""
+    """Refuse a proposal that exceeds a limit, before it queues."""
     check_ref_name(proposal.ref)
     check_message(proposal.message)
     check_name("the author", proposal.author)
@@ -125,7 +125,7 @@ def _check_put(put: Put) -> None:
 
 
 def request_digest(proposal: Proposal) -> bytes:
-    """What tells a repeated request from another one under the same idempotency key."""
+    """A digest that tells a repeated proposal from a different one under the same idempotency key."""
     operations = [
         [
             type(operation).__name__,
@@ -136,7 +136,7 @@ def request_digest(proposal: Proposal) -> bytes:
         ]
         for operation in proposal.operations
     ]
-    # Everything that decides what is committed; the session only says who asks, and the key belongs to its principal.
+    # All that decides what is committed. Not the session: it only says who asks, and its principal owns the key.
     body = [
         proposal.ref,
         operations,
@@ -154,14 +154,14 @@ def request_digest(proposal: Proposal) -> bytes:
 
 
 def once(proposal: Proposal) -> Idempotency | None:
-    """Under which key the commit's success is kept, if its caller gave one."""
+    """The key under which a proposal's commit is stored, or None if the caller gave none."""
     if proposal.idempotency_key is None:
         return None
     return Idempotency(proposal.session.principal, "commit", proposal.idempotency_key, request_digest(proposal))
 
 
 def once_group(proposals: Sequence[Proposal]) -> Idempotency | None:
-    """The same for an atomic group, which is known by its first proposal's key."""
+    """As `once`, for an atomic group, which is recognised by its first proposal's key."""
     keys = [proposal.idempotency_key for proposal in proposals]
     if not proposals or keys[0] is None:
         return None
@@ -170,7 +170,7 @@ def once_group(proposals: Sequence[Proposal]) -> Idempotency | None:
 
 
 def once_ref(request: RefRequest, session: Session, idempotency_key: str | None) -> Idempotency | None:
-    """The same for a ref that is made, moved, protected or deleted."""
+    """As `once`, for creating, moving, protecting or deleting a ref."""
     if idempotency_key is None:
         return None
     body = pack([request.name, request.kind.value, request.expected, request.after, request.protect])

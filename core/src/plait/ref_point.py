@@ -1,4 +1,4 @@
-"""The other changes of the history that need a place in the serial order: refs, the first commit, stores, ends."""
+"""Requests to the sequencer other than commits: for refs, the first commit, stores, and ends of working sets."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from plait.types import Commit, EventKind, Ref, RefKind, Session
 
 @dataclass(slots=True)
 class RefRequest:
-    """Create, move, protect or delete a ref. `expected`: the head it must have, None: it must be absent.
+    """Create, move, protect or delete a ref. `expected`: the head that it must have; None: it must not exist.
 
-    `after` None deletes; `protect` None leaves protection as it is.
+    `after`: the new head; None deletes the ref. `protect`: None leaves the protection as it is.
     """
 
     name: str
@@ -139,7 +139,7 @@ class FirstCommit:
 
 @dataclass(slots=True)
 class RecordRequest:
-    """Any other durable change: `apply` writes its rows and gives the record's payload; it must not touch refs."""
+    """Any other durable change. `apply` writes its rows and returns the record's payload; it must not touch refs."""
 
     kind: EventKind
     apply: Callable[[Batch], bytes]

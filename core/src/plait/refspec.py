@@ -138,12 +138,12 @@ class Spec:
 
     @property
     def is_relative(self) -> bool:
-        """Whether it may mean another commit tomorrow for the same ref: writes refuse those."""
+        """Whether it names a point relative to a ref, and so may resolve to another commit later: writes refuse it."""
         return self.at_us is not None or bool(self.steps)
 
 
 def may_be_commit(name: str) -> bool:
-    """Whether what stands where a ref is expected may be a commit's id, or its beginning."""
+    """Whether a name in the place of a ref may be a commit's id, or the beginning of one."""
     return _BARE_COMMIT.match(name) is not None
 
 
@@ -177,7 +177,7 @@ def parse_time_us(text: str) -> int:
     """ISO 8601, a date alone being its midnight; without a zone it is UTC. Microseconds since 1970."""
     try:
         moment = datetime.fromisoformat(text)
-        # What is in the year 1 or 9999 here may be outside of them in UTC, where no time can be told.
+        # A time in the year 1 or 9999 may fall outside of Python's range in UTC: an error.
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise InvalidArgument(

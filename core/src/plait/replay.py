@@ -1,7 +1,7 @@
-"""What the log says that the other tables hold. The log is chained by hash: where they differ, the tables are wrong.
+"""Replays the log to check the other tables. The log is chained by hash: where they differ, the tables are wrong.
 
-Refs, where they stood, stores, which keys each commit changed, and how working sets ended are kept a second time, so
-that they can be asked for. Replaying the log finds what was altered there.
+Refs, the reflog, stores, the keys that each commit changed, and the ends of working sets are stored a second time in
+tables of their own, for queries. Replaying the log finds what was altered there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MOVES |= {EventKind.REF_CREATED, EventKind.REF_MOVED, EventKind.REF_DELETED}
 
 
 class Replay:
-    """One pass over the log, page by page, then `finish`. Every record, commit and change is looked at once."""
+    """One pass over the log: call `page` for each page, then `finish`. Cost: each record, commit and change once."""
 
     def __init__(self, rows: Rows, tree: Tree) -> None:
         self._rows = rows
@@ -36,7 +36,7 @@ class Replay:
         self._at_us = 0
 
     def page(self, records: Sequence[LogRow], commits: Mapping[int, Commit]) -> Iterator[Problem]:
-        """What does not fit these records, which follow those before. `commits`: theirs, by seq."""
+        """Problems of the next page of records: table rows that do not fit them. `commits`: the page's, by seq."""
         moves: dict[int, RefMove] = {}
         for record in records:
             try:
@@ -57,7 +57,7 @@ class Replay:
         return self._at_us
 
     def finish(self) -> Iterator[tuple[str, Iterator[Problem]]]:
-        """What refs, stores and working sets are, against what all records together made of them: part by part."""
+        """Compare the reflog, refs, stores and working sets with what the records made of them, part by part."""
         yield "the reflog", self._check_rest()
         yield "refs", self._check_refs()
         yield "stores", self._check_stores()
@@ -98,7 +98,7 @@ class Replay:
                 raise Corrupt("a store's record does not have its fields")
 
     def _move(self, seq: int, kind: EventKind, payload: list[object]) -> RefMove:
-        """The line of the reflog that a record stands for; the ref is at its place then."""
+        """Apply a record to the replayed ref. Returns: the line of the reflog that it must have written."""
         match payload:
             case [bytes(made), str(name), bytes()] if kind is EventKind.REPOSITORY_CREATED:
                 after: Ref | None = Ref(name, RefKind.BRANCH, made.hex(), seq, False)
@@ -145,7 +145,7 @@ class Replay:
             try:
                 wanted = [] if commit is None or not commit.parents else self._changes(commit, roots[commit.parents[0]])
             except (Corrupt, KeyError):
-                continue  # Its nodes, or its parent, are named as missing or damaged already.
+                continue  # Reported already: its nodes or its parent are missing or damaged.
             if wanted != (found := stored.get(record.seq, [])):
                 keys = sorted({change.key for change in {*wanted} ^ {*found}})
                 named = ", ".join(_named(key) for key in keys[:_NAMED_MAX])
@@ -162,7 +162,7 @@ class Replay:
         ]
 
     def _check_ends(self, records: Sequence[LogRow], commits: Mapping[int, Commit]) -> Iterator[Problem]:
-        """Working sets whose end the log has: their rows say the same end. (One-call commits have no row.)"""
+        """Check that the rows of working sets that the log ends have the same end. (One-call commits have no row.)"""
         ends: dict[str, tuple[TxState, str | None]] = {}
         for record in records:
             if record.kind == EventKind.TX_ABORTED:
@@ -185,7 +185,7 @@ def _differing(what: str, wanted: Mapping[str, object], found: Mapping[str, obje
 
 
 def _shown(value: object) -> str:
-    """Never a store's options: they may name where secrets are."""
+    """A value as a problem shows it. A store's options are never shown: they may say where secrets are."""
     if isinstance(value, Ref):
         return f"{value.kind.value} at {value.head[:12]}, {'' if value.protected else 'not '}protected"
     return f"kind {value.kind}, {value.mode.value}, of {value.bound_ref!r}" if isinstance(value, Store) else "nothing"

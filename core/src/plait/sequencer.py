@@ -1,9 +1,9 @@
 """The one serial order: requests queue here, and a single thread makes them durable in groups.
 
 A batch is whatever queued while the last one was being made durable; nobody waits on a timer. One database transaction
-takes the repository's `serial` row, decides every request of the batch against the running state, writes all rows in
-bulk, and commits. A request that does not fit fails alone. Several servers on one database need no leader: `serial`
-orders their batches.
+locks the repository's `serial` row, decides every request of the batch against the running state, writes all rows in
+bulk, and commits. A request that is refused fails alone. Several servers on one database need no leader: the lock on
+`serial` orders their batches.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ class Request(Protocol[R_co]):
 
     @property
     def refs(self) -> Sequence[str]:
-        """Names of refs that `decide` looks at: fetched for the whole batch at once."""
+        """Names of refs that `decide` reads: fetched for the whole batch at once."""
         ...
 
     @property
     def txs(self) -> Sequence[str]:
-        """Transactions whose rows must not change while this is decided."""
+        """Transactions whose rows are locked, so that they cannot change while this is decided."""
         ...
 
     @property
     def digests(self) -> Sequence[bytes]:
-        """ref_digests of snapshots that `decide` looks at."""
+        """ref_digests of snapshots that `decide` reads."""
         ...
 
     def decide(self, batch: Batch) -> R_co:
@@ -53,17 +53,17 @@ class Request(Protocol[R_co]):
         ...
 
     def remember(self, result: object) -> bytes:
-        """The result as bytes, to be kept under the idempotency key."""
+        """Encode the result, to be stored under the idempotency key."""
         ...
 
     def recall(self, rows: Rows, kept: bytes) -> R_co:
-        """The result again, from what `remember` kept."""
+        """Make the result again from the bytes that `remember` gave."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Idempotency:
-    """Under which key a request's success is kept. Another request under the same key is refused."""
+    """The key under which a request's result is stored if it succeeds. A different request under it is refused."""
 
     principal: str
     operation: str
@@ -128,11 +128,11 @@ class Sequencer:
 
     @property
     def waiting(self) -> int:
-        """How many requests are queued now, about: for metrics."""
+        """The approximate number of queued requests, for metrics."""
         return self._queue.qsize()
 
     def close(self) -> None:
-        """Finish what is queued, then stop. Repeat: no-op."""
+        """Finish the queued requests, then stop. Repeat: no-op."""
         with self._closing:
             if self._closed:
                 return
@@ -157,7 +157,7 @@ class Sequencer:
                     last = True
                 else:
                     batch.append(following)
-            # From here on a caller cannot cancel: what is being made durable has an answer.
+            # From here on a caller cannot cancel: its request is being made durable, so it gets an answer.
             batch = [one for one in batch if one.future.set_running_or_notify_cancel()]
             if batch:
                 self._process(batch)
@@ -165,7 +165,7 @@ class Sequencer:
                 return
 
     def _process(self, queued: list[_Queued[object]]) -> None:
-        """Make a batch durable; where it cannot be, find the request that is to blame by halving."""
+        """Make a batch durable. If that fails with an unexpected error, find the request that causes it by halving."""
         try:
             settled = self._transact(queued)
         except (StoreUnavailable, OutcomeUnknown) as error:
@@ -188,7 +188,7 @@ class Sequencer:
                 settle()
 
     def _transact(self, queued: list[_Queued[object]]) -> list[Callable[[], None]]:
-        """One database transaction. Returns what tells the waiting callers, to be called once it is durable."""
+        """Decide and write a batch in one database transaction. Returns: calls that answer the waiting callers."""
         settled: list[Callable[[], None]] = []
         kept, self._kept = self._kept, None
         with self._repository.write() as rows:
@@ -200,7 +200,7 @@ class Sequencer:
                 try:
                     result = self._settle_one(one, batch, rows, answers)
                 except OutcomeUnknown:
-                    raise  # The batch's own rows are in doubt, not this one request.
+                    raise  # This concerns the batch's rows as a whole, not this one request.
                 except PlaitError as error:
                     settled.append(_setter(one.future.set_exception, error))
                 else:
@@ -224,7 +224,7 @@ class Sequencer:
                     remedy="use a new key for a new request",
                 )
             if known in batch.answers:
-                batch.flush()  # The first of the two is in this very batch: its rows must be there to be recalled.
+                batch.flush()  # The first request with this key is in the same batch: `recall` needs its rows written.
             return one.request.recall(rows, known.result)
         result = one.request.decide(batch)
         answer = Answer(asked.principal, asked.operation, asked.key, asked.request_digest, one.request.remember(result))

@@ -56,7 +56,7 @@ class Tree:
         return self.get_many(root, [key]).get(key)
 
     def get_many(self, root: bytes, keys: Iterable[bytes]) -> dict[bytes, bytes]:
-        """The values of those keys that are there. Cost: each node on their paths once, one read a level."""
+        """The values of the keys that exist. Cost: each node on their paths once, with one read per level."""
         found: dict[bytes, bytes] = {}
         level: dict[bytes, list[bytes]] = {root: sorted(set(keys))}
         while level:
@@ -78,14 +78,14 @@ class Tree:
     ) -> Iterator[tuple[bytes, bytes]]:
         """Entries with this prefix and start <= key < stop, ascending, lazily.
 
-        Cost: the nodes on the way to the first entry, one by one; then what leads to the next ones, each time twice as
-        many nodes with one read, up to `_AHEAD_MAX`. Who stops early has read at most twice what he took.
+        Cost: the nodes on the path to the first entry, one by one; then reads ahead, each time twice as many nodes in
+        one read, up to `_AHEAD_MAX`. A caller that stops early has read at most twice the nodes that it needed.
         """
         low, high = key_range(prefix, start, stop)
         yield from self._scan(self._chunks.load(root), low, high, {})
 
     def _scan(self, node: Node, low: bytes, high: bytes | None, ahead: dict[int, int]) -> Iterator[tuple[bytes, bytes]]:
-        """`ahead`: by level, how many children are read next."""
+        """`ahead`: by level, how many children to read at the next read."""
         places = window(node, low, high)
         if not node.level:
             for place in places:
@@ -120,7 +120,7 @@ class Tree:
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def build(self, entries: Iterable[tuple[bytes, bytes]]) -> bytes:
-        """The root of a tree of these entries, given in ascending key order; memory for one path only."""
+        """Build a tree of these entries, given in ascending key order. Returns: its root. Keeps one path in memory."""
         writer = Writer(self._chunks)
         root = writer.build(entries)
         writer.finish()

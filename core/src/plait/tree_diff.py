@@ -1,4 +1,4 @@
-"""Comparing prolly trees: what has equal ids is never read."""
+"""Compares prolly trees: subtrees with equal ids are never read."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def diff(chunks: Chunks, before: bytes, after: bytes, *, prefix: bytes = b"") ->
                 left.skip()
                 right.skip()
             else:
-                # The higher one first: the two line up again where their boundaries do.
+                # Open the higher subtree first: the cursors align again where both trees have a boundary.
                 level = max(left.level, right.level)
                 if left.level == level:
                     left.descend()
@@ -104,7 +104,7 @@ class Cursor:
         return self._leaf.keys[self._place]
 
     def take(self) -> bytes:
-        """The value here, and go on."""
+        """Return the value at the cursor, and advance."""
         assert self._leaf is not None
         value = self._leaf.values[self._place]
         self._place += 1

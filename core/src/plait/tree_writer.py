@@ -20,7 +20,7 @@ _ADDED_MAX = 4096
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A chunk of the tree being edited: it takes the keys above `low` up to its last, or all, if it `is_last`."""
+    """A chunk of the tree being edited. It takes keys above `low`, up to its last key; without limit if `is_last`."""
 
     chunk: Node
     low: bytes | None
@@ -44,7 +44,7 @@ class Writer:
             self._added = {}
 
     def build(self, entries: Iterable[tuple[bytes, bytes]], level: int = 0) -> bytes:
-        """The root over these entries of one level: chunks of chunks until there is one."""
+        """Cut entries of one level into chunks, then the level above, until one chunk is left. Returns: its id."""
         chunker = _Chunker(self, self._chunks, level)
         previous: bytes | None = None
         remaining = iter(entries)
@@ -87,9 +87,9 @@ class Writer:
         return self._without_single_children(changed)
 
     def _rechunk(self, level: int, edits: Edits) -> Edits:
-        """Rewrite the chunks of one level that the edits fall into: what that changes one level up.
+        """Rewrite the chunks of one level that the edits fall into. Returns: the edits of the level above.
 
-        Rewriting goes on into the following chunk until a new boundary falls on an old one; all after it is as it was.
+        Rewriting continues into following chunks until a new boundary falls on an old one: the rest is unchanged.
         """
         above: Edits = {}
         keys = sorted(edits)
@@ -103,7 +103,7 @@ class Writer:
                 here, start = keys[start:stop], stop
                 above[chunk.keys[-1]] = None
                 if chunker.is_empty and (values := _replaced(chunk, here, edits)) is not None:
-                    # The same keys end the same chunk: what every level above the leaves does for most changes.
+                    # Equal keys end the chunk at the same place: the usual case on all levels above the leaves.
                     if values == chunk.values:
                         del above[chunk.keys[-1]]
                     else:
@@ -118,7 +118,7 @@ class Writer:
         return above
 
     def _effective(self, level: int, above: Edits) -> Edits:
-        """The edits one level up, without those that put there what is there."""
+        """The edits of the level above, without those that change nothing."""
         effective: Edits = {}
         for key, value in above.items():
             parent = self._find(level + 1, key).chunk
@@ -152,7 +152,7 @@ class Writer:
             root = node.values[0]
 
     def _load(self, node_id: bytes) -> Node:
-        """What was just emitted is not stored yet, and other users of the cache may have pushed it out."""
+        """A chunk, which may be a new one that is not stored yet and has been dropped from the cache."""
         added = self._added.get(node_id)
         if added is None:
             return self._chunks.load(node_id)
@@ -178,7 +178,7 @@ class _Chunker:
         """Add entries. `candidates`, ascending: the places whose keys may end a chunk, all others are known not to."""
         shape, start = self._chunks.shape, 0
         while start < len(keys):
-            # Where the entry that makes the chunk long enough is, and the one that makes it full.
+            # The places of the entry with which the chunk is long enough to end, and of the one that fills it.
             least = start + max(0, shape.entries_min - 1 - len(self._keys))
             end = start + shape.entries_max - 1 - len(self._keys)
             for candidate in candidates[bisect_left(candidates, least) :]:
@@ -217,8 +217,8 @@ def _edited(
 ) -> tuple[list[bytes], list[bytes], list[int]]:
     """A chunk's entries with some edits on top, ascending, and the places among them that may end a chunk.
 
-    Those are the new keys, the chunk's last, and its first ones, which were too early to end it. Any other would have
-    ended it long ago.
+    Those are the new keys, the chunk's last key, and its first ones, which came too early to end it. Any other key
+    that may end a chunk would have ended this one already.
     """
     keys: list[bytes] = []
     values: list[bytes] = []

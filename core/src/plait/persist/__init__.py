@@ -1,4 +1,4 @@
-"""Rows in, values out: the catalog's metadata in SQLite or PostgreSQL. No meaning lives here."""
+"""The catalog's metadata in SQLite or PostgreSQL: rows in, values out. What rows mean is decided above."""
 
 from plait.persist.engine import Database
 from plait.persist.rows import Repository, Rows, create_repository, find_repository

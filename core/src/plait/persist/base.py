@@ -16,7 +16,7 @@ from plait.persist import statements
 
 E = TypeVar("E", bound=StrEnum)
 Swaps = list[Callable[[], bool]]
-"""For each compare-and-swap among writes that were made together: whether it was done."""
+"""One call for each compare-and-swap made in a `together` block: whether it found its expected row."""
 
 
 class BaseRows:
@@ -40,7 +40,7 @@ class BaseRows:
         return statement.rows(self._connection, {**self._owner, **where})
 
     def _in(self, table: sa.Table, column: str, values: Iterable[object], **where: object) -> list[sa.Row[Any]]:
-        """The rows with these values whose column holds one of the others, in groups, in no order."""
+        """The rows with the values of `where` whose column holds one of `values`, in no order. Queried in groups."""
         rows: list[sa.Row[Any]] = []
         different = list(dict.fromkeys(values))
         for start in range(0, len(different), statements.WANTED_MAX):
@@ -67,7 +67,8 @@ class BaseRows:
 
     @contextmanager
     def together(self) -> Iterator[Swaps]:
-        """For writes whose answers are read at its end: on PostgreSQL they wait for one round trip together."""
+        """Make the block's writes together: on PostgreSQL they share one round trip. The answers of its
+        compare-and-swaps are in the list that it gives, and can be read at the block's end."""
         swaps: Swaps = []
         if self._dialect != "postgresql":
             yield swaps
@@ -79,7 +80,7 @@ class BaseRows:
             with driver.pipeline():
                 yield swaps
         except dbapi.Error as error:
-            # It may come between two statements, where SQLAlchemy, which makes its errors of the driver's, is not.
+            # It may be raised between two statements, where SQLAlchemy does not translate the driver's errors.
             raise sa.exc.DBAPIError.instance(
                 "a pipeline", None, error, dbapi.Error, dialect=connection.dialect
             ) from error
@@ -91,9 +92,9 @@ class BaseRows:
         values: Mapping[str, object],
         together: Swaps | None = None,
     ) -> bool:
-        """Set columns of the one row that still holds these values; say whether there was one.
+        """Set columns of the one row that still holds these values. Returns: whether there was such a row.
 
-        Among writes that are made `together` it is not known yet: True, and what will know is added to them.
+        In a `together` block that is not known yet: it returns True, and adds to the list a call that will know.
         """
         statement = statements.swap(self._dialect, table, tuple(where), tuple(values))
         new = {f"new_{name}": value for name, value in values.items()}
@@ -106,12 +107,12 @@ class BaseRows:
         return True
 
     def _insert_absent(self, table: sa.Table, row: Mapping[str, object]) -> bool:
-        """Insert one row unless its primary key is taken, by whoever else writes just now too; say which."""
+        """Insert one row, unless its primary key is taken (also by a concurrent writer). Returns: whether it did."""
         statement = statements.upsert_statement(self._dialect, table, ()).returning(table.c.repository_id)
         return self._connection.execute(statement, self._owned([row])).first() is not None
 
     def _delete(self, table: sa.Table, **where: object) -> int:
-        """Delete the rows with these values; how many there were."""
+        """Delete the rows with these values. Returns: how many there were."""
         return self._deleting(table, **where)()
 
     def _deleting(self, table: sa.Table, **where: object) -> Callable[[], int]:
@@ -144,7 +145,7 @@ def of_enum(kind: type[E], text: str, what: str) -> E:
 
 
 def of_bytes(value: object, what: str) -> bytes:
-    """The bytes that a column holds: SQLite's may hold anything. Raises: Corrupt naming what."""
+    """Check that a column's value is bytes: in SQLite it may be anything. Raises: Corrupt naming `what`."""
     if not isinstance(value, bytes):
         raise Corrupt(
             f"{what} holds {str(value)[:40]!r}, no bytes",
@@ -154,7 +155,7 @@ def of_bytes(value: object, what: str) -> bytes:
 
 
 def of_bytes_or_none(value: object, what: str) -> bytes | None:
-    """`of_bytes`, for a column that may be empty."""
+    """`of_bytes`, for a column that may be null."""
     return None if value is None else of_bytes(value, what)
 
 

@@ -1,4 +1,4 @@
-"""A copy of a whole catalog database, as it is at one moment: beside it, where it can be found again."""
+"""Copies a whole catalog database, as it is at one moment, to a place beside it with a fixed name."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from plait.persist.engine import Database
 
 
 def copy_database(database: Database, revision: int) -> str | None:
-    """Copy all tables while they are at a revision; where to. A file beside that of SQLite, a schema of the same
-    PostgreSQL database. None once somebody else has migrated: theirs is the copy, and is left alone.
+    """Copy all tables, if they are still at this revision. Returns: where the copy is: a file beside SQLite's, or a
+    schema of the same PostgreSQL database. None if somebody else has migrated meanwhile: their copy is left alone.
 
-    Nobody writes meanwhile. Repeat: the copy of that revision is made anew. A copy that died half-way has no name yet.
-    Raises: StoreUnavailable, when there is no room for it among others. Cost: as much space as the database.
+    Writers are kept out meanwhile. A copy that died half-way never gets its final name.
+    Raises: StoreUnavailable, when there is no room, say. Repeat: replaces the copy of that revision.
+    Cost: as much space as the database.
     """
     name = f"schema-{revision}"
     with database.write() as connection:
@@ -31,7 +32,7 @@ def copy_database(database: Database, revision: int) -> str | None:
 
 
 def _copy_file(database: Database, name: str) -> str:
-    """Read by a connection of its own, beside the one that holds the lock: no transaction may be open in it."""
+    """Copy by a second connection, since `VACUUM INTO` cannot run in the transaction that holds the lock."""
     original = Path(str(database.url.database))
     copy, unfinished = original.with_name(f"{original.name}.{name}"), original.with_name(f"{original.name}.{name}.part")
     unfinished.unlink(missing_ok=True)
@@ -50,7 +51,7 @@ def _copy_file(database: Database, name: str) -> str:
 
 
 def _copy_tables(connection: Connection, name: str) -> str:
-    """In one transaction, during which nobody changes the history."""
+    """Copy in one transaction, with `serial` locked, so that nobody changes the history meanwhile."""
     quote = connection.dialect.identifier_preparer.quote
     there = sa.inspect(connection).get_table_names()
     connection.execute(sa.text(f"LOCK TABLE {quote(schema.serial.name)} IN EXCLUSIVE MODE"))

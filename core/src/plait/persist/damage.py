@@ -1,4 +1,5 @@
-"""Values in SQLite's file that their columns cannot have: it keeps what it is given, and what a page rots to."""
+"""Finds values of a wrong type in SQLite's file: SQLite accepts any type in any column, and a damaged page may hold
+anything."""
 
 from __future__ import annotations
 
@@ -16,13 +17,13 @@ _SQLITE_TYPES = {
     "SmallInteger": "integer",
     "Boolean": "integer",
 }
-"""What `typeof` says of values as the schema's types keep them."""
+"""By the schema's type: what SQLite's `typeof` says of its values."""
 
 
 def wrong_values(connection: Connection, table: sa.Table) -> Iterator[str]:
-    """A sentence for each column of a table with values of another type, or texts that are no UTF-8.
+    """A sentence for each column of a table that holds values of a wrong type, or text that is not UTF-8.
 
-    The connection has `is_utf8` as the function `plait_is_utf8`.
+    The connection must have `is_utf8` registered as the SQL function `plait_is_utf8`.
     """
     names = [column for column in table.primary_key if column.name != "repository_id"]
     for column in table.columns:
@@ -50,7 +51,7 @@ def _as_bytes(column: sa.ColumnElement[Any]) -> sa.ColumnElement[bytes]:
 
 
 def _row(connection: Connection, table: sa.Table, names: list[sa.Column[Any]], is_wrong: sa.ColumnElement[bool]) -> str:
-    """What names the first of the wrong rows, each part as a text that may be printed."""
+    """The primary key of the first wrong row, as printable text."""
     first = sa.select(*map(_as_bytes, names)).select_from(table).where(is_wrong).limit(1)
     values = connection.execute(first).one()
     told = []

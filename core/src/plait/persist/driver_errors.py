@@ -1,4 +1,4 @@
-"""What the drivers of SQLite and PostgreSQL raise, as plait's own errors."""
+"""Translates the errors of SQLite's and PostgreSQL's drivers into plait's own."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ except ImportError:
 __all__ = ["cause", "is_crowded", "is_full", "is_outlived", "sqlite", "translated"]
 
 _SIGNS_OF_DAMAGE = ("malformed", "not a database", "decode to UTF-8", "no such column", "no such table")
-"""In SQLite's messages. The tables were looked at before, so a name that is missing now was changed in the file."""
+"""Parts of SQLite's messages. The tables were checked on opening, so a missing name means that the file was altered."""
 _SIGNS_OF_CROWDING = ("too many clients", "too many connections", "connection slots")
-"""In PostgreSQL's messages: libpq keeps no code of a connection that was refused."""
+"""Parts of PostgreSQL's messages: for a refused connection, libpq keeps no error code."""
 _READ_ONLY, _NOT_GRANTED = "25006", "42501"
 _NOT_WHOLE: Final = {"42P01", "42703", "3F000", "XX001", "XX002"}
-"""PostgreSQL's codes for tables, columns and schemas that are not there, and for pages that it cannot read
+"""PostgreSQL's codes for missing tables, columns and schemas, and for pages that it cannot read
 (https://www.postgresql.org/docs/current/errcodes-appendix.html)."""
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raise plait's errors in the place of drivers' ones; what is in no list goes through."""
+    """Raise plait's errors in place of the driver's; an error that is in no list passes unchanged."""
     try:
         yield
     except PlaitError:
@@ -69,7 +69,7 @@ def _raise_for_sqlite(error: sa.exc.DBAPIError) -> None:
 
 
 def _raise_for_state(error: sa.exc.DBAPIError) -> None:
-    """By the code that PostgreSQL gives each error; SQLite's have none."""
+    """Raise plait's error for PostgreSQL's error code, if it is a known one. SQLite's errors have no code."""
     state = getattr(error.orig, "sqlstate", None)
     if state == _READ_ONLY:
         raise StoreUnavailable(
@@ -101,15 +101,15 @@ def is_full(error: sa.exc.DBAPIError) -> bool:
 
 
 def is_crowded(error: sa.exc.DBAPIError) -> bool:
-    """Whether PostgreSQL takes no more connections than it has."""
+    """Whether PostgreSQL refused a connection because it has as many as it allows."""
     return any(sign in str(error.orig) for sign in _SIGNS_OF_CROWDING)
 
 
 def is_outlived(error: BaseException) -> bool:
-    """Whether a connection leads to a server that takes no writes any more: after a failover, another one does."""
+    """Whether the connection's server no longer takes writes: after a failover, another server does."""
     return isinstance(error, sa.exc.DBAPIError) and getattr(error.orig, "sqlstate", None) == _READ_ONLY
 
 
 def cause(error: sa.exc.DBAPIError) -> str:
-    """The driver's own words, their first line."""
+    """The first line of the driver's own message."""
     return str(error.orig).strip().split("\n")[0]

@@ -31,9 +31,9 @@ from plait.persist.driver_errors import cause, is_crowded, is_full, is_outlived,
 _WAL_FIXED = (3, 51, 3)
 _BUSY_SECONDS = 60
 _CROWDED_SECONDS, _CROWDED_RETRY_SECONDS = 15.0, 1.0
-"""How long to wait where PostgreSQL takes no more connections, and after how long to ask it again."""
+"""When PostgreSQL has no free connection: how long to wait for one, and the pause between attempts."""
 _IDLE_SECONDS = 1
-"""A connection that was not used for so long is asked whether it still is one."""
+"""A connection that was idle for so long is checked before it is used."""
 _ROWS_EXPECTED, _ROWS_PENDING, _ROWS_ALIKE = 1_000_000, 100, 10
 
 
@@ -66,17 +66,17 @@ class Database:
         """A connection to read with; it writes nothing."""
         self.check_process()
         with translated(), self._connect() as connection:
-            connection.begin()  # One state for all statements, also for those that go past SQLAlchemy.
+            connection.begin()  # All statements see one state, also those that bypass SQLAlchemy.
             yield connection
-            connection.commit()  # After a rollback psycopg forgets what it prepared.
+            connection.commit()  # Not a rollback: after one, psycopg forgets its prepared statements.
 
     @contextmanager
     def write(self, *, flush: bool = True) -> Iterator[Connection]:
         """One write transaction: durable when the block ends, rolled back when it raises.
 
-        Without `flush` it survives the death of every process, but a power loss only together with the next write that
-        is flushed: what is lost is always the end of the order of writes. docs/decisions/0005 says when that is
-        enough. PostgreSQL, which may lose its power while we live on, flushes it all the same.
+        Without `flush`, the write survives the death of any process, but is safe from a power loss only once a later
+        write is flushed: a power loss takes the latest writes, never one from the middle. docs/decisions/0005 says when
+        that is enough. PostgreSQL flushes every write: its machine may lose power while this process lives on.
 
         Raises: StoreUnavailable before the commit (nothing changed), OutcomeUnknown when the commit's answer is lost.
         """
@@ -97,7 +97,7 @@ class Database:
             except BaseException as error:
                 transaction.rollback()
                 if is_outlived(error):
-                    self._engine.dispose()  # This and all other connections lead there.
+                    self._engine.dispose()  # All connections lead to the server that takes no writes any more.
                 raise
             try:
                 transaction.commit()
@@ -112,13 +112,13 @@ class Database:
 
     @contextmanager
     def unmanaged(self) -> Iterator[Connection]:
-        """A connection outside of any transaction, for statements that have none."""
+        """A connection outside of any transaction, for statements that cannot run in one."""
         self.check_process()
         with translated(), self._connect().execution_options(plait_unmanaged=True) as connection:
             yield connection
 
     def _connect(self) -> Connection:
-        """A connection of the pool's. Where the database takes no more, one that another thread gives back."""
+        """A connection from the pool. If the database takes no more, wait for one that another thread gives back."""
         pool = cast(sa.pool.QueuePool, self._engine.pool)
         deadline = time.monotonic() + _CROWDED_SECONDS
         while True:
@@ -132,7 +132,7 @@ class Database:
                 time.sleep(0.005)
 
     def check_process(self) -> None:
-        """A fork has its parent's connections and locks, and none of the threads that would ever free them.
+        """Refuse use in a forked process: it has its parent's connections and locks, but no thread that frees them.
 
         Raises: InvalidArgument. See https://sqlite.org/howtocorrupt.html, "Carrying an open database connection across
         a fork".
@@ -159,7 +159,7 @@ class Database:
             _check_revision(connection)
 
     def lock_schema(self, connection: Connection) -> None:
-        """Until the write transaction ends, nobody else makes or migrates tables."""
+        """Keep everybody else from making or migrating tables until the write transaction ends."""
         if self.dialect == "postgresql":
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(7450)"))
 
@@ -176,10 +176,10 @@ class Database:
             _check_revision(connection)
 
     def damage(self) -> list[str]:
-        """What SQLite itself finds wrong with its file, and values that their columns cannot have, with the first row.
+        """What SQLite finds wrong with its own file, and columns with values of a wrong type, each with its first row.
 
-        A page that rots may hide rows from an index, turn a text into bytes, or into what is no text. PostgreSQL looks
-        after its own pages. Cost: every page once, and each text.
+        A damaged page may hide rows from an index, or turn text into bytes or into invalid text. For PostgreSQL nothing
+        is checked: it looks after its own pages. Cost: reads every page once, and each text.
         """
         if self.dialect != "sqlite":
             return []
@@ -200,14 +200,14 @@ class Database:
 
 
 def fix_plans(connection: Connection) -> None:
-    """Tell SQLite what grows, while its tables are empty and when their indexes change.
+    """Give SQLite's planner fixed statistics: call it while the tables are empty, and when their indexes change.
 
-    It takes some ten rows for all that one repository has, and reads them all for a few, until it is told better
-    (https://sqlite.org/lang_analyze.html, "Fixed Results Of ANALYZE"). What PostgreSQL is told, its connections are.
+    Without them it assumes that a repository has about ten rows, and scans them all to find a few
+    (https://sqlite.org/lang_analyze.html, "Fixed Results Of ANALYZE"). PostgreSQL's planner is set per connection.
     """
     if connection.dialect.name != "sqlite":
         return
-    connection.exec_driver_sql("ANALYZE sqlite_schema")  # Makes the table of statistics, and looks at no other.
+    connection.exec_driver_sql("ANALYZE sqlite_schema")  # Creates the table of statistics, analyses no other table.
     connection.exec_driver_sql("DELETE FROM sqlite_stat1")
     for table in schema.metadata.sorted_tables:
         indexes = connection.exec_driver_sql(f'PRAGMA index_list("{table.name}")').all()
@@ -221,11 +221,11 @@ def fix_plans(connection: Connection) -> None:
             named = table.name if origin == "pk" and not table.dialect_options["sqlite"]["with_rowid"] else index
             statistics = " ".join(map(str, [rows, *alike]))
             connection.exec_driver_sql("INSERT INTO sqlite_stat1 VALUES (?, ?, ?)", (table.name, named, statistics))
-    connection.exec_driver_sql("ANALYZE sqlite_schema")  # Has this connection read them.
+    connection.exec_driver_sql("ANALYZE sqlite_schema")  # Makes this connection load the statistics.
 
 
 def _check_encoding(connection: Connection) -> None:
-    """Texts of history may hold any character. Raises: InvalidArgument for a database that cannot keep them all."""
+    """Raises: InvalidArgument for a database that cannot store every character: the history's texts may hold any."""
     if connection.dialect.name == "postgresql":
         found = connection.exec_driver_sql("SHOW server_encoding").scalar()
         if found != "UTF8":
@@ -283,7 +283,7 @@ def _sqlite_engine(url: URL, module: ModuleType) -> Engine:
         poolclass=sa.pool.QueuePool,
         pool_size=16,
         max_overflow=64,
-        # A connection's page cache is of use until another one writes: the last that wrote is to write again.
+        # A connection's page cache stays valid until another connection writes: so let the last writer write again.
         pool_use_lifo=True,
     )
     journal = "WAL" if module.sqlite_version_info >= _WAL_FIXED else "DELETE"
@@ -301,7 +301,7 @@ def _sqlite_engine(url: URL, module: ModuleType) -> Engine:
     def _begin(connection: Connection) -> None:
         options = connection.get_execution_options()
         is_writer = options.get("plait_write", False) or options.get("plait_unmanaged", False)
-        if is_writer and journal == "WAL":  # In a rollback journal NORMAL may damage the file, not only lose its end.
+        if is_writer and journal == "WAL":  # With a rollback journal, NORMAL could corrupt the file in a power loss.
             driver: Any = connection.connection.driver_connection
             driver.execute(f"PRAGMA synchronous={'FULL' if options.get('plait_flush', True) else 'NORMAL'}")
         if not options.get("plait_unmanaged", False):
@@ -311,9 +311,9 @@ def _sqlite_engine(url: URL, module: ModuleType) -> Engine:
 
 
 def _is_fixed(path: Path) -> bool:
-    """Whether nobody can write to a database, as on a backup that is mounted read-only: readers need no locks then.
+    """Whether nobody can write to a database (a backup mounted read-only, say), so that readers need no locks.
 
-    Raises: PermissionDenied where its last writes are in a log that would have to be written back first.
+    Raises: PermissionDenied if its last writes are still in the WAL, which would have to be written back first.
     """
     if not path.exists() or os.access(path.parent, os.W_OK):
         return False
@@ -327,8 +327,8 @@ def _is_fixed(path: Path) -> bool:
 
 
 def _set_journal(dbapi_connection: Any, journal: str) -> None:
-    """Of two who make a database at once, SQLite refuses one the switch without waiting: both hold what the other
-    needs (https://sqlite.org/c3ref/busy_handler.html). So that one asks again."""
+    """Set the journal mode, again and again while SQLite is busy. When two processes create a database at once, SQLite
+    refuses one of them at once, since both hold what the other needs (https://sqlite.org/c3ref/busy_handler.html)."""
     deadline = time.monotonic() + _BUSY_SECONDS
     while True:
         try:
@@ -352,9 +352,10 @@ def _postgresql_engine(url: URL) -> Engine:
 
     @sa.event.listens_for(engine, "connect")
     def _connect(dbapi_connection: Any, record: object) -> None:
-        # A plan made while a table is empty reads all of it and sorts, and is kept while the table grows. All that is
-        # asked here has an index to go by, in its order. Where there is none, the system's own tables, a plan that had
-        # to be made all the same is called so expensive that it would be compiled, for 100 ms.
+        # A plan made while a table is empty scans and sorts it, and is kept while the table grows. Every query of plait
+        # has an index in the order that it needs, so scans are switched off. Queries of PostgreSQL's own tables have
+        # none; they still scan, at a nominal cost so high that PostgreSQL would compile them, which takes 100 ms. So
+        # jit is off too.
         for way in ("enable_seqscan", "enable_bitmapscan", "jit"):
             dbapi_connection.execute(f"SET {way} = off")
         dbapi_connection.commit()
@@ -365,7 +366,7 @@ def _postgresql_engine(url: URL) -> Engine:
 
     @sa.event.listens_for(engine, "checkout")
     def _checkout(dbapi_connection: Any, record: Any, proxy: object) -> None:
-        """`pool_pre_ping`, without its round trip for every transaction of a busy catalog."""
+        """Check a connection that was idle, as `pool_pre_ping` does, but without a round trip for every transaction."""
         if time.monotonic() - record.info.get("idle_since", time.monotonic()) < _IDLE_SECONDS:
             return
         try:

@@ -32,7 +32,7 @@ _SESSIONS_KEPT_MAX = 1024
 
 @dataclass(frozen=True, slots=True)
 class Serial:
-    """The end of the log: its length, the chain's last hash, and the time that times never go behind."""
+    """The end of the log: its length, the chain's last hash, and its last time, which every later time exceeds."""
 
     seq: int
     record_hash: bytes
@@ -67,7 +67,7 @@ class ChangeRow:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was answered under an idempotency key, and to which request."""
+    """The result stored under an idempotency key, and the digest of the request that it answers."""
 
     principal: str
     operation: str
@@ -82,11 +82,11 @@ class GraphRows(BaseRows):
     # -- serial and log ----------------------------------------------------------------------------------------------
 
     def lock_serial(self) -> Serial:
-        """The end of the log, held until the transaction ends: nobody else appends meanwhile. Raises: Corrupt."""
+        """The end of the log, locked until the transaction ends, so that nobody else appends. Raises: Corrupt."""
         return self._serial(lock=True)
 
     def serial(self) -> Serial:
-        """The end of the log. Raises: Corrupt without its row."""
+        """The end of the log. Raises: Corrupt when its row is missing."""
         return self._serial(lock=False)
 
     def _serial(self, *, lock: bool) -> Serial:
@@ -96,7 +96,7 @@ class GraphRows(BaseRows):
         return Serial(row.seq, row.record_hash, row.at_us)
 
     def swap_serial(self, before: Serial, after: Serial, together: Swaps | None = None) -> bool:
-        """Compare-and-swap: the backstop under `lock_serial`. `together`: see `_swap`."""
+        """Move the end of the log by compare-and-swap, in case `lock_serial` failed. `together`: see `_swap`."""
         values = {"seq": after.seq, "record_hash": after.record_hash, "at_us": after.at_us}
         return self._swap(schema.serial, {"seq": before.seq, "record_hash": before.record_hash}, values, together)
 
@@ -128,7 +128,7 @@ class GraphRows(BaseRows):
         return {row.ref_digest: SnapshotRow(row.body, row.state) for row in self._all(schema.snapshot)}
 
     def put_snapshots(self, bodies: Mapping[bytes, bytes], seq: int) -> None:
-        """Record snapshots as live; known ones keep their state and are touched."""
+        """Record snapshots as live. Known ones keep their state; their `touched_seq` becomes `seq`."""
         rows = [{"ref_digest": d, "body": body, "state": "live", "touched_seq": seq} for d, body in bodies.items()]
         self._upsert(schema.snapshot, rows, update=("touched_seq",))
 
@@ -190,7 +190,7 @@ class GraphRows(BaseRows):
         return str(found[0].hex())
 
     def links(self, seq_max: int, limit: int) -> list[tuple[int, str, tuple[str, ...]]]:
-        """(seq, id, parents) of commits with seq <= seq_max, descending: what walks over the graph page through."""
+        """(seq, id, parents) of up to `limit` commits with seq <= seq_max, descending: one page of a graph walk."""
         column = schema.commit.c
         statement = (
             sa.select(column.seq, column.id, column.parents)
@@ -232,7 +232,7 @@ class GraphRows(BaseRows):
                     "client": session.client,
                     "properties": to_json(session.properties),
                 }
-                # In one order everywhere, so that two inserters cannot wait for each other.
+                # Always in the same order, so that two inserters cannot deadlock.
                 for identity, session in sorted(by_id.items(), key=lambda found: found[0])
             ],
         )
@@ -253,7 +253,7 @@ class GraphRows(BaseRows):
         return found
 
     def altered_sessions(self) -> list[bytes]:
-        """Ids of sessions whose fields are not those that the id was made of."""
+        """Ids of sessions whose fields no longer match the id, which is a digest of them."""
         kept = self.sessions([row.id for row in self._all(schema.session)])
         return sorted(identity for identity, session in kept.items() if session_id(session) != identity)
 
@@ -281,7 +281,7 @@ class GraphRows(BaseRows):
         self._insert(schema.ref, [{**row, "incarnation": ref.incarnation, "protected": ref.protected}])
 
     def swap_ref(self, before: Ref, after: Ref | None, together: Swaps | None = None) -> bool:
-        """Move, protect or (None) delete a ref if it still is exactly `before`; say whether it was, see `_swap`."""
+        """Change a ref, or delete it (None), if it is still exactly `before`. Returns: whether it was; see `_swap`."""
         head = bytes.fromhex(before.head)
         if after is None:
             deleted = self._deleting(schema.ref, name=before.name, incarnation=before.incarnation, head=head)
@@ -308,7 +308,7 @@ class GraphRows(BaseRows):
         )
 
     def moves(self, ref: str, *, before_us: int | None, limit: int) -> list[RefMove]:
-        """A ref's log over all incarnations, newest first: its times, each its own, grow as its seqs do."""
+        """A ref's log over all incarnations, newest first. Times are distinct, and grow with seq."""
         column = schema.ref_log.c
         statement = self._select(schema.ref_log, column.ref == ref)
         if before_us is not None:
@@ -325,7 +325,7 @@ class GraphRows(BaseRows):
         return [_to_move(row) for row in self._connection.execute(statement.order_by(column.seq))]
 
     def move_at(self, ref: str, at_us: int) -> RefMove | None:
-        """The ref's last move at or before a time: where it stood."""
+        """The ref's last move at or before a time, which says where it stood then; None if there is none."""
         return next(iter(self.moves(ref, before_us=at_us + 1, limit=1)), None)
 
     # -- changes -----------------------------------------------------------------------------------------------------
@@ -335,7 +335,7 @@ class GraphRows(BaseRows):
         self._insert(schema.change, rows)
 
     def changes_of_key(self, key: bytes, seq_max: int, limit: int) -> list[ChangeRow]:
-        """What happened to a key on any ref, newest first."""
+        """Up to `limit` changes of a key on any ref with seq <= seq_max, newest first."""
         column = schema.change.c
         statement = self._select(schema.change, column.key == key, column.seq <= seq_max)
         rows = self._connection.execute(statement.order_by(column.seq.desc()).limit(limit))
@@ -378,7 +378,7 @@ class GraphRows(BaseRows):
 
 
 def session_id(session: Session) -> bytes:
-    """Equal sessions share one row."""
+    """The id of a session's row, a digest of its fields: equal sessions share one row."""
     return _session_id(session.principal, session.author, session.client, tuple(pairs(session.properties)))
 
 

@@ -1,7 +1,7 @@
-"""Bringing a database of an earlier release to this one's schema: a copy first, then one step per revision.
+"""Migrates a database of an earlier release to this one's schema: a copy first, then one step per revision.
 
-Alembic's operations do the work (SQLite changes few things of a table in place: they rebuild it); the revision is
-plait's own row, changed in the transaction of the step that makes it. So a migration that died goes on where it was.
+Alembic's operations do the work (where SQLite cannot change a table in place, they rebuild it). The revision is a row
+of plait's own, changed in the same transaction as its step. So a migration that died continues where it stopped.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ Step = Callable[[Operations], None]
 """Changes tables and rows from the revision before to its own. Runs in one transaction, in SQLite and PostgreSQL."""
 
 STEPS: Final[Mapping[int, Step]] = {}
-"""By the revision that each one makes. Once released, a step is never changed again."""
+"""The steps, by the revision that each leads to. Once released, a step is never changed again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Migrated:
-    """What was done: nothing when `before` is `after`. `copy` says where the database is as it was.
+    """What a migration did: nothing when `before` equals `after`. `copy`: where the copy of the old database is.
 
-    None where there is none, or where somebody else migrated it meanwhile, and has it.
+    None if no copy was made, or if somebody else migrated the database meanwhile, and made it.
     """
 
     before: int
@@ -40,9 +40,9 @@ class Migrated:
 
 
 def migrate(database: Database, *, steps: Mapping[int, Step] = STEPS, copy: bool = True) -> Migrated:
-    """Bring a database to this release's revision. Nobody else may use it meanwhile; who migrates it too does no harm.
+    """Migrate a database to this release's revision. Nobody else may use it meanwhile; a second migration is harmless.
 
-    Repeat: goes on where an earlier call died, and does nothing once it is done.
+    Repeat: continues where an earlier call died; no-op once it is done.
     Raises: InvalidArgument for no catalog, for one of a newer release, and for one too old to have steps from.
     """
     before = database.revision()
@@ -66,13 +66,13 @@ def migrate(database: Database, *, steps: Mapping[int, Step] = STEPS, copy: bool
 
 
 def _step(database: Database, revision: int, step: Step) -> None:
-    """One step and its revision, together or not at all."""
+    """Run one step and set its revision, in one transaction."""
     with database.write() as connection:
         database.lock_schema(connection)
         held = schema.schema_version.c.revision
         moved = sa.update(schema.schema_version).where(held == revision - 1).values(revision=revision)
         if connection.execute(moved).rowcount != 1:
-            return  # Somebody else migrates too, and was here first.
+            return  # Somebody else is migrating too, and has done this step.
         step(Operations(MigrationContext.configure(connection)))
         fix_plans(connection)
         failpoint("migrate.before_step_is_durable")

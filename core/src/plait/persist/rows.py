@@ -1,4 +1,4 @@
-"""Repositories in a database, and the rows of one of them."""
+"""Repositories in a database, and access to the rows of one of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Rows(StoreRows):
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """One history inside a database: what its rows and its hashes belong to."""
+    """One history inside a database. Its rows carry its id, its hashes its uuid."""
 
     database: Database
     id: int

@@ -1,10 +1,10 @@
-"""The tables, as SQLAlchemy Core describes them. Rows are dumb: every meaning lives above.
+"""The tables, in SQLAlchemy Core. Rows carry no logic: the layers above decide what they mean.
 
 All rows belong to a repository, so several of them share one database. Ids and digests are raw bytes; keys are
 `codec.encode_key`, so that they sort as keys do; maps of text are JSON.
 
-Indexes that are asked for one value have that value first, and the repository behind it: a planner that knows no
-figures yet takes any index that begins with the repository for as good as any other, and reads all of it.
+An index for look-ups of one value has that value first and the repository second: a planner without statistics thinks
+all indexes that begin with the repository equally good, picks any of them, and reads all of it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 
 REVISION: Final = 1
-"""The schema this release writes. An older one asks for `plait migrate`, a newer one for a newer plait."""
+"""The schema that this release writes. An older database needs `plait migrate`, a newer one a newer plait."""
 
 metadata = MetaData()
 
@@ -169,7 +169,7 @@ tx = _owned(
 )
 
 LIVE: Final = and_(tx.c.state != literal_column("'committed'"), tx.c.state != literal_column("'aborted'"))
-"""Of a transaction: it has not ended. As written here it is the condition of an index."""
+"""Condition for transactions that have not ended. A partial index has this very condition: keep its wording."""
 Index("tx_live", tx.c.repository_id, sqlite_where=LIVE, postgresql_where=LIVE)
 
 participant = _owned(
@@ -222,7 +222,8 @@ UNDONE: Final = or_(
     publication.c.published.is_distinct_from(publication.c.target),
     publication.c.state != literal_column("'idle'"),
 )
-"""Of a publication: its native head is not where it should be. As written here it is the condition of an index."""
+"""Condition for publications whose native head is not at its target. A partial index has this very condition: keep its
+wording."""
 Index(
     "publication_undone",
     publication.c.repository_id,

@@ -1,7 +1,8 @@
-"""Statements as each dialect's text, made once from the schema.
+"""SQL statements, compiled once from the schema to each dialect's text.
 
-Building a statement and looking up its compiled form costs several times what running it does, and every commit runs
-the same dozen. So does SQLAlchemy's account of each result. It writes the text, and the driver runs it.
+Every commit runs the same dozen statements. Building one in SQLAlchemy and looking up its compiled form costs several
+times what running it does, and so do SQLAlchemy's result objects. So SQLAlchemy writes the text once, and the driver
+runs it directly.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from sqlalchemy.engine import Connection, Dialect
 from plait.persist import schema
 
 _WANTED_COUNTS = (1, 8, 64, 512)
-"""Lengths of SQLite's IN lists, padded by repetition: few texts, so that the driver keeps them prepared."""
+"""Lengths of SQLite's IN lists. Lists are padded by repetition, so that there are few texts and all stay prepared."""
 WANTED_MAX = _WANTED_COUNTS[-1]
 
 
 @cache
 def _dialect(name: str) -> Dialect:
-    """Imported when it is used: PostgreSQL's takes a tenth of what `plait log` may take."""
+    """The dialect, imported when it is used: importing PostgreSQL's takes a tenth of the time `plait log` may take."""
     if name == "sqlite":
         from sqlalchemy.dialects.sqlite import pysqlite
 
@@ -46,22 +47,22 @@ class Prepared:
         self._row: Callable[[Iterable[Any]], Any] | None = None
 
     def rows(self, connection: Connection, parameters: Mapping[str, object]) -> list[Any]:
-        """What it finds: the columns by name."""
-        with self._raising_sqlalchemys(connection):  # SQLite reads all but the first row in the second of these.
+        """Run it. Returns: the rows that it finds, with their columns by name."""
+        with self._raising_sqlalchemys(connection):  # In SQLite, `fetchall` may fail too: it reads all later rows.
             cursor = self._ask(connection, "execute", self._ordered(parameters))
-            found = cursor.fetchall()  # In a pipeline it comes only now, and with it its description.
+            found = cursor.fetchall()  # In a pipeline, the result and its description arrive only now.
         if self._row is None:
             self._row = _row_type(tuple(column[0] for column in cursor.description))
         return [self._row(row) for row in found]
 
     def change(self, connection: Connection, parameters: Mapping[str, object]) -> Callable[[], int]:
-        """Run it; the answer says how many rows it changed, in a pipeline once that has ended."""
+        """Run it. Returns: a call that says how many rows it changed; in a pipeline, only after that has ended."""
         with self._raising_sqlalchemys(connection):
             cursor = self._ask(connection, "execute", self._ordered(parameters))
         return lambda: int(cursor.rowcount)
 
     def run_many(self, connection: Connection, rows: Iterable[Mapping[str, object]]) -> None:
-        """Once for each row, in one call of the driver."""
+        """Run it once for each row, in one call of the driver."""
         with self._raising_sqlalchemys(connection):
             self._ask(connection, "executemany", [self._ordered(row) for row in rows])
 
@@ -69,7 +70,7 @@ class Prepared:
         return self._in_order(parameters) if self._in_order else dict(parameters)
 
     def _ask(self, connection: Connection, how: str, parameters: Any) -> Any:
-        """Past SQLAlchemy, but for its errors."""
+        """Run the text by the driver's own cursor, bypassing SQLAlchemy."""
         driver: Any = connection.connection.driver_connection
         cursor = driver.cursor()
         getattr(cursor, how)(self._text, parameters)
@@ -77,7 +78,7 @@ class Prepared:
 
     @contextmanager
     def _raising_sqlalchemys(self, connection: Connection) -> Iterator[None]:
-        """The driver's errors are raised as SQLAlchemy would have raised them."""
+        """Raise the driver's errors as the errors that SQLAlchemy would have raised."""
         try:
             yield
         except Exception as error:
@@ -99,14 +100,14 @@ def _getter(names: Sequence[str]) -> Any:
 
 @cache
 def select_in(dialect: str, table: sa.Table, columns: tuple[str, ...], column: str, count: int) -> Prepared:
-    """The owner's rows with these values whose column holds one of some others; see `wanted`."""
+    """Select the owner's rows with given values of `columns` whose `column` holds one of a list; see `wanted`."""
     kind = table.c[column].type
     rows = sa.select(table).where(_owner(table), *(table.c[name] == sa.bindparam(name) for name in columns))
     if dialect == "sqlite":
         values = [sa.bindparam(f"wanted_{place}", type_=kind) for place in range(count)]
         return Prepared(rows.where(table.c[column].in_(values)), dialect)
-    # One look into the index for each value. PostgreSQL may take an IN for a filter over all that the owner has; the
-    # OFFSET keeps it from taking this for one.
+    # One index look-up for each value. For an IN, PostgreSQL may filter all of the owner's rows instead; the OFFSET
+    # keeps it from turning this into such a filter.
     values_wanted = sa.bindparam("wanted", type_=sa.ARRAY(kind))
     each = sa.func.unnest(values_wanted).table_valued("value").render_derived(name="wanted")
     found = rows.where(table.c[column] == each.c.value).offset(sa.literal_column("0")).lateral("found")
@@ -114,7 +115,7 @@ def select_in(dialect: str, table: sa.Table, columns: tuple[str, ...], column: s
 
 
 def wanted(dialect: str, values: Sequence[object]) -> tuple[int, dict[str, object]]:
-    """The count and the parameters for `select_in` of these values, each another; SQLite's list repeats the last."""
+    """The count and the parameters of `select_in` for these distinct values. SQLite's list is padded with the last."""
     if dialect != "sqlite":
         return 0, {"wanted": list(values)}
     count = next(count for count in _WANTED_COUNTS if count >= len(values))
@@ -124,7 +125,7 @@ def wanted(dialect: str, values: Sequence[object]) -> tuple[int, dict[str, objec
 
 @cache
 def select_one(dialect: str, table: sa.Table, columns: tuple[str, ...], lock: bool) -> Prepared:
-    """The owner's rows with these values; `lock` holds them until the transaction ends."""
+    """Select the owner's rows with these values; `lock` locks them until the transaction ends."""
     statement = sa.select(table).where(_owner(table), *(table.c[name] == sa.bindparam(name) for name in columns))
     return Prepared(statement.with_for_update() if lock else statement, dialect)
 

@@ -17,16 +17,16 @@ from plait.store_names import no_store
 from plait.types import Key, Mode, Store
 
 NO_SNAPSHOT = b""
-"""What `moving` holds while a native head is being taken away."""
+"""The value of `moving` while a native head is being removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
     """Where one native head is, and where it should be. `published`, `target`: ref_digests, None for absent.
 
-    `moving` is what a claimed move sets the head to: whoever finds it after a crash finishes that very move first.
-    `seq` is that of the ref's move which set the target. `state`: idle, busy (a writer holds the head: later) or
-    diverged, and then `found` is the canonical bytes of what the head was found at.
+    `moving`: the ref_digest that a claimed move sets the head to; whoever finds it after a crash finishes that move
+    first. `seq`: that of the ref's move which set the target. `state`: idle, busy (another writer holds the head: try
+    again later) or diverged; `found` is then the canonical bytes of the snapshot at which the head was found.
     """
 
     store: str
@@ -74,7 +74,7 @@ class StoreRows(TxRows):
         self._upsert(schema.store, [row], update=("kind", "mode", "bound_ref", "options"))
 
     def delete_store(self, name: str) -> bool:
-        for table in (schema.store_state, schema.publish_cursor, schema.publication):  # As publishers take them.
+        for table in (schema.store_state, schema.publish_cursor, schema.publication):  # In publishers' order of locks.
             self._delete(table, store=name)
         return self._delete(schema.store, name=name) == 1
 
@@ -121,21 +121,21 @@ class StoreRows(TxRows):
         return _to_publication(row)
 
     def set_targets(self, publications: Sequence[Publication]) -> None:
-        """Insert publications; of known ones change key, target and seq only, which no publisher writes."""
+        """Insert publications; of existing ones set only key, target and seq, which `swap_publication` never does."""
         rows = [_from_publication(publication) for publication in sorted(publications, key=in_order)]
         self._upsert(schema.publication, rows, update=("key", "target", "seq"))
 
     def swap_publication(self, before: Publication, after: Publication) -> bool:
-        """Change what publishers write, if owner and epoch are still those of `before`."""
+        """Change the columns that publishers write, if owner and epoch are still those of `before`."""
         written = ("published", "moving", "found", "state", "owner", "lease_until_us", "epoch")
         values = {name: value for name, value in _from_publication(after).items() if name in written}
         still = {"store": before.store, "asset": before.asset, "owner": before.owner, "epoch": before.epoch}
         return self._swap(schema.publication, still, values)
 
     def publish_cursors(self, *, lock: bool = False) -> dict[str, tuple[str, int]]:
-        """By store, (head, seq) of the bound ref up to which its publications have their targets set.
+        """By store: (head, seq) of the bound ref up to which the store's publications have their targets.
 
-        `lock` holds them until the transaction ends.
+        `lock` locks these rows until the transaction ends.
         """
         statement = statements.select_one(self._dialect, schema.publish_cursor, (), lock)
         rows = statement.rows(self._connection, self._owner)
@@ -193,7 +193,7 @@ def _from_publication(publication: Publication) -> dict[str, object]:
 
 
 def in_order(publication: Publication) -> tuple[str, str]:
-    """By store and asset: the order in which everybody changes rows, so that nobody waits for each other."""
+    """The order, by store and asset, in which everybody changes publications, so that no two writers deadlock."""
     return publication.store, publication.asset
 
 

@@ -1,4 +1,4 @@
-"""Rows of transactions: the working sets, their participants, their conflicts. Every arrow is a compare-and-swap."""
+"""Rows of transactions: working sets, their participants, their conflicts. States change by compare-and-swap only."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class TxRows(GraphRows):
     def txs(self, ids: Iterable[str], *, lock: bool = False) -> dict[str, Tx]:
         """Transactions by id; `lock` holds their rows until this database transaction ends."""
         wanted = list(set(ids))
-        if lock and self._dialect != "sqlite" and wanted:  # There a write transaction is alone anyway.
-            # In one order everywhere, so that two lockers cannot wait for each other.
+        if lock and self._dialect != "sqlite" and wanted:  # SQLite has only one write transaction at a time anyway.
+            # Always in the same order, so that two lockers cannot deadlock.
             ordered = self._select(schema.tx, schema.tx.c.id.in_(wanted)).order_by(schema.tx.c.id).with_for_update()
             rows: Sequence[sa.Row[Any]] = self._connection.execute(ordered).all()
         else:
@@ -68,7 +68,7 @@ class TxRows(GraphRows):
         return {row[0]: row[1] for row in self._connection.execute(counted)}
 
     def swap_tx(self, before: Tx, after: Tx, together: Swaps | None = None) -> bool:
-        """Change a transaction's row if its state, attempt and owner still are those of `before`; see `_swap`."""
+        """Change a transaction's row if its state, attempt and owner are still those of `before`; see `_swap`."""
         values = {
             "state": after.state.value,
             "base": bytes.fromhex(after.base),
@@ -111,7 +111,7 @@ class TxRows(GraphRows):
     # -- participants ------------------------------------------------------------------------------------------------
 
     def put_participants(self, participants: Sequence[Participant]) -> None:
-        """Insert, or write over, whole participants."""
+        """Insert whole participants, or overwrite them."""
         rows = [_from_participant(participant) for participant in participants]
         columns = [column.name for column in schema.participant.c if not column.primary_key]
         self._upsert(schema.participant, rows, update=columns)
@@ -165,7 +165,8 @@ class TxRows(GraphRows):
 
 
 def conflict_item(item: str | None) -> bytes:
-    """The column: a key as a whole has no item, and an item's text may be empty, or hold what is no database's text."""
+    """Encode an item as the column's bytes. None (a conflict of the whole key) differs from an empty item, and an item
+    may hold text that databases do not accept."""
     return b"" if item is None else b"::" + item.encode("utf-8", "surrogatepass")
 
 
