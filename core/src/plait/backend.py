@@ -1,7 +1,7 @@
-"""What a catalog can be asked: the calls that an embedded catalog answers itself and a remote one sends over gRPC.
+"""The calls of a catalog: an embedded catalog answers them itself, a remote one sends them over gRPC.
 
 `Catalog` is written once, on top of this; the gRPC service exposes exactly these calls. Points in the history are
-specs (`main~3`), streams are lazy iterators, writes name their session, and every write may be repeated.
+given as specs (`main~3`), streams are lazy iterators, writes name their session, and every write may be repeated.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from plait.types import (
 class Side:
     """One side of an item diff: an asset at a point in the history, or (`tx`) in a working set.
 
-    `key`: the one that holds it there, where it is not the one that is asked about.
+    `key`: the key that holds the asset on this side, if it is not the one that the diff is about.
     """
 
     spec: str | None = None
@@ -82,9 +82,9 @@ class Problem:
 class Backend(Protocol):
     """The calls of one repository. Thread-safe.
 
-    All raise StoreUnavailable when the database, or the server, does not answer, and Corrupt for what is not as it was
-    written. A spec raises InvalidArgument where it cannot be read, and NotFound where it means nothing. `tx` is a
-    working set's whole id, unless said otherwise.
+    All raise StoreUnavailable when the database or the server does not answer, and Corrupt for stored data that is not
+    as it was written. A spec raises InvalidArgument if it cannot be parsed, and NotFound if there is no such point.
+    `tx` is a working set's whole id, unless said otherwise.
     """
 
     @property
@@ -99,27 +99,27 @@ class Backend(Protocol):
         ...
 
     def reflog(self, name: str) -> Iterator[RefMove]:
-        """Where a ref stood over all of its lives, newest first. Raises: NotFound for one that never was."""
+        """The moves of a ref, over all of its incarnations, newest first. Raises: NotFound if it never existed."""
         ...
 
     def resolve(self, spec: str) -> Commit:
-        """The commit that a point in the history means now."""
+        """The commit to which a point in the history resolves now."""
         ...
 
     def merge_base(self, ours: str, theirs: str) -> Commit | None:
-        """The newest commit that both points reach, or None for unrelated histories."""
+        """The newest common ancestor of two points, or None for unrelated histories."""
         ...
 
     def log(self, spec: str, wanted: LogFilter) -> Iterator[Commit]:
-        """The commits that a point reaches and that pass the filter, newest first."""
+        """The commits reachable from a point that pass the filter, newest first."""
         ...
 
     def scan(self, spec: str, prefix: Key) -> Iterator[Entry]:
-        """What a commit holds under a prefix (empty: everywhere), in key order."""
+        """The entries of a commit under a prefix (empty: all), in key order."""
         ...
 
     def get(self, spec: str, keys: Sequence[Key]) -> Mapping[Key, Entry]:
-        """What a commit holds under these keys; those that it does not hold are left out."""
+        """The entries of a commit under these keys; keys that it does not hold are left out."""
         ...
 
     def diff(self, before: str, after: str, prefix: Key) -> Iterator[Change]:
@@ -127,11 +127,11 @@ class Backend(Protocol):
         ...
 
     def diff_items(self, key: Key, before: Side, after: Side, items: Sequence[str] | None) -> Iterator[ItemChange]:
-        """What differs inside one asset, in native key order; `items` limits it. Raises: SnapshotExpired."""
+        """The items that differ inside one asset, in native key order; `items`: only these. Raises: SnapshotExpired."""
         ...
 
     def history(self, spec: str, key: Key) -> Iterator[tuple[Commit, Change]]:
-        """The commits that a point reaches and that changed this very key, newest first. Entries have no content id."""
+        """The commits reachable from a point that changed exactly this key, newest first. Entries lack a content id."""
         ...
 
     def events(self, after_seq: int, limit: int) -> Sequence[Event]:
@@ -139,17 +139,17 @@ class Backend(Protocol):
         ...
 
     def watch(self, from_seq: int | None, seconds_max: float | None) -> Iterator[Event]:
-        """Events with seq >= `from_seq` (None: those to come), then each new one, for ever or for so long."""
+        """Events with seq >= `from_seq` (None: only new ones), then each new one, for ever or for `seconds_max`."""
         ...
 
     def verify(self, depth: Depth) -> Iterator[Problem]:
-        """What is wrong with the history's own bytes, then with what the stores hold."""
+        """Problems of the history's own bytes, then of what the stores hold."""
         ...
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def commit(self, proposal: Proposal) -> Commit:
-        """A one-call commit. Repeat: the same commit under the same idempotency key.
+        """Commit a proposal in one call. Repeat: returns the same commit for the same idempotency key.
 
         Raises: InvalidArgument, NotFound, CommitConflict, ProposalRejected, NothingToCommit, SnapshotExpired;
         OutcomeUnknown: ask again.
@@ -159,7 +159,7 @@ class Backend(Protocol):
     def commit_many(self, proposals: Sequence[Proposal], *, atomic: bool) -> Sequence[Commit | PlaitError]:
         """A result for each proposal, in order, each decided alone; `atomic`: all are committed, or one's error raised.
 
-        Repeat: as `commit`; an atomic group is known by its first proposal's idempotency key.
+        Repeat: as `commit`; an atomic group is recognised by its first proposal's idempotency key.
         """
         ...
 
@@ -174,17 +174,17 @@ class Backend(Protocol):
         session: Session,
         idempotency_key: str | None,
     ) -> Ref:
-        """Make a ref (`expected` None), move or protect it, or delete it (`after` None); as it is then, or last was.
+        """Create a ref (`expected` None), move or protect it, or delete it (`after` None).
 
-        Raises: AlreadyExists, NotFound, InvalidArgument for a protected branch or a tag that would move, CommitConflict
-        when it does not stand at `expected`.
+        Returns: the ref after the change, or as it was before it was deleted. Raises: AlreadyExists, NotFound,
+        InvalidArgument for a protected branch or a tag that would move, CommitConflict if its head is not `expected`.
         """
         ...
 
     # -- working sets ------------------------------------------------------------------------------------------------
 
     def begin(self, request: BeginRequest, session: Session) -> Tx:
-        """A new working set. Repeat: with the same id, the same one. Raises: NotFound, AlreadyExists for its name."""
+        """Begin a working set. Raises: NotFound, AlreadyExists for its name. Repeat: the same one for the same id."""
         ...
 
     def tx(self, text: str) -> Tx:
@@ -192,38 +192,38 @@ class Backend(Protocol):
         ...
 
     def txs(self) -> Sequence[Tx]:
-        """Those that have not ended, oldest first."""
+        """The working sets that have not ended, oldest first."""
         ...
 
     def participants(self, tx: str) -> Sequence[Participant]:
-        """The assets that it stages, drops or merged, in key order."""
+        """The assets that a working set stages, drops or merged, in key order."""
         ...
 
     def stage(self, tx: str, keys: Sequence[Key], *, new: bool) -> Sequence[Staging]:
-        """A place to write for each key, in their order; staged already: the same place. `new` begins assets.
+        """Stage keys: a place to write for each, in their order. A staged key keeps its place. `new`: begin assets.
 
         Raises: TransactionClosed, NotFound, AlreadyExists (`new`), Unsupported for pointer stores.
         """
         ...
 
     def staging(self, tx: str, key: Key) -> Staging | None:
-        """Where it writes a key now; None when it does not, or has dropped it."""
+        """Where the working set writes a key now; None if it has not staged the key, or has dropped it."""
         ...
 
     def base_entry(self, tx: str, key: Key) -> Entry | None:
-        """What the commit that it began at holds under a key."""
+        """The entry of the working set's base commit under a key, or None."""
         ...
 
     def keys(self, tx: str, prefix: Key) -> Sequence[Key]:
-        """What it sees under a prefix, in key order: its base, what it added, not what it dropped."""
+        """The keys that exist in a working set under a prefix, in key order: of its base, plus added, minus dropped."""
         ...
 
     def swap_location(self, tx: str, key: Key, expected: str, location: str) -> bool:
-        """Move a staging's location if it still is `expected`; whether it did. Raises: TransactionClosed."""
+        """Replace a staging's location if it is still `expected`. Returns: whether. Raises: TransactionClosed."""
         ...
 
     def drop(self, tx: str, key: Key) -> None:
-        """The key is absent once it is committed. Raises: NotFound, TransactionClosed."""
+        """Remove a key in the working set. Raises: NotFound, TransactionClosed."""
         ...
 
     def move(self, tx: str, before: Key, after: Key) -> None:
@@ -231,9 +231,9 @@ class Backend(Protocol):
         ...
 
     def restore(self, tx: str, key: Key, spec: str, items: Sequence[str] | None) -> None:
-        """Bring an asset, or some items of it, to what it was at a point. Repeat: no-op.
+        """Set an asset, or some items of it, to what it was at a point. Repeat: no-op.
 
-        Raises: NotFound for what is nowhere, SnapshotExpired, TransactionClosed.
+        Raises: NotFound for an asset or item that exists nowhere, SnapshotExpired, TransactionClosed.
         """
         ...
 
@@ -242,7 +242,7 @@ class Backend(Protocol):
         ...
 
     def preview(self, tx: str) -> Preview:
-        """What it would commit now, and what conflicts; it is sealed meanwhile. Raises: TransactionClosed."""
+        """What a commit would contain now, and its conflicts. Seals the set meanwhile. Raises: TransactionClosed."""
         ...
 
     def commit_tx(
@@ -256,7 +256,7 @@ class Backend(Protocol):
         unchanged: Sequence[Key],
         allow_empty: bool,
     ) -> Commit:
-        """Make it one commit. `message` None: its own; `unchanged`: keys that must hold what its base holds.
+        """Commit a working set. `message` None: its own message. `unchanged`: keys that must hold what its base holds.
 
         Raises: CommitConflict, ProposalRejected, NothingToCommit, after which it is open again; TransactionClosed;
         OutcomeUnknown: ask again. Repeat: the same commit.
@@ -264,19 +264,19 @@ class Backend(Protocol):
         ...
 
     def discard(self, tx: str) -> None:
-        """End it without a trace. Repeat: no-op. Raises: TransactionClosed when it is committed."""
+        """End a working set without a commit. Repeat: no-op. Raises: TransactionClosed when it is committed."""
         ...
 
     def recover(self) -> Sequence[str]:
-        """Put right what died half-way, and publish; what was done, as sentences. Repeat: nothing more to do."""
+        """Repair what died half-way, and publish. Returns: what was done, as sentences. Repeat: no-op."""
         ...
 
     def conflicts(self, tx: str) -> Iterator[tuple[Conflict, Resolution | None]]:
-        """The conflicts that its commits met, in that order, and how each is settled, if it is."""
+        """The conflicts that a working set's commits met, in that order, each with its resolution, or None."""
         ...
 
     def settle(self, tx: str, resolutions: Sequence[Resolution]) -> None:
-        """Keep decisions on listed conflicts. Repeat: no-op. Raises: NotFound for one that is not listed."""
+        """Store resolutions of listed conflicts. Repeat: no-op. Raises: NotFound for one that is not listed."""
         ...
 
     # -- stores ------------------------------------------------------------------------------------------------------
@@ -286,39 +286,40 @@ class Backend(Protocol):
         ...
 
     def add_store(self, store: Store, session: Session) -> Sequence[str]:
-        """Record a store; what it lacks, as sentences. Repeat: a check. Raises: InvalidArgument, AlreadyExists."""
+        """Record a store. Returns: what it lacks, as sentences. Repeat: a check. Raises: InvalidArgument,
+        AlreadyExists."""
         ...
 
     def set_store(self, name: str, options: Mapping[str, str], session: Session) -> Sequence[str]:
-        """Set options of a store that is elsewhere now; what it lacks there, and then nothing is set. Raises: NotFound,
-        InvalidArgument for a place that does not hold its snapshots."""
+        """Set options of a store that has moved. Returns: what the new place lacks; if anything, no option is set.
+        Raises: NotFound, InvalidArgument for a place that does not hold the store's snapshots."""
         ...
 
     def remove_store(self, name: str, session: Session) -> None:
-        """Forget a store; its data stays. Raises: NotFound, InvalidArgument for one that is in use."""
+        """Remove a store; its data stays. Raises: NotFound, InvalidArgument for one that is in use."""
         ...
 
     def check_store(self, name: str) -> tuple[Sequence[str], Sequence[Risk]]:
-        """What it lacks, and the rules of its own that could delete what commits need. Native heads are looked at."""
+        """What a store lacks, and its own rules that could delete what commits need. Also looks at native heads."""
         ...
 
     def import_assets(self, tx: str, assets: Mapping[Key, str]) -> None:
-        """Stage native assets (key → name or location) in place. Repeat: those that are staged are skipped.
+        """Stage native assets (key → name or location) in place. Repeat: skips those that are staged already.
 
         Raises: NotFound, AlreadyExists for a key that holds another asset, TransactionClosed.
         """
         ...
 
     def publish(self, stores: Sequence[str] | None) -> Sequence[Publication]:
-        """Bring native heads of these stores (None: all) to their bound refs now; those that are not there then."""
+        """Move native heads of these stores (None: all) to their bound refs. Returns: those still elsewhere."""
         ...
 
     def unpublished(self) -> Sequence[Publication]:
-        """The native heads that are not at their bound refs, as recorded: no store is asked."""
+        """The native heads that are not at their bound refs, as last recorded: calls no store."""
         ...
 
     def adopt(self, key: Key, session: Session) -> Commit | None:
-        """Commit what a diverged native head was found at; None: nothing was new.
+        """Commit what was found at a diverged native head; None if nothing was new.
 
         Raises: NotFound unless it has diverged; CommitConflict, kept with a working set.
         """
@@ -327,7 +328,7 @@ class Backend(Protocol):
     # -- tokens ------------------------------------------------------------------------------------------------------
 
     def create_token(self, name: str) -> str:
-        """A new token, shown this once. Raises: AlreadyExists, InvalidArgument."""
+        """Make a token, which cannot be shown again. Raises: AlreadyExists, InvalidArgument."""
         ...
 
     def tokens(self) -> Sequence[tuple[str, int]]:
@@ -339,5 +340,5 @@ class Backend(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of threads and connections. Repeat: no-op."""
+        """Release threads and connections. Repeat: no-op."""
         ...

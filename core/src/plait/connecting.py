@@ -37,7 +37,7 @@ def init(
 
     `example`: with a small table and some objects, in the folder.
 
-    Repeat: what died before its first commit is made whole.
+    Repeat: completes a catalog whose creation died before its first commit.
     Raises: AlreadyExists, InvalidArgument, StoreUnavailable, Unsupported when there is no adapter for an example.
     """
     made: Sequence[Path] = ()
@@ -60,7 +60,7 @@ def init(
 
 
 def _fill(catalog: Catalog, folder: Path, made: Sequence[Path]) -> None:
-    """Make the example, or nothing: where it fails, what was made goes again."""
+    """Make the example; if that fails, remove everything that was made."""
     try:
         make_example(catalog, folder)
     except BaseException:
@@ -74,7 +74,8 @@ def _fill(catalog: Catalog, folder: Path, made: Sequence[Path]) -> None:
 
 
 def _made(folder: Path) -> Sequence[Path]:
-    """What a new catalog with an example makes in a folder, where it is not there yet; its database in any case."""
+    """The paths that a new catalog with an example creates in a folder: those that do not exist yet, and in any case
+    its database's files."""
     home = folder if folder.name == FOLDER else folder / FOLDER
     absent = [path for path in (folder, home, *(folder / name for name in example_stores())) if not path.exists()]
     return [*absent, *(home / f"{DATABASE}{end}" for end in ("", "-wal", "-shm", "-journal"))]
@@ -92,7 +93,7 @@ def open(  # the name that users of tables and files expect: plait.open(path)
 ) -> Catalog:
     """Open the catalog of a folder, or of a database URL (`sqlite:///…`, `postgresql://…`), in this process.
 
-    What died half-way before is put right first, unless told not to. Raises: NotFound, InvalidArgument.
+    First repairs what died half-way earlier, unless `recover` is false. Raises: NotFound, InvalidArgument.
     """
     database = Database(database_url(path))
     try:
@@ -117,7 +118,7 @@ def open_database(
     progress: Progress = silent,
     owns: Sequence[Database] = (),
 ) -> Catalog:
-    """A catalog over an open database; the database is closed with it only if it is in `owns`."""
+    """A catalog over an open database. Closing the catalog closes the databases in `owns`, no other."""
 
     def catalog(backend: LocalBackend) -> Catalog:
         return Catalog(
@@ -154,7 +155,7 @@ def connect(
 
 
 def find(catalog: str | None = None, start: str | os.PathLike[str] = ".") -> str:
-    """Where the catalog is: as given, by `PLAIT_CATALOG`, or the nearest folder upwards with `.plait/`.
+    """Where the catalog is: as given, else `PLAIT_CATALOG`, else the nearest folder upwards that has `.plait/`.
 
     Raises: NotFound, PermissionDenied.
     """
@@ -175,7 +176,7 @@ def find(catalog: str | None = None, start: str | os.PathLike[str] = ".") -> str
 
 
 def reach(where: str, *, progress: Progress = silent, session: Session | None = None, recover: bool = True) -> Catalog:
-    """Open or connect, as the text says; a server recovers by itself.
+    """Open a folder or database, or connect to a server, whichever `where` names. Servers recover by themselves.
 
     Raises: InvalidArgument, NotFound, StoreUnavailable.
     """
@@ -190,15 +191,15 @@ def reach(where: str, *, progress: Progress = silent, session: Session | None = 
 
 
 def default_session() -> Session:
-    """Who runs this process, from the environment of the edge that asks."""
+    """A session for whoever runs this process, from its environment."""
     user = getpass.getuser() if os.environ.get("USER") or os.environ.get("LOGNAME") or os.name == "posix" else "local"
     return Session(principal=user, author=os.environ.get("PLAIT_AUTHOR", user), client=f"python/{socket.gethostname()}")
 
 
 def migrate(where: str | os.PathLike[str] = ".", *, copy: bool = True) -> Migrated:
-    """Bring a folder's catalog, or a database URL's, to this release's schema; a copy is made first.
+    """Migrate a folder's catalog, or a database URL's, to this release's schema, after making a copy.
 
-    Nobody else may use it meanwhile: stop its servers. Repeat: goes on where it died.
+    Nobody else may use it meanwhile: stop its servers. Repeat: continues where it died.
     Raises: NotFound, Unsupported for a served catalog, InvalidArgument for one of a newer release.
     """
     # Alembic takes a while to import, and only this needs it.
@@ -217,17 +218,17 @@ def migrate(where: str | os.PathLike[str] = ".", *, copy: bool = True) -> Migrat
 
 
 def is_url(where: str | os.PathLike[str]) -> bool:
-    """Whether it names a database or a server, and no folder."""
+    """Whether `where` is a URL, of a database or a server, and not a folder."""
     return "://" in os.fspath(where)
 
 
 def is_served(where: str | os.PathLike[str]) -> bool:
-    """Whether it names the catalog of a server."""
+    """Whether `where` is the URL of a served catalog."""
     return os.fspath(where).startswith(("plait://", "plaits://"))
 
 
 def shown(where: str | os.PathLike[str]) -> str:
-    """Where a catalog is, as it may be printed and written down: without a password."""
+    """Where a catalog is, as text without a password, which may be printed and stored."""
     text = os.fspath(where)
     if not is_url(text):
         return str(Path(text).resolve())
@@ -239,14 +240,15 @@ def _database_url(where: str | os.PathLike[str]) -> str:
     if is_url(text):
         return text
     folder = Path(text).resolve()
-    # What means something in a URL may be in a folder's name: '?', '#', '%20'.
+    # A folder's name may hold what has a meaning in a URL: '?', '#', '%20'.
     return f"{_SQLITE}{quote(str((folder if folder.name == FOLDER else folder / FOLDER) / DATABASE))}"
 
 
 def database_url(where: str | os.PathLike[str]) -> str:
-    """The database of a catalog that is there: a folder's, or as given. Raises: NotFound, PermissionDenied.
+    """The database URL of an existing catalog: a folder's, or as given. Raises: NotFound, PermissionDenied.
 
-    A file that is not there would be made by whoever opens it, and, empty, hide the catalog of a folder above.
+    A missing file is an error, since opening it would create it, and an empty file would hide a catalog in a folder
+    above.
     """
     url = _database_url(where)
     file = Path(unquote(url.removeprefix(_SQLITE).partition("?")[0]))
@@ -257,9 +259,9 @@ def database_url(where: str | os.PathLike[str]) -> str:
 
 
 def _is_there(file: Path) -> bool:
-    """Whether a catalog's file is there. Raises: PermissionDenied where this user may not look, or not read it.
+    """Whether a catalog's file exists. Raises: PermissionDenied if this user may not see or read it.
 
-    It is asked for, not opened: closing it would drop the locks that this process holds on it.
+    Does not open the file: closing it would drop the locks that this process holds on it.
     """
     try:
         if not file.exists():

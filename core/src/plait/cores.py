@@ -1,10 +1,10 @@
-"""On which processor cores this process's threads run, where a server asks for it; elsewhere nothing happens here.
+"""Chooses the processor cores on which a server's threads run. Only a server asks for it; elsewhere this does nothing.
 
-The interpreter lets one thread run at a time. A commit over gRPC hands it on some twenty times, between the threads of
-gRPC, of the calls, and the sequencer. On one core such a handover costs next to nothing. Across cores each wakes a
-thread that finds the interpreter taken and sleeps again: a third of a server's processor time, measured. So calls that
-only wait for the sequencer stay together with it on one core, and all that calls adapters and plugins may run anywhere:
-their native code is why there are more cores. See https://www.dabeaz.com/python/UnderstandingGIL.pdf on the effect.
+The interpreter runs one thread at a time. A commit over gRPC hands the interpreter over some twenty times, between the
+threads of gRPC, of the calls, and the sequencer. On one core a handover costs next to nothing. Across cores each one
+wakes a thread that finds the interpreter taken and sleeps again: a third of a server's processor time, measured. So
+calls that only wait for the sequencer run on the same core as it, and everything that calls adapters and plugins may
+run on any core, which their native code can use. See https://www.dabeaz.com/python/UnderstandingGIL.pdf on the effect.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ _ANY: set[int] = set()
 
 
 def keep_together() -> None:
-    """From now on `together` has a core, any of those that this process may use. No-op where the system has no such
-    call (it is Linux's), and when repeated."""
+    """Choose the core for `together`, at random among those that this process may use. No-op on systems other than
+    Linux, which lack the call, and when repeated."""
     if hasattr(os, "sched_setaffinity") and not _ONE:
         _ANY.update(os.sched_getaffinity(0))
         _ONE.add(random.choice(sorted(_ANY)))
 
 
 def together() -> None:
-    """This thread, and those that it starts, run on the one core from now on. Cost: a system call, about 1 µs."""
+    """From now on, run this thread, and those that it starts, on the one core. Cost: a system call, about 1 µs."""
     _run_on(_ONE)
 
 
 def anywhere() -> None:
-    """This thread, and the threads and processes that it starts, run on any core from now on."""
+    """From now on, run this thread, and the threads and processes that it starts, on any core."""
     _run_on(_ANY)
 
 
 def starting_together() -> AbstractContextManager[None]:
-    """`together`, while something is started that is to stay so; this thread then goes back to where it was."""
+    """`together` while the block runs, for starting threads that stay on the one core; then this thread goes back."""
     return _on(_ONE)
 
 
 def elsewhere() -> AbstractContextManager[None]:
-    """`anywhere`, for as long as something lasts that is more than a wait for the sequencer."""
+    """`anywhere` while the block runs: for work that is more than a wait for the sequencer."""
     return _on(_ANY)
 
 
@@ -58,6 +58,6 @@ def _on(cores: set[int]) -> Iterator[None]:
 
 def _run_on(cores: set[int]) -> None:
     if cores:
-        # A core that is taken from the process meanwhile is no reason to fail: the system then lets it run elsewhere.
+        # If the core was taken from the process meanwhile, do not fail: the system then runs the thread elsewhere.
         with suppress(OSError):
             os.sched_setaffinity(0, cores)

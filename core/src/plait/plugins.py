@@ -1,4 +1,4 @@
-"""Finding plugins: the entry points of the group ``plait``. A broken one fails here, and the error names it."""
+"""Finds plugins: the entry points of the group ``plait``. A broken plugin fails here, and the error names it."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class Plugins:
         self._adapters = self._collect_adapters()
 
     def adapter_class(self, kind: str) -> type[Adapter]:
-        """Imported when it is first asked for. Raises: NotFound, with the kinds there are; InvalidArgument naming the
-        plugin whose class cannot be imported, or is no adapter."""
+        """The adapter class of a kind of store, imported on first use. Raises: NotFound naming the kinds that exist;
+        InvalidArgument naming the plugin whose class cannot be imported, or is no adapter."""
         registered = self._adapters.get(kind)
         if registered is None:
             known = ", ".join(sorted(self._adapters)) or "none"
@@ -86,7 +86,7 @@ class Plugins:
         try:
             loaded = plugin.load() if isinstance(plugin, metadata.EntryPoint) else plugin
             self.manager.register(loaded, name=name)
-            self.manager.check_pending()  # A hook that nobody calls is a misspelt one.
+            self.manager.check_pending()  # Fails for a hook that has no specification: its name is misspelt.
         except Exception as error:
             raise InvalidArgument(
                 f"plugin {name!r} cannot be loaded: {error}", remedy=f"repair or uninstall the plugin {name!r}"
@@ -108,14 +108,14 @@ class Plugins:
 
 @dataclass(frozen=True, slots=True)
 class _Registered:
-    """An adapter's class, or `module:Class` where it is imported from, and the plugin that says so."""
+    """An adapter's class, or its `module:Class` to import, and the plugin that registered it."""
 
     plugin: str
     adapter: type[Adapter] | str
 
 
 def _adapters_of(implementation: pluggy.HookImpl) -> list[tuple[str, type[Adapter] | str]]:
-    """What one plugin registers, with its kind; each class can be instantiated."""
+    """The (kind, adapter class) pairs that one plugin registers. Checks that each class can be instantiated."""
     plugin = implementation.plugin_name
     try:
         registered: Any = implementation.function()

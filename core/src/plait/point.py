@@ -30,7 +30,7 @@ class Point:
         return f"<plait.Point {self.commit.id[:12]} {self.commit.message.splitlines()[:1]}>"
 
     def entries(self, prefix: str | Key = ()) -> Stream[Entry]:
-        """What is under a prefix, in key order, lazily."""
+        """The entries under a prefix, in key order, lazily."""
         parts = as_key(prefix)
         return Stream(tables.ENTRIES, lambda: self._backend.scan(self._spec, parts))
 
@@ -42,7 +42,7 @@ class Point:
         return self.entries().to_arrow()
 
     def entry(self, key: str | Key) -> Entry:
-        """Raises: NotFound for a key that is not there, naming its store where that is not there."""
+        """The entry under a key. Raises: NotFound if there is none; names the store, if that does not exist either."""
         parts = as_key(key)
         found = self._backend.get(self._spec, [parts]).get(parts)
         if found is None:
@@ -59,6 +59,6 @@ class Point:
         return self._adapters.get(entry.key[0]).open(entry.snapshot, None)
 
     def locate(self, key: str | Key) -> Location:
-        """How an engine reads exactly this version."""
+        """Where, and how, an engine reads exactly this version of the asset."""
         entry = self.entry(key)
         return self._adapters.get(entry.key[0]).locate(entry.snapshot)

@@ -1,7 +1,7 @@
-"""The folder of a store on a local disk: made and marked when the store is added, and by nothing that comes later.
+"""The folder of a store on a local disk. It is created and marked when the store is added, and never later.
 
-The mark tells an empty store from an empty place: a disk that is not mounted, a folder that was moved. A folder that
-holds something, but no mark, is older than marks, or was restored without it.
+The mark tells an empty store from an empty place, such as a disk that is not mounted or a folder that was moved. A
+folder that holds something but has no mark is older than marks, or was restored without it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from plait.types import Store
 MARK = os.path.join("_plait", "store")
 _TEXT = b"plait keeps a store in this folder, and asks nothing of a folder that is empty: leave this file here.\n"
 _NOBODYS = {"lost+found"}
-"""What a new file system holds."""
+"""Names that a new file system holds by itself."""
 
 
 def make_folder(folder: str) -> str:
-    """Make a store's folder, and mark it; the mark survives a power loss. Repeat: no-op.
+    """Create a store's folder, and mark it; the mark survives a power loss. Repeat: no-op.
 
-    Returns: why it cannot be used, or "". One that holds something may be read-only: it needs no mark.
+    Returns: why the folder cannot be used, or "". A folder that holds something may be read-only: it needs no mark.
     """
     mark = os.path.join(folder, MARK)
     try:
@@ -38,7 +38,7 @@ def make_folder(folder: str) -> str:
 
 
 def check_folder(store: Store, folder: str) -> None:
-    """Whether a store's folder is there. Writes nothing. Raises: StoreUnavailable. Cost: a look at the mark."""
+    """Raises: StoreUnavailable if a store's folder is missing, or an empty place. Writes nothing. Cost: one look-up."""
     if os.path.exists(os.path.join(folder, MARK)) or any(_held(folder)):
         return
     what = "is empty" if os.path.isdir(folder) else "is not there"
@@ -58,7 +58,7 @@ def _held(folder: str) -> Iterator[str]:
                 if entry.name not in _NOBODYS:
                     yield entry.name
     except PermissionError:
-        yield folder  # There may be something.
+        yield folder  # It cannot be listed, so take it to hold something.
     except OSError:
         return
 

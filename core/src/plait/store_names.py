@@ -1,4 +1,4 @@
-"""Stores that are named and are not there: which there are, and which of them may have been meant."""
+"""Look-up of stores by name; the error for an unknown one lists those that exist, and the one that may be meant."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SHOWN_MAX = 10
 
 
 def known_store(stores: Mapping[str, T], name: str) -> T:
-    """One of these stores. Raises: NotFound naming those that there are."""
+    """The store of this name. Raises: NotFound naming those that exist."""
     if name not in stores:
         raise no_store(name, stores)
     return stores[name]

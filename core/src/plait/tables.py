@@ -1,4 +1,4 @@
-"""Answers that show themselves: lists and iterators that a notebook draws as a table, and Arrow reads as one."""
+"""Results that a notebook shows as a table, and that convert to Arrow tables: lists and lazy iterators."""
 
 from __future__ import annotations
 
@@ -57,17 +57,17 @@ def _cell(kind: str, value: Any) -> str:
 
 
 class Columns(Generic[V]):
-    """How values of one kind are rows: each column has a name, a type, and what it takes from a value.
+    """How values of one kind become rows: each column has a name, a type, and a function from value to cell.
 
-    A name may end in `__int`, `__bool` or `__time` (microseconds of Unix time); all else is text, and what is no text
-    (a row, properties, a list) is JSON.
+    A name may end in `__int`, `__bool` or `__time` (microseconds of Unix time). All other columns are text; cells that
+    are no text (a row, properties, a list) become JSON.
     """
 
     def __init__(self, **columns: Callable[[V], object]) -> None:
         self._columns = [(*_named(name), of) for name, of in columns.items()]
 
     def html(self, values: Iterable[V], caption: str = "") -> str:
-        """A table of the first hundred."""
+        """An HTML table of the first hundred values."""
         shown = list(islice(values, _ROWS_DRAWN_MAX + 1))
         head = "".join(f"<th>{escape(name)}</th>" for name, _, _ in self._columns)
         rows = [
@@ -81,7 +81,7 @@ class Columns(Generic[V]):
         return f"<table>{told}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def arrow(self, values: Iterable[V]) -> pa.Table:
-        """A table with the same columns whether or not there are rows. Raises: Unsupported without pyarrow."""
+        """An Arrow table, with the same columns even without rows. Raises: Unsupported without pyarrow."""
         try:
             import pyarrow as pa
         except ImportError as error:
@@ -112,7 +112,7 @@ class Listing(list[V]):
 
 
 class Stream(Iterator[V]):
-    """A lazy iterator that a notebook draws as a table: drawing asks anew, and takes nothing from the iteration."""
+    """A lazy iterator that a notebook draws as a table. Drawing runs the query again, and consumes nothing."""
 
     def __init__(self, columns: Columns[V], ask: Callable[[], Iterator[V]]) -> None:
         self._columns = columns

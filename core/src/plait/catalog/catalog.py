@@ -1,4 +1,4 @@
-"""`Catalog`: its life, and its stores; the rest is in what it inherits."""
+"""`Catalog`: opening, closing, and its stores. It inherits the rest from `Writing` and `History`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Catalog(Writing):
         clock: Clock | None = None,
         owns: Sequence[Closer] = (),
     ) -> None:
-        """`adapters` open native handles in this process; `owns` is closed with the catalog."""
+        """`adapters`: they open native handles in this process. `owns`: closed together with the catalog."""
         self.backend = backend
         self.session = session
         self._adapters = adapters
@@ -69,14 +69,14 @@ class Catalog(Writing):
         return self.refs().to_arrow()
 
     def close(self) -> None:
-        """Close the backend, then what is owned, also where one fails. Raises: what the last that failed raised."""
+        """Close the backend, then what is owned, even if one fails. Raises: the error of the last one that failed."""
         with ExitStack() as closing:
             for owned in reversed(self._owns):
                 closing.callback(owned.close)
             closing.callback(self.backend.close)
 
     def as_session(self, session: Session) -> Catalog:
-        """The same catalog, on behalf of another session."""
+        """The same catalog, for commits in the name of another session."""
         return Catalog(self.backend, self._adapters, session=session, clock=self._clock)
 
     # -- stores ------------------------------------------------------------------------------------------------------
@@ -90,52 +90,52 @@ class Catalog(Writing):
         mode: Mode = Mode.MANAGED,
         bound_ref: str = "main",
     ) -> list[str]:
-        """Configure a store. Returns: what it lacks, as sentences. Raises: InvalidArgument, AlreadyExists.
+        """Configure a store. Returns: what the store lacks, as sentences. Raises: InvalidArgument, AlreadyExists.
 
-        Repeat: what the store lacks now; nothing is made anew.
+        Repeat: returns what the store lacks now; nothing is created again.
         """
         return list(self.backend.add_store(Store(name, kind, mode, bound_ref, dict(options or {})), self.session))
 
     def set_store(self, name: str, options: Mapping[str, str]) -> list[str]:
-        """Set options of a store that is somewhere else now: a disk that moved, the stores of a copied catalog.
+        """Set options of a store that has moved: another disk, or the stores of a copied catalog.
 
-        The new place has to hold all snapshots that the history names; nothing is copied. Returns: what it lacks, as
-        sentences; nothing is changed then. Raises: NotFound; InvalidArgument naming snapshots that are not there, or a
-        working set that has staged something; StoreUnavailable for a folder that is away.
-        Cost: a look at each snapshot of the store.
+        The new place must already hold all snapshots that the history names; nothing is copied. Returns: what the new
+        place lacks, as sentences; if anything, nothing is changed. Raises: NotFound; InvalidArgument naming missing
+        snapshots, or a working set that has staged something in the store; StoreUnavailable for a missing folder.
+        Cost: one check of each snapshot of the store.
         """
         return list(self.backend.set_store(name, options, self.session))
 
     def remove_store(self, name: str) -> None:
-        """Forget a store that nothing uses; its data stays. Raises: InvalidArgument naming what uses it, and how."""
+        """Remove a store that nothing uses; its data stays. Raises: InvalidArgument naming its users, and a way out."""
         self.backend.remove_store(name, self.session)
 
     def check_store(self, name: str) -> tuple[list[str], list[Risk]]:
-        """What it lacks, and which of its own rules could delete what commits need.
+        """What the store lacks, and which of the store's own rules could delete data that commits need.
 
-        Native heads that somebody moved past plait are found: `publish` names them, `adopt` takes them over.
+        Also finds native heads that somebody moved past plait: `publish` lists them, `adopt` merges them.
         Cost: one read per native head.
         """
         missing, risks = self.backend.check_store(name)
         return list(missing), list(risks)
 
     def capabilities(self, store: str) -> frozenset[Capability]:
-        """What its adapter can do. Raises: NotFound; Unsupported for pointers that no plugin reads."""
+        """What the store's adapter can do. Raises: NotFound; Unsupported for pointers that no plugin reads."""
         return self._adapters.get(store).capabilities
 
     def discover(self, store: str, place: str) -> Iterator[Found]:
-        """The native assets at and below a place of a store's kind, in order of their names; nothing is changed.
+        """Find the native assets at and below a place, by the store's adapter, in order of names. Changes nothing.
 
-        Raises: NotFound, Unsupported where the store's kind cannot be searched.
+        Raises: NotFound, Unsupported if the store's kind cannot be searched.
         """
         return self._adapters.get(store).discover(place)
 
     def import_assets(
         self, assets: Mapping[Key, str], branch: str = "main", *, message: str = "", properties: Mapping[str, str] = {}
     ) -> Commit:
-        """Bring existing native assets (key → name or location) into the history as one commit, in place.
+        """Import existing native assets (key → name or location) into the history, in place and as one commit.
 
-        Repeat: an import of the same that was killed is gone on with, and what it took in is not read again.
+        Repeat: continues the same import if it was killed; assets that it had staged are not read again.
         """
         message = message or f"Import {len(assets)} asset{'' if len(assets) == 1 else 's'}"
         name = name_of(branch, sorted((format_key(key), location) for key, location in assets.items()))
@@ -156,15 +156,15 @@ class Catalog(Writing):
         dry_run: bool = False,
         progress: Progress = silent,
     ) -> ImportReport:
-        """Bring what was discovered into the history, in place and as one commit, below a store or a prefix in it.
+        """Import assets that `discover` found into the history, in place and as one commit, under a store or a prefix.
 
         Args:
             origin: where it was found, for the message.
-            history: where the store has a history of its own, a commit for each version of it comes too, by a merge.
+            history: for assets with a history of their own, also make a commit for each version; one merge brings them.
             dry_run: report only, change nothing.
-        What cannot come is told in the report, and keeps nothing else back.
+        The report lists what cannot be imported; the rest is imported all the same.
 
-        Repeat: nothing is new, and no commit; after a death it goes on from there.
+        Repeat: makes no commit, since nothing is new; if the first import was killed, continues it.
         """
         key = as_key(under)
         if not key:
@@ -184,7 +184,7 @@ class Catalog(Writing):
         elif taken:
             commit = taking.newest(taken, refused)
         else:
-            taking.drop_branch()  # It was merged, and the process died then.
+            taking.drop_branch()  # An earlier run merged it, but died before it dropped the branch.
         told = (replace(line, refusal=str(refused[key])) if key in refused else line for key, line in lines.items())
         return ImportReport(tuple(told), commit)
 
@@ -192,21 +192,21 @@ class Catalog(Writing):
         return self._finish(tx, author=author, allow_empty=tx.tx.source is not None)
 
     def publish(self, stores: Sequence[str] | None = None) -> list[Publication]:
-        """Bring native heads to their bound refs now; those that are not there, and why."""
+        """Move native heads to their bound refs now. Returns: the heads that are still elsewhere, and why."""
         return list(self.backend.publish(stores))
 
     def unpublished(self) -> list[Publication]:
-        """The native heads that are not at their bound refs, as it was last recorded. Asks no store, moves nothing."""
+        """The native heads that are not at their bound refs, as last recorded. Calls no store, moves nothing."""
         return list(self.backend.unpublished())
 
     def adopt(self, key: KeyText) -> Commit | None:
-        """Take over what somebody wrote past plait, merged with what was committed meanwhile; None: nothing new.
+        """Commit what somebody wrote past plait, merged with what was committed meanwhile; None if nothing is new.
 
-        The native head is looked at first. Raises: NotFound where it is as plait left it; CommitConflict, kept with a
-        working set; StoreUnavailable.
+        Looks at the native head first. Raises: NotFound if it is where plait left it; CommitConflict, whose working set
+        is kept; StoreUnavailable.
         """
         return self.backend.adopt(as_key(key), self.session)
 
     def recover(self) -> list[str]:
-        """Put right what died half-way; what was done, as sentences."""
+        """Repair what died half-way. Returns: what was done, as sentences."""
         return list(self.backend.recover())

@@ -1,4 +1,4 @@
-"""What a catalog says of its history: refs, points, logs, diffs, blame."""
+"""Queries of a catalog's history: refs, points, logs, diffs, blame."""
 
 from __future__ import annotations
 
@@ -56,17 +56,17 @@ class History:
         return self._set_ref(name, ref.kind, ref.head, None, None)
 
     def undelete(self, name: str) -> Ref:
-        """Make a deleted ref anew where it last stood. Raises: AlreadyExists, NotFound."""
+        """Create a deleted ref again, at the commit where it last stood. Raises: AlreadyExists, NotFound."""
         last = next((move for move in self.reflog(name) if move.before is not None and move.after is None), None)
         if last is None or last.before is None:
             raise NotFound(f"ref {name!r} was never deleted", remedy=f"see 'plait reflog {name}'")
         return self._set_ref(name, last.kind, None, last.before, None)
 
     def reset_branch(self, name: str, to: str) -> Ref:
-        """Move a branch to another commit; the reflog keeps where it was. Native heads of bound stores must be able
-        to follow: for those, `revert` and `restore` make a new commit instead.
+        """Move a branch to another commit; the reflog keeps where it was. Native heads of stores bound to the branch
+        must be able to follow: for changes of those stores use `revert` or `restore`, which make a new commit.
 
-        Raises: Unsupported when a store with native heads is bound to the branch, InvalidArgument when protected.
+        Raises: Unsupported when it would change a bound store with native heads, InvalidArgument when protected.
         """
         bound = {
             store.name
@@ -88,7 +88,8 @@ class History:
         return self._set_ref(name, ref.kind, ref.head, ref.head, protect)
 
     def reflog(self, name: str) -> Stream[RefMove]:
-        """Where a ref stood, over all of its lives, newest first, lazily. Raises: NotFound, as it is first read."""
+        """The moves of a ref, also before it was deleted and made again, newest first, lazily. Raises: NotFound, on the
+        first read."""
         return Stream(tables.MOVES, lambda: self.backend.reflog(name))
 
     def _set_ref(self, name: str, kind: RefKind, expected: str | None, after: str | None, protect: bool | None) -> Ref:
@@ -105,15 +106,15 @@ class History:
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def resolve(self, spec: str) -> Commit:
-        """The commit that a point in the history means now: main, main~3, main^2, main*2026-11-01, or an
-        id, or 8 of its digits and more where no ref is named so.
+        """The commit to which a point in the history resolves now: main, main~3, main^2, main*2026-11-01, an id, or the
+        first 8 or more digits of an id (if no ref has that name).
 
         Raises: NotFound, InvalidArgument for digits that several ids begin with.
         """
         return self.backend.resolve(spec)
 
     def stores(self) -> Listing[Store]:
-        """By name."""
+        """All stores, by name."""
         return Listing(tables.STORES, self.backend.stores())
 
     def at(self, spec: str = "main") -> Point:
@@ -121,7 +122,7 @@ class History:
         return Point(self.backend, self._adapters, self.resolve(spec))
 
     def open(self, entry: Entry) -> object:
-        """The native read-only handle of an entry: what a gate reads of a change that is no commit yet.
+        """The native read-only handle of an entry, by which a gate, say, reads a change that is not committed yet.
 
         Raises: StoreUnavailable, Unsupported.
         """
@@ -138,23 +139,23 @@ class History:
     def diff_items(
         self, key: KeyText, before: str | None, after: str | None, *, items: Sequence[str] | None = None
     ) -> Stream[ItemChange]:
-        """What differs inside one asset between two points; None is nothing."""
+        """The items that differ inside one asset between two points; None stands for an empty asset."""
         parts, sides = as_key(key), (Side(spec=before), Side(spec=after))
         return Stream(tables.ITEMS, lambda: self.backend.diff_items(parts, *sides, items))
 
     def history(self, key: KeyText, spec: str = "main") -> Stream[tuple[Commit, Change]]:
-        """The commits that changed this very key, newest first."""
+        """The commits that changed exactly this key, newest first, each with its change."""
         return Stream(tables.HISTORY, lambda: self.backend.history(spec, as_key(key)))
 
     def blame(self, key: KeyText, spec: str = "main", *, items: Sequence[str] | None = None) -> Stream[Blamed]:
-        """For each item that the asset holds there: the commit that last changed it.
+        """For each item that the asset holds at a point: the commit that last changed it.
 
-        Cost: the differences between the snapshots that touched the key, newest first, until all items are settled.
+        Cost: diffs the snapshots of commits that changed the key, newest first, until every item has its commit.
         """
         return Stream(tables.BLAMES, lambda: blame(self.backend, spec, as_key(key), items))
 
     def merge_base(self, ours: str, theirs: str) -> Commit | None:
-        """The newest commit that both reach, or None for unrelated histories."""
+        """The newest common ancestor of both, or None for unrelated histories."""
         return self.backend.merge_base(ours, theirs)
 
     def events(self, after_seq: int = 0, limit: int = 1000) -> Listing[Event]:
@@ -163,12 +164,12 @@ class History:
 
     def watch(self, from_seq: int | None = None, *, seconds_max: float | None = None) -> Iterator[Event]:
         """Events with seq >= `from_seq` (None: those after the first `next`), then each new one as it happens, for ever
-        or for so long. Leaving the iterator ends it.
+        or for `seconds_max`. Leaving the iterator ends it.
 
         Raises: StoreUnavailable when the server goes: watch again from the seq after the last one seen.
         """
         return self.backend.watch(from_seq, seconds_max)
 
     def verify(self, depth: Depth = Depth.METADATA) -> Iterator[Problem]:
-        """What is wrong with the history's own bytes, then with what the stores hold; nothing when all is well."""
+        """Problems of the history's own bytes, then of what the stores hold; empty when all is well."""
         return self.backend.verify(depth)

@@ -1,4 +1,4 @@
-"""What a catalog commits: working sets, proposals, and three-way operations, which are one and the same underneath."""
+"""How a catalog commits: by working sets, proposals, and three-way operations, which all use one three-way join."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Writing(History):
         source: Source | None = None,
         merged_parents: Sequence[str] = (),
     ) -> WorkingSet:
-        """A working set: durable, isolated, spanning stores, until it is committed or discarded."""
+        """Begin a working set: durable, isolated, spanning stores, until it is committed or discarded."""
         spec = parse_spec(branch)
         if spec.is_relative or spec.commit:
             raise InvalidArgument(f"{branch!r} is no branch", remedy="a commit goes onto a branch: give its name")
@@ -50,11 +50,11 @@ class Writing(History):
         return WorkingSet(self.backend, self._adapters, self.backend.begin(request, self.session), self.session)
 
     def working_set(self, text: str) -> WorkingSet:
-        """A working set by its name, its id, or an unambiguous part of that. Raises: NotFound."""
+        """A working set by its name, its id, or an unambiguous beginning or end of the id. Raises: NotFound."""
         return WorkingSet(self.backend, self._adapters, self.backend.tx(text), self.session)
 
     def working_sets(self) -> Listing[Tx]:
-        """Those that are open, oldest first."""
+        """The working sets that have not ended, oldest first."""
         return Listing(tables.TXS, self.backend.txs())
 
     @contextmanager
@@ -63,9 +63,9 @@ class Writing(History):
     ) -> Iterator[WorkingSet]:
         """Commit everything that the block writes as one commit; an exception discards all of it.
 
-        Its lease is renewed for as long as the block takes. The block's `tx.committed` is the commit afterwards;
-        nothing is committed when nothing changed. When the commit itself fails (a conflict, a gate), the working set is
-        discarded too: use `begin` to keep it.
+        Its lease is renewed while the block runs. Afterwards, the block's `tx.committed` is the commit; nothing is
+        committed if nothing changed. If the commit fails (a conflict, a gate), the working set is discarded too: use
+        `begin` to keep it.
         """
         tx = self.begin(branch, message=message, properties=properties, implicit=True)
         with tx.kept_alive():
@@ -87,16 +87,16 @@ class Writing(History):
                 raise
 
     def commit(self, proposal: Proposal) -> Commit:
-        """A one-call commit of pointers or of snapshots that are committed already. Raises: CommitConflict."""
+        """Commit pointers, or snapshots that are committed already, in one call. Raises: CommitConflict."""
         return self.backend.commit(self._signed(proposal))
 
     def commit_many(self, proposals: Sequence[Proposal], *, atomic: bool = False) -> list[Commit | PlaitError]:
-        """One result per proposal, in order, each alone; `atomic`: all, or an error."""
+        """Commit each proposal alone. Returns: a commit or error for each, in order. `atomic`: commit all, or raise."""
         signed = [self._signed(proposal) for proposal in proposals]
         return list(self.backend.commit_many(signed, atomic=atomic))
 
     def _signed(self, proposal: Proposal) -> Proposal:
-        """In the catalog's session, and repeatable: one that has no idempotency key gets one."""
+        """The proposal in the catalog's session, with an idempotency key, so that it may be repeated."""
         return replace(proposal, session=self.session, idempotency_key=proposal.idempotency_key or self._clock.new_id())
 
     # -- three-way operations ----------------------------------------------------------------------------------------
@@ -114,8 +114,8 @@ class Writing(History):
     ) -> Commit:
         """Merge a point into a branch as one commit, natively in every store.
 
-        Raises: CommitConflict listing every conflict, after which a working set named in `details["tx"]` waits for
-        resolutions; NothingToCommit when there is nothing to merge.
+        Raises: CommitConflict listing every conflict; its working set, whose id is in `details["tx"]`, then waits for
+        resolutions. NothingToCommit when there is nothing to merge.
         """
         tx = self.begin_merge(
             source, into, message=message, squash=squash, default=default, strategies=strategies, keys=keys
@@ -134,7 +134,7 @@ class Writing(History):
         strategies: Mapping[Key, Strategy] | None = None,
         keys: Sequence[KeyText] = (),
     ) -> WorkingSet:
-        """The working set of a merge: look at it with `preview`, resolve, write into it, commit or discard it."""
+        """Begin the working set of a merge: look at it with `preview`, resolve, write into it, commit or discard it."""
         head, theirs = self.resolve(into), self.resolve(source)
         base = self.backend.merge_base(f"@{head.id}", f"@{theirs.id}")
         if base is not None and base.id == theirs.id:
@@ -143,7 +143,7 @@ class Writing(History):
         merged = Source(
             SourceKind.MERGE, base.id if base else None, theirs.id, tuple(map(as_key, keys)), default, chosen
         )
-        # A part of theirs is no merge of theirs: a later one must still find the rest.
+        # Merging only some keys does not make theirs a parent: a later merge must still find the rest.
         parents = () if squash or keys else (theirs.id,)
         message = message or f"Merge {source} into {into}"
         return self.begin(into, name=name, message=message, source=merged, merged_parents=parents)
@@ -167,10 +167,10 @@ class Writing(History):
         keys: Sequence[KeyText] = (),
         items: Mapping[Key, Sequence[str]] | None = None,
     ) -> Commit:
-        """Undo what one commit changed, whole, or only under some keys, or only some items.
+        """Undo what one commit changed: all of it, or only under some keys, or only some items.
 
-        What was changed again since is a conflict, never lost.
-        Raises: as `merge`, and NotFound for a key or an item that is neither there nor on the branch.
+        What was changed again since then is a conflict, and never lost.
+        Raises: as `merge`, and NotFound for a key or an item that exists neither at the commit nor on the branch.
         """
         undone = self.resolve(spec)
         if not undone.parents:
@@ -192,8 +192,8 @@ class Writing(History):
         properties: Mapping[str, str],
         items: Mapping[Key, Sequence[str]],
     ) -> Commit:
-        """Items have no three-way of their own in `restore`: so whatever changed since is refused as a conflict, unless
-        it is again what it was before."""
+        """Undo items as `restore` does, which has no three-way join of items: so an item that changed since is refused
+        as a conflict, unless it is back at what it was before."""
         before = f"@{undone.parents[0]}"
 
         def check(head: str) -> None:
@@ -224,9 +224,9 @@ class Writing(History):
         items: Mapping[Key, Sequence[str]] | None = None,
         message: str = "",
     ) -> Commit:
-        """Bring keys (none named: all), or some items, to what they were at a point, as a new commit.
+        """Set keys (none named: all), or some items, to what they were at a point, as a new commit.
 
-        Raises: NotFound for a key or an item that is neither there nor on the branch.
+        Raises: NotFound for a key or an item that exists neither at that point nor on the branch.
         """
         wanted = self.resolve(spec)
         check_keys(self.backend, [*map(as_key, keys), *(items or ())], {spec: f"@{wanted.id}", on: on})
@@ -248,7 +248,7 @@ class Writing(History):
         items: Mapping[Key, Sequence[str]],
         check: Callable[[str], None] = lambda head: None,
     ) -> Commit:
-        """`check(head)` is asked of the very commit that the working set begins at: what comes later is merged."""
+        """`check(head)`: called with the commit at which the working set begins; later commits are merged with it."""
         tx = self.begin(on, message=message, properties=properties)
         try:
             check(f"@{tx.tx.base}")
@@ -260,7 +260,7 @@ class Writing(History):
         return self._finish(tx)
 
     def _finish(self, tx: WorkingSet, *, author: str = "", allow_empty: bool = False) -> Commit:
-        """Commit. What conflicts or was refused stays as a working set, all else that fails leaves nothing behind."""
+        """Commit. After a conflict or a gate's refusal the working set stays; any other failure discards it."""
         try:
             return tx.commit(author=author, allow_empty=allow_empty)
         except (CommitConflict, ProposalRejected):

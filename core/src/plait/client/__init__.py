@@ -1,6 +1,7 @@
-"""A served catalog, as seen from a client: every call of `Backend` sent over gRPC.
+"""The client of a served catalog: `Backend`, implemented by calls over gRPC.
 
-Native handles are opened in this process, by the same adapters that the server has: data never passes through gRPC.
+Native handles are opened in the client's process, by the same adapters that the server has: data never passes through
+gRPC.
 """
 
 from plait.client.backend import RemoteBackend

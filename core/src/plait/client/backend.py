@@ -1,4 +1,4 @@
-"""The remote backend: its channel, and what makes commits and moves refs."""
+"""The remote backend: its channel, one-call commits, and moves of refs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from plait.rpc.wire_errors import from_error, refusing_unsendable
 from plait.types import Commit, Proposal, Ref, RefKind, Session
 
 _GROUP_BYTES_MAX = 1024 * 1024
-"""Commits that share a call, before the last of them: with that one still far below what the server takes."""
+"""A call that has this many bytes of commits takes no more: even with one more, the server's limit is far away."""
 
 
 @refusing_unsendable
@@ -43,9 +43,9 @@ class RemoteBackend(Reading, WorkingSets, StoreKeeping, Tokens):
         self._calls.close()
 
     def commit(self, proposal: Proposal) -> Commit:
-        """Raises: as the server's, and OutcomeUnknown when its answers are lost and it cannot be asked again.
+        """As the server's `commit`. Raises also OutcomeUnknown, if the answer is lost and the call cannot be repeated.
 
-        Commits that several threads ask for at once share calls, unless gates would make them wait for each other.
+        Commits that several threads make at once share calls, unless gates would make them wait for each other.
         """
         message = wire_writing.to_proposal(proposal)
         if self._is_gated or proposal.idempotency_key is None:
@@ -98,6 +98,6 @@ class RemoteBackend(Reading, WorkingSets, StoreKeeping, Tokens):
 
 
 def _repeat(proposals: Sequence[pb.Proposal]) -> Repeat:
-    """Only what has a key is known again when it is repeated."""
+    """How a call may be repeated: the server recognises a repeated proposal only by its idempotency key."""
     keyed = all(proposal.HasField("idempotency_key") for proposal in proposals)
     return Repeat.COMMIT if keyed else Repeat.NEVER

@@ -1,4 +1,4 @@
-"""What is asked of commits, refs, events, and of what the stores hold at them."""
+"""Queries of commits, refs and events, and of what the stores hold at them."""
 
 from __future__ import annotations
 

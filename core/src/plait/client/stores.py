@@ -16,7 +16,7 @@ from plait.types import Commit, Key, Risk, Session, Store
 _KEPT_SECONDS = 1.0
 Known = tuple[Mapping[str, Store], float]
 NONE_KNOWN: Known = ({}, float("-inf"))
-"""The stores by name, and when they were read: nothing yet, or nothing any more."""
+"""The initial value, and the one after a change: no stores by name, read at no time."""
 
 
 @refusing_unsendable
@@ -28,7 +28,7 @@ class StoreKeeping:
     _stores: Known
 
     def store(self, name: str) -> Store:
-        """A store's configuration as it was within the last second: opening handles asks for it each time.
+        """A store's configuration, at most a second old, since every opening of a handle asks for it.
 
         Raises: NotFound.
         """
@@ -86,7 +86,8 @@ class StoreKeeping:
         return [wire_writing.from_publication(publication) for publication in answer.publications]
 
     def adopt(self, key: Key, session: Session) -> Commit | None:
-        """Raises: OutcomeUnknown when the answer is lost: once adopted, a key has not diverged any more."""
+        """As the server's `adopt`. Raises also OutcomeUnknown if the answer is lost: it cannot be repeated, since an
+        adopted key is no longer diverged."""
         request = pb.AdoptRequest(repository=self._repository, key=wire.to_key(key), session=wire.to_session(session))
         answer = self._calls.ask(request, pb.AdoptResponse, repeat=Repeat.NEVER, seconds_max=UNLIMITED)
         return wire.from_commit(answer.commit) if answer.HasField("commit") else None

@@ -1,4 +1,4 @@
-"""Tokens by which clients of a server are known."""
+"""Tokens, which identify a server's clients."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ class Tokens:
     _repository: str
 
     def create_token(self, name: str) -> str:
-        """Raises: OutcomeUnknown when the answer is lost: the token cannot be shown again, so delete it then."""
+        """As the server's. Raises also OutcomeUnknown if the answer is lost: delete the token then, it cannot be shown
+        again."""
         request = pb.CreateTokenRequest(repository=self._repository, name=name)
         return self._calls.ask(request, pb.CreateTokenResponse, repeat=Repeat.NEVER).token
 

@@ -1,4 +1,4 @@
-"""Working sets: begun, staged into, committed, discarded. Each call says what its repetition may meet."""
+"""Working sets over gRPC: begin, stage, commit, discard. Each call handles what its own repetition may meet."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PART_BYTES_MAX = 1024 * 1024
 
 @refusing_unsendable
 class WorkingSets:
-    """The part of `RemoteBackend` that looks after working sets."""
+    """The part of `RemoteBackend` for working sets."""
 
     _calls: Calls
     _repository: str
@@ -39,7 +39,7 @@ class WorkingSets:
         return [wire_writing.from_participant(participant) for participant in answer.participants]
 
     def stage(self, tx: str, keys: Sequence[Key], *, new: bool) -> Sequence[Staging]:
-        """Repeat: the stagings that are there, for `new` too when the answer to the first call was lost."""
+        """Repeat: returns the existing stagings; with `new` too, if the first call's answer was lost."""
         request = pb.StageRequest(repository=self._repository, tx=tx, keys=map(wire.to_key, keys), new=new)
         attempts = Attempts()
         try:
@@ -71,7 +71,7 @@ class WorkingSets:
         attempts = Attempts()
         if self._calls.ask(request, pb.SwapLocationResponse, attempts=attempts).swapped:
             return True
-        # The first attempt may have done it, and its answer was lost.
+        # An earlier attempt, whose answer was lost, may have done it.
         staging = self.staging(tx, key) if attempts.may_be_done else None
         return staging is not None and staging.location == location
 
@@ -115,7 +115,7 @@ class WorkingSets:
         unchanged: Sequence[Key],
         allow_empty: bool,
     ) -> Commit:
-        """The working set's id is what makes it repeatable."""
+        """A lost call is repeated: the working set's id makes that safe."""
         request = pb.CommitTxRequest(
             repository=self._repository,
             tx=tx,
@@ -145,7 +145,7 @@ class WorkingSets:
                 yield wire.from_conflict(one.conflict), resolution
 
     def settle(self, tx: str, resolutions: Sequence[Resolution]) -> None:
-        """In parts of a size that a call takes: each part is kept whole or not at all. Repeat: no-op."""
+        """Send resolutions in parts that fit into a call; each part is stored whole or not at all. Repeat: no-op."""
         for part in _parts([wire_writing.to_resolution(one) for one in resolutions]):
             request = pb.SettleRequest(repository=self._repository, tx=tx, resolutions=part)
             self._calls.ask(request, pb.SettleResponse)

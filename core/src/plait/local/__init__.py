@@ -1,4 +1,4 @@
-"""The embedded catalog: every call of `Backend`, answered beside the database."""
+"""The embedded catalog: `Backend`, implemented in the process that opens the database."""
 
 from plait.local.backend import LocalBackend
 from plait.local.creating import DEFAULT_BRANCH, DEFAULT_REPOSITORY, create

@@ -1,4 +1,4 @@
-"""The embedded catalog: every call of `Backend`, answered here beside the database."""
+"""The embedded catalog: `Backend`, implemented in the process that opens the database."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ _EXECUTOR_THREADS = 16
 
 
 class LocalBackend(WorkingSets, Tokens):
-    """One repository in a database of this process. Closing it ends its threads and adapters, not the database."""
+    """One repository in a database that this process has open. Closing it ends its threads and adapters only."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class LocalBackend(WorkingSets, Tokens):
         progress: Progress = silent,
         catalog: Callable[[LocalBackend], Catalog],
     ) -> None:
-        """`catalog` makes the one that gates, event hooks and gateways are given; it is called once, with this backend.
+        """`catalog`: called once with this backend, to make the Catalog that gates, event hooks and gateways get.
 
         Raises: NotFound when there is no such repository, InvalidArgument for a schema of another release.
         """
@@ -118,11 +118,11 @@ class LocalBackend(WorkingSets, Tokens):
 
     @property
     def waiting(self) -> int:
-        """How many requests wait for the sequencer now, about: for metrics."""
+        """The approximate number of requests that wait for the sequencer, for metrics."""
         return self._sequencer.waiting
 
     def close(self) -> None:
-        """Finish what is queued, and tell plugins of it. Repeat: no-op."""
+        """Finish the queued requests, and deliver their events to plugins. Repeat: no-op."""
         self._sequencer.close()
         self.outbox.close()
         self._event_hooks.close()
@@ -195,7 +195,7 @@ class LocalBackend(WorkingSets, Tokens):
         return results
 
     def _queued(self, proposal: Proposal) -> Future[Commit] | PlaitError:
-        """One of many that are committed each alone, on its way to the commit point, or why it does not get there."""
+        """Check, gate and queue one of many independent proposals. Returns: its future, or why it was refused."""
         try:
             check_proposal(proposal)
             return self._sequencer.submit(CommitRequest(self._gated(proposal)), once(proposal))
@@ -208,11 +208,11 @@ class LocalBackend(WorkingSets, Tokens):
         return self._gates.are_there
 
     def _gated(self, proposal: Proposal) -> Proposal:
-        """A one-call commit passes the gates too; what they read is checked with it."""
+        """Ask the gates about a one-call commit. Returns: the proposal with the reads of their verdicts."""
         return self._coordinator.gate(proposal, self._changes(proposal)) if self._gates.are_there else proposal
 
     def _changes(self, proposal: Proposal) -> Sequence[Change]:
-        """What a proposal changes, as its own expected values have it."""
+        """What a proposal changes, if each key holds the value that the proposal expects there."""
         held = self.get(proposal.ref, [operation.key for operation in proposal.operations])
         changes = []
         for operation in proposal.operations:

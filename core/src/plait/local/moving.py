@@ -1,4 +1,4 @@
-"""A store that is somewhere else now: whether the new place holds what the history names in the old one."""
+"""Checks for a store that has moved: whether its new place holds the snapshots that the history names."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _SHOWN_MAX = 3
 
 
 def check_place(repository: Repository, before: Store, after: Adapter) -> Sequence[str]:
-    """That an adapter with a store's new options finds all snapshots of the store there; makes and moves nothing.
+    """Check that an adapter with a store's new options finds all snapshots of the store. Changes nothing.
 
-    Returns: what the place lacks, as sentences. Cost: a look at each live snapshot.
-    Raises: InvalidArgument naming the first that are not there, StoreUnavailable for a folder that is not.
+    Returns: what the new place lacks, as sentences. Cost: one check of each live snapshot.
+    Raises: InvalidArgument naming the first missing snapshots, StoreUnavailable for a missing folder.
     """
     if folder := after.local_folder():
         check_folder(after.store, folder)
@@ -35,7 +35,7 @@ def check_place(repository: Repository, before: Store, after: Adapter) -> Sequen
     for snapshot in wanted:
         problems = list(verify(snapshot).problems)
         uri = "" if problems else after.locate(snapshot).uri
-        # An Iceberg table, say, names its files by where they are: it would still be read from the old place.
+        # An Iceberg table, say, names its files by absolute location: it would still be read from the old place.
         problems += [f"it is still read from {uri}" for place in old if _lies_in(uri, place, after.store)]
         absent += [f"{snapshot.asset} at {snapshot.version}: {problem}" for problem in problems[:1]]
     if absent:
@@ -50,7 +50,7 @@ def check_place(repository: Repository, before: Store, after: Adapter) -> Sequen
 
 
 def check_unstaged(transactions: Transactions, store: str) -> None:
-    """That no working set has staged something in a store, for it says where that is. Raises: InvalidArgument."""
+    """Raises: InvalidArgument if a working set has staged something in the store: stagings hold the old locations."""
     for tx in transactions.live():
         if tx.state is TxState.ABORTING:
             continue
@@ -63,7 +63,7 @@ def check_unstaged(transactions: Transactions, store: str) -> None:
 
 
 def with_options(store: Store, options: dict[str, str]) -> Store:
-    """The store with some options set anew. Raises: InvalidArgument for a pointer store, which has no place."""
+    """The store with some options replaced. Raises: InvalidArgument for a pointer store, which has no place."""
     if store.mode is Mode.POINTER:
         raise InvalidArgument(f"store {store.name!r} only records locations, so it is nowhere itself")
     return replace(store, options={**store.options, **options})
@@ -82,6 +82,6 @@ def _is_place(value: str) -> bool:
 
 
 def _lies_in(uri: str, place: str, now: Store) -> bool:
-    """Whether a location is below the old place, and not below one of the new options' (which may lie inside it)."""
+    """Whether a location is below the old place, and not below a new one (which may lie inside the old one)."""
     inside = any(value.rstrip("/") in uri for value in now.options.values() if _is_place(value))
     return place.rstrip("/") + "/" in uri + "/" and not inside

@@ -1,4 +1,4 @@
-"""What is asked of commits, refs and their trees. Each call reads one moment of the database."""
+"""Queries of commits, refs and their trees. Each call reads one consistent state of the database."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from plait.tree import NodeCache, Tree
 from plait.types import Change, Commit, Entry, Key, Ref, RefMove, SnapshotRef
 
 _PAGE = 500
-"""Entries read in one go by streams."""
+"""Entries that streams read at a time."""
 
 
 class Reading:
-    """The part of `LocalBackend` that asks the database alone."""
+    """The part of `LocalBackend` that reads the database only, and calls no store."""
 
     _repository: Repository
     _cache: NodeCache

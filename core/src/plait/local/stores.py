@@ -48,7 +48,7 @@ class StoreKeeping:
     def add_store(self, store: Store, session: Session) -> Sequence[str]:
         """Check, then record a store. Returns: what is missing in it, as sentences; it is added all the same.
 
-        Repeat: a check. A folder that is away by then is not made anew: its disk may not be mounted.
+        Repeat: only checks it. A folder that is missing by then is not made again: its disk may not be mounted.
         """
         check_store(store, self.plugins)
         with self._repository.read() as rows:
@@ -77,9 +77,9 @@ class StoreKeeping:
         return missing
 
     def set_store(self, name: str, options: Mapping[str, str], session: Session) -> Sequence[str]:
-        """Set options of a store that is elsewhere now, once the new place is seen to hold all of its snapshots.
+        """Set options of a store that has moved, after checking that the new place holds all of its snapshots.
 
-        Returns: what it lacks there, as sentences; nothing is changed then.
+        Returns: what the new place lacks, as sentences; if anything, nothing is changed.
         """
         with self._repository.read() as rows:
             before = rows.store(name)
@@ -107,7 +107,7 @@ class StoreKeeping:
         except StoreUnavailable as error:
             return [str(error)], []
         missing = adapter.check()
-        if missing:  # What cannot be used cannot be asked more, and its answer must not hide other stores'.
+        if missing:  # The store cannot be used, so ask it no more; and its errors must not hide other stores' results.
             return missing, []
         try:
             self._publisher.look(adapter.store)
@@ -116,7 +116,7 @@ class StoreKeeping:
         return missing, list(adapter.retention_risks())
 
     def import_assets(self, tx: str, assets: Mapping[Key, str]) -> None:
-        """Name existing native assets in a working set, in place. Repeat: those that are there already are skipped."""
+        """Stage existing native assets, in place, in a working set. Repeat: skips those that are staged already."""
         found = self._transactions.find(tx)
         known = {
             participant.key
@@ -128,7 +128,7 @@ class StoreKeeping:
             if check_key(key) not in known:
                 by_store.setdefault(key[0], {})[key] = location
         for store in by_store:
-            self.adapters.get(store)  # One that does not exist leaves no intent behind.
+            self.adapters.get(store)  # Raises for a store that does not exist, before any intent is recorded.
         for store, wanted in by_store.items():
             self._stagings.intend_import(found.id, list(wanted))
             for key, snapshot in self.adapters.get(store).snapshot(found.id, wanted).items():
@@ -148,14 +148,14 @@ class StoreKeeping:
         return commit
 
     def _publish_moved(self, stores: set[str]) -> None:
-        """Pointer stores have nothing to publish, so a one-call commit of them pays nothing here."""
-        with cores.elsewhere():  # Adapters are asked in this thread, and may be imported first.
+        """Publish the stores of a one-call commit. Costs nothing for pointer stores, which have no native heads."""
+        with cores.elsewhere():  # This thread calls adapters, and may have to import them first.
             followed = [name for name in stores if self._publisher.follows_named(name)]
             if followed:
                 self._follow(followed)
 
     def _follow(self, stores: Sequence[str] | None = None) -> None:
-        """Publish what is durable already: whatever fails is caught up with later, and takes nothing back."""
+        """Publish what is durable already. A failure undoes nothing: a later run catches up."""
         try:
             self._publisher.run(stores, is_alive=is_alive, spare_down=True)
         except PlaitError as error:

@@ -1,4 +1,4 @@
-"""Tokens by which clients of a server are known. Only their hashes are kept."""
+"""Tokens, which identify a server's clients. Only their hashes are kept."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from plait.proposals import check_name
 
 
 class Tokens:
-    """The part of `LocalBackend` that servers ask who is there."""
+    """The part of `LocalBackend` by which servers identify their clients."""
 
     _repository: Repository
     clock: Clock
@@ -21,7 +21,7 @@ class Tokens:
     def create_token(self, name: str) -> str:
         """A new token of 256 random bits. Only its hash is kept: it cannot be shown again.
 
-        Raises: AlreadyExists, and InvalidArgument for what cannot stand in the history as who committed.
+        Raises: AlreadyExists, and InvalidArgument for a name that the history cannot record as who committed.
         """
         check_name("the token's name", name)
         if not name.strip() or not name.isprintable():
@@ -46,6 +46,6 @@ class Tokens:
                 raise NotFound(f"token {name!r} does not exist", remedy="see 'plait token list'")
 
     def token_name(self, token: str) -> str | None:
-        """Whose token this is, or None."""
+        """The name of the token, or None if it is not a token of this repository."""
         with self._repository.read() as rows:
             return rows.token_name(hashlib.sha256(token.encode()).digest())

@@ -1,4 +1,4 @@
-"""Working sets: what is asked of them, checked as it arrives."""
+"""Working sets: the calls of `Backend` on them, with their arguments checked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from plait.types import Commit, Conflict, Entry, Key, Participant, Resolution, S
 
 
 class WorkingSets(Reading, StoreKeeping):
-    """The part of `LocalBackend` that looks after working sets. A commit of one is followed by the stores' heads."""
+    """The part of `LocalBackend` for working sets. After the commit of one, native heads are published."""
 
     _planner: Planner
 
@@ -93,7 +93,8 @@ class WorkingSets(Reading, StoreKeeping):
     def _check_items(
         self, adapter: Adapter, tx: str, key: Key, commit: Commit, snapshot: SnapshotRef, items: Sequence[str]
     ) -> None:
-        """That the items are at the commit, at the base, or in what is staged: those that the commit lacks go."""
+        """Check that each item exists at the commit, at the base, or in the staging. (The restore deletes items that
+        the commit lacks.)"""
         found, base = self._transactions.find(tx), self.base_entry(tx, key)
         sides = [base.snapshot if base is not None else None, self.staging(tx, key)]
         absent = first_absent(adapter, items, snapshot, [side for side in sides if side is not None])
@@ -144,7 +145,7 @@ class WorkingSets(Reading, StoreKeeping):
                 allow_empty=allow_empty,
             )
         except NothingToCommit:
-            # An adoption that keeps what the branch holds ends so, and its native head has to move.
+            # An adoption that keeps what the branch holds commits nothing, but its native head has to move there.
             self._follow()
             raise
         self._follow()
@@ -165,7 +166,7 @@ class WorkingSets(Reading, StoreKeeping):
                 yield decode_conflict(body), None if kept is None else decode_resolution(kept)
 
     def settle(self, tx: str, resolutions: Sequence[Resolution]) -> None:
-        """Keep decisions on listed conflicts. Raises: NotFound for one that is not listed; then none is kept."""
+        """Store resolutions of listed conflicts. Raises: NotFound for one that is not listed; then none is stored."""
         found = self._transactions.find(tx)
         with self._repository.write() as rows:
             for one in resolutions:

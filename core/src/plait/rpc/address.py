@@ -1,4 +1,4 @@
-"""Where a served catalog is, and what proves who asks: the URL, the token, the certificates."""
+"""The address of a served catalog, and the client's credentials: URL, token, certificates."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def find_token(token: str | None, environ: Mapping[str, str] = os.environ) -> st
 
 
 def _token(text: str, where: str) -> str:
-    """Without the line end that files and shells leave behind. Raises: InvalidArgument, without the token in it."""
+    """The token, without the line end that files and shells add. Raises: InvalidArgument that never shows the token."""
     token = text.strip()
     if not re.fullmatch(r"[!-~]*", token) or len(token) > _TOKEN_CHARACTERS_MAX:
         raise InvalidArgument(

@@ -1,7 +1,7 @@
-"""Calls over one channel: each request goes to the RPC that takes it, repeated where that is safe, errors translated.
+"""Calls over one channel: sends each request to its RPC, repeats it where that is safe, and translates errors.
 
-Every write of plait may be repeated with the same effect, so a call whose answer was lost is asked again. What cannot
-be settled so becomes OutcomeUnknown for commits, StoreUnavailable for the rest.
+Every write of plait may be repeated with the same effect, so a call whose answer was lost is sent again. If that does
+not help, the error is OutcomeUnknown for commits and StoreUnavailable for the rest.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ M = TypeVar("M", bound=Message)
 
 SERVICE = pb.DESCRIPTOR.services_by_name["Catalog"]
 METHODS: Final[dict[str, MethodDescriptor]] = {method.input_type.full_name: method for method in SERVICE.methods}
-"""By the request's name: each RPC has a request of its own."""
+"""The RPCs by the full name of their request: no two RPCs share a request type."""
 
 SECONDS_MAX: Final = 90.0
 """How long a call may take by default: above the time that gates have."""
 UNLIMITED: Final = None
-"""For work on data: as long as it takes. A dead connection is noticed by keep-alive pings."""
+"""No time limit, for calls that work on data. Keep-alive pings notice a dead connection."""
 
 _PAUSES_SECONDS = (0.1, 0.4, 1.6, 3.2)
 _UNREACHED_MAX = 2
-"""Pauses for a server that never answered: then it is down, and the user should hear of it soon."""
+"""Retries of a call that never reached the server: then it is down, and the user should hear of that soon."""
 
 _UNREACHED_SIGNS = ("failed to connect to all addresses", "errors resolving", "DNS resolution failed")
 _TLS_SIGNS = ("Socket closed", "handshake", "Hostname Verification", "ALPN")
@@ -65,7 +65,7 @@ _LOST = {
     grpc.StatusCode.CANCELLED,
     grpc.StatusCode.ABORTED,
 }
-"""What gRPC itself says when a connection or a server dies under a call. plait's own errors carry an ErrorDetail."""
+"""gRPC's own codes for a connection or server that dies during a call. plait's own errors carry an ErrorDetail."""
 
 _PLAIN_STATUS: dict[grpc.StatusCode, type[PlaitError]] = {
     grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
@@ -77,7 +77,7 @@ _PLAIN_STATUS: dict[grpc.StatusCode, type[PlaitError]] = {
 
 
 class Repeat(Enum):
-    """What is done when an answer is lost, and what it means when that does not help."""
+    """What to do when an answer is lost, and which error to raise when that does not help."""
 
     SAFE = "safe"
     COMMIT = "commit"
@@ -86,15 +86,15 @@ class Repeat(Enum):
 
 @dataclass(slots=True)
 class Attempts:
-    """What became of a call's earlier attempts. Where one may have reached the server and its answer was lost, "not
-    there" may mean "done already"; one that never got there has done nothing."""
+    """What became of a call's earlier attempts. If one may have reached the server and lost its answer, NotFound may
+    mean "done already". An attempt that never reached the server has done nothing."""
 
     may_be_done: bool = False
 
 
 @contextmanager
 def absent_is_done() -> Iterator[Attempts]:
-    """For the attempts of a call that takes something away: "not there" is its success, where one may have done it."""
+    """For calls that delete something: NotFound counts as success if an earlier attempt may have deleted it."""
     attempts = Attempts()
     try:
         yield attempts
@@ -108,16 +108,16 @@ class Calls:
 
     def __init__(self, address: Address, token: str | None) -> None:
         options: list[tuple[str, Any]] = [
-            # The server bounds what it takes; what it answers, a list of all refs say, is as long as it is.
+            # The server limits the size of requests. Answers, a list of all refs, say, have no limit.
             ("grpc.max_receive_message_length", -1),
             ("grpc.max_metadata_size", 32 * 1024),
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 10_000),
-            # While a channel waits to connect again, calls fail with its last error. So it waits less than the calls'
-            # own first pauses: a server that is back is found by the first call after that.
+            # While a channel waits to reconnect, calls fail with its last error. So it waits less than the first pauses
+            # between a call's attempts: the next attempt then finds a server that is back.
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 250),
-            # In spite of its name: how long one attempt to connect may take.
+            # In spite of its name, this is how long one attempt to connect may take.
             ("grpc.min_reconnect_backoff_ms", 5_000),
             # Retries are made here, where it is known what may be repeated.
             ("grpc.enable_retries", 0),
@@ -144,7 +144,7 @@ class Calls:
         seconds_max: float | None = SECONDS_MAX,
         attempts: Attempts | None = None,
     ) -> M:
-        """One call, and again while its answer is lost. Raises: the error that the server raised, or what it means."""
+        """Make one call, and repeat it while its answer is lost. Raises: the server's error, or what `repeat` says."""
         if request.ByteSize() > limits.RPC_MESSAGE_BYTES_MAX:
             raise InvalidArgument(
                 f"the request has {request.ByteSize()} bytes, the limit is {limits.RPC_MESSAGE_BYTES_MAX}",
@@ -216,7 +216,7 @@ class Calls:
         return StoreUnavailable(what, remedy=self._remedy(error))
 
     def _remedy(self, error: grpc.RpcError) -> str:
-        """gRPC says of a refused certificate that it cannot connect, as it does of a server that is not there."""
+        """What to do about a failed call. gRPC reports a refused certificate as it reports a server that is down."""
         text = _text(error)
         if self._tls and any(sign in text for sign in _TLS_SIGNS):
             return _TLS_REMEDY
@@ -247,7 +247,7 @@ def _is_unreached(error: grpc.RpcError) -> bool:
 
 
 def _answered(error: grpc.RpcError) -> PlaitError | None:
-    """What the server raised, or None when it is not known what became of the call."""
+    """The error that the server raised, or None if it is not known what became of the call."""
     if not isinstance(error, grpc.Call):
         return None
     for name, value in error.trailing_metadata() or ():

@@ -1,8 +1,8 @@
-"""Requests that are made while others are under way travel together: one call for many, and nobody waits on a timer.
+"""Groups requests: those made while other calls are under way share the next call. Nobody waits on a timer.
 
-Group commit, as the sequencer does it, on the client's side of the wire. A caller who finds a call free sends at once,
-in his own thread. Whoever comes while all are under way queues; the first of them takes the whole queue along when a
-call comes back.
+This is group commit, as the sequencer does it, on the client's side. A caller sends at once, in its own thread, if
+fewer than `_CALLS_MAX` calls are under way; otherwise it queues. When a call returns, the first in the queue leads: it
+sends the queue, up to a group's limits, in one call.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class _Asked(Generic[V, A]):
     value: V
     size: int
     turn: threading.Lock = field(default_factory=_taken)
-    """Freed once, when there is an answer, or a group to lead."""
+    """Released once: when the request has an answer, or when its caller is to lead a group."""
     group: list[_Asked[V, A]] | None = None
-    """What this caller is to send; None while it waits, or when its request is sent by another."""
+    """The group that this caller leads and sends; None while it waits, and if another caller sends its request."""
     answer: A | PlaitError | None = None
 
 
@@ -57,7 +57,7 @@ class Grouping(Generic[V, A]):
         self._lock = threading.Lock()
 
     def ask(self, value: V, size_bytes: int) -> A:
-        """The answer to one request. Raises: the request's own error, or the one that its whole call met."""
+        """The answer to one request. Raises: the request's own error, or that of the whole call."""
         mine: _Asked[V, A] = _Asked(value, size_bytes)
         with self._lock:
             if self._under_way < _CALLS_MAX:
@@ -94,7 +94,7 @@ class Grouping(Generic[V, A]):
             self._hand_on(mine)
 
     def _leave(self, mine: _Asked[V, A]) -> None:
-        """Interrupted (Ctrl-C): a request that nobody sends yet is withdrawn, those it led are led by another."""
+        """After an interrupt (Ctrl-C): withdraw the request if it is still queued, and let another lead its group."""
         with self._lock:
             if mine in self._queue:
                 self._queue.remove(mine)
@@ -103,7 +103,7 @@ class Grouping(Generic[V, A]):
                 self._hand_on(mine)
 
     def _hand_on(self, mine: _Asked[V, A]) -> None:
-        """The call is free: for the first who waits, together with those behind it, or for whoever comes next."""
+        """Let the first in the queue use the free call, as leader of those behind it; or else whoever comes next."""
         mine.group = None
         if not self._queue:
             self._under_way -= 1

@@ -1,7 +1,7 @@
-"""Values to messages and back: the history's. Pure; `from_wire(to_wire(x)) == x`, which a property test holds.
+"""Converts values of the history to messages and back. Pure; a property test checks `from_wire(to_wire(x)) == x`.
 
-A message that no plait writes (an enum left unset, an operation of no kind) raises InvalidArgument, since it came from
-outside. `wire_writing` has the messages of writes and working sets, `wire_errors` those of errors.
+A message that plait never writes (an enum left unset, an operation without its kind) raises InvalidArgument, since it
+came from outside. `wire_writing` converts writes and working sets, `wire_errors` errors.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ E = TypeVar("E", bound=StrEnum)
 
 
 class Names(Generic[E]):
-    """An enumeration and its message's, which share the names of their members but for the prefix."""
+    """Maps an enumeration to its protobuf one. Both have the same member names, but for protobuf's prefix."""
 
     def __init__(self, members: type[E], wire: Any, prefix: str) -> None:
         self._what = prefix

@@ -1,4 +1,4 @@
-"""Errors to their message and back: the same class, code, message and remedy on both sides of the wire.
+"""Converts errors to their message and back: the same class, code, message and remedy on both sides of the wire.
 
 Metadata is small: gRPC stacks drop a call whose headers pass 8 KiB. So an error carries the number of its conflicts and
 the first few of them, at most 6 KiB in all; the working set's `conflicts` streams every one.
@@ -28,7 +28,7 @@ _FRAME_BYTES: Final = 4
 
 
 def refusing_unsendable(cls: type[C]) -> type[C]:
-    """The class, whose methods raise InvalidArgument for an argument that no message holds: half a character, say."""
+    """Make a class's methods raise InvalidArgument for arguments that no message can hold: a lone surrogate, say."""
     for name, method in list(vars(cls).items()):
         if inspect.isfunction(method) and not name.startswith("_"):
             setattr(cls, name, _refusing(method))
@@ -62,7 +62,7 @@ def _refused() -> Iterator[None]:
 
 
 def to_error(error: PlaitError) -> pb.ErrorDetail:
-    """The error in at most `limits.ERROR_DETAIL_BYTES_MAX`: long text is cut, conflicts after the first few go."""
+    """The error in at most `limits.ERROR_DETAIL_BYTES_MAX`: long text is cut, only the first conflicts are kept."""
     detail = pb.ErrorDetail(
         code=error.code,
         message=_cut(error.message, _MESSAGE_CHARACTERS_MAX),
@@ -83,7 +83,7 @@ def to_error(error: PlaitError) -> pb.ErrorDetail:
 
 
 def from_error(detail: pb.ErrorDetail) -> PlaitError:
-    """The exception again. A code of a newer release is a plain PlaitError with its message."""
+    """The exception of a message. A newer release's code becomes a plain PlaitError with the same message."""
     cls = BY_CODE.get(detail.code, PlaitError)
     details = dict(detail.details)
     if issubclass(cls, CommitConflict):
@@ -103,7 +103,7 @@ def from_error(detail: pb.ErrorDetail) -> PlaitError:
 
 
 def _cut(text: str, characters_max: int) -> str:
-    """Text that fits, whatever it holds: what is no Unicode (a file's name) must not hide the error itself."""
+    """Cut a text to size. Invalid Unicode (from a file's name, say) is replaced: it must not hide the error itself."""
     text = text.encode(errors="replace").decode()
     return text if len(text) <= characters_max else text[: characters_max - 1] + "…"
 

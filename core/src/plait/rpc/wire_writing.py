@@ -1,4 +1,4 @@
-"""Values to messages and back: proposals, working sets, stores. The rules are `wire`'s."""
+"""Converts proposals, working sets and stores to messages and back, by the rules of `wire`."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def to_proposal(proposal: Proposal) -> pb.Proposal:
 
 
 def from_proposal(message: pb.Proposal, session: Session | None = None) -> Proposal:
-    """`session` stands for the message's, when the receiver knows better who asks."""
+    """`session`: replaces the message's own, if the receiver knows better who asks."""
     return Proposal(
         ref=message.ref,
         operations=tuple([from_operation(operation) for operation in message.operations]),
