@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from plait.disk import fsync
 from plait.errors import StoreUnavailable
 from plait.types import Store
 
@@ -30,7 +31,7 @@ def make_folder(folder: str) -> str:
             file.write(_TEXT)
             os.fsync(file.fileno())
         for path in (os.path.dirname(mark), folder, os.path.dirname(folder)):
-            _sync(path)
+            fsync(path)
     except OSError as error:
         if not any(_held(folder)):
             return f"folder {folder} cannot be made, or written: {error.strerror}"
@@ -61,11 +62,3 @@ def _held(folder: str) -> Iterator[str]:
         yield folder  # It cannot be listed, so take it to hold something.
     except OSError:
         return
-
-
-def _sync(folder: str) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from plait.disk import fsync
 from plait.failpoint import failpoint
 from plait.persist import schema
 from plait.persist.engine import Database
@@ -38,15 +38,10 @@ def _copy_file(database: Database, name: str) -> str:
     unfinished.unlink(missing_ok=True)
     with database.unmanaged() as connection:
         connection.exec_driver_sql("VACUUM INTO ?", (str(unfinished),))
-    with unfinished.open("rb") as written:
-        os.fsync(written.fileno())
+    fsync(unfinished)
     failpoint("copy.before_rename")
     unfinished.replace(copy)
-    folder = os.open(copy.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    fsync(copy.parent)
     return str(copy)
 
 
