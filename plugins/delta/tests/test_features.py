@@ -19,6 +19,7 @@ from plait.failpoint import armed
 from plait.types import Depth, PublishState, SnapshotRef
 from plait_conformance.delta_tables import KEY, Rows, Tables, append, batch, correct, delete, ordered, row, rows_in
 from plait_delta.actions import vector_path
+from plait_delta.disk import DiskFiles
 from plait_delta.log import read_state
 from plait_delta.roots import Root
 
@@ -218,7 +219,7 @@ def test_a_log_that_begins_with_a_checkpoint_is_read(tables: Tables) -> None:
     drop_commits(path, before=7)
     check_works(tables, path)
     with pytest.raises(NotFound, match="is gone"):
-        read_state(Root(str(path), str(path)), 3)
+        read_state(Root(str(path), str(path), DiskFiles(lambda name: None)), 3)
 
 
 def test_a_checkpoint_in_parts_is_read_only_when_it_is_whole(tables: Tables) -> None:
@@ -235,12 +236,12 @@ def test_a_checkpoint_in_parts_is_read_only_when_it_is_whole(tables: Tables) -> 
     check_works(tables, path)
     (log / f"{6:020}.checkpoint.{2:010}.{2:010}.parquet").unlink()
     with pytest.raises(NotFound):
-        read_state(Root(str(path), str(path)), 7)
+        read_state(Root(str(path), str(path), DiskFiles(lambda name: None)), 7)
 
 
 def test_a_v2_checkpoint_with_sidecars_is_read(tables: Tables) -> None:
     path = big_table(tables)
-    root = Root(str(path), str(path))
+    root = Root(str(path), str(path), DiskFiles(lambda name: None))
     before = read_state(root)
     log = path / "_delta_log"
     whole = log / f"{6:020}.checkpoint.parquet"

@@ -12,7 +12,14 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 from plait.errors import Unsupported
+from plait_delta.disk import DiskFiles
 from plait_delta.merge import write_rows
+from plait_delta.roots import Root
+
+
+def _root(folder: str | Path) -> Root:
+    return Root(str(folder), str(folder), DiskFiles(lambda name: None))
+
 
 ROWS = pa.table({"a": ["x", "x", None, "y"], "b": ["1", "2", "1", None], "n": [1, 2, 3, 4]})
 
@@ -20,14 +27,14 @@ ROWS = pa.table({"a": ["x", "x", None, "y"], "b": ["1", "2", "1", None], "n": [1
 @pytest.mark.parametrize(("columns", "kept"), [(["a"], [3, 4]), (["a", "b"], [2, 3, 4]), (["n", "a", "b"], [2, 3, 4])])
 def test_rows_go_by_all_of_their_key_columns(tmp_path: Path, columns: list[str], kept: list[int]) -> None:
     write_deltalake(str(tmp_path), ROWS)
-    write_rows(str(tmp_path), "tx", keys=ROWS.slice(0, 1).select(columns), rows=ROWS.slice(0, 1))
+    write_rows(_root(tmp_path), "tx", keys=ROWS.slice(0, 1).select(columns), rows=ROWS.slice(0, 1))
     assert sorted(DeltaTable(tmp_path).to_pyarrow_table()["n"].to_pylist()) == [1, *kept]
 
 
 @pytest.mark.parametrize("missing", [2, 3])
 def test_an_absent_key_part_is_a_value_like_others(tmp_path: Path, missing: int) -> None:
     write_deltalake(str(tmp_path), ROWS)
-    write_rows(str(tmp_path), "tx", keys=ROWS.slice(missing, 1).select(["a", "b"]), rows=None)
+    write_rows(_root(tmp_path), "tx", keys=ROWS.slice(missing, 1).select(["a", "b"]), rows=None)
     assert sorted(DeltaTable(tmp_path).to_pyarrow_table()["n"].to_pylist()) == [
         n for n in (1, 2, 3, 4) if n != missing + 1
     ]
@@ -56,7 +63,7 @@ HOSTILE: dict[str, tuple[pa.DataType, list[Any]]] = {
 def test_columns_of_any_name_are_keys(tmp_path: Path, name: str) -> None:
     rows = pa.table({name: ["x", "y", None], "other": [1, 2, 3]})
     write_deltalake(str(tmp_path), rows)
-    write_rows(str(tmp_path), "tx", keys=rows.slice(0, 1).select([name]), rows=None)
+    write_rows(_root(tmp_path), "tx", keys=rows.slice(0, 1).select([name]), rows=None)
     assert DeltaTable(tmp_path).to_pyarrow_table()["other"].to_pylist() == [2, 3]
 
 
@@ -72,10 +79,10 @@ def test_a_key_of_any_value_takes_out_its_row_alone(tmp_path: Path, sort: str, i
     for number in range(len(values)):
         folder = str(tmp_path / str(number))
         write_deltalake(folder, rows, partition_by=["k"] if is_partition else None)
-        write_rows(folder, "tx", keys=rows.slice(number, 1).select(["k"]), rows=None)
+        write_rows(_root(folder), "tx", keys=rows.slice(number, 1).select(["k"]), rows=None)
         left = DeltaTable(folder).to_pyarrow_table()["n"].to_pylist()
         assert sorted(left) == [one for one in range(len(values)) if one != number], values[number]
-        write_rows(folder, "tx", keys=None, rows=rows.slice(number, 1))
+        write_rows(_root(folder), "tx", keys=None, rows=rows.slice(number, 1))
         assert sorted(DeltaTable(folder).to_pyarrow_table()["n"].to_pylist()) == list(range(len(values)))
 
 
@@ -85,7 +92,7 @@ def test_names_that_differ_in_case_alone_are_two_columns_or_refused(tmp_path: Pa
         write_deltalake(str(tmp_path), rows)
     except Exception:
         pytest.skip("delta-rs refuses such a table itself")
-    write_rows(str(tmp_path), "tx", keys=rows.slice(0, 1).select(["ID"]), rows=None)
+    write_rows(_root(tmp_path), "tx", keys=rows.slice(0, 1).select(["ID"]), rows=None)
     assert DeltaTable(tmp_path).to_pyarrow_table()["n"].to_pylist() == [20]
 
 
@@ -94,5 +101,5 @@ def test_bytes_that_partition_a_table_are_refused_as_keys_before_anything_is_wri
     rows = pa.table({"k": pa.array([b"\0", b"x"], pa.binary()), "n": [1, 2]})
     write_deltalake(str(tmp_path), rows, partition_by=["k"])
     with pytest.raises(Unsupported, match="'k'"):
-        write_rows(str(tmp_path), "tx", keys=rows.slice(0, 1).select(["k"]), rows=None)
+        write_rows(_root(tmp_path), "tx", keys=rows.slice(0, 1).select(["k"]), rows=None)
     assert DeltaTable(tmp_path).version() == 0

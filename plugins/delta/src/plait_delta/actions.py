@@ -74,14 +74,16 @@ def relocate(action: Mapping[str, Any], place: Callable[[str], str]) -> Action:
         raise Unsupported(
             f"file {path!r} lies outside of its table's folder", remedy="copy the table as a whole (a deep clone) first"
         )
-    moved = {**action, "path": place(path)}
+    # First in the action: plait_delta.gateway_worker looks for it there.
+    moved = {"path": place(path), **{name: value for name, value in action.items() if name != "path"}}
     vector = action.get("deletionVector")
     if vector and vector["storageType"] == "p":
         raise Unsupported(f"the deletion vector of {path!r} has an absolute path", remedy="purge the deletion vectors")
     if vector and vector["storageType"] == "u":
         prefix, encoded = vector["pathOrInlineDv"][:-_UUID_CHARS], vector["pathOrInlineDv"][-_UUID_CHARS:]
         # The protocol puts a vector's file into the folder that its prefix names.
-        moved["deletionVector"] = {**vector, "pathOrInlineDv": place(prefix + "/").rstrip("/") + encoded}
+        placed = {"storageType": "u", "pathOrInlineDv": place(prefix + "/").rstrip("/") + encoded}
+        moved["deletionVector"] = {**placed, **{name: value for name, value in vector.items() if name not in placed}}
     return moved
 
 

@@ -8,8 +8,6 @@ published   one commit in the table's own log, written by plait (plait_delta.pub
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -47,12 +45,14 @@ from plait.types import (
 
 from plait_delta import space
 from plait_delta.diff import diff, row_changes, rows_lost, same_types
-from plait_delta.disk import make_folders, put_new, read_bytes
+from plait_delta.disk import DiskFiles
+from plait_delta.disk_roots import DiskLayout
 from plait_delta.features import check_supported
+from plait_delta.files import OPTIONS, OWN, SCHEME, tables_below
 from plait_delta.log import head_version, put_commit, read_state
 from plait_delta.merge import Merge, write_rows
 from plait_delta.publish import Publishing
-from plait_delta.roots import LINK, OWN, Layout, Root, tables_below
+from plait_delta.roots import Layout, Root
 from plait_delta.rows import Shape, Side
 from plait_delta.table import Namespace, SnapshotTable, WorkingTable, translated
 from plait_delta.versions import KIND, Versions
@@ -60,8 +60,35 @@ from plait_delta.versions import KIND, Versions
 _TRIES_MAX = 10
 
 
+def _layout_of(store: Store, context: Context) -> Layout:
+    """Where the store's tables are. Raises: InvalidArgument, Unsupported."""
+    path = store.options.get("path", "")
+    known = {"path", *(OPTIONS if path.startswith(SCHEME) else ())}
+    if unknown := sorted(set(store.options) - known):
+        raise InvalidArgument(
+            f"stores of kind 'delta' at {path or 'no path'} have no option {unknown[0]!r}",
+            remedy=f"known are {', '.join(sorted(known))}",
+        )
+    if path.startswith(SCHEME):
+        bucket = path.removeprefix(SCHEME).partition("/")[0]
+        if not bucket:
+            raise InvalidArgument(f"path {path!r} names no bucket", remedy="write s3://bucket/prefix")
+        # obstore takes a while to import, which stores on disks need not pay.
+        from plait_delta.bucket import BucketFiles
+        from plait_delta.bucket_roots import BucketLayout
+
+        files = BucketFiles(bucket, store.options, failpoint=context.failpoint, credential=context.credential)
+        return BucketLayout(path, files, context.failpoint)
+    if "://" in path:
+        raise Unsupported(f"path {path!r} is neither a local folder nor in S3", remedy="other object stores come later")
+    return DiskLayout(folder_option(store, "path"), DiskFiles(context.failpoint), context.failpoint)
+
+
 class DeltaAdapter(Adapter):
-    """A folder of Delta tables on a local disk. Option: `path`, absolute."""
+    """A folder of Delta tables, on a local disk or in a bucket.
+
+    Options: `path`, absolute or `s3://bucket/prefix`; then also `endpoint`, `region`, `access_key`, `secret_key`.
+    """
 
     kind: ClassVar[str] = KIND
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
@@ -79,12 +106,7 @@ class DeltaAdapter(Adapter):
 
     def __init__(self, store: Store, context: Context) -> None:
         super().__init__(store, context)
-        if unknown := sorted(set(store.options) - {"path"}):
-            raise InvalidArgument(f"stores of kind 'delta' have no option {unknown[0]!r}", remedy="known is path")
-        path = store.options.get("path", "")
-        if "://" in path:
-            raise Unsupported(f"path {path!r} is no local folder", remedy="Delta tables on object stores come later")
-        self._layout = Layout(folder_option(store, "path"), context.failpoint)
+        self._layout = _layout_of(store, context)
         self._versions = Versions(store.name, self._layout, context)
 
     @cached_property
@@ -92,32 +114,29 @@ class DeltaAdapter(Adapter):
         return Publishing(self._layout, self.context, lambda one: self._versions.side(one).state, self._versions.refer)
 
     def local_folder(self) -> str:
-        return self._layout.path
+        return self._layout.path if isinstance(self._layout, DiskLayout) else ""
+
+    def close(self) -> None:
+        self._layout.files.close()
 
     # -- looking -----------------------------------------------------------------------------------------------------
 
     def check(self) -> Sequence[str]:
-        """Whether the folder can be written, and has what roots need: symbolic links and an atomic rename."""
-        name = f"probe-{uuid.uuid4()}"
-        probe = self._layout.root(f".{name}", name, "probe")
+        """Whether the place can be written, and has what roots need: a disk's symbolic links and atomic renames, a
+        bucket's conditional writes."""
         try:
-            make_folders(probe.table)
-            self._layout.make_root(probe, name, lambda root: None)
-            os.stat(probe.path(LINK))
-            self._layout.drop(name, ())
-            os.rmdir(probe.table)
-        except (PlaitError, OSError) as error:
-            return (f"folder {self._layout.path} cannot hold branches of Delta tables: {error}",)
-        return ()
+            return self._layout.problems()
+        except PlaitError as error:
+            return (f"{self._layout.path} cannot hold branches of Delta tables: {error}",)
 
     def discover(self, place: str) -> Iterator[Found]:
         """The table in a folder, or all in the folders below it, by their paths; relative to the store or absolute."""
-        top = self._layout.table(place.removeprefix("file://")).folder
-        if not os.path.isdir(top):
+        top = self._layout.table(place).folder
+        if not any(self._layout.files.children(top)):
             raise NotFound(f"folder {top} does not exist", remedy="name a folder of Delta tables")
-        for folder in tables_below(top):
-            name = tuple(os.path.relpath(folder, top).split(os.sep)) if folder != top else (os.path.basename(top),)
-            yield Found(name, folder, self._refusal(name, folder), asset=self._layout.asset_of(folder))
+        for folder in tables_below(self._layout.files, top):
+            name = folder.removeprefix(f"{top}/").split("/") if folder != top else [top.rpartition("/")[2]]
+            yield Found(tuple(name), folder, self._refusal(tuple(name), folder), asset=self._layout.asset_of(folder))
 
     def _refusal(self, name: Key, folder: str) -> str:
         try:
@@ -136,7 +155,7 @@ class DeltaAdapter(Adapter):
         for done, (key, location) in enumerate(assets.items()):
             self.context.check_cancelled()
             self.context.progress("tables", done, len(assets))
-            found[key] = self._versions.refer(*self._at_head(location.removeprefix("file://")))
+            found[key] = self._versions.refer(*self._at_head(location))
         return found
 
     def _at_head(self, location: str) -> tuple[Root, int]:
@@ -201,8 +220,8 @@ class DeltaAdapter(Adapter):
             self.context.progress("tables", done, len(intents))
             base = intent.base
             asset = base.asset if base else self._layout.claim(tx, intent.id, ".".join(key[1:]))
-            root = self._layout.root(asset, tx, intent.id)
-            self._versions.make_root(root, tx, self._versions.side(base).state if base else None)
+            state = self._versions.side(base).state if base else None
+            root = self._versions.make_root(self._layout.root(asset, tx, intent.id), tx, state)
             stagings[key] = Staging(tx, key, base, root.folder, {"asset": asset})
         return stagings
 
@@ -216,11 +235,12 @@ class DeltaAdapter(Adapter):
                 )
             if port is not None:
                 with translated(f"table {format_key(target.key)}"):
-                    return WorkingTable(target.location, port.properties)
+                    return WorkingTable(self._layout.files.native(target.location), port.properties)
         side = self._versions.side_or_none(target)
         assert side is not None
+        native = self._layout.files.native(side.root.folder)
         with translated(f"table {side.root.folder}"):
-            return SnapshotTable(side.root.folder, version=side.state.version)
+            return SnapshotTable(native.uri, version=side.state.version, storage_options=native.options)
 
     def open_store(self, port: StagingPort) -> Namespace:
         """Create, drop, rename and list tables inside the transaction."""
@@ -230,7 +250,7 @@ class DeltaAdapter(Adapter):
             assert isinstance(opened, WorkingTable)
             return opened
 
-        return Namespace(self.store.name, port, open_table)
+        return Namespace(self.store.name, port, self._layout.files, open_table)
 
     def prepare(self, tx: str, attempt: int, stagings: Mapping[Key, Staging]) -> Mapping[Key, SnapshotRef | None]:
         """Vote with the version that each root is at, and name its new files in the table. Cost: the new files' bytes,
@@ -249,10 +269,10 @@ class DeltaAdapter(Adapter):
         root = self._versions.root_of(staging)
         record = root.path(OWN, f"{attempt}.json")
         try:
-            version = json.loads(read_bytes(record))["version"]
+            version = json.loads(root.files.read(record))["version"]
         except NotFound:
             version = head_version(root)
-            if version is None and (staging.base is not None or not os.path.isdir(root.folder)):
+            if version is None and (staging.base is not None or not self._layout.is_there(root)):
                 raise NotFound(
                     f"the working table of {format_key(staging.key)} is gone from {root.folder}",
                     remedy="bring the store's folder back and commit again, or discard the working set",
@@ -261,7 +281,7 @@ class DeltaAdapter(Adapter):
                 check_supported(self._versions.state(root, version), format_key(staging.key))
                 self._versions.keep_data(root, self._versions.state(root, version))
             self.context.failpoint("delta.prepare.before_record")
-            if not put_new(record, json.dumps({"version": version}).encode(), self.context.failpoint):
+            if not root.files.put_new(record, json.dumps({"version": version}).encode()):
                 return self._vote(attempt, staging)
             self.context.failpoint("delta.prepare.after_record")
         if version is None:
@@ -295,9 +315,9 @@ class DeltaAdapter(Adapter):
         coming = [one.after_index for one in chosen if one.after_index is not None]
         # Found anew when it is repeated: a death between the two commits leaves only rows that have yet to come.
         gone = take(found.removed, leaving)
-        write_rows(now.root.folder, tx, keys=shape.keys(gone), rows=None, leaving=gone)
+        write_rows(now.root, tx, keys=shape.keys(gone), rows=None, leaving=gone)
         self.context.failpoint("delta.restore.between")
-        write_rows(now.root.folder, tx, keys=None, rows=take(found.added, coming))
+        write_rows(now.root, tx, keys=None, rows=take(found.added, coming))
         return staging
 
     def _restore_whole(self, tx: str, staging: Staging, then: Side) -> Staging:
@@ -305,9 +325,8 @@ class DeltaAdapter(Adapter):
         asset = self._layout.asset_of(then.root.table)
         if root.table != then.root.table:
             # Another table than was staged under this key: its files need a root that links to its folder.
-            name = f"{os.path.basename(root.folder)}-{digest(b'delta-restore', pack(asset)).hex()[:16]}"
-            root = self._layout.root(asset, tx, name)
-            self._versions.make_root(root, tx, then.state)
+            name = f"{root.folder.rpartition('/')[2]}-{digest(b'delta-restore', pack(asset)).hex()[:16]}"
+            root = self._versions.make_root(self._layout.root(asset, tx, name), tx, then.state)
         restored = replace(staging, location=root.folder, attrs={**staging.attrs, "asset": asset})
         check_supported(then.state, f"restore {format_key(staging.key)}")
         for _ in range(_TRIES_MAX):
@@ -317,15 +336,13 @@ class DeltaAdapter(Adapter):
                 return restored
             self.context.failpoint("delta.restore.before_commit")
             actions = self._versions.commit_of(root, tx, now, then.state)
-            if put_commit(root, 0 if version is None else version + 1, actions, self.context.failpoint):
+            if put_commit(root, 0 if version is None else version + 1, actions):
                 return restored
         raise StoreUnavailable(f"others write to {format_key(staging.key)} all the time", remedy="restore it again")
 
     def abort(self, tx: str) -> None:
         """Drop its roots, what it added to tables, and folders of tables that never came to be."""
-        tables = {root.table for root in self._layout.roots_of(tx)}
-        claimed = {table.folder for table in self._layout.tables()}
-        self._layout.drop(tx, sorted(tables | claimed))
+        self._layout.drop(tx)
 
     # -- joining -----------------------------------------------------------------------------------------------------
 
@@ -356,8 +373,8 @@ class DeltaAdapter(Adapter):
         settled = sorted((one.item or "", one.item is None, one.choice.value, repr(one.value)) for one in resolutions)
         named = [attempt, [[side.version, side.digest] for side in (base, ours, theirs)], settled]
         root = self._layout.root(ours.asset, tx, f"merge-{digest(b'delta-merge', pack(named)).hex()[:32]}")
-        if os.path.isdir(root.folder):
-            return Merged(self._versions.refer(root, self._newest(root)))
+        if (made := self._layout.made(root)) is not None:
+            return Merged(self._versions.refer(made, self._newest(made)))
         sides = [self._versions.side(side) for side in (base, ours, theirs)]
         for side in sides:
             check_supported(side.state, f"merge of the table in {side.root.table}")
@@ -368,14 +385,14 @@ class DeltaAdapter(Adapter):
             return Merged(ours)
 
         def fill(making: Root) -> None:
-            put_commit(making, 0, self._versions.commit_of(root, tx, None, plan.state), self.context.failpoint)
+            put_commit(making, 0, self._versions.commit_of(making, tx, None, plan.state))
             self.context.failpoint("delta.merge.before_rows")
-            write_rows(making.folder, tx, keys=plan.keys, rows=plan.rows, leaving=plan.leaving)
+            write_rows(making, tx, keys=plan.keys, rows=plan.rows, leaving=plan.leaving)
             self.context.failpoint("delta.merge.after_rows")
             self._versions.keep_data(making, read_state(making))
 
-        self._layout.make_root(root, tx, fill)
-        return Merged(self._versions.refer(root, self._newest(root)))
+        made = self._layout.make_root(root, tx, fill)
+        return Merged(self._versions.refer(made, self._newest(made)))
 
     def succeed(self, tx: str, attempt: int, *, onto: SnapshotRef, content: SnapshotRef) -> SnapshotRef:
         """Content itself: the table's log can go from any version to any other, but for rows of an append-only table.

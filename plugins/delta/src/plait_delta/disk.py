@@ -1,17 +1,22 @@
-"""Files that appear whole and stay: the few writes that plait makes itself on a local disk."""
+"""Files of a local disk that appear whole and stay."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import TypeAlias
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import IO, Final
 
+from plait.disk import fsync
 from plait.errors import NotFound, PermissionDenied, StoreUnavailable
 
-Failpoint: TypeAlias = Callable[[str], None]
+from plait_delta.files import Failpoint, Files, Info, Native
+
+_CHUNK_BYTES: Final = 1 << 20
 
 
 @contextmanager
@@ -27,34 +32,108 @@ def translated(path: str) -> Iterator[None]:
         raise StoreUnavailable(f"{path} cannot be reached: {error}", remedy="check the disk") from error
 
 
-def read_bytes(path: str) -> bytes:
-    """Raises: NotFound, PermissionDenied, StoreUnavailable."""
-    with translated(path), open(path, "rb") as stream:
-        return stream.read()
+class DiskFiles(Files):
+    """Absolute paths."""
 
+    def __init__(self, failpoint: Failpoint) -> None:
+        self._failpoint = failpoint
 
-def put_new(path: str, data: bytes, failpoint: Failpoint) -> bool:
-    """Make a file with this content, whole and durable, unless the name is taken; say whether it did."""
-    folder = os.path.dirname(path)
-    temporary = os.path.join(folder, f".plait-{secrets.token_hex(8)}")
-    with translated(path):
-        make_folders(folder)
-        try:
-            with open(temporary, "xb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            failpoint("delta.disk.before_link")
+    def normal(self, place: str) -> str:
+        return os.path.normpath(place.removeprefix("file://"))
+
+    def read(self, place: str) -> bytes:
+        with translated(place), open(place, "rb") as stream:
+            return stream.read()
+
+    def open(self, place: str) -> AbstractContextManager[IO[bytes]]:
+        with translated(place):
+            return open(place, "rb")
+
+    def put_new(self, place: str, data: bytes) -> bool:
+        folder = os.path.dirname(place)
+        temporary = os.path.join(folder, f".plait-{secrets.token_hex(8)}")
+        with translated(place):
+            make_folders(folder)
             try:
-                os.link(temporary, path)
-            except FileExistsError:
-                return False
-        finally:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
-        failpoint("delta.disk.before_fsync")
-        fsync(folder)
-    return True
+                _write(temporary, data)
+                self._failpoint("delta.disk.before_link")
+                try:
+                    os.link(temporary, place)
+                except FileExistsError:
+                    return False
+            finally:
+                with suppress(FileNotFoundError):
+                    os.unlink(temporary)
+            self._failpoint("delta.disk.before_fsync")
+            fsync(folder)
+        return True
+
+    def replace(self, place: str, data: bytes) -> None:
+        temporary = f"{place}.{secrets.token_hex(8)}.tmp"
+        with translated(place):
+            make_folders(os.path.dirname(place))
+            try:
+                _write(temporary, data)
+                os.replace(temporary, place)
+            finally:
+                with suppress(FileNotFoundError):
+                    os.unlink(temporary)
+            fsync(os.path.dirname(place))
+
+    def infos(self, places: Iterable[str]) -> Mapping[str, Info]:
+        found = {}
+        for place in places:
+            with suppress(OSError):
+                found[place] = _info(place)
+        return found
+
+    def children(self, folder: str) -> tuple[list[str], list[str]]:
+        folders: list[str] = []
+        files: list[str] = []
+        with suppress(NotFound), translated(folder), os.scandir(folder) as entries:
+            for entry in entries:
+                (folders if entry.is_dir(follow_symlinks=False) else files).append(entry.name)
+        return sorted(folders), sorted(files)
+
+    def below(self, folder: str) -> Iterator[tuple[str, Info]]:
+        for path, folders, files in os.walk(folder):
+            folders.sort()
+            links = [name for name in folders if os.path.islink(os.path.join(path, name))]
+            for name in sorted([*files, *links]):
+                with suppress(FileNotFoundError):  # gone since it was listed
+                    yield os.path.join(path, name), _info(os.path.join(path, name))
+
+    def remove(self, place: str) -> None:
+        with translated(place), suppress(FileNotFoundError, NotADirectoryError):
+            if os.path.isdir(place) and not os.path.islink(place):
+                shutil.rmtree(place)
+            else:
+                os.unlink(place)
+
+    def sha256(self, place: str, *, trusting: bool = False) -> str:
+        hashed = hashlib.sha256()
+        with translated(place), open(place, "rb") as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                hashed.update(chunk)
+        return hashed.hexdigest()
+
+    def native(self, folder: str) -> Native:
+        return Native(folder, None)
+
+
+def _write(path: str, data: bytes) -> None:
+    with open(path, "xb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _info(path: str) -> Info:
+    """Of a file, also where a link leads to it; of the link itself, where it leads to a folder."""
+    found = os.lstat(path)
+    if stat.S_ISLNK(found.st_mode) and not os.path.isdir(path):
+        found = os.stat(path)
+    return Info(found.st_size, max(found.st_mtime_ns, found.st_ctime_ns) // 1000)
 
 
 def make_folders(folder: str) -> None:
@@ -67,15 +146,6 @@ def make_folders(folder: str) -> None:
         with suppress(FileExistsError):
             os.mkdir(one)
         fsync(os.path.dirname(one))
-
-
-def fsync(path: str) -> None:
-    """Make a file, or a folder's names, durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def keep(source: str, target: str) -> None:
@@ -123,20 +193,3 @@ def place_folder(temporary: str, folder: str, failpoint: Failpoint) -> bool:
         failpoint("delta.disk.after_rename")
         fsync(os.path.dirname(folder))
     return True
-
-
-def replace_file(path: str, data: bytes) -> None:
-    """Give a file this content, whole and durable, whatever it had."""
-    temporary = f"{path}.{secrets.token_hex(8)}.tmp"
-    with translated(path):
-        make_folders(os.path.dirname(path))
-        try:
-            with open(temporary, "xb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(temporary, path)
-        finally:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
-        fsync(os.path.dirname(path))

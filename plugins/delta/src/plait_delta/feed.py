@@ -6,7 +6,6 @@ from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable
 from plait.errors import NotFound, PlaitError
 from plait.rows.comparing import RowChanges, compare
 
@@ -14,7 +13,7 @@ from plait_delta.actions import State, described, features
 from plait_delta.features import is_mapped
 from plait_delta.log import read_state
 from plait_delta.rows import Shape, Side, plain
-from plait_delta.table import translated
+from plait_delta.table import open_table, translated
 
 _ENABLED: Final = "delta.enableChangeDataFeed"
 _TYPE: Final = "_change_type"
@@ -38,7 +37,7 @@ def feed_changes(shape: Shape, before: Side, after: Side) -> RowChanges | None:
     names = [column["name"] for column in after.state.schema["fields"]]
     try:
         with translated(after.root.folder):
-            feed = DeltaTable(after.root.folder, version=after.state.version).load_cdf(
+            feed = open_table(after.root, after.state.version).load_cdf(
                 starting_version=start + 1, ending_version=after.state.version, columns=[*names, _TYPE]
             )
             rows = plain(pa.table(feed.read_all()))

@@ -1,4 +1,4 @@
-"""Reading and extending a `_delta_log` folder on a local disk: any version by checkpoint and commits, and
+"""Reading and extending a `_delta_log` folder: any version by checkpoint and commits, and
 put-if-absent of the next one.
 
 Source: Delta Transaction Log Protocol, "Delta Log Entries", "Checkpoints" (classic, multi-part and V2).
@@ -7,7 +7,6 @@ Source: Delta Transaction Log Protocol, "Delta Log Entries", "Checkpoints" (clas
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -18,8 +17,8 @@ import pyarrow.parquet as pq
 from plait.errors import Corrupt, NotFound
 
 from plait_delta.actions import Action, Replay, State, relocate
-from plait_delta.disk import Failpoint, put_new, read_bytes, translated
-from plait_delta.roots import LOG, Root
+from plait_delta.files import LOG
+from plait_delta.roots import Root
 
 _COMMIT = re.compile(r"(\d{20})\.json\Z")
 _CHECKPOINT = re.compile(
@@ -43,12 +42,7 @@ class _Listing:
 def _list(root: Root) -> _Listing:
     found = _Listing()
     parts: dict[tuple[int, int], list[str]] = {}
-    try:
-        with translated(root.path(LOG)):
-            names = sorted(os.listdir(root.path(LOG)))
-    except NotFound:
-        return found
-    for name in names:
+    for name in root.files.children(root.path(LOG))[1]:
         if match := _COMMIT.match(name):
             found.commits.add(int(match[1]))
         elif match := _CHECKPOINT.match(name):
@@ -76,7 +70,7 @@ def read_commit(root: Root, version: int) -> list[Action]:
     """The actions of one commit, as written. Raises: NotFound, Corrupt."""
     path = commit_path(root, version)
     try:
-        return [json.loads(line) for line in read_bytes(path).splitlines() if line.strip()]
+        return [json.loads(line) for line in root.files.read(path).splitlines() if line.strip()]
     except ValueError as error:
         raise Corrupt(f"commit {path} cannot be read: {error}", remedy="restore the file from a backup") from error
 
@@ -160,7 +154,7 @@ def _sidecars(actions: Iterable[Action]) -> Iterator[str]:
 def _read_actions(root: Root, name: str) -> Iterator[Action]:
     """The actions in one file of a checkpoint; what is null there is left out."""
     path = root.path(LOG, name)
-    data = read_bytes(path)
+    data = root.files.read(path)
     if name.endswith(".json"):
         yield from (json.loads(line) for line in data.splitlines() if line.strip())
         return
@@ -184,6 +178,6 @@ def encode(actions: Iterable[Action]) -> bytes:
     return b"".join(json.dumps(action, separators=(",", ":")).encode() + b"\n" for action in actions)
 
 
-def put_commit(root: Root, version: int, actions: Iterable[Action], failpoint: Failpoint) -> bool:
+def put_commit(root: Root, version: int, actions: Iterable[Action]) -> bool:
     """Write the next version durably, if nobody has; say whether it did. What is there is never overwritten."""
-    return put_new(commit_path(root, version), encode(actions), failpoint)
+    return root.files.put_new(commit_path(root, version), encode(actions))

@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake import CommitProperties, write_deltalake
 from plait.adapter import Context
 from plait.errors import Unsupported
 from plait.rows.comparing import difference, staying
@@ -27,8 +27,9 @@ from plait_delta.actions import FileId, State
 from plait_delta.diff import row_changes, rows_lost, same_types
 from plait_delta.evolve import evolve
 from plait_delta.features import required_columns
+from plait_delta.roots import Root
 from plait_delta.rows import Shape, Side, plain, quoted, read
-from plait_delta.table import KEEP_LOG, rows_of, translated
+from plait_delta.table import KEEP_LOG, open_table, rows_of, translated
 
 _ON_TABLE = "choose a side for the table, or name its key columns (property plait.key-columns) first"
 _CONSTRAINT = "delta.constraints."
@@ -214,7 +215,7 @@ class _Files:
 
 
 def write_rows(
-    folder: str, tx: str, *, keys: pa.Table | None, rows: pa.Table | None, leaving: pa.Table | None = None
+    root: Root, tx: str, *, keys: pa.Table | None, rows: pa.Table | None, leaving: pa.Table | None = None
 ) -> None:
     """Take the rows with these keys out of a table, and add rows. delta-rs keeps the table's constraints.
 
@@ -225,29 +226,29 @@ def write_rows(
     """
     commit = CommitProperties(custom_metadata={"plait.tx": tx})
     options: Any = {"commit_properties": commit, "post_commithook_properties": KEEP_LOG}
-    with translated(f"table {folder}"):
+    with translated(f"table {root.folder}"):
         if keys is not None and keys.num_rows:
-            _check_keys(folder, keys)
+            _check_keys(root, keys)
             named = keys.rename_columns([f"k{n}" for n in range(keys.num_columns)])
             # In parentheses: the engine's parser lets IS NOT DISTINCT FROM swallow the AND that follows.
             same = " AND ".join(
                 f"(t.{quoted(name)} IS NOT DISTINCT FROM s.k{n})" for n, name in enumerate(keys.column_names)
             )
-            table = DeltaTable(folder)
+            table = open_table(root)
             before = table.version()
             merger = table.merge(named, same, source_alias="s", target_alias="t", **options)
             deleted = merger.when_matched_delete().execute()["num_target_rows_deleted"]
             if leaving is not None and deleted > leaving.num_rows:
-                held = (plain(rows_of(one)) for one in (DeltaTable(folder, version=before), DeltaTable(folder)))
+                held = (plain(rows_of(one)) for one in (open_table(root, before), open_table(root)))
                 stay = staying(leaving, difference(*held)[0])
                 rows = stay if rows is None else pa.concat_tables([rows, stay], promote_options="permissive")
         if rows is not None and rows.num_rows:
-            write_deltalake(DeltaTable(folder), rows, mode="append", **options)
+            write_deltalake(open_table(root), rows, mode="append", **options)
 
 
-def _check_keys(folder: str, keys: pa.Table) -> None:
+def _check_keys(root: Root, keys: pa.Table) -> None:
     """Raises: Unsupported for bytes that partition the table: delta-rs finds none of their rows, and says nothing."""
-    partitions = DeltaTable(folder).metadata().partition_columns
+    partitions = open_table(root).metadata().partition_columns
     for column in keys.schema:
         kind = column.type
         is_bytes = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 from plait.adapter import Context
 from plait.errors import NotFound
@@ -20,6 +19,7 @@ from plait_delta.actions import APP_ID, Action, State, difference
 from plait_delta.features import check_supported
 from plait_delta.log import head_version, put_commit, read_commit, read_state
 from plait_delta.roots import Layout, Root
+from plait_delta.table import open_table
 
 ENGINE: Final = "plait"
 _INFO: Final = "plait"
@@ -86,7 +86,7 @@ class Publishing:
             version = 0 if head.version is None else head.version + 1
             actions = self._actions(table, head, move)
             self._context.failpoint("delta.publish.before_commit")
-            put = put_commit(table, version, actions, self._context.failpoint)
+            put = put_commit(table, version, actions)
             self._context.failpoint("delta.publish.after_commit")
             if put:
                 self._checkpoint(table, version)
@@ -134,6 +134,6 @@ class Publishing:
         """Keep the log short for its readers, as every Delta writer does. What fails here, the next one does again."""
         if version and version % _CHECKPOINT_EVERY == 0:
             try:
-                DeltaTable(table.folder, version=version).create_checkpoint()
+                open_table(table, version).create_checkpoint()
             except DeltaError as error:
                 self._context.log.warning("checkpoint of %s at version %d failed: %s", table.folder, version, error)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,18 +13,16 @@ from plait.rows.comparing import Row
 from plait.rows.items import hashed_item, keyed_item
 
 from plait_delta.actions import Action, FileId, State, joined_protocol, relocate
-from plait_delta.disk import translated as disk_translated
 from plait_delta.log import encode
-from plait_delta.roots import LINK, LOG, Root
+from plait_delta.roots import Layout, Root
 from plait_delta.table import rows_of, translated
-
-_OWN_LINK = "_own"
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
     """One version and the root that holds it."""
 
+    layout: Layout
     root: Root
     state: State
 
@@ -58,9 +54,9 @@ def read(
 
     Cost: the files. Raises: NotFound for a lost file.
     """
-    with _view(side, files, under) as folder, translated(f"table {side.root.table}"):
+    with _view(side, files, under) as table, translated(f"table {side.root.table}"):
         try:
-            return plain(rows_of(DeltaTable(folder), sql))
+            return plain(rows_of(table(), sql))
         except Exception:
             check_files(side, files)
             raise
@@ -73,19 +69,19 @@ def read_in_order(side: Side, shape: Shape) -> Iterator[pa.Table]:
     """
     order = ", ".join(f"{quoted(name)} ASC NULLS LAST" for name in shape.identifiers)
     sql = "SELECT * FROM this" + (f" ORDER BY {order}" if order else "")
-    with _view(side, side.state.files, None) as folder, translated(f"table {side.root.table}"):
+    with _view(side, side.state.files, None) as table, translated(f"table {side.root.table}"):
         check_files(side, side.state.files)
-        for batch in QueryBuilder().register("this", DeltaTable(folder)).execute(sql):
+        for batch in QueryBuilder().register("this", table()).execute(sql):
             yield plain(pa.table(batch))
 
 
 def check_files(side: Side, files: Iterable[FileId]) -> None:
     """Raises: NotFound for a data file that is not there."""
-    for path, _ in files:
-        place = os.path.join(side.root.table, path)
-        own = side.root.path(path.removeprefix(side.root.own)) if path.startswith(side.root.own) else place
-        if not (os.path.exists(place) or os.path.exists(own)):
-            raise NotFound(f"data file {place} does not exist", remedy="see 'plait verify'")
+    places = {path: side.layout.own_places(side.root, path) for path, _ in files}
+    found = side.root.files.infos(place for named in places.values() for place in named)
+    for named in places.values():
+        if not any(place in found for place in named):
+            raise NotFound(f"data file {named[0]} does not exist", remedy="see 'plait verify'")
 
 
 def quoted(name: str) -> str:
@@ -94,29 +90,20 @@ def quoted(name: str) -> str:
 
 
 @contextmanager
-def _view(side: Side, files: Iterable[FileId], under: State | None) -> Iterator[str]:
+def _view(side: Side, files: Iterable[FileId], under: State | None) -> Iterator[Callable[[], DeltaTable]]:
     """A table of just these files, for reading by delta-rs, so that deletion vectors, column mapping and partition
-    values are its business: a log in a temporary folder, with links to where the files are."""
-    root, state = side.root, side.state
+    values are its business."""
+    state = side.state
     wanted = under or state
     protocol = joined_protocol(wanted.protocol, state.protocol)
     metadata = {**wanted.metadata, "partitionColumns": state.partition_columns}
-    actions: list[Action] = [{"protocol": protocol}, {"metaData": metadata}]
 
-    def place(path: str) -> str:
-        if root.own and path.startswith(root.own):
-            return f"{_OWN_LINK}/{path.removeprefix(root.own)}"
-        return f"{LINK}/{path}"
+    def log(place: Callable[[str], str]) -> bytes:
+        adds: Iterable[Action] = ({"add": {**relocate(state.files[one], place), "dataChange": True}} for one in files)
+        return encode([{"protocol": protocol}, {"metaData": metadata}, *adds])
 
-    actions += [{"add": {**relocate(state.files[one], place), "dataChange": True}} for one in files]
-    with tempfile.TemporaryDirectory(prefix="plait-delta-") as folder:
-        with disk_translated(folder):
-            os.symlink(root.table, os.path.join(folder, LINK))
-            os.symlink(root.folder, os.path.join(folder, _OWN_LINK))
-            os.mkdir(os.path.join(folder, LOG))
-            with open(os.path.join(folder, LOG, f"{0:020}.json"), "wb") as stream:
-                stream.write(encode(actions))
-        yield folder
+    with side.layout.view(side.root, log) as native:
+        yield lambda: DeltaTable(native.uri, storage_options=native.options)
 
 
 def plain(rows: pa.Table) -> pa.Table:

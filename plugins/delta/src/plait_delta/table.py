@@ -21,6 +21,8 @@ from plait.refspec import format_key
 from plait.types import Key, Staging
 
 from plait_delta.actions import KEY_COLUMNS
+from plait_delta.files import LOG, Files, Native
+from plait_delta.roots import Root
 
 # What delta-rs says of rows that break a CHECK constraint, or are null where none may be; it has no exception for that.
 _BROKEN_RULE: Final = "Invalid data found"
@@ -51,6 +53,12 @@ def translated(what: str) -> Iterator[None]:
         raise StoreUnavailable(f"{what} cannot be read by delta-rs: {error}") from error
 
 
+def open_table(root: Root, version: int | None = None) -> DeltaTable:
+    """A version of a table or of a root (None: the newest), for all that deltalake can."""
+    native = root.files.native(root.folder)
+    return DeltaTable(native.uri, version=version, storage_options=native.options)
+
+
 def rows_of(table: DeltaTable, sql: str = "SELECT * FROM this") -> pa.Table:
     """Query a table as `this` with SQL. (`to_pyarrow_table` refuses deletion vectors, this engine reads them.)"""
     return pa.table(QueryBuilder().register("this", table).execute(sql).read_all())
@@ -63,8 +71,8 @@ class WorkingTable(DeltaTable):
     itself takes this table too. Nothing here reaches the published table before plait commits.
     """
 
-    def __init__(self, uri: str, properties: Mapping[str, str]) -> None:
-        super().__init__(uri)
+    def __init__(self, native: Native, properties: Mapping[str, str]) -> None:
+        super().__init__(native.uri, storage_options=native.options)
         self._properties = dict(properties)
 
     @property
@@ -128,8 +136,11 @@ class SnapshotTable(DeltaTable):
 class Namespace:
     """The Delta tables of one store inside a transaction. Identifiers are `schema.table`, without the store's name."""
 
-    def __init__(self, store: str, port: StagingPort, open_table: Callable[[Staging], WorkingTable]) -> None:
+    def __init__(
+        self, store: str, port: StagingPort, files: Files, open_table: Callable[[Staging], WorkingTable]
+    ) -> None:
         self._store = store
+        self._files = files
         self._port = port
         self._open = open_table
 
@@ -157,12 +168,13 @@ class Namespace:
         staging = self._port.get(key)
         if staging is None:
             staging = self._port.add(key, new=True)
-        elif DeltaTable.is_deltatable(staging.location):
+        elif self._files.children(f"{staging.location}/{LOG}")[1]:
             raise AlreadyExists(f"{format_key(key)} exists already")
+        native = self._files.native(staging.location)
         with translated(f"table {format_key(key)}"):
             DeltaTable.create(
-                staging.location, schema, partition_by=list(partition_by), configuration=settings,
-                description=description, raise_if_key_not_exists=False,
+                native.uri, schema, partition_by=list(partition_by), configuration=settings,
+                storage_options=native.options, description=description, raise_if_key_not_exists=False,
                 commit_properties=CommitProperties(custom_metadata=dict(self._port.properties)),
             )  # fmt: skip
         return self._open(staging)

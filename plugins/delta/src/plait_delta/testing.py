@@ -1,22 +1,25 @@
-"""The harness of the conformance suite: rows of a Delta table, read and written behind plait by plain deltalake."""
+"""The harnesses of the conformance suite: rows of Delta tables, read and written behind plait by plain deltalake."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import ClassVar, cast
+from unittest import mock
 
 import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder, write_deltalake
 from plait.adapter import Adapter, Context, StagingPort
-from plait.stores import NoState
+from plait.stores import NoState, resolve_credential
 from plait.types import Json, Key, Location, SnapshotRef, Store
 from plait_conformance.harness import Edits, Harness, Rows
 
 from plait_delta.adapter import DeltaAdapter
+from plait_delta.bucket import BucketFiles
 from plait_delta.table import Namespace
 
 _SCHEMA = pa.schema([("id", pa.string()), ("text", pa.string())])
@@ -33,11 +36,22 @@ class DeltaHarness(Harness):
         self._made = 0
 
     @property
-    def _path(self) -> Path:
-        return self.folder / "tables"
+    def top(self) -> str:
+        """The store's `path`."""
+        return str(self.folder / "tables")
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The store's other options."""
+        return {}
+
+    @property
+    def storage(self) -> dict[str, str] | None:
+        """The storage options of clients that know nothing of plait."""
+        return None
 
     def open(self, context: Context) -> DeltaAdapter:
-        return DeltaAdapter(Store("weather", "delta", options={"path": str(self._path)}), context)
+        return DeltaAdapter(Store("weather", "delta", options={"path": self.top, **self.options}), context)
 
     def item(self, row: str) -> str:
         return f"id={row}"
@@ -53,7 +67,8 @@ class DeltaHarness(Harness):
         _edit(cast(DeltaTable, adapter.open(port.add(key), port)), edits)
 
     def read(self, location: Location) -> Rows:
-        found = _rows(DeltaTable(location.uri, version=int(location.options["version"])))
+        version = int(location.options["version"])
+        found = _rows(DeltaTable(location.uri, version=version, storage_options=self.storage))
         rows = {row["id"]: row["text"] for row in found}
         assert len(rows) == len(found), f"an identifier is there twice: {found}"
         return rows
@@ -62,10 +77,13 @@ class DeltaHarness(Harness):
         """Into the table's own log, whatever plait has published there."""
         self._made += snapshot is None
         name = f"elsewhere{self._made}" if snapshot is None else snapshot.asset
-        folder = str(self._path / name)
+        folder = f"{self.top}/{name}"
         if snapshot is None:
-            DeltaTable.create(folder, _SCHEMA, configuration={"plait.key-columns": "id"}, raise_if_key_not_exists=False)
-        _edit(DeltaTable(folder), edits)
+            DeltaTable.create(
+                folder, _SCHEMA, configuration={"plait.key-columns": "id"}, raise_if_key_not_exists=False,
+                storage_options=self.storage,
+            )  # fmt: skip
+        _edit(DeltaTable(folder, storage_options=self.storage), edits)
         return name
 
     def cost(self, adapter: Adapter) -> Mapping[str, int]:
@@ -79,14 +97,64 @@ class DeltaHarness(Harness):
 
     def corrupt(self, snapshot: SnapshotRef) -> None:
         """In the values of a page, which plain readers take as they are."""
-        root, _, version = snapshot.version.rpartition("@")
-        (path, *_) = DeltaTable(str(self._path / root), version=int(version)).file_uris()
+        path = self._data_file(snapshot)
         middle = os.path.getsize(path) // 3
         with open(path, "r+b") as stream:
             stream.seek(middle)
             byte = stream.read(1)
             stream.seek(middle)
             stream.write(bytes([byte[0] ^ 1]))
+
+    def _data_file(self, snapshot: SnapshotRef) -> str:
+        root, _, version = snapshot.version.rpartition("@")
+        uris = DeltaTable(f"{self.top}/{root}", version=int(version), storage_options=self.storage).file_uris()
+        return uris[0]
+
+
+class BucketHarness(DeltaHarness):
+    """Tables below a prefix of a bucket."""
+
+    keeps_all_in_folder: ClassVar[bool] = False
+
+    def __init__(self, folder: Path, path: str, options: dict[str, str], denied: Mapping[str, str]) -> None:
+        """`options` of the store, its keys `env:NAME`; `denied`: what these names hold for who may only read."""
+        super().__init__(folder)
+        self._top, self._options, self._denied = path, options, denied
+
+    @property
+    def top(self) -> str:
+        return self._top
+
+    @property
+    def options(self) -> dict[str, str]:
+        return self._options
+
+    @property
+    def storage(self) -> dict[str, str]:
+        return {
+            "AWS_ENDPOINT_URL": self._options["endpoint"],
+            "AWS_ACCESS_KEY_ID": resolve_credential(self._options["access_key"]),
+            "AWS_SECRET_ACCESS_KEY": resolve_credential(self._options["secret_key"]),
+            "AWS_REGION": "us-east-1",
+            "AWS_ALLOW_HTTP": "true",
+        }
+
+    def cost(self, adapter: Adapter) -> Mapping[str, int]:
+        """What the server was asked for, by the adapter itself and for deltalake."""
+        return dict(cast(BucketFiles, cast(DeltaAdapter, adapter)._layout.files).counts())
+
+    def corrupt(self, snapshot: SnapshotRef) -> None:
+        bucket = self._top.split("/")[2]
+        files = BucketFiles(bucket, self._options, failpoint=lambda name: None, credential=resolve_credential)
+        place = self._data_file(snapshot)
+        data = bytearray(files.read(place))
+        data[len(data) // 3] ^= 1
+        files.replace(place, bytes(data))
+
+    @contextmanager
+    def denied(self) -> Iterator[None]:
+        with mock.patch.dict(os.environ, self._denied):
+            yield
 
 
 @cache

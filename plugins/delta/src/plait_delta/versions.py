@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Final
 
 from plait.adapter import Context
@@ -14,10 +13,9 @@ from plait.types import SnapshotRef, Staging
 
 from plait_delta import space
 from plait_delta.actions import Action, State, difference
-from plait_delta.disk import fsync, keep, replace_file
 from plait_delta.features import check_supported
 from plait_delta.log import head_version, put_commit, read_state
-from plait_delta.roots import LOG, Layout, Root
+from plait_delta.roots import Layout, Root
 from plait_delta.rows import Side
 
 KIND: Final = "delta"
@@ -34,15 +32,15 @@ class Versions:
         self._states: dict[tuple[str, int], State] = {}
         self._lock = threading.Lock()
 
-    def make_root(self, root: Root, tx: str, state: State | None) -> None:
-        """A root that starts at a state (None: without a table). Repeat: no-op. Raises: Unsupported."""
+    def make_root(self, root: Root, tx: str, state: State | None) -> Root:
+        """A root that starts at a state (None: without a table). Repeat: the same. Raises: Unsupported."""
 
         def fill(making: Root) -> None:
             if state is not None:
                 check_supported(state, f"the table in {root.table}")
-                put_commit(making, 0, self.commit_of(root, tx, None, state), self._context.failpoint)
+                put_commit(making, 0, self.commit_of(making, tx, None, state))
 
-        self.layout.make_root(root, tx, fill)
+        return self.layout.make_root(root, tx, fill)
 
     def commit_of(self, root: Root, tx: str, before: State | None, after: State) -> list[Action]:
         """What brings a root to a state, with a word on who did it."""
@@ -57,36 +55,23 @@ class Versions:
         return [{"commitInfo": info}, *difference(before, after, now_ms=now_ms, place=root.place)]
 
     def keep_data(self, root: Root, state: State) -> None:
-        """Make a root's log and its own files durable, and give these their names in the table. Repeat: no-op."""
-        own = root.own
-        names = [name for name, _ in space.data_files(state) if name.startswith(own)]
-        paths = {name: root.path(*name.removeprefix(own).split("/")) for name in names}
-        folders = set()
-        for name, path in paths.items():
-            self._context.check_cancelled()
-            self._context.failpoint("delta.prepare.before_file")
-            keep(path, os.path.join(root.table, name))
-            folders.add(os.path.dirname(os.path.join(root.table, name)))
-            folders.add(os.path.dirname(path))
-        for folder in folders:
-            fsync(folder)
+        """Make a root's log and its own files durable, and found in the table. Repeat: no-op. Cost: their bytes."""
+        names = [name for name, _ in space.data_files(state) if name.startswith(root.own)]
+        self.layout.keep(root, names, self._context.check_cancelled)
         if names:
-            self._keep_sums(root, own, paths)
-        for name in os.listdir(root.path(LOG)):
-            if not os.path.isdir(root.path(LOG, name)):
-                fsync(root.path(LOG, name))
-        fsync(root.path(LOG))
-        fsync(root.folder)
+            self._keep_sums(root, names)
 
-    def _keep_sums(self, root: Root, own: str, paths: Mapping[str, str]) -> None:
+    def _keep_sums(self, root: Root, names: Sequence[str]) -> None:
         """Note the hashes of files, beside those of an earlier attempt."""
-        path = os.path.join(root.table, own, space.SUMS)
-        known = space.read_sums(root, own)
-        missing = {name: place for name, place in paths.items() if name not in known}
+        known = space.read_sums(root, root.own)
+        missing = [name for name in names if name not in known]
         if not missing:
             return
-        sums = {**known, **json.loads(space.write_sums(missing))}
-        replace_file(path, json.dumps(sums, indent=1).encode())
+        sums = {
+            name: root.files.sha256(self.layout.own_places(root, name)[-1], trusting=True) for name in sorted(missing)
+        }
+        content = json.dumps({**known, **sums}, indent=1).encode()
+        root.files.replace(f"{root.table}/{root.own}{space.SUMS}", content)
 
     def root_of(self, staging: Staging) -> Root:
         """The root of a working set."""
@@ -95,7 +80,7 @@ class Versions:
     def side(self, snapshot: SnapshotRef) -> Side:
         """A snapshot, replayed. Raises: NotFound; Corrupt, where its log says something else than was committed."""
         root, version = self.layout.parse(snapshot.asset, snapshot.version)
-        side = Side(root, self.state(root, version))
+        side = Side(self.layout, root, self.state(root, version))
         if side.state.digest() != snapshot.digest:
             raise Corrupt(
                 f"the log of {root.folder} at version {version} has digest {side.state.digest().hex()}, "
@@ -112,7 +97,7 @@ class Versions:
             return None
         root = self.root_of(one)
         version = head_version(root)
-        return None if version is None else Side(root, self.state(root, version))
+        return None if version is None else Side(self.layout, root, self.state(root, version))
 
     def state(self, root: Root, version: int) -> State:
         """A version's state, kept for a while: it never changes."""

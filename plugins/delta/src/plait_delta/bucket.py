@@ -1,0 +1,236 @@
+"""Objects of an S3 bucket, by obstore, which asks servers as deltalake does: both are made on Rust's object_store."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cached_property
+from typing import IO, Any, Final, cast
+from urllib.parse import urlsplit
+
+import obstore
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+)
+from obstore.store import S3Store
+from plait.errors import InvalidArgument, NotFound, PermissionDenied, StoreUnavailable, Unsupported
+
+from plait_delta.files import OPTIONS, SCHEME, Failpoint, Files, Info, Native
+from plait_delta.gateway import Gateway
+
+OUTSIDE: Final = "../../../"
+"""How a root's log names its table's folder."""
+INSIDE: Final = "_outside/"
+"""The same for deltalake, see plait_delta.gateway_worker. As long, so that logs keep their sizes."""
+_CLIENT: Final = {"connect_timeout": "5s", "timeout": "60s"}
+_RETRIES: Final = 3
+_IN_MEMORY_BYTES: Final = 16 << 20
+_LISTED_FROM: Final = 16
+"""From how many files on their folder is listed, instead of asking for each."""
+
+
+@contextmanager
+def translated(place: str) -> Iterator[None]:
+    """The server's errors about an object as plait's own."""
+    try:
+        yield
+    except (FileNotFoundError, NotFoundError) as error:
+        raise NotFound(f"object {place} does not exist") from error
+    except (PermissionError, PermissionDeniedError, UnauthenticatedError) as error:
+        raise PermissionDenied(
+            f"{place} may not be read or written", remedy="check the store's access_key, and what the bucket grants it"
+        ) from error
+    except (BaseError, OSError) as error:
+        raise StoreUnavailable(
+            f"{place} cannot be reached: {str(error).splitlines()[0]}", remedy="check the store's endpoint"
+        ) from error
+
+
+def object_store(bucket: str, options: Mapping[str, str]) -> S3Store:
+    """The bucket; what the options leave open is taken from the environment, as by every tool. Asks nothing yet.
+
+    Raises: InvalidArgument.
+    """
+    settings: dict[str, Any] = {"region": options.get("region") or "us-east-1"}
+    names = {"endpoint": "endpoint", "access_key": "access_key_id", "secret_key": "secret_access_key"}
+    settings.update({name: options[option] for option, name in names.items() if options.get(option)})
+    client: dict[str, Any] = {**_CLIENT, "allow_http": options.get("endpoint", "").startswith("http://")}
+    retries = {"max_retries": _RETRIES, "retry_timeout": timedelta(seconds=60)}
+    try:
+        return S3Store(bucket, client_options=cast(Any, client), retry_config=cast(Any, retries), **settings)
+    except BaseError as error:
+        raise InvalidArgument(
+            f"bucket {bucket!r} cannot be reached with these options: {error}",
+            remedy="see docs/stores/delta.md for what a store on S3 needs",
+        ) from error
+
+
+class BucketFiles(Files):
+    """URLs of objects in one bucket: `s3://bucket/key`. An object is there whole or not at all, and stays."""
+
+    def __init__(
+        self, bucket: str, options: Mapping[str, str], *, failpoint: Failpoint, credential: Callable[[str], str]
+    ) -> None:
+        """`credential` resolves the values of options, when they are needed first."""
+        self.bucket = bucket
+        self._counts = {"requests": 0, "bytes": 0}
+        self._options = options
+        self._failpoint = failpoint
+        self._credential = credential
+        self._lock = threading.Lock()
+        self._starting = threading.Lock()
+        self._gateway: Gateway | None = None
+
+    @cached_property
+    def _resolved(self) -> dict[str, str]:
+        return {name: self._credential(self._options[name]) for name in sorted(OPTIONS & self._options.keys())}
+
+    @cached_property
+    def store(self) -> S3Store:
+        return object_store(self.bucket, self._resolved)
+
+    def key(self, place: str) -> str:
+        """The key of an object. Raises: Unsupported for one of another bucket."""
+        parts = urlsplit(place, allow_fragments=False)
+        if parts.netloc != self.bucket:
+            raise Unsupported(
+                f"{place} lies in another bucket than the store's, {self.bucket}", remedy="add a store for that bucket"
+            )
+        return place.removeprefix(f"{SCHEME}{self.bucket}").lstrip("/")
+
+    def counted(self, size: int = 0, requests: int = 1) -> None:
+        """Note what was asked of the server."""
+        with self._lock:
+            self._counts["requests"] += requests
+            self._counts["bytes"] += size
+
+    def counts(self) -> Mapping[str, int]:
+        """What was asked of the server, by native handles too: requests, and bytes to and fro."""
+        served = self._gateway.counts() if self._gateway is not None else {}
+        return {name: count + served.get(name, 0) for name, count in self._counts.items()}
+
+    def normal(self, place: str) -> str:
+        scheme, _, rest = place.partition("://")
+        if scheme in ("s3a", "s3n"):
+            scheme = "s3"
+        return f"{scheme}://" + "/".join(filter(None, rest.split("/")))
+
+    def read(self, place: str) -> bytes:
+        with translated(place):
+            data = bytes(obstore.get(self.store, self.key(place)).bytes())
+        self.counted(len(data))
+        return data
+
+    @contextmanager
+    def open(self, place: str) -> Iterator[IO[bytes]]:
+        """A copy on the local disk, where it is large."""
+        with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as copy:
+            with translated(place):
+                for chunk in obstore.get(self.store, self.key(place)).stream():
+                    copy.write(chunk)
+                    self.counted(len(chunk), requests=0)
+            self.counted()
+            copy.seek(0)
+            yield cast(IO[bytes], copy)
+
+    def put_new(self, place: str, data: bytes) -> bool:
+        self._failpoint("delta.bucket.before_put")
+        self.counted(len(data))
+        with translated(place):
+            try:
+                obstore.put(self.store, self.key(place), data, mode="create", use_multipart=False)
+            except AlreadyExistsError:
+                return False
+        self._failpoint("delta.bucket.after_put")
+        return True
+
+    def replace(self, place: str, data: bytes) -> None:
+        with translated(place):
+            obstore.put(self.store, self.key(place), data)
+        self.counted(len(data))
+
+    def infos(self, places: Iterable[str]) -> Mapping[str, Info]:
+        wanted = list(places)
+        if len(wanted) < _LISTED_FROM:
+            asked = ((place, self._info(place)) for place in wanted)
+            return {place: info for place, info in asked if info is not None}
+        found: dict[str, Info] = {}
+        for folder in sorted({place.rpartition("/")[0] for place in wanted}):
+            if not any(folder.startswith(f"{other}/") for other in {one.rpartition("/")[0] for one in wanted}):
+                found.update(self.below(folder))
+        return {place: found[place] for place in wanted if place in found}
+
+    def _info(self, place: str) -> Info | None:
+        self.counted()
+        try:
+            with translated(place):
+                return _described(obstore.head(self.store, self.key(place)))
+        except NotFound:
+            return None
+
+    def children(self, folder: str) -> tuple[list[str], list[str]]:
+        with translated(folder):
+            found = obstore.list_with_delimiter(self.store, self.key(folder))
+        self.counted()
+        folders = [path.rpartition("/")[2] for path in found["common_prefixes"]]
+        files = [one["path"].rpartition("/")[2] for one in found["objects"]]
+        return sorted(folders), sorted(files)
+
+    def below(self, folder: str) -> Iterator[tuple[str, Info]]:
+        with translated(folder):
+            for page in obstore.list(self.store, self.key(folder) or None, chunk_size=1000):
+                self.counted()
+                for one in page:
+                    yield f"{SCHEME}{self.bucket}/{one['path']}", _described(one)
+
+    def remove(self, place: str) -> None:
+        key = self.key(place)
+        self.counted()
+        with translated(place):
+            for page in obstore.list(self.store, key, chunk_size=1000):
+                self.counted()
+                obstore.delete(self.store, [one["path"] for one in page])
+            obstore.delete(self.store, key)
+
+    def sha256(self, place: str, *, trusting: bool = False) -> str:
+        key = self.key(place)
+        hashed = hashlib.sha256()
+        with translated(place):
+            known = self.gateway.written(key) if trusting else None
+            if known is not None and known[0] == obstore.head(self.store, key)["e_tag"]:
+                self.counted()
+                return known[1]
+            for chunk in obstore.get(self.store, key).stream():
+                hashed.update(chunk)
+                self.counted(len(chunk), requests=0)
+        self.counted()
+        return hashed.hexdigest()
+
+    @property
+    def gateway(self) -> Gateway:
+        """Where native handles read and write; started when the first one asks."""
+        with self._starting:
+            if self._gateway is None or not self._gateway.is_usable:
+                self._gateway = Gateway(self.bucket, self._resolved)
+            return self._gateway
+
+    def native(self, folder: str) -> Native:
+        return Native(folder, self.gateway.options)
+
+    def close(self) -> None:
+        with self._starting:
+            if self._gateway is not None:
+                self._gateway.close()
+                self._gateway = None
+
+
+def _described(found: Any) -> Info:
+    return Info(found["size"], int(found["last_modified"].timestamp() * 1_000_000))
