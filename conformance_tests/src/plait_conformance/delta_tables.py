@@ -1,6 +1,7 @@
 """Delta tables for tests: one commit a call, and reading back with nothing but deltalake.
 
-The adapter arrives as an argument, since nobody imports a plugin. Needs what that plugin brings: deltalake, pyarrow.
+The adapter arrives as an argument, since nobody imports a plugin. Needs what that plugin brings: deltalake,
+obstore, pyarrow.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import obstore
 import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder, write_deltalake
+from obstore.store import S3Store
 from plait.adapter import Adapter
+from plait.stores import resolve_credential
 from plait.types import (
     Conflict,
     Conflicted,
@@ -66,26 +70,41 @@ def ordered(rows: Iterable[Mapping[str, Any]]) -> Rows:
     return sorted((dict(one) for one in rows), key=repr)
 
 
-def rows_in(folder: str | Path, version: int | None = None) -> Rows:
+def rows_in(folder: str | Path, version: int | None = None, storage: dict[str, str] | None = None) -> Rows:
     """All rows, by a plain deltalake table that knows nothing of plait, in a fixed order."""
-    table = DeltaTable(str(folder), version=version)
+    table = DeltaTable(str(folder), version=version, storage_options=storage)
     found = pa.table(QueryBuilder().register("t", table).execute("SELECT * FROM t").read_all())
     return ordered(found.to_pylist())
+
+
+def storage_options(options: Mapping[str, str]) -> dict[str, str]:
+    """What a client that knows nothing of plait is told of a bucket, by a store's options."""
+    return {
+        "AWS_ENDPOINT_URL": options["endpoint"],
+        "AWS_ACCESS_KEY_ID": resolve_credential(options["access_key"]),
+        "AWS_SECRET_ACCESS_KEY": resolve_credential(options["secret_key"]),
+        "AWS_REGION": "us-east-1",
+        "AWS_ALLOW_HTTP": "true",
+    }
 
 
 class Tables:
     """One adapter, and a new transaction for each call."""
 
-    def __init__(self, kind: type[Adapter], path: Path) -> None:
+    def __init__(self, kind: type[Adapter], path: Path | str, options: Mapping[str, str] | None = None) -> None:
+        """`path` and `options` of the store; in a bucket, `endpoint`, `access_key` and `secret_key` are needed."""
         self._kind = kind
-        self.path = path
+        self.options = dict(options or {})
+        self.path = Path(path)
+        self.place = str(path)
+        self.storage = storage_options(self.options) if self.options else None
         self.adapter = self.restarted()
         self._numbers = count(1)
         self._seqs = count(1)
 
     def restarted(self) -> Adapter:
         """A new adapter on the same folder."""
-        return make_adapter(self._kind, Store("weather", "delta", options={"path": str(self.path)}))
+        return make_adapter(self._kind, Store("weather", "delta", options={"path": self.place, **self.options}))
 
     def tx(self) -> str:
         return f"tx-{next(self._numbers)}"
@@ -123,10 +142,23 @@ class Tables:
             write(self.table(port, key))
         return self.vote(port, key)
 
+    def located(self, snapshot: SnapshotRef) -> DeltaTable:
+        """A snapshot, as anybody opens it where `locate` says."""
+        found = self.adapter.locate(snapshot)
+        return DeltaTable(found.uri, version=int(found.options["version"]), storage_options=self.storage)
+
     def read(self, snapshot: SnapshotRef) -> Rows:
         """The rows of a snapshot, as anybody reads them where `locate` says."""
         found = self.adapter.locate(snapshot)
-        return rows_in(found.uri, int(found.options["version"]))
+        return rows_in(found.uri, int(found.options["version"]), self.storage)
+
+    def native(self, folder: str = "hourly", version: int | None = None) -> DeltaTable:
+        """The published table, as anybody opens it."""
+        return DeltaTable(f"{self.place}/{folder}", version=version, storage_options=self.storage)
+
+    def head(self, folder: str = "hourly") -> Rows:
+        """The rows of the published table, as anybody reads them."""
+        return rows_in(f"{self.place}/{folder}", storage=self.storage)
 
     def publish(self, before: SnapshotRef | None, after: SnapshotRef | None, *, seq: int | None = None) -> Published:
         move = Move(before, after, seq=next(self._seqs) if seq is None else seq)
@@ -135,9 +167,21 @@ class Tables:
     def published(self, before: SnapshotRef | None, after: SnapshotRef | None) -> None:
         assert self.publish(before, after).state is PublishState.DONE
 
+    def lay(self, folder: Path, name: str) -> None:
+        """Bring a table that was made elsewhere on the disk to the store, without its log being read."""
+        for path in (one for one in folder.rglob("*") if one.is_file()):
+            place = f"{name}/{path.relative_to(folder)}"
+            if self.storage is None:
+                (self.path / place).parent.mkdir(parents=True, exist_ok=True)
+                (self.path / place).write_bytes(path.read_bytes())
+            else:
+                config: Any = {name.lower(): value for name, value in self.storage.items() if name != "AWS_ALLOW_HTTP"}
+                store = S3Store.from_url(self.place, config=config, client_options={"allow_http": True})
+                obstore.put(store, place, path.read_bytes())
+
     def foreign(self, *rows: Mapping[str, Any], folder: str = "hourly") -> None:
         """Somebody appends past plait."""
-        write_deltalake(str(self.path / folder), batch(rows), mode="append")
+        write_deltalake(f"{self.place}/{folder}", batch(rows), mode="append", storage_options=self.storage)
 
     def merged(
         self, base: SnapshotRef | None, ours: SnapshotRef, theirs: SnapshotRef, *resolutions: Resolution

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from plait_conformance.delta_tables import Tables
@@ -19,12 +20,20 @@ from plait_conformance.s3_servers import (
 from plait_delta import DeltaAdapter
 
 BUCKET = "plait-delta"
-SERVERS = [pytest.param(name, id=name, marks=pytest.mark.s3server) for name in ("seaweedfs", "versitygw")]
 
 
 @pytest.fixture
-def tables(tmp_path: Path) -> Tables:
-    return Tables(DeltaAdapter, tmp_path / "delta")
+def tables(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Tables]:
+    """A store in a folder; in a bucket of the server that a module's parameters name."""
+    place = getattr(request, "param", "folder")
+    if place == "folder":
+        yield Tables(DeltaAdapter, tmp_path / "delta")
+        return
+    server = cast(S3Server, request.getfixturevalue(place))
+    options = {"endpoint": server.endpoint, "access_key": server.access_key, "secret_key": server.secret_key}
+    made = Tables(DeltaAdapter, f"s3://{BUCKET}/t/{uuid.uuid4()}", options)
+    yield made
+    made.adapter.close()
 
 
 @pytest.fixture(scope="session")

@@ -22,17 +22,24 @@ def engine(module: str, packages: str) -> Any:
         pytest.skip(missing)
 
 
-def polars_rows(folder: str, version: int | None = None) -> Rows:
+def polars_rows(tables: Tables, folder: str, version: int | None = None) -> Rows:
     pl = engine("polars", "polars")
-    return ordered(pl.read_delta(folder, version=version).to_dicts())
+    return ordered(pl.read_delta(folder, version=version, storage_options=tables.storage).to_dicts())
 
 
-def duckdb_rows(folder: str, version: int | None = None) -> Rows:
-    packages = "duckdb==1.5.5 duckdb-extensions==1.5.5 duckdb-extension-delta==1.5.5"
+def duckdb_rows(tables: Tables, folder: str, version: int | None = None) -> Rows:
+    packages = "duckdb==1.5.5 duckdb-extensions==1.5.5 duckdb-extension-delta==1.5.5 duckdb-extension-httpfs==1.5.5"
     duckdb, extensions = engine("duckdb", packages), engine("duckdb_extensions", packages)
     with duckdb.connect() as connection:
         extensions.import_extension("delta", con=connection)
         connection.execute("LOAD delta")
+        if tables.storage is not None:
+            extensions.import_extension("httpfs", con=connection)
+            told = {name.removeprefix("AWS_"): value for name, value in tables.storage.items()}
+            connection.execute(
+                f"CREATE SECRET (TYPE s3, KEY_ID '{told['ACCESS_KEY_ID']}', SECRET '{told['SECRET_ACCESS_KEY']}', "
+                f"ENDPOINT '{told['ENDPOINT_URL'].removeprefix('http://')}', URL_STYLE 'path', USE_SSL false)"
+            )
         if version is None:
             found = connection.execute("SELECT * FROM delta_scan(?)", [folder])
         else:
@@ -41,15 +48,16 @@ def duckdb_rows(folder: str, version: int | None = None) -> Rows:
         return ordered(dict(zip(names, values, strict=True)) for values in found.fetchall())
 
 
+@pytest.mark.parametrize("tables", ["folder", pytest.param("seaweedfs", marks=pytest.mark.s3server)], indirect=True)
 @pytest.mark.parametrize("read", [polars_rows, duckdb_rows])
 def test_an_engine_reads_tables_branches_and_past_commits(tables: Tables, read: Callable[..., Rows]) -> None:
     base = tables.create([row(1), row(2)])
     tables.published(None, base)
     branch = tables.change(base, append(row(3)), delete("id = 1"))
-    assert read(str(tables.path / "hourly")) == ordered([row(1), row(2)])
+    assert read(tables, f"{tables.place}/hourly") == ordered([row(1), row(2)])
     location = tables.adapter.locate(branch)
-    assert read(location.uri, int(location.options["version"])) == ordered([row(2), row(3)])
+    assert read(tables, location.uri, int(location.options["version"])) == ordered([row(2), row(3)])
     tables.published(base, branch)
-    assert read(str(tables.path / "hourly")) == ordered([row(2), row(3)])
+    assert read(tables, f"{tables.place}/hourly") == ordered([row(2), row(3)])
     location = tables.adapter.locate(base)
-    assert read(location.uri, int(location.options["version"])) == ordered([row(1), row(2)])
+    assert read(tables, location.uri, int(location.options["version"])) == ordered([row(1), row(2)])

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pytest
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import CommitProperties, Transaction, write_deltalake
 from plait.errors import InvalidArgument
 from plait.types import Choice, Conflicted, ConflictKind, Merged, Resolution, SnapshotRef
-from plait_conformance.delta_tables import ROWS, Tables, Write, append, batch, correct, delete, ordered, row, rows_in
+from plait_conformance.delta_tables import ROWS, Tables, Write, append, batch, correct, delete, ordered, row
+from plait_delta import DeltaAdapter
+
+pytestmark = pytest.mark.parametrize(
+    "tables", ["folder", pytest.param("seaweedfs", marks=pytest.mark.s3server)], indirect=True
+)
+
+
+def all_files(tables: Tables) -> list[str]:
+    layout = cast(DeltaAdapter, tables.adapter)._layout
+    return [place for place, _ in layout.files.below(layout.path)]
 
 
 def data_files(tables: Tables) -> set[str]:
-    return {name for _, _, names in os.walk(tables.path) for name in names if name.endswith(".parquet")}
+    return {place.rpartition("/")[2] for place in all_files(tables) if place.endswith(".parquet")}
 
 
 def item(name: str | None, choice: Choice, value: Any = None) -> Resolution:
@@ -187,7 +196,7 @@ def test_partitioned_tables_are_merged_by_row(tables: Tables) -> None:
     merged = tables.merged(base, ours, theirs)
     assert tables.read(merged) == ordered([row(1, "a b", 7), row(2, "ü/ö", 8)])
     tables.published(None, merged)
-    assert rows_in(tables.path / "hourly") == ordered([row(1, "a b", 7), row(2, "ü/ö", 8)])
+    assert tables.head() == ordered([row(1, "a b", 7), row(2, "ü/ö", 8)])
 
 
 def test_merge_twice_is_the_same_snapshot(tables: Tables) -> None:
@@ -216,15 +225,14 @@ def test_a_merge_is_published_and_adopts_what_was_found(tables: Tables) -> None:
     assert found is not None
     merged = tables.merged(base, ours, found)
     tables.published(found, merged)
-    assert rows_in(tables.path / "hourly") == ordered([row(1), row(2), row(3)])
+    assert tables.head() == ordered([row(1), row(2), row(3)])
 
 
 # -- schema, properties, rules ---------------------------------------------------------------------------------------
 
 
 def columns(tables: Tables, snapshot: SnapshotRef) -> list[str]:
-    found = tables.adapter.locate(snapshot)
-    return [one.name for one in DeltaTable(found.uri, version=int(found.options["version"])).schema().fields]
+    return [one.name for one in tables.located(snapshot).schema().fields]
 
 
 def test_columns_that_both_sides_added_are_all_there(tables: Tables) -> None:
@@ -254,7 +262,7 @@ def test_properties_are_merged_one_by_one(tables: Tables) -> None:
     (conflict,) = tables.conflicts(base, ours, theirs)
     assert conflict.item == "property:my.both"
     merged = tables.merged(base, ours, theirs, item("property:my.both", Choice.VALUE, "we"))
-    settings = DeltaTable(tables.adapter.locate(merged).uri).metadata().configuration
+    settings = tables.located(merged).metadata().configuration
     assert {name: settings[name] for name in settings if name.startswith("my.")} == {
         "my.a": "1",
         "my.b": "2",
@@ -292,15 +300,15 @@ def test_two_batches_of_one_streaming_writer_are_a_conflict(tables: Tables) -> N
     assert conflict.item == "txn:loader"
     alone = tables.merged(base, tables.change(base, append(row(4))), theirs)
     tables.published(None, alone)
-    assert DeltaTable(str(tables.path / "hourly")).transaction_version("loader") == 2
+    assert tables.native().transaction_version("loader") == 2
 
 
 def test_conflicts_leave_nothing_behind(tables: Tables) -> None:
     base = tables.create([row(1)])
     ours, theirs = tables.change(base, correct(row(1, "cap"))), tables.change(base, correct(row(1, "ink")))
-    before = sorted(tables.path.rglob("*"))
+    before = all_files(tables)
     assert isinstance(tables.adapter.merge("tx-c", 1, base=base, ours=ours, theirs=theirs), Conflicted)
-    assert sorted(tables.path.rglob("*")) == before
+    assert all_files(tables) == before
 
 
 def test_rows_that_share_a_key_with_a_changed_one_stay(tables: Tables) -> None:

@@ -185,24 +185,32 @@ class DeltaAdapter(Adapter):
                 yield change
 
     def locate(self, target: SnapshotRef | Staging) -> Location:
+        """A folder or a URL, with the version; in a bucket, also how to reach the server, and never a secret."""
+        reach = {name: value for name, value in self.store.options.items() if name in ("endpoint", "region")}
+        storage = ""
+        if reach:
+            told = {f"AWS_{name.replace('endpoint', 'endpoint_url').upper()}": value for name, value in reach.items()}
+            if reach.get("endpoint", "").startswith("http://"):
+                told["AWS_ALLOW_HTTP"] = "true"
+            storage = f", storage_options={told!r}"
         if isinstance(target, Staging):
             snippet = (
                 "# Python\n"
                 "from deltalake import write_deltalake\n"
-                f"write_deltalake({target.location!r}, data, mode='append')\n"
+                f"write_deltalake({target.location!r}, data, mode='append'{storage})\n"
                 "-- Spark\n"
                 f"INSERT INTO delta.`{target.location}` VALUES (…);\n"
             )
-            return Location(target.location, {}, snippet)
+            return Location(target.location, reach, snippet)
         root, version = self._layout.parse(target.asset, target.version)
         snippet = (
             "# Python\n"
             "from deltalake import DeltaTable\n"
-            f"table = DeltaTable({root.folder!r}, version={version})\n"
+            f"table = DeltaTable({root.folder!r}, version={version}{storage})\n"
             "-- Spark\n"
             f"SELECT * FROM delta.`{root.folder}` VERSION AS OF {version};\n"
         )
-        return Location(root.folder, {"version": str(version)}, snippet)
+        return Location(root.folder, {"version": str(version), **reach}, snippet)
 
     def verify(self, snapshot: SnapshotRef, depth: Depth) -> Health:
         return space.verify(self._layout, snapshot, depth, check_cancelled=self.context.check_cancelled)

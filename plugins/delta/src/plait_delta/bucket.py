@@ -32,6 +32,7 @@ INSIDE: Final = "_outside/"
 """The same for deltalake, see plait_delta.gateway_worker. As long, so that logs keep their sizes."""
 _CLIENT: Final = {"connect_timeout": "5s", "timeout": "60s"}
 _RETRIES: Final = 3
+_FORBIDDEN: Final = " 403 Forbidden"
 _IN_MEMORY_BYTES: Final = 16 << 20
 _LISTED_FROM: Final = 16
 """From how many files on their folder is listed, instead of asking for each."""
@@ -45,13 +46,19 @@ def translated(place: str) -> Iterator[None]:
     except (FileNotFoundError, NotFoundError) as error:
         raise NotFound(f"object {place} does not exist") from error
     except (PermissionError, PermissionDeniedError, UnauthenticatedError) as error:
-        raise PermissionDenied(
-            f"{place} may not be read or written", remedy="check the store's access_key, and what the bucket grants it"
-        ) from error
+        raise _denied(place) from error
     except (BaseError, OSError) as error:
+        if _FORBIDDEN in str(error):
+            raise _denied(place) from error  # A listing's refusal has no class of its own.
         raise StoreUnavailable(
             f"{place} cannot be reached: {str(error).splitlines()[0]}", remedy="check the store's endpoint"
         ) from error
+
+
+def _denied(place: str) -> PermissionDenied:
+    return PermissionDenied(
+        f"{place} may not be read or written", remedy="check the store's access_key, and what the bucket grants it"
+    )
 
 
 def object_store(bucket: str, options: Mapping[str, str]) -> S3Store:

@@ -42,6 +42,11 @@ class Gateway:
         self._port = int(told["port"])
 
     @property
+    def pid(self) -> int:
+        """The process that serves."""
+        return self._process.pid
+
+    @property
     def is_usable(self) -> bool:
         """Whether it runs, and is not a parent's from which this process was forked."""
         return self._owner == os.getpid() and self._process.poll() is None

@@ -6,7 +6,7 @@ of this process, that answers as the bucket does, save that
 
     in the logs of roots                `../../../x` is read, and stored, as `_outside/x` (as long: sizes stay)
     `T/_branches/tx/name/_outside/x`    is `T/x`
-    checkpoints of roots                are neither kept nor shown: they would name files by `_outside/`
+    checkpoints of roots                are not stored: they would name files by `_outside/`
 
 It does only what deltalake asks for: the S3 of one client, not of any.
 """
@@ -62,6 +62,8 @@ class Bucket:
         self.secret = secret
         self.parts = parts
         """Parts of what is being sent, a folder for each."""
+        self.checkpoints: dict[str, bytes] = {}
+        """The last one of each root's log, which its writer looks at once more, by key."""
         self.views: dict[str, bytes] = {}
         """Objects that are nowhere but here, by key: the logs of what is read only once."""
         self.written: dict[str, tuple[str, str]] = {}
@@ -203,9 +205,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     # -- objects -----------------------------------------------------------------------------------------------------
 
+    def _held(self) -> bytes | None:
+        """An object that is nowhere but here."""
+        key = self._key()
+        return self._bucket.views.get(key) or self._bucket.checkpoints.get(key)
+
     def _head(self, body: BinaryIO) -> None:
-        if (view := self._bucket.views.get(self._key())) is not None:
-            self._send(200, {"Content-Length": str(len(view)), "ETag": '"view"', **_DATED})
+        if (held := self._held()) is not None:
+            self._send(200, {"Content-Length": str(len(held)), "ETag": '"held"', **_DATED})
             return
         key, in_log = _stored(self._key())
         if _is_hidden(key, in_log):
@@ -216,8 +223,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _get(self, body: BinaryIO) -> None:
         bounds = re.match(r"bytes=(\d+)-(\d*)\Z", self.headers.get("Range", ""))
-        if (view := self._bucket.views.get(self._key())) is not None:
-            self._send_part(view, bounds, {"ETag": '"view"', **_DATED})
+        if (held := self._held()) is not None:
+            self._send_part(held, bounds, {"ETag": '"held"', **_DATED})
             return
         key, in_log = _stored(self._key())
         if _is_hidden(key, in_log):
@@ -251,11 +258,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _put(self, body: BinaryIO) -> None:
         key, in_log = _stored(self._key())
-        if _is_hidden(key, in_log):
-            self._send(200, {"ETag": '"hidden"'})
-            return
         new = self.headers.get("If-None-Match") == "*"
-        if in_log:
+        if in_log and not _is_hidden(key, in_log):
             data = _rewritten(body.read(), _TO_STORE)
             found = obstore.put(self._bucket.store, key, data, mode="create" if new else "overwrite")
             self._bucket.counted(len(data))
@@ -264,7 +268,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, {"ETag": self._keep(key, body, new=new)})
 
     def _keep(self, key: str, body: BinaryIO, *, new: bool = False) -> str:
-        """Send a file to the bucket, and note its hash."""
+        """Send a file to the bucket, and note its hash. A checkpoint of a root is kept here."""
+        if _is_hidden(*_stored(key)):
+            log, _, name = key.rpartition("/")
+            for other in [one for one in self._bucket.checkpoints if one.startswith(f"{log}/")]:
+                del self._bucket.checkpoints[other]
+            if name != "_last_checkpoint":  # By which others would be looked for that are not listed.
+                self._bucket.checkpoints[key] = body.read()
+            return '"held"'
         hashed = hashlib.sha256()
         while chunk := body.read(_CHUNK_BYTES):
             hashed.update(chunk)
@@ -335,7 +346,7 @@ class _Handler(BaseHTTPRequestHandler):
         prefix = query.get("prefix", "")
         views = [(key, data) for key, data in sorted(self._bucket.views.items()) if prefix and key.startswith(prefix)]
         if views:
-            entries = [_entry(key, len(data), '"view"', _DATED_ISO) for key, data in views]
+            entries = [_entry(key, len(data), '"held"', _DATED_ISO) for key, data in views]
             self._send_xml(_listing(entries, [], None))
             return
         stored, _ = _stored(prefix)

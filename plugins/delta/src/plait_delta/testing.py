@@ -16,6 +16,7 @@ from deltalake import DeltaTable, QueryBuilder, write_deltalake
 from plait.adapter import Adapter, Context, StagingPort
 from plait.stores import NoState, resolve_credential
 from plait.types import Json, Key, Location, SnapshotRef, Store
+from plait_conformance.delta_tables import storage_options
 from plait_conformance.harness import Edits, Harness, Rows
 
 from plait_delta.adapter import DeltaAdapter
@@ -131,13 +132,7 @@ class BucketHarness(DeltaHarness):
 
     @property
     def storage(self) -> dict[str, str]:
-        return {
-            "AWS_ENDPOINT_URL": self._options["endpoint"],
-            "AWS_ACCESS_KEY_ID": resolve_credential(self._options["access_key"]),
-            "AWS_SECRET_ACCESS_KEY": resolve_credential(self._options["secret_key"]),
-            "AWS_REGION": "us-east-1",
-            "AWS_ALLOW_HTTP": "true",
-        }
+        return storage_options(self._options)
 
     def cost(self, adapter: Adapter) -> Mapping[str, int]:
         """What the server was asked for, by the adapter itself and for deltalake."""

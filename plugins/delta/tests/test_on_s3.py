@@ -1,0 +1,192 @@
+"""What is different in a bucket: who reads roots there, the server that deltalake is given, and what can go wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any, cast
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable, write_deltalake
+from plait.errors import NotFound, PermissionDenied, StoreUnavailable, Unsupported
+from plait.types import Depth, PublishState, Store
+from plait_conformance.delta_tables import KEY, ROWS, Tables, append, batch, correct, delete, ordered, row, rows_in
+from plait_conformance.servers import free_port
+from plait_conformance.testing import make_adapter
+from plait_delta import DeltaAdapter
+from plait_delta.bucket import BucketFiles
+
+pytestmark = [
+    pytest.mark.s3server,
+    pytest.mark.parametrize("tables", ["seaweedfs", "versitygw"], indirect=True),
+]
+_DIES_SECONDS = 20
+
+
+def files_of(tables: Tables) -> BucketFiles:
+    return cast(BucketFiles, cast(DeltaAdapter, tables.adapter)._layout.files)
+
+
+def test_deltalake_reads_a_branch_where_locate_says_and_appends_to_a_working_set(tables: Tables) -> None:
+    base = tables.create([row(1), row(2)])
+    port = tables.port({KEY: base})
+    staging = port.add(KEY)
+    write_deltalake(staging.location, batch([row(3)]), mode="append", storage_options=tables.storage)
+    assert rows_in(staging.location, storage=tables.storage) == ordered([row(1), row(2), row(3)])
+    delete("id = 1")(tables.table(port))
+    branch = tables.vote(port)
+    assert tables.read(branch) == ordered([row(2), row(3)])
+    assert tables.read(base) == ordered([row(1), row(2)])
+
+
+def test_a_handle_has_all_that_deltalake_can(tables: Tables) -> None:
+    base = tables.create([row(1), row(2), row(3)])
+    port = tables.port({KEY: base})
+    port.add(KEY)
+    table = tables.table(port)
+    table.update({"price": "9"}, predicate="id = 2")
+    assert ordered(table.to_pyarrow_table().to_pylist()) == ordered([row(1), row(2, price=9), row(3)])
+    append(row(4))(table)
+    assert table.optimize.compact()["numFilesRemoved"] > 1
+    table.alter.set_table_properties({"delta.dataSkippingNumIndexedCols": "4"})
+    table.restore(1)
+    branch = tables.vote(port)
+    opened: Any = tables.adapter.open(branch, None)
+    assert ordered(opened.to_pyarrow_table().to_pylist()) == ordered([row(1), row(2, price=9), row(3)])
+    assert tables.adapter.verify(branch, Depth.BYTES).problems == ()
+
+
+def test_a_large_file_arrives_in_parts_and_whole(tables: Tables) -> None:
+    schema = pa.schema([("id", pa.int64()), ("noise", pa.binary())])
+    rows = pa.table({"id": list(range(24)), "noise": [os.urandom(1 << 20) for _ in range(24)]}, schema)
+    port = tables.port()
+    tables.namespace(port).create_table(KEY[1:], schema, key_columns=["id"]).append(rows)
+    snapshot = tables.vote(port)
+    assert tables.located(snapshot).to_pyarrow_table().sort_by("id").equals(rows)
+    assert tables.adapter.verify(snapshot, Depth.BYTES).problems == ()
+
+
+def test_prepare_reads_again_only_what_others_wrote(tables: Tables) -> None:
+    port = tables.port()
+    made = tables.namespace(port).create_table(KEY[1:], ROWS)
+    made.append(batch([row(1, os.urandom(1 << 20).hex())]))
+    before = files_of(tables).counts()["bytes"]
+    tables.vote(port)
+    assert files_of(tables).counts()["bytes"] - before < 1 << 19
+    assert tables.adapter.verify(tables.vote(port), Depth.BYTES).problems == ()
+
+
+def test_a_root_of_many_commits_is_read_by_everybody(tables: Tables) -> None:
+    """deltalake writes a checkpoint of every hundredth, which would name files as nobody else can read them."""
+    base = tables.create([row(0)])
+    port = tables.port({KEY: base})
+    staging = port.add(KEY)
+    table = tables.table(port)
+    for number in range(1, 103):
+        table.append(batch([row(number)]))
+    assert len(rows_in(staging.location, storage=tables.storage)) == 103
+    assert len(tables.read(tables.vote(port))) == 103
+
+
+def test_tables_are_imported_in_place_and_published_to_their_readers(tables: Tables) -> None:
+    folder = f"{tables.place}/eu/sales"
+    write_deltalake(folder, batch([row(1)]), storage_options=tables.storage)
+    write_deltalake(f"{tables.place}/us", batch([row(7)]), storage_options=tables.storage)
+    found = list(tables.adapter.discover(tables.place))
+    assert [(one.name, one.refusal, one.asset) for one in found] == [
+        (("eu", "sales"), "", "eu/sales"),
+        (("us",), "", "us"),
+    ]
+    scheme = tables.place.replace("s3://", "s3a://")
+    base = tables.adapter.snapshot("tx", {KEY: f"{scheme}/eu/sales/"})[KEY]
+    assert base.asset == "eu/sales"
+    branch = tables.change(base, append(row(2)))
+    assert rows_in(folder, storage=tables.storage) == [row(1)]
+    tables.published(base, branch)
+    assert rows_in(folder, storage=tables.storage) == ordered([row(1), row(2)])
+    write_deltalake(folder, batch([row(3)]), mode="append", storage_options=tables.storage)
+    assert tables.publish(branch, tables.change(branch, append(row(4)))).state is PublishState.DIVERGED
+
+
+def test_places_of_other_buckets_are_refused(tables: Tables) -> None:
+    with pytest.raises(Unsupported, match="another bucket"):
+        tables.adapter.snapshot("tx", {KEY: "s3://elsewhere/table"})
+    with pytest.raises(NotFound, match="does not exist"):
+        list(tables.adapter.discover(f"{tables.place}/nothing"))
+
+
+def test_check_probes_the_bucket(tables: Tables) -> None:
+    assert tables.adapter.check() == ()
+    assert list(files_of(tables).below(tables.place)) == []
+    gone = {**tables.options, "path": "s3://no-such-bucket-here/x"}
+    (problem,) = make_adapter(DeltaAdapter, Store("w", "delta", options=gone)).check()
+    assert "no-such-bucket-here" in problem
+
+
+def test_locate_names_the_server_and_no_secret(tables: Tables) -> None:
+    base = tables.create([row(1)])
+    found = tables.adapter.locate(base)
+    assert found.options["endpoint"] == tables.options["endpoint"]
+    assert tables.options["secret_key"] not in repr(found)
+    assert tables.options["access_key"] not in repr(found)
+
+
+def test_a_wrong_key_is_a_denial_and_a_server_that_is_down_is_said_soon(tables: Tables) -> None:
+    base = tables.create([row(1)])
+    wrong = {**tables.options, "path": tables.place, "secret_key": "wrong"}
+    with pytest.raises(PermissionDenied, match="may not be read"):
+        make_adapter(DeltaAdapter, Store("weather", "delta", options=wrong)).verify(base, Depth.EXISTS)
+    down = {**tables.options, "path": tables.place, "endpoint": f"http://127.0.0.1:{free_port()}"}
+    started = time.monotonic()
+    with pytest.raises(StoreUnavailable, match="cannot be reached"):
+        make_adapter(DeltaAdapter, Store("weather", "delta", options=down)).open(base, None)
+    assert time.monotonic() - started < 30
+
+
+def test_only_who_has_the_secret_is_answered(tables: Tables) -> None:
+    base = tables.create([row(1)])
+    options = files_of(tables).native(tables.place).options
+    assert options is not None
+    place = f"{options['AWS_ENDPOINT_URL']}/{tables.place.removeprefix('s3://')}/hourly/_delta_log/{0:020}.json"
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(place)
+    assert refused.value.code == 403
+    wrong = {**options, "AWS_ACCESS_KEY_ID": "0" * 48}
+    with pytest.raises(OSError, match="AccessDenied"):
+        DeltaTable(tables.adapter.locate(base).uri, storage_options=wrong)
+
+
+def test_a_server_of_deltalakes_that_died_is_started_again(tables: Tables) -> None:
+    base = tables.create([row(1)])
+    gateway = files_of(tables).gateway
+    os.kill(gateway.pid, signal.SIGKILL)
+    while gateway.is_usable:
+        time.sleep(0.01)
+    changed = tables.change(base, append(row(2)), correct(row(1, "cap")))
+    assert tables.read(changed) == ordered([row(1, "cap"), row(2)])
+    assert files_of(tables).gateway is not gateway
+
+
+def test_the_server_of_deltalakes_ends_with_the_process_that_started_it(tables: Tables, tmp_path: Path) -> None:
+    script = f"""
+import os, signal
+from plait.types import Store
+from plait_conformance.testing import make_adapter
+from plait_delta import DeltaAdapter
+adapter = make_adapter(DeltaAdapter, Store("w", "delta", options={ {**tables.options, "path": tables.place}!r}))
+print(adapter._layout.files.gateway.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    pid = int(ended.stdout)
+    deadline = time.monotonic() + _DIES_SECONDS
+    while Path(f"/proc/{pid}/cmdline").exists() and b"gateway_worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+        assert time.monotonic() < deadline, "it is still there"
+        time.sleep(0.05)
