@@ -217,6 +217,7 @@ def use_native_heads(catalog: Catalog, folder: Path) -> None:
     catalog.import_assets({("heads", "t"): "native"})
     assert catalog.publish() == catalog.unpublished() == []
     write_behind(folder / "heads", "native", {"x": "2"})
+    assert [problem.remedy for problem in catalog.verify()] == ["plait store adopt heads.t"]
     with catalog.transaction() as tx:
         asset(tx, "heads.t")["y"] = "1"
     (diverged,) = catalog.publish(["heads"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import Executor, Future
 from itertools import islice
 from threading import Lock
@@ -16,7 +16,8 @@ from plait.errors import Corrupt, PlaitError, StoreUnavailable
 from plait.graph import RowNodes
 from plait.persist import Repository, Rows
 from plait.persist.graph_rows import LogRow
-from plait.refspec import format_time
+from plait.publisher import Publisher
+from plait.refspec import format_key, format_time
 from plait.replay import Replay
 from plait.stores import Adapters
 from plait.tree import Tree
@@ -243,9 +244,14 @@ def _verify_tree(tree: Tree, commit: str, root: bytes, seen: set[bytes], snapsho
 
 
 def verify_stores(
-    repository: Repository, adapters: Adapters, depth: Depth, executor: Executor, progress: Progress
+    repository: Repository,
+    adapters: Adapters,
+    publisher: Publisher,
+    depth: Depth,
+    executor: Executor,
+    progress: Progress,
 ) -> Iterator[Problem]:
-    """Ask every store for every live snapshot of the reachable history, side by side, each once.
+    """Ask every store for every live snapshot of the reachable history, side by side, each once; then for its heads.
 
     At most `_CHECKS_MAX` run at a time, since commits use the same threads. Closing the iterator stops it.
     """
@@ -288,3 +294,18 @@ def verify_stores(
                 yield away
         except PlaitError as error:
             yield Problem(where, error.message)
+    yield from _verify_heads(repository, publisher, told)
+
+
+def _verify_heads(repository: Repository, publisher: Publisher, told: Set[Problem]) -> Iterator[Problem]:
+    """Name the native heads that are not where their publications say. `told`: the stores that are known to be away."""
+    with repository.read() as rows:
+        stores, headed = rows.stores(), {one.store for one in rows.publications()}
+    for name in sorted(headed & stores.keys()):
+        try:
+            for one in publisher.astray(stores[name]):
+                key = format_key(one.key)
+                yield Problem(f"store {name}, {one.asset}", f"{key} was written past plait", f"plait store adopt {key}")
+        except PlaitError as error:
+            if (away := Problem(f"store {name}", str(error))) not in told:
+                yield away

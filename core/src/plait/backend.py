@@ -73,10 +73,14 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that `verify` found wrong, and where."""
+    """One thing that `verify` found wrong, and where.
+
+    `remedy`: the command that settles it, for a native head that somebody moved past plait; empty for damage.
+    """
 
     where: str
     what: str
+    remedy: str = ""
 
 
 class Backend(Protocol):
@@ -143,7 +147,7 @@ class Backend(Protocol):
         ...
 
     def verify(self, depth: Depth) -> Iterator[Problem]:
-        """Problems of the history's own bytes, then of what the stores hold."""
+        """Problems of the history's own bytes, then of what the stores hold, then native heads that diverged."""
         ...
 
     # -- writing -----------------------------------------------------------------------------------------------------

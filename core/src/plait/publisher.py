@@ -149,8 +149,42 @@ class Publisher:
         what was found there may be out of date. Raises: StoreUnavailable, Corrupt.
         Cost: one read per head, one write per moved head.
         """
+        answers, lost = self._ask(store, keys)
+        elsewhere = [one for one, answer in answers if not _is_recorded(one, answer)]
+        with self._claiming() as owner:
+            self._follow(store, [], elsewhere, owner)
+        if lost:
+            raise _lost(lost)
+
+    def astray(self, store: Store) -> list[Publication]:
+        """The publications of a store whose native heads somebody moved past plait, seen before or not. Writes nothing.
+
+        Leaves out heads that plait itself moves meanwhile. Raises: StoreUnavailable. Cost: one read per head.
+        """
+        answers, _ = self._ask(store)
+        with self._repository.read() as rows:
+            publications = {one.asset: one for one in rows.publications(store.name)}
+        back = {one.asset for one, answer in answers if answer.state is PublishState.DONE}
+        away = {
+            one.asset
+            for one, answer in answers
+            if answer.state is PublishState.DIVERGED and publications.get(one.asset) == one
+        }
+        return [
+            one
+            for one in publications.values()
+            if one.asset in away or (one.state == "diverged" and one.asset not in back)
+        ]
+
+    def _ask(
+        self, store: Store, keys: Iterable[Key] | None = None
+    ) -> tuple[list[tuple[Publication, Published]], list[Key]]:
+        """Ask for heads that have nothing to be published, or that diverged, to be moved to where plait left them.
+
+        Returns: the answers, and the keys of heads whose snapshot the store has lost.
+        """
         if not self.follows(store):
-            return
+            return [], []
         with self._repository.read() as rows:
             looked_at = rows.publications(store.name) if keys is None else rows.publications_under(keys)
             settled = {one.key: one for one in looked_at if one.published and (one.is_done or one.state == "diverged")}
@@ -162,15 +196,7 @@ class Publisher:
         adapter = self._adapters.of(store)
         published = adapter.publish(moves) if moves else {}
         lost = [key for key, answer in published.items() if _has_lost(adapter, moves[key].before, answer)]
-        elsewhere = [
-            settled[key]
-            for key, answer in published.items()
-            if key not in lost and not _is_recorded(settled[key], answer)
-        ]
-        with self._claiming() as owner:
-            self._follow(store, [], elsewhere, owner)
-        if lost:
-            raise _lost(lost)
+        return [(settled[key], answer) for key, answer in published.items() if key not in lost], lost
 
     # -- what is wanted ----------------------------------------------------------------------------------------------
 

@@ -424,6 +424,9 @@ def test_a_check_that_finds_a_head_diverged_names_its_key_and_ends_with_its_code
         asset = catalog.at("main").entry("f.sales.orders").snapshot.asset
     assert run_plait("store", "check").code == 0
     write_behind(tmp_path / "fake", asset, {"x": "2"})
+    ran = run_plait("verify", "--json")
+    told_by_verify = {"where": f"store f, {asset}", "what": "f.sales.orders was written past plait"}
+    assert (ran.code, ran.value) == (9, [{**told_by_verify, "remedy": "plait store adopt f.sales.orders"}])
     ran = run_plait("store", "check", "--json")
     found = {"store": "f", "found": "f.sales.orders is diverged", "remedy": "plait store adopt f.sales.orders"}
     assert (ran.code, ran.value) == (9, [found])

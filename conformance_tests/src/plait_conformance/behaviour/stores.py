@@ -10,6 +10,7 @@ from typing import cast
 
 import plait
 import pytest
+from plait.backend import Problem
 from plait.catalog import Catalog
 from plait.errors import CommitConflict, InvalidArgument, NotFound, NothingToCommit, StoreUnavailable
 from plait.graph import LogFilter
@@ -296,6 +297,17 @@ class TestAdoption:
         assert held(headed) == native(headed, tmp_path) == {"x": 1, "f": 9}
         assert headed.publish() == []
 
+    def test_verify_tells_a_head_that_diverged_and_records_nothing(self, headed: Catalog, tmp_path: Path) -> None:
+        write(headed, x=1)
+        found = Problem(f"store s, {asset_of(headed)}", "s.a was written past plait", "plait store adopt s.a")
+        foreign(headed, tmp_path, x=1, f=9)
+        assert list(headed.verify()) == list(headed.verify()) == [found]
+        assert headed.unpublished() == []
+        headed.check_store("s")
+        assert list(headed.verify()) == [found]
+        headed.adopt(A)
+        assert list(headed.verify()) == []
+
     def test_what_has_diverged_is_adopted_as_it_is_now(self, headed: Catalog, tmp_path: Path) -> None:
         """Not as it was when it was found: who wrote past plait may have gone on, or gone back."""
         write(headed, x=1)
@@ -314,6 +326,7 @@ class TestAdoption:
         assert [one.state for one in headed.publish()] == ["diverged"]
         shutil.rmtree(place)
         shutil.copytree(backup, place)
+        assert list(headed.verify()) == []
         with pytest.raises(NotFound, match="has not diverged"):
             headed.adopt(A)
         write(headed, x=1, y=2)
@@ -395,6 +408,11 @@ class TestAdoption:
             ids.add(caught.value.details["tx"])
             headed.working_set(caught.value.details["tx"]).discard()
         assert len(ids) == 2
+        with pytest.raises(CommitConflict) as caught:
+            headed.adopt(A)
+        tx = headed.working_set(caught.value.details["tx"])
+        tx.resolve(A, Choice.THEIRS, item="x")
+        tx.commit()
 
     def test_a_later_foreign_write_is_found_again(self, headed: Catalog, tmp_path: Path) -> None:
         write(headed, x=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from plait.adapter import Capability
 from plait.errors import AlreadyExists
+from plait.refspec import format_key
 from plait.types import Depth, SnapshotRef
 
 from plait_conformance.suite.history import History
@@ -28,7 +29,14 @@ class TestOutOfBand:
         history.harness.write_behind(published(history), {"r0": "foreign", "r1": None, "r5": "foreign"})
         assert history.held() == {**ROWS, "r0": "plait"}
         assert history.held("main~1") == ROWS
-        assert list(history.catalog.verify(Depth.BYTES)) == []
+        assert [problem for problem in history.catalog.verify(Depth.BYTES) if not problem.remedy] == []
+
+    @headed
+    def test_it_is_seen_when_the_history_is_verified(self, history: History) -> None:
+        history.write(ROWS)
+        history.harness.write_behind(published(history), {"r0": "foreign"})
+        remedies = [problem.remedy for problem in history.catalog.verify()]
+        assert remedies == [f"plait store adopt {format_key(history.key)}"]
 
     def test_a_write_past_plait_is_imported_unless_a_head_would_follow_two_keys(self, history: History) -> None:
         history.write(ROWS)

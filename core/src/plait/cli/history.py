@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,9 @@ from plait.cli.destination import writing
 from plait.cli.items import list_objects
 from plait.cli.points import SPEC, must_be_there, points_and_key
 from plait.cli.previewing import preview_rows, print_preview
-from plait.cli.printing import change_row, commit_row, printable, short, subject
+from plait.cli.printing import change_row, commit_row, counted, printable, short, subject
 from plait.cli.session import COUNT, Session, json_option, pairs, pass_session
-from plait.errors import Corrupt, InvalidArgument, NotFound
+from plait.errors import Corrupt, InvalidArgument, NotFound, StoreDiverged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -388,14 +389,20 @@ def reflog(session: Session, name: str | None, limit: int | None) -> None:
 @json_option
 @pass_session
 def verify(session: Session, depth: str) -> None:
-    """Prove the history's hash chain, and that the stores hold what it names."""
+    """Prove the history's hash chain, and that the stores hold what it names.
+
+    Ends with exit code 16 for what is damaged, lost or away, else with 9 where a native head has diverged.
+    """
     from plait.types import Depth
 
     session.recovers = False  # Recovery writes, and by what a damaged catalog says it might write wrongly.
-    rows = [{"where": found.where, "what": found.what} for found in session.catalog.verify(Depth(depth))]
-    session.table(rows, ("where", "what"), "all is well")
-    if rows:
-        raise Corrupt(f"{len(rows)} problems", remedy="restore the named files from a backup")
+    problems = [asdict(found) for found in session.catalog.verify(Depth(depth))]
+    session.table(problems, ("where", "what", "remedy"), "all is well")
+    damage = [found for found in problems if not found["remedy"]]
+    if damage:
+        raise Corrupt(counted(len(damage), "problem"), remedy="restore the named files from a backup")
+    if problems:
+        raise click.exceptions.Exit(StoreDiverged.exit_code)
 
 
 COMMANDS = (ls, log, show, diff, blame, reflog, verify)

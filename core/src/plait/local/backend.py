@@ -169,7 +169,9 @@ class LocalBackend(WorkingSets, Tokens):
         survey, now_us = audit.Survey(is_damaged=bool(damage)), self.clock.now_us()
         yield from audit.verify_metadata(self._repository, self._progress, now_us, survey)
         yield from audit.verify_working_rows(self._repository, survey)
-        asked = audit.verify_stores(self._repository, self.adapters, depth, self._executor, self._progress)
+        asked = audit.verify_stores(
+            self._repository, self.adapters, self._publisher, depth, self._executor, self._progress
+        )
         yield from survey.part("stores", asked)
 
     # -- writing -------------------------------------------------------------------------------------------------------
