@@ -499,3 +499,25 @@ class TestMaking:
     )
     def test_a_password_is_never_shown(self, url: str, expected: str) -> None:
         assert shown(url) == expected
+
+
+@pytest.mark.parametrize("first", ["commit", "removal"])
+def test_a_commit_and_the_removal_of_its_store_do_not_both_succeed(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """Each has made its other checks when the first of them becomes durable."""
+    catalog.commit(Proposal("main", (put("a", 1),)))
+    catalog.restore("main~1", keys=["p"])
+    queued: list[Any] = []
+    sequencer = catalog.backend._sequencer
+    monkeypatch.setattr(sequencer, "do", lambda *request: queued.append(request))
+    calls = [lambda: catalog.commit(Proposal("main", (put("a", 1),))), lambda: catalog.remove_store("p")]
+    for call in calls if first == "commit" else reversed(calls):
+        call()
+    monkeypatch.undo()
+    done, refused = [sequencer.submit(*request) for request in queued]
+    done.result(60)
+    with pytest.raises(InvalidArgument if first == "commit" else NotFound, match="store 'p'"):
+        refused.result(60)
+    assert [entry.key for entry in catalog.at("main").entries()] == ([("p", "a")] if first == "commit" else [])
+    assert [store.name for store in catalog.stores()] == (["p"] if first == "commit" else [])

@@ -176,8 +176,8 @@ class CommitRequest:
         return Conflict(operation.key, kind, base=base, ours=ours, theirs=theirs)
 
     def _check_snapshots(self, batch: Batch) -> None:
-        """Check that each Put names a snapshot that its transaction prepared or a commit of this repository holds, or a
-        pointer."""
+        """Check that each Put names a store that is still there, and a snapshot that its transaction prepared or a
+        commit of this repository holds, or a pointer."""
         participants = batch.participants(self.proposal.tx) if self.proposal.tx else ()
         prepared_digests = {
             codec.ref_digest(participant.prepared)
@@ -187,6 +187,7 @@ class CommitRequest:
         for operation in self.proposal.operations:
             if not isinstance(operation, Put):
                 continue
+            store = batch.store(operation.key[0])
             snapshot, digest = operation.snapshot, self._digest_of[operation.key]
             row = batch.snapshot(digest)
             if row is not None and row.state != "live":
@@ -194,13 +195,11 @@ class CommitRequest:
                     f"{format_key(operation.key)}: the data of snapshot {snapshot.version} is {row.state}",
                     remedy="restore another commit, or import the data again",
                 )
-            if row is None and digest not in prepared_digests:
-                store = batch.store(snapshot.store)
-                if store.mode is not Mode.POINTER:
-                    raise InvalidArgument(
-                        f"{format_key(operation.key)}: no transaction prepared snapshot {snapshot.version}",
-                        remedy=f"store {store.name!r} is {store.mode.value}: write to it through a transaction",
-                    )
+            if row is None and digest not in prepared_digests and store.mode is not Mode.POINTER:
+                raise InvalidArgument(
+                    f"{format_key(operation.key)}: no transaction prepared snapshot {snapshot.version}",
+                    remedy=f"store {store.name!r} is {store.mode.value}: write to it through a transaction",
+                )
 
     def _chain(
         self,

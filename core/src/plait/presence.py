@@ -8,8 +8,11 @@ from itertools import islice
 
 from plait.adapter import Adapter, Capability, Side
 from plait.backend import Backend
+from plait.codec import decode_key, encode_key
 from plait.errors import InvalidArgument, NotFound
+from plait.persist import Rows
 from plait.refspec import format_key
+from plait.tree import Tree
 from plait.types import Key, SnapshotRef, TxState
 
 _KEYS_SHOWN, _USERS_SHOWN = 3, 10
@@ -51,8 +54,8 @@ def first_absent(adapter: Adapter, items: Sequence[str], after: SnapshotRef, bef
     return None
 
 
-def check_unused(backend: Backend, store: str, *, empty: str) -> None:
-    """Check that no ref's head and no working set holds an asset of a store. `empty`: the id of an empty commit.
+def check_unused(rows: Rows, tree: Tree, store: str) -> None:
+    """Check that no ref's head and no working set holds an asset of a store.
 
     A working set that is being discarded does not count: if its store never answers again, only removing the store
     ends it. Raises: InvalidArgument naming the users, the first keys of each, and the commands that free the store.
@@ -60,13 +63,14 @@ def check_unused(backend: Backend, store: str, *, empty: str) -> None:
     """
     by_head: dict[str, str] = {}
     users: dict[str, dict[str, str]] = {"branch": {}, "tag": {}, "working set": {}}
-    for ref in backend.refs():
+    for ref in rows.refs():
         if ref.head not in by_head:
-            by_head[ref.head] = _shown(entry.key for entry in backend.scan(f"@{ref.head}", (store,)))
+            held = tree.scan(rows.commit(ref.head).root, prefix=encode_key((store,)))
+            by_head[ref.head] = _shown(decode_key(key) for key, _ in held)
         if by_head[ref.head]:
             users[ref.kind.value][ref.name] = by_head[ref.head]
-    for tx in (tx for tx in backend.txs() if tx.state is not TxState.ABORTING):
-        if keys := _shown(one.key for one in backend.participants(tx.id) if one.key[0] == store):
+    for tx in (tx for tx in rows.live_txs() if tx.state is not TxState.ABORTING):
+        if keys := _shown(one.key for one in rows.participants(tx.id) if one.key[0] == store):
             users["working set"][tx.name or tx.id] = keys
     told = [
         f"{kind} {name!r} holds assets of it ({keys})" for kind, held in users.items() for name, keys in held.items()
@@ -75,13 +79,16 @@ def check_unused(backend: Backend, store: str, *, empty: str) -> None:
         more = f", and {len(told) - _USERS_SHOWN} more" if len(told) > _USERS_SHOWN else ""
         raise InvalidArgument(
             f"store {store!r} is in use: {', '.join(told[:_USERS_SHOWN])}{more}",
-            remedy="; ".join(_ways_out(store, empty, users)),
+            remedy="; ".join(_ways_out(store, rows.commits_by_seq([1])[1].id, users)),
             details={kind.replace(" ", "_"): ", ".join(held) for kind, held in users.items() if held},
         )
 
 
 def _ways_out(store: str, empty: str, users: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
-    """A command for each kind of user. It names the user if there is only one of the kind, else says NAME."""
+    """A command for each kind of user. It names the user if there is only one of the kind, else says NAME.
+
+    `empty`: the id of an empty commit.
+    """
     name = {kind: next(iter(held)) if len(held) == 1 else "NAME" for kind, held in users.items()}
     if users["branch"]:
         dropping = f"'plait restore {format_key((store,))} --from {empty[:12]} --on {name['branch']}' drops them there"

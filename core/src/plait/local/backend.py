@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING
 from plait import audit, cores, limits
 from plait.adapter import Progress, silent
 from plait.backend import Problem, Side
-from plait.batch import Batch
 from plait.clock import Clock, SystemClock
-from plait.codec import pack
 from plait.commit_point import CommitGroup, CommitRequest
 from plait.coordinator import Coordinator
 from plait.errors import InvalidArgument, PlaitError
@@ -24,7 +22,6 @@ from plait.local.working_sets import WorkingSets
 from plait.persist import Database, Repository, find_repository
 from plait.planning import Planner
 from plait.plugins import Plugins
-from plait.presence import check_unused
 from plait.proposals import (
     check_commit_id,
     check_idempotency_key,
@@ -36,11 +33,10 @@ from plait.proposals import (
     stores_of,
 )
 from plait.publisher import Publisher
-from plait.ref_point import RecordRequest, RefRequest
+from plait.ref_point import RefRequest
 from plait.refspec import check_key, check_ref_name
 from plait.sequencer import Sequencer
 from plait.staging import Stagings
-from plait.store_names import no_store
 from plait.stores import Adapters, row_context
 from plait.transaction import Transactions
 from plait.tree import NodeCache
@@ -51,7 +47,6 @@ from plait.types import (
     Depth,
     Entry,
     Event,
-    EventKind,
     ItemChange,
     Key,
     Proposal,
@@ -245,21 +240,6 @@ class LocalBackend(WorkingSets, Tokens):
         moved = self._sequencer.do(request, once_ref(request, session, idempotency_key))
         self._follow()
         return moved
-
-    # -- stores ------------------------------------------------------------------------------------------------------
-
-    def remove_store(self, name: str, session: Session) -> None:
-        """Forget a store that no ref's head and no working set uses. Its data stays where it is."""
-        with self._repository.read() as rows:
-            first = rows.commits_by_seq([1])[1]
-        check_unused(self, name, empty=first.id)
-
-        def record(batch: Batch) -> bytes:
-            if not batch.rows.delete_store(name):
-                raise no_store(name, batch.rows.stores())
-            return pack([name, None])
-
-        self._sequencer.do(RecordRequest(EventKind.STORE_CHANGED, record))
 
 
 def _result(queued: Future[Commit] | PlaitError) -> Commit | PlaitError:

@@ -16,12 +16,14 @@ from plait.local.moving import check_place, check_unstaged, with_options
 from plait.persist import Repository
 from plait.persist.store_rows import Publication
 from plait.plugins import Plugins
+from plait.presence import check_unused
 from plait.publisher import Publisher
 from plait.ref_point import RecordRequest
 from plait.refspec import check_key
 from plait.sequencer import Sequencer
 from plait.staging import Stagings
 from plait.store_folder import make_folder
+from plait.store_names import no_store
 from plait.stores import Adapters, check_store
 from plait.transaction import Transactions
 from plait.types import Commit, EventKind, Key, Mode, Risk, Session, Store
@@ -100,6 +102,18 @@ class StoreKeeping:
 
         self._sequencer.do(RecordRequest(EventKind.STORE_CHANGED, record))
         return ()
+
+    def remove_store(self, name: str, session: Session) -> None:
+        """Forget a store that no ref's head and no working set uses. Its data stays where it is."""
+
+        def record(batch: Batch) -> bytes:
+            batch.flush()  # What comes before it in the batch may use the store.
+            check_unused(batch.rows, batch.tree, name)
+            if not batch.rows.delete_store(name):
+                raise no_store(name, batch.rows.stores())
+            return pack([name, None])
+
+        self._sequencer.do(RecordRequest(EventKind.STORE_CHANGED, record))
 
     def check_store(self, name: str) -> tuple[Sequence[str], Sequence[Risk]]:
         try:
