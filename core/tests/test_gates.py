@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -13,6 +14,7 @@ from plait.catalog import Catalog
 from plait.errors import ProposalRejected
 from plait.gates import Gates
 from plait.hookspecs import Verdict, hookimpl
+from plait.local.backend import LocalBackend
 from plait.plugins import Plugins
 from plait.types import Change, Entry, Proposal, Unchanged
 from plait_conformance.samples import pointer, put, unchanged
@@ -131,3 +133,30 @@ def test_a_gate_takes_only_the_arguments_that_it_names(executor: ThreadPoolExecu
     found = Gates(Plugins([Everything(), Nothing()], installed=False), executor).check(PROPOSAL, CHANGES, CATALOG)
     assert found == (unchanged("a", None),)
     assert seen == [PROPOSAL, CHANGES, CATALOG]
+
+
+def test_slow_gates_and_slow_stores_do_not_wait_for_each_other(catalog: Catalog, tmp_path: Path) -> None:
+    catalog.add_store("s", "fake-dolt", {"path": str(tmp_path / "store")})
+    with catalog.transaction(message="one") as tx:
+        tx.create("s.a")
+    backend, go_on, asked = cast(LocalBackend, catalog.backend), threading.Event(), threading.Semaphore(0)
+
+    def wait(proposal: Proposal) -> None:
+        if proposal.message == "slow":
+            asked.release()
+            assert go_on.wait(90)
+
+    backend.plugins.manager.register(_plugin(wait))
+    with ThreadPoolExecutor(17) as threads:
+        try:
+            slow = [threads.submit(catalog.commit, Proposal("main", (put(str(n), 1),), "slow")) for n in range(16)]
+            assert all(asked.acquire(timeout=60) for _ in slow)
+            assert threads.submit(lambda: list(catalog.verify())).result(30) == []
+            go_on.set()
+            assert [one.result(60).message for one in slow] == ["slow"] * 16
+            go_on.clear()
+            for _ in range(16):
+                backend._executor.submit(go_on.wait, 90)
+            assert threads.submit(catalog.commit, PROPOSAL).result(30).message == ""
+        finally:
+            go_on.set()

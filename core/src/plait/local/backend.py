@@ -89,8 +89,9 @@ class LocalBackend(WorkingSets, Tokens):
         self._cache = NodeCache()
         self.outbox = Outbox(self._repository)
         self._sequencer = Sequencer(self._repository, self.clock, cache=self._cache, on_durable=self.outbox.wake)
-        self._executor = ThreadPoolExecutor(
-            _EXECUTOR_THREADS, thread_name_prefix="plait-prepare", initializer=cores.anywhere
+        self._executor, self._gate_executor = (
+            ThreadPoolExecutor(_EXECUTOR_THREADS, thread_name_prefix=f"plait-{use}", initializer=cores.anywhere)
+            for use in ("prepare", "gate")  # Apart, so that slow gates and slow stores do not wait for each other.
         )
         self._progress = progress
         context = row_context(self._repository, self.plugins, self.clock, progress)
@@ -102,7 +103,7 @@ class LocalBackend(WorkingSets, Tokens):
         owner = self._transactions.owner
         self._publisher = Publisher(self._repository, self.adapters, self.clock, self._cache, owner, self._executor)
         self.catalog = catalog(self)
-        self._gates = Gates(self.plugins, self._executor)
+        self._gates = Gates(self.plugins, self._gate_executor)
         self._planner = Planner(self._transactions, self._publisher.native_ref)
         self._coordinator = Coordinator(self._transactions, self._gates, self._executor, self.catalog, self._planner)
         self._event_hooks = EventHooks(self.plugins, self.outbox, self.catalog)
@@ -122,6 +123,7 @@ class LocalBackend(WorkingSets, Tokens):
         self.outbox.close()
         self._event_hooks.close()
         self._executor.shutdown()
+        self._gate_executor.shutdown()
         self.adapters.close()
 
     def _store(self, name: str) -> Store:
