@@ -64,7 +64,7 @@ class TestAdapters:
         assert again.store == stores.rows["lake"]
         assert stores.adapters.get("lake") is again
 
-    def test_what_is_replaced_and_what_is_left_is_closed(
+    def test_what_is_replaced_stays_open_for_those_who_use_it_and_is_closed_with_the_rest(
         self, stores: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         closed: list[str] = []
@@ -73,10 +73,10 @@ class TestAdapters:
         make_folder(str(tmp_path / "moved"))
         stores.rows["lake"] = Store("lake", KIND.kind, options={"path": str(tmp_path / "moved")})
         stores.adapters.get("lake")
-        assert closed == [str(tmp_path)]
+        assert closed == []
         stores.adapters.close()
         stores.adapters.close()
-        assert closed == [str(tmp_path), str(tmp_path / "moved")]
+        assert sorted(closed) == [str(tmp_path), str(tmp_path / "moved")]
 
     def test_missing_stores_and_kinds_are_named(self, stores: Stores) -> None:
         with pytest.raises(NotFound, match="'none'"):

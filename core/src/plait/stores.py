@@ -1,4 +1,4 @@
-"""Configured stores and their adapters: one instance per store, made on first use, kept until its row changes."""
+"""Configured stores and their adapters: one instance per store, made on first use, handed out until its row changes."""
 
 from __future__ import annotations
 
@@ -86,7 +86,8 @@ def resolve_credential(value: str) -> str:
 
 
 class Adapters:
-    """Adapter instances by store name. Thread-safe."""
+    """Adapter instances by store name. Thread-safe. What was handed out stays open until all are closed: whoever uses
+    it when its store is set to another place finishes."""
 
     def __init__(
         self,
@@ -99,6 +100,7 @@ class Adapters:
         self._find = find
         self._context = context
         self._adapters: dict[str, Adapter] = {}
+        self._replaced: list[Adapter] = []
         self._known: dict[str, tuple[Store | None, float]] = {}
         self._lock = threading.Lock()
 
@@ -122,8 +124,8 @@ class Adapters:
                 return adapter
             made = self.make(store)
             self._adapters[store.name] = made
-        if adapter is not None:
-            adapter.close()
+            if adapter is not None:
+                self._replaced.append(adapter)
         return made
 
     def known(self, name: str) -> Store | None:
@@ -155,7 +157,8 @@ class Adapters:
     def close(self) -> None:
         """Close every adapter, even if one fails. Raises: the error of the last one that failed. Repeat: no-op."""
         with self._lock:
-            adapters, self._adapters = list(self._adapters.values()), {}
+            adapters = [*self._replaced, *self._adapters.values()]
+            self._replaced, self._adapters = [], {}
         with ExitStack() as closing:
             for adapter in adapters:
                 closing.callback(adapter.close)
