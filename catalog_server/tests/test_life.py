@@ -11,15 +11,19 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import plait
 import pytest
 from plait.errors import OutcomeUnknown, StoreUnavailable
+from plait.local import LocalBackend, create
+from plait.persist import Database
+from plait.plugins import Plugins
 from plait.types import Commit, Mode, Proposal, Put, SnapshotRef
 from plait_conformance.forking import Forked
 from plait_conformance.serving import ServerProcess, database_url, serving, start_server
+from plait_server.repositories import Repositories
 
 
 def proposal(name: str, key: str | None = None) -> Proposal:
@@ -241,6 +245,39 @@ def test_what_died_half_way_is_put_right_at_the_start(tmp_path: Path) -> None:
         assert [line["repository"] for line in lines if line["message"] == "recovered"] == ["default"]
         with plait.connect(again.url) as catalog:
             assert catalog.working_set("kept").commit().message == "kept"
+
+
+def test_opening_a_repository_waits_for_the_recovery_of_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, recovering, go_on = Database(database_url(tmp_path)), threading.Event(), threading.Event()
+    recovered: list[str] = []
+
+    def recover(backend: LocalBackend) -> list[str]:
+        if backend.repository == "slow":
+            recovering.set()
+            assert go_on.wait(60)
+        recovered.append(backend.repository)
+        return []
+
+    monkeypatch.setattr(LocalBackend, "recover", recover)
+    with closing(database), ThreadPoolExecutor(4) as threads:
+        for name in ("slow", "quick"):
+            create(database, name)
+        repositories = Repositories(database, Plugins())
+        try:
+            slow = threads.submit(repositories.get, "slow")
+            assert recovering.wait(60)
+            assert threads.submit(repositories.get, "quick").result(30).repository == "quick"
+            assert repositories.all() == [repositories.get("quick")]
+            closed = threads.submit(repositories.close)
+            with pytest.raises(TimeoutError):
+                closed.result(0.01)
+        finally:
+            go_on.set()
+        assert slow.result(60).repository == "slow"
+        closed.result(60)
+        assert (recovered, repositories.all()) == (["quick", "slow"], [])
 
 
 def test_one_server_serves_several_repositories(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from weakref import WeakValueDictionary
 
 from plait import cores
 from plait.catalog import Catalog
@@ -26,22 +27,29 @@ class Repositories:
         self.plugins = plugins
         self._clock = clock or SystemClock()
         self._open: dict[str, LocalBackend] = {}
+        self._opening: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
         self._lock = threading.Lock()
 
     def get(self, name: str) -> LocalBackend:
-        """The backend of a repository; what died half-way in it is put right before the first use. Raises: NotFound."""
+        """The backend of a repository; what died half-way in it is put right before the first use. Raises: NotFound.
+
+        Waits for nobody who opens another repository.
+        """
         backend = self._open.get(name)
         if backend is not None:
             return backend
         with self._lock:
-            if name not in self._open:
-                with cores.elsewhere():
-                    opened = LocalBackend(
-                        self.database, name, plugins=self.plugins, clock=self._clock, catalog=self._catalog
-                    )
-                    recover(opened)
-                self._open[name] = opened
-            return self._open[name]
+            opening = self._opening.setdefault(name, threading.Lock())
+        with opening:
+            backend = self._open.get(name) or self._opened(name)
+            self._open[name] = backend
+        return backend
+
+    def _opened(self, name: str) -> LocalBackend:
+        with cores.elsewhere():
+            opened = LocalBackend(self.database, name, plugins=self.plugins, clock=self._clock, catalog=self._catalog)
+            recover(opened)
+        return opened
 
     def all(self) -> list[LocalBackend]:
         """Those that are open."""
@@ -52,9 +60,13 @@ class Repositories:
         return sum(backend.waiting for backend in self.all())
 
     def close(self) -> None:
-        """Finish what is queued."""
+        """Finish what is being opened, and what is queued."""
         with self._lock:
-            backends, self._open = self.all(), {}
+            openings = list(self._opening.values())
+        for opening in openings:
+            with opening:
+                pass
+        backends, self._open = self.all(), {}
         for backend in backends:
             backend.close()
 
