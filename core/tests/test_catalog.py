@@ -31,7 +31,7 @@ from plait.errors import (
 from plait.failpoint import armed
 from plait.persist import Database, Rows, schema
 from plait.transaction import Transactions
-from plait.types import Depth, Mode, Proposal, Tx, TxState
+from plait.types import Depth, Mode, Proposal, Session, Tx, TxState
 from plait_conformance.behaviour import *  # noqa: F403
 from plait_conformance.fake import FakeAdapter
 from plait_conformance.fake_storage import bring_up, take_down
@@ -270,6 +270,18 @@ def test_verify_names_a_snapshot_that_no_commit_names(tmp_path: Path) -> None:
         database.commit()
     with plait.open(tmp_path, recover=False) as catalog:
         assert [problem.where for problem in catalog.verify()] == ["snapshot 01"]
+
+
+def test_verify_names_a_store_whose_change_is_of_a_session_that_is_gone(tmp_path: Path) -> None:
+    with plait.init(tmp_path) as catalog:
+        catalog.as_session(Session(author="ada")).add_store("p", "pointer", mode=Mode.POINTER)
+    with closing(sqlite3.connect(tmp_path / ".plait" / "catalog.db")) as database:
+        assert database.execute("DELETE FROM session WHERE author = 'ada'").rowcount == 1
+        database.commit()
+    with plait.open(tmp_path, recover=False) as catalog:
+        (problem,) = catalog.verify()
+        assert "session" not in catalog.events()[-1].payload
+    assert (problem.where, "is of session" in problem.what) == ("log record 2", True)
 
 
 def test_verify_names_a_value_of_a_wrong_type(tmp_path: Path) -> None:

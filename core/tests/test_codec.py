@@ -239,3 +239,9 @@ class TestProperties:
     def test_too_large_or_no_text_is_refused(self, properties: Any) -> None:
         with pytest.raises(InvalidArgument):
             codec.check_properties(properties, 5)
+
+
+@pytest.mark.parametrize("fields", [["s", None], ["s", "files", "managed", "main", [["path", "/x"]]]])
+def test_a_stores_record_is_read_with_a_session_and_as_it_was_before_it_had_one(fields: list[object]) -> None:
+    assert codec.split_store_record([*fields, b"session"]) == (fields, b"session")
+    assert codec.split_store_record(fields) == (fields, None)

@@ -51,6 +51,14 @@ def unpack(data: bytes, what: str) -> Any:
         raise Corrupt(f"{what} cannot be decoded: {error}") from error
 
 
+def split_store_record(payload: list[Any]) -> tuple[list[Any], bytes | None]:
+    """The fields of a store's record, and the id of the session that changed it. Older records have no session."""
+    match payload:
+        case [*fields, bytes(session)]:
+            return fields, session
+    return payload, None
+
+
 def pairs(properties: Mapping[str, str]) -> list[tuple[str, str]]:
     """A map of text as sorted pairs: its canonical form."""
     return sorted(properties.items())

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from plait import limits
-from plait.codec import decode_key, unpack
+from plait.codec import decode_key, split_store_record, unpack
 from plait.errors import InvalidArgument
 from plait.graph import load_snapshots
 from plait.persist import Repository, Rows
@@ -35,6 +35,12 @@ def events(rows: Rows, after_seq: int, limit: int) -> Sequence[Event]:
     changes = rows.changes_of_seqs(list(commits))
     digests = {d for found in changes.values() for row in found for d in (row.before, row.after) if d is not None}
     snapshots = load_snapshots(rows, digests)
+    payloads = {record.seq: unpack(record.payload, f"log record {record.seq}") for record in records}
+    who: dict[int, bytes | None] = {}
+    for record in records:
+        if record.kind == EventKind.STORE_CHANGED:
+            payloads[record.seq], who[record.seq] = split_store_record(payloads[record.seq])
+    sessions = rows.sessions(session for session in who.values() if session is not None)
     made = []
     for record in records:
         key_changes = []
@@ -42,7 +48,9 @@ def events(rows: Rows, after_seq: int, limit: int) -> Sequence[Event]:
             key = decode_key(row.key)
             before, after = (None if d is None else Entry(key, "", snapshots[d]) for d in (row.before, row.after))
             key_changes.append(Change(key, before, after))
-        payload: dict[str, Json] = {"record": _plain(unpack(record.payload, f"log record {record.seq}"))}
+        payload: dict[str, Json] = {"record": _plain(payloads[record.seq])}
+        if (session := sessions.get(who.get(record.seq) or b"")) is not None:
+            payload["session"] = {"principal": session.principal, "author": session.author, "client": session.client}
         made.append(
             Event(
                 record.seq,

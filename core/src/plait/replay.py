@@ -89,13 +89,16 @@ class Replay:
         return self._move(record.seq, kind, payload) if kind in _MOVES else None
 
     def _change_store(self, payload: list[object]) -> None:
-        match payload:
+        fields, session = codec.split_store_record(payload)
+        match fields:
             case [str(name), None]:
                 self._stores.pop(name, None)
             case [str(name), str(kind), str(mode), str(bound_ref), list(options)]:
                 self._stores[name] = Store(name, kind, Mode(mode), bound_ref, dict(options))
             case _:
                 raise Corrupt("a store's record does not have its fields")
+        if session is not None and session not in self._rows.sessions([session]):
+            raise Corrupt(f"it is of session {session.hex()}, which is missing")
 
     def _move(self, seq: int, kind: EventKind, payload: list[object]) -> RefMove:
         """Apply a record to the replayed ref. Returns: the line of the reflog that it must have written."""

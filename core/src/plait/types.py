@@ -497,7 +497,10 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One durable change, as subscribers see it: gap-free and in order by `seq`."""
+    """One durable change, as subscribers see it: gap-free and in order by `seq`.
+
+    `payload`: the fields of the log's `record`, and for a changed store the `session` that changed it.
+    """
 
     seq: int
     kind: EventKind

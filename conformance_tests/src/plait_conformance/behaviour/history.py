@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -345,6 +346,19 @@ class TestStores:
     def test_an_unknown_kind_lists_those_there_are(self, catalog: Catalog) -> None:
         with pytest.raises(InvalidArgument, match="no installed adapter"):
             catalog.add_store("x", "no-such-kind")
+
+    def test_who_changed_a_store_is_told(self, catalog: Catalog, tmp_path: Path) -> None:
+        after = catalog.events()[-1].seq
+        ada, bob, cy = (catalog.as_session(Session(author=author)) for author in ("ada", "bob", "cy"))
+        ada.add_store("s", "fake-dolt", {"path": str(tmp_path / "store")})
+        bob.set_store("s", {"path": f"{tmp_path}/./store"})
+        cy.remove_store("s")
+        told: list[Any] = [event.payload for event in catalog.events(after)]
+        assert [one["session"]["author"] for one in told] == ["ada", "bob", "cy"]
+        assert all(one["session"]["principal"] for one in told)
+        assert [one["record"][0] for one in told] == ["s"] * 3
+        assert told[-1]["record"] == ["s", None]
+        assert list(catalog.verify()) == []
 
     def test_a_store_in_use_is_not_removed(self, catalog: Catalog) -> None:
         commit(catalog, put("a", 1))

@@ -24,11 +24,15 @@ def events(session: Session, from_seq: int | None, limit: int, follow: bool) -> 
     if follow:
         for event in session.catalog.watch(from_seq):
             row = _row(event, whole=session.as_json)
-            click.echo(to_json(row) if session.as_json else f"{row['seq']:>6}  {row['kind']:<20} {row['what']}")
+            click.echo(
+                to_json(row)
+                if session.as_json
+                else f"{row['seq']:>6}  {row['kind']:<20} {row['who']:<12} {row['what']}"
+            )
         return
     found = session.catalog.events((from_seq or 1) - 1, limit + 1)
     session.table(
-        [_row(event, whole=session.as_json) for event in found[:limit]], ("seq", "kind", "what"), "nothing yet"
+        [_row(event, whole=session.as_json) for event in found[:limit]], ("seq", "kind", "who", "what"), "nothing yet"
     )
     if len(found) > limit:
         click.echo(f"… there are more: plait events --from {found[limit].seq}", err=True)
@@ -38,7 +42,9 @@ def _row(event: Event, *, whole: bool) -> dict[str, Any]:
     record = event.payload.get("record")
     named = [part for part in record if isinstance(part, str)] if isinstance(record, list) else []
     what = subject(event.commit.message) if event.commit is not None else " ".join(map(printable, named))
-    row: dict[str, Any] = {"seq": event.seq, "kind": event.kind.value, "what": what}
+    session: Any = event.payload.get("session") or {}
+    who = event.commit.author if event.commit is not None else session.get("author") or session.get("principal") or ""
+    row: dict[str, Any] = {"seq": event.seq, "kind": event.kind.value, "who": printable(who), "what": what}
     if whole:
         row["record_hash"] = event.record_hash.hex()
         row["record"] = record

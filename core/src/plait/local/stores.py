@@ -14,9 +14,11 @@ from plait.errors import AlreadyExists, PlaitError, StoreUnavailable
 from plait.liveness import is_alive
 from plait.local.moving import check_place, check_unstaged, with_options
 from plait.persist import Repository
+from plait.persist.graph_rows import session_id
 from plait.persist.store_rows import Publication
 from plait.plugins import Plugins
 from plait.presence import check_unused
+from plait.proposals import check_session
 from plait.publisher import Publisher
 from plait.ref_point import RecordRequest
 from plait.refspec import check_key
@@ -53,6 +55,7 @@ class StoreKeeping:
         Repeat: only checks it. A folder that is missing by then is not made again: its disk may not be mounted.
         """
         check_store(store, self.plugins)
+        check_session(session)
         with self._repository.read() as rows:
             known = rows.stores().get(store.name)
         _check_free(known, store)  # Before anything is made for it.
@@ -73,7 +76,7 @@ class StoreKeeping:
             batch.rows.put_store(store)
             if known is None:
                 self._publisher.begin(batch.rows, store)
-            return _recorded(store)
+            return _record(batch, session, store.name, _fields(store))
 
         self._sequencer.do(RecordRequest(EventKind.STORE_CHANGED, record))
         return missing
@@ -83,6 +86,7 @@ class StoreKeeping:
 
         Returns: what the new place lacks, as sentences; if anything, nothing is changed.
         """
+        check_session(session)
         with self._repository.read() as rows:
             before = rows.store(name)
         after = check_store(with_options(before, dict(options)), self.plugins)
@@ -98,20 +102,21 @@ class StoreKeeping:
             if batch.rows.store(name) not in (before, after):
                 raise AlreadyExists(f"store {name!r} was changed meanwhile", remedy="see 'plait store list', try again")
             batch.rows.put_store(after)
-            return _recorded(after)
+            return _record(batch, session, name, _fields(after))
 
         self._sequencer.do(RecordRequest(EventKind.STORE_CHANGED, record))
         return ()
 
     def remove_store(self, name: str, session: Session) -> None:
         """Forget a store that no ref's head and no working set uses. Its data stays where it is."""
+        check_session(session)
 
         def record(batch: Batch) -> bytes:
             batch.flush()  # What comes before it in the batch may use the store.
             check_unused(batch.rows, batch.tree, name)
             if not batch.rows.delete_store(name):
                 raise no_store(name, batch.rows.stores())
-            return pack([name, None])
+            return _record(batch, session, name, [None])
 
         self._sequencer.do(RecordRequest(EventKind.STORE_CHANGED, record))
 
@@ -183,5 +188,11 @@ def _check_free(known: Store | None, store: Store) -> None:
         )
 
 
-def _recorded(store: Store) -> bytes:
-    return pack([store.name, store.kind, store.mode.value, store.bound_ref, pairs(store.options)])
+def _fields(store: Store) -> list[object]:
+    return [store.kind, store.mode.value, store.bound_ref, pairs(store.options)]
+
+
+def _record(batch: Batch, session: Session, name: str, fields: list[object]) -> bytes:
+    """A store's record: its name, its fields or None, and the id of the session that changed it."""
+    batch.rows.put_sessions([session])
+    return pack([name, *fields, session_id(session)])
