@@ -116,6 +116,11 @@ def use_stores(catalog: Catalog, folder: Path) -> None:
     assert [store.name for store in catalog.stores()] == ["fake", "heads", "p"]
     assert catalog.stores()[0].options == {"path": str(folder / "fake")}
     assert catalog.check_store("fake") == ([], [])
+    (folder / "fake").rename(folder / "away")
+    (lack,), risks = catalog.check_store("fake")
+    assert ("is not there" in lack.problem, "mount its disk" in lack.remedy, risks) == (True, True, [])
+    assert catalog.add_store("fake", "fake", {"path": str(folder / "fake")}) == [lack]
+    (folder / "away").rename(folder / "fake")
 
 
 def use_pointers(catalog: Catalog) -> None:

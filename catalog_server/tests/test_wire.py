@@ -26,6 +26,7 @@ from plait.types import (
     Entry,
     Event,
     ItemChange,
+    Lack,
     Participant,
     Proposal,
     Put,
@@ -198,6 +199,7 @@ ROUND_TRIPS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], Message], C
         wire_writing.to_store,
         wire_writing.from_store,
     ),
+    "lack": (st.builds(Lack), wire_writing.to_lack, wire_writing.from_lack),
     "risk": (st.builds(Risk), wire_writing.to_risk, wire_writing.from_risk),
     "publication": (
         st.builds(Publication, key=KEY, moving=EXPECTED, found=EXPECTED, state=TEXT, owner=TEXT, epoch=INT64),

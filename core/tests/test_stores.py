@@ -12,8 +12,17 @@ from plait.errors import InvalidArgument, NotFound, StoreUnavailable
 from plait.persist import Repository
 from plait.plugins import Plugins
 from plait.store_folder import check_folder, make_folder
-from plait.stores import Adapters, NoState, RowState, check_store, client_context, resolve_credential, row_context
-from plait.types import Mode, Store
+from plait.stores import (
+    Adapters,
+    NoState,
+    RowState,
+    check_store,
+    client_context,
+    probe,
+    resolve_credential,
+    row_context,
+)
+from plait.types import Lack, Mode, Store
 from plait_conformance import fake_plugin
 from plait_conformance.fake_kinds import KINDS
 from plait_conformance.testing import MemoryState
@@ -221,3 +230,8 @@ class TestState:
             assert context.mergers() == []
             context.progress("copying", 1, 2)
         assert said == [("copying", 1, 2)] * 2
+
+
+def test_what_a_probe_says_to_do_is_apart_from_what_is_wrong(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(KIND, "check", lambda self: ["the bucket is read-only · grant it", "it is slow"])
+    assert probe(stores.adapters.get("lake")) == [Lack("the bucket is read-only", "grant it"), Lack("it is slow")]

@@ -255,11 +255,11 @@ class CatalogService:
 
     def add_store(self, request: pb.AddStoreRequest, call: Call) -> pb.AddStoreResponse:
         missing = call.backend.add_store(wire_writing.from_store(request.store), call.session(request.session))
-        return pb.AddStoreResponse(missing=missing)
+        return pb.AddStoreResponse(missing=map(wire_writing.to_lack, missing))
 
     def set_store(self, request: pb.SetStoreRequest, call: Call) -> pb.SetStoreResponse:
         missing = call.backend.set_store(request.name, dict(request.options), call.session(request.session))
-        return pb.SetStoreResponse(missing=missing)
+        return pb.SetStoreResponse(missing=map(wire_writing.to_lack, missing))
 
     def remove_store(self, request: pb.RemoveStoreRequest, call: Call) -> pb.RemoveStoreResponse:
         call.backend.remove_store(request.name, call.session(request.session))
@@ -267,7 +267,7 @@ class CatalogService:
 
     def check_store(self, request: pb.CheckStoreRequest, call: Call) -> pb.CheckStoreResponse:
         missing, risks = call.backend.check_store(request.name)
-        return pb.CheckStoreResponse(missing=missing, risks=map(wire_writing.to_risk, risks))
+        return pb.CheckStoreResponse(missing=map(wire_writing.to_lack, missing), risks=map(wire_writing.to_risk, risks))
 
     def import_assets(self, request: pb.ImportAssetsRequest, call: Call) -> pb.ImportAssetsResponse:
         call.backend.import_assets(request.tx, {wire.from_key(one.key): one.location for one in request.assets})

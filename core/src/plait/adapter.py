@@ -204,7 +204,10 @@ class Adapter(ABC):
     # -- looking -----------------------------------------------------------------------------------------------------
 
     def check(self) -> Sequence[str]:
-        """Probe the store as `plait store add` and `store check` do: what is missing, as sentences; empty when fit."""
+        """Probe the store as `plait store add` and `store check` do: what is missing, as sentences; empty when fit.
+
+        A sentence may end in " · " and a remedy, as the text of a PlaitError does.
+        """
         return ()
 
     def discover(self, place: str) -> Iterator[Found]:

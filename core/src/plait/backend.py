@@ -22,6 +22,7 @@ from plait.types import (
     Event,
     ItemChange,
     Key,
+    Lack,
     Participant,
     Proposal,
     Ref,
@@ -289,12 +290,11 @@ class Backend(Protocol):
         """By name."""
         ...
 
-    def add_store(self, store: Store, session: Session) -> Sequence[str]:
-        """Record a store. Returns: what it lacks, as sentences. Repeat: a check. Raises: InvalidArgument,
-        AlreadyExists."""
+    def add_store(self, store: Store, session: Session) -> Sequence[Lack]:
+        """Record a store. Returns: what it lacks. Repeat: a check. Raises: InvalidArgument, AlreadyExists."""
         ...
 
-    def set_store(self, name: str, options: Mapping[str, str], session: Session) -> Sequence[str]:
+    def set_store(self, name: str, options: Mapping[str, str], session: Session) -> Sequence[Lack]:
         """Set options of a store that has moved. Returns: what the new place lacks; if anything, no option is set.
         Raises: NotFound, InvalidArgument for a place that does not hold the store's snapshots."""
         ...
@@ -303,7 +303,7 @@ class Backend(Protocol):
         """Remove a store; its data stays. Raises: NotFound, InvalidArgument for one that is in use."""
         ...
 
-    def check_store(self, name: str) -> tuple[Sequence[str], Sequence[Risk]]:
+    def check_store(self, name: str) -> tuple[Sequence[Lack], Sequence[Risk]]:
         """What a store lacks, and its own rules that could delete what commits need. Also looks at native heads."""
         ...
 

@@ -29,7 +29,8 @@ def make_example(catalog: Catalog, folder: Path) -> None:
     stores = example_stores()
     for name, (kind, option) in stores.items():
         if missing := catalog.add_store(name, kind, {option: str(folder / name)}):
-            raise StoreUnavailable(f"the example's store {name!r} cannot be made in {folder}: {missing[0]}")
+            told = f"the example's store {name!r} cannot be made in {folder}: {missing[0].problem}"
+            raise StoreUnavailable(told, remedy=missing[0].remedy)
     with catalog.transaction(message="Three orders") as tx:
         _write(tx, stores, [(1, "tea", 4), (2, "salt", 1), (3, "rice", 7)], create=True)
     catalog.create_branch("more-orders")

@@ -20,7 +20,7 @@ from plait.persist import Repository
 from plait.plugins import Plugins
 from plait.refspec import check_key, check_ref_name
 from plait.store_folder import check_folder
-from plait.types import Mode, Store
+from plait.types import Lack, Mode, Store
 
 T = TypeVar("T")
 _KNOWN_SECONDS = 1.0
@@ -162,6 +162,12 @@ class Adapters:
         with ExitStack() as closing:
             for adapter in adapters:
                 closing.callback(adapter.close)
+
+
+def probe(adapter: Adapter) -> list[Lack]:
+    """What a store lacks, as its adapter finds."""
+    told = [sentence.partition(" · ") for sentence in adapter.check()]
+    return [Lack(problem, remedy) for problem, _, remedy in told]
 
 
 def row_context(

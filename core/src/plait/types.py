@@ -426,6 +426,14 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
+class Lack:
+    """One thing for which a store cannot be used as it is, and what to do about it, where that is known."""
+
+    problem: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Risk:
     """A rule of the store itself that could delete what a commit needs."""
 

@@ -355,7 +355,8 @@ def test_a_store_whose_folder_is_away_is_told_and_not_made_anew(
     assert (problem["where"], f"its folder {raw} is" in problem["what"]) == ("store raw", True)
     options = ("--kind", "files", "--option", f"path={raw}")
     (lacking,) = run_plait("store", "add", "raw", *options, "--json").value["missing"]  # As at every start, say.
-    assert f"its folder {raw} is" in lacking
+    assert f"its folder {raw} is" in lacking["problem"]
+    assert "mount its disk" in lacking["remedy"]
     assert raw.exists() is is_place_there
     (raw / "_plait").mkdir(parents=True)
     (raw / "_plait" / "store").touch()

@@ -158,5 +158,5 @@ def test_a_bucket_that_is_gone_is_a_finding_of_the_check_and_no_end_of_it(
     with plait.init(str(tmp_path / "catalog")) as catalog:
         catalog.add_store("far", "s3", {**bucket_options(False), "bucket": "nobody-made-this"})
         (missing,), risks = catalog.check_store("far")
-    assert "cannot be used" in missing
+    assert "cannot be used" in missing.problem
     assert risks == []

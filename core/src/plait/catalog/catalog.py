@@ -19,7 +19,7 @@ from plait.importing import ImportReport, Taking, name_of, plan
 from plait.persist.store_rows import Publication
 from plait.refspec import as_key, format_key
 from plait.stores import Adapters
-from plait.types import Commit, Found, Key, Mode, Risk, Session, Store
+from plait.types import Commit, Found, Key, Lack, Mode, Risk, Session, Store
 from plait.working_set import WorkingSet
 
 if TYPE_CHECKING:
@@ -89,18 +89,18 @@ class Catalog(Writing):
         *,
         mode: Mode = Mode.MANAGED,
         bound_ref: str = "main",
-    ) -> list[str]:
-        """Configure a store. Returns: what the store lacks, as sentences. Raises: InvalidArgument, AlreadyExists.
+    ) -> list[Lack]:
+        """Configure a store. Returns: what the store lacks. Raises: InvalidArgument, AlreadyExists.
 
         Repeat: returns what the store lacks now; nothing is created again.
         """
         return list(self.backend.add_store(Store(name, kind, mode, bound_ref, dict(options or {})), self.session))
 
-    def set_store(self, name: str, options: Mapping[str, str]) -> list[str]:
+    def set_store(self, name: str, options: Mapping[str, str]) -> list[Lack]:
         """Set options of a store that has moved: another disk, or the stores of a copied catalog.
 
         The new place must already hold all snapshots that the history names; nothing is copied. Returns: what the new
-        place lacks, as sentences; if anything, nothing is changed. Raises: NotFound; InvalidArgument naming missing
+        place lacks; if anything, nothing is changed. Raises: NotFound; InvalidArgument naming missing
         snapshots, or a working set that has staged something in the store; StoreUnavailable for a missing folder.
         Cost: one check of each snapshot of the store.
         """
@@ -110,7 +110,7 @@ class Catalog(Writing):
         """Remove a store that nothing uses; its data stays. Raises: InvalidArgument naming its users, and a way out."""
         self.backend.remove_store(name, self.session)
 
-    def check_store(self, name: str) -> tuple[list[str], list[Risk]]:
+    def check_store(self, name: str) -> tuple[list[Lack], list[Risk]]:
         """What the store lacks, and which of the store's own rules could delete data that commits need.
 
         Also finds native heads that somebody moved past plait: `publish` lists them, `adopt` merges them.

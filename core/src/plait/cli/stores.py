@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -125,9 +126,9 @@ def store_add(session: Session, name: str, kind: str, options: tuple[str, ...], 
 
     given = {option: located(value) for option, value in pairs(options, "--option").items()}
     missing = session.catalog.add_store(name, kind, given, mode=Mode(mode), bound_ref=bound_ref)
-    told = "".join(f"\n  it lacks: {sentence}" for sentence in missing)
+    told = "".join(f"\n  it lacks: {one.problem}{one.remedy and f' · {one.remedy}'}" for one in missing)
     step = f"plait store check {name}" if missing else "plait begin"
-    session.emit({"store": name, "missing": missing}, f"store {name} of kind {kind}{told}\n→ {step}")
+    session.emit({"store": name, "missing": list(map(asdict, missing))}, f"store {name} of kind {kind}{told}\n→ {step}")
 
 
 @store.command("set")
@@ -143,8 +144,8 @@ def store_set(session: Session, name: str, options: tuple[str, ...]) -> None:
     given = {option: located(value) for option, value in pairs(options, "--option").items()}
     if missing := session.catalog.set_store(name, given):
         raise StoreUnavailable(
-            f"store {name!r} stays as it is, for it cannot be used there: {'; '.join(missing)}",
-            remedy="correct the options, or what is told",
+            f"store {name!r} stays as it is, for it cannot be used there: {'; '.join(one.problem for one in missing)}",
+            remedy="; ".join(one.remedy for one in missing if one.remedy) or "correct the options, or what is told",
         )
     session.emit({"store": name, "set": given}, f"store {name} is set\n→ plait store check {name}")
 
@@ -185,8 +186,7 @@ def store_check(session: Session, names: tuple[str, ...]) -> None:
     for name in names or [one.name for one in catalog.stores() if one.mode.value != "pointer"]:
         missing, risks = catalog.check_store(name)
         is_lacking |= bool(missing)
-        told = [sentence.partition(" · ") for sentence in missing]  # As an error says what and what to do.
-        rows += [{"store": name, "found": what, "remedy": remedy} for what, _, remedy in told]
+        rows += [{"store": name, "found": one.problem, "remedy": one.remedy} for one in missing]
         rows += [{"store": name, "found": f"{risk.affects}: {risk.rule}", "remedy": risk.remedy} for risk in risks]
     has_diverged = False
     for publication in catalog.publish(names or None):

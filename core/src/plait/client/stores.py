@@ -11,7 +11,7 @@ from plait.rpc import wire, wire_writing
 from plait.rpc.calls import UNLIMITED, Calls, Repeat, absent_is_done
 from plait.rpc.wire_errors import refusing_unsendable
 from plait.store_names import known_store
-from plait.types import Commit, Key, Risk, Session, Store
+from plait.types import Commit, Key, Lack, Risk, Session, Store
 
 _KEPT_SECONDS = 1.0
 Known = tuple[Mapping[str, Store], float]
@@ -43,21 +43,21 @@ class StoreKeeping:
         self._stores = {store.name: store for store in found}, time.monotonic()
         return found
 
-    def add_store(self, store: Store, session: Session) -> Sequence[str]:
+    def add_store(self, store: Store, session: Session) -> Sequence[Lack]:
         request = pb.AddStoreRequest(
             repository=self._repository, store=wire_writing.to_store(store), session=wire.to_session(session)
         )
-        missing = list(self._calls.ask(request, pb.AddStoreResponse, seconds_max=UNLIMITED).missing)
+        answer = self._calls.ask(request, pb.AddStoreResponse, seconds_max=UNLIMITED)
         self._stores = NONE_KNOWN
-        return missing
+        return list(map(wire_writing.from_lack, answer.missing))
 
-    def set_store(self, name: str, options: Mapping[str, str], session: Session) -> Sequence[str]:
+    def set_store(self, name: str, options: Mapping[str, str], session: Session) -> Sequence[Lack]:
         request = pb.SetStoreRequest(
             repository=self._repository, name=name, options=options, session=wire.to_session(session)
         )
-        missing = list(self._calls.ask(request, pb.SetStoreResponse, seconds_max=UNLIMITED).missing)
+        answer = self._calls.ask(request, pb.SetStoreResponse, seconds_max=UNLIMITED)
         self._stores = NONE_KNOWN
-        return missing
+        return list(map(wire_writing.from_lack, answer.missing))
 
     def remove_store(self, name: str, session: Session) -> None:
         request = pb.RemoveStoreRequest(repository=self._repository, name=name, session=wire.to_session(session))
@@ -65,10 +65,11 @@ class StoreKeeping:
             self._calls.ask(request, pb.RemoveStoreResponse, attempts=attempts)
         self._stores = NONE_KNOWN
 
-    def check_store(self, name: str) -> tuple[Sequence[str], Sequence[Risk]]:
+    def check_store(self, name: str) -> tuple[Sequence[Lack], Sequence[Risk]]:
         request = pb.CheckStoreRequest(repository=self._repository, name=name)
         answer = self._calls.ask(request, pb.CheckStoreResponse, seconds_max=UNLIMITED)
-        return list(answer.missing), [wire_writing.from_risk(risk) for risk in answer.risks]
+        missing, risks = map(wire_writing.from_lack, answer.missing), map(wire_writing.from_risk, answer.risks)
+        return list(missing), list(risks)
 
     def import_assets(self, tx: str, assets: Mapping[Key, str]) -> None:
         named = [pb.ImportedAsset(key=wire.to_key(key), location=location) for key, location in assets.items()]

@@ -11,21 +11,22 @@ from plait.errors import InvalidArgument
 from plait.persist import Repository, Rows
 from plait.refspec import format_key
 from plait.store_folder import check_folder
+from plait.stores import probe
 from plait.transaction import Transactions
-from plait.types import Depth, Mode, SnapshotRef, Store, TxState
+from plait.types import Depth, Lack, Mode, SnapshotRef, Store, TxState
 
 _SHOWN_MAX = 3
 
 
-def check_place(repository: Repository, before: Store, after: Adapter) -> Sequence[str]:
+def check_place(repository: Repository, before: Store, after: Adapter) -> Sequence[Lack]:
     """Check that an adapter with a store's new options finds all snapshots of the store. Changes nothing.
 
-    Returns: what the new place lacks, as sentences. Cost: one check of each live snapshot.
+    Returns: what the new place lacks. Cost: one check of each live snapshot.
     Raises: InvalidArgument naming the first missing snapshots, StoreUnavailable for a missing folder.
     """
     if folder := after.local_folder():
         check_folder(after.store, folder)
-    if missing := after.check():
+    if missing := probe(after):
         return missing
     with repository.read() as rows:
         wanted = list(_snapshots(rows, before.name))

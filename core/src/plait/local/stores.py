@@ -26,9 +26,9 @@ from plait.sequencer import Sequencer
 from plait.staging import Stagings
 from plait.store_folder import make_folder
 from plait.store_names import no_store
-from plait.stores import Adapters, check_store
+from plait.stores import Adapters, check_store, probe
 from plait.transaction import Transactions
-from plait.types import Commit, EventKind, Key, Mode, Risk, Session, Store
+from plait.types import Commit, EventKind, Key, Lack, Mode, Risk, Session, Store
 
 _log = logging.getLogger("plait.local")
 
@@ -49,8 +49,8 @@ class StoreKeeping:
         with self._repository.read() as rows:
             return list(rows.stores().values())
 
-    def add_store(self, store: Store, session: Session) -> Sequence[str]:
-        """Check, then record a store. Returns: what is missing in it, as sentences; it is added all the same.
+    def add_store(self, store: Store, session: Session) -> Sequence[Lack]:
+        """Check, then record a store. Returns: what it lacks; it is added all the same.
 
         Repeat: only checks it. A folder that is missing by then is not made again: its disk may not be mounted.
         """
@@ -61,12 +61,12 @@ class StoreKeeping:
         _check_free(known, store)  # Before anything is made for it.
         if known is not None:
             return [] if store.mode is Mode.POINTER else self.check_store(store.name)[0]
-        missing: Sequence[str] = ()
+        missing: Sequence[Lack] = ()
         if store.mode is not Mode.POINTER:
             adapter = self.adapters.make(store)
             try:
                 refusal = make_folder(folder) if (folder := adapter.local_folder()) else ""
-                missing = adapter.check() or ([refusal] if refusal else ())
+                missing = probe(adapter) or ([Lack(refusal)] if refusal else ())
             finally:
                 adapter.close()
 
@@ -81,10 +81,10 @@ class StoreKeeping:
         self._sequencer.do(RecordRequest(EventKind.STORE_CHANGED, record))
         return missing
 
-    def set_store(self, name: str, options: Mapping[str, str], session: Session) -> Sequence[str]:
+    def set_store(self, name: str, options: Mapping[str, str], session: Session) -> Sequence[Lack]:
         """Set options of a store that has moved, after checking that the new place holds all of its snapshots.
 
-        Returns: what the new place lacks, as sentences; if anything, nothing is changed.
+        Returns: what the new place lacks; if anything, nothing is changed.
         """
         check_session(session)
         with self._repository.read() as rows:
@@ -120,18 +120,18 @@ class StoreKeeping:
 
         self._sequencer.do(RecordRequest(EventKind.STORE_CHANGED, record))
 
-    def check_store(self, name: str) -> tuple[Sequence[str], Sequence[Risk]]:
+    def check_store(self, name: str) -> tuple[Sequence[Lack], Sequence[Risk]]:
         try:
             adapter = self.adapters.get(name)
         except StoreUnavailable as error:
-            return [str(error)], []
-        missing = adapter.check()
+            return [Lack(error.message, error.remedy)], []
+        missing = probe(adapter)
         if missing:  # The store cannot be used, so ask it no more; and its errors must not hide other stores' results.
             return missing, []
         try:
             self._publisher.look(adapter.store)
         except PlaitError as error:
-            return [str(error)], []
+            return [Lack(error.message, error.remedy)], []
         return missing, list(adapter.retention_risks())
 
     def import_assets(self, tx: str, assets: Mapping[Key, str]) -> None:

@@ -530,6 +530,14 @@ class Store(_message.Message):
     options: _containers.ScalarMap[str, str]
     def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., mode: _Optional[_Union[Mode, str]] = ..., bound_ref: _Optional[str] = ..., options: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
+class Lack(_message.Message):
+    __slots__ = ("problem", "remedy")
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    REMEDY_FIELD_NUMBER: _ClassVar[int]
+    problem: str
+    remedy: str
+    def __init__(self, problem: _Optional[str] = ..., remedy: _Optional[str] = ...) -> None: ...
+
 class Risk(_message.Message):
     __slots__ = ("rule", "affects", "remedy")
     RULE_FIELD_NUMBER: _ClassVar[int]
@@ -1297,8 +1305,8 @@ class AddStoreRequest(_message.Message):
 class AddStoreResponse(_message.Message):
     __slots__ = ("missing",)
     MISSING_FIELD_NUMBER: _ClassVar[int]
-    missing: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, missing: _Optional[_Iterable[str]] = ...) -> None: ...
+    missing: _containers.RepeatedCompositeFieldContainer[Lack]
+    def __init__(self, missing: _Optional[_Iterable[_Union[Lack, _Mapping]]] = ...) -> None: ...
 
 class SetStoreRequest(_message.Message):
     __slots__ = ("repository", "name", "options", "session")
@@ -1322,8 +1330,8 @@ class SetStoreRequest(_message.Message):
 class SetStoreResponse(_message.Message):
     __slots__ = ("missing",)
     MISSING_FIELD_NUMBER: _ClassVar[int]
-    missing: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, missing: _Optional[_Iterable[str]] = ...) -> None: ...
+    missing: _containers.RepeatedCompositeFieldContainer[Lack]
+    def __init__(self, missing: _Optional[_Iterable[_Union[Lack, _Mapping]]] = ...) -> None: ...
 
 class RemoveStoreRequest(_message.Message):
     __slots__ = ("repository", "name", "session")
@@ -1351,9 +1359,9 @@ class CheckStoreResponse(_message.Message):
     __slots__ = ("missing", "risks")
     MISSING_FIELD_NUMBER: _ClassVar[int]
     RISKS_FIELD_NUMBER: _ClassVar[int]
-    missing: _containers.RepeatedScalarFieldContainer[str]
+    missing: _containers.RepeatedCompositeFieldContainer[Lack]
     risks: _containers.RepeatedCompositeFieldContainer[Risk]
-    def __init__(self, missing: _Optional[_Iterable[str]] = ..., risks: _Optional[_Iterable[_Union[Risk, _Mapping]]] = ...) -> None: ...
+    def __init__(self, missing: _Optional[_Iterable[_Union[Lack, _Mapping]]] = ..., risks: _Optional[_Iterable[_Union[Risk, _Mapping]]] = ...) -> None: ...
 
 class ImportedAsset(_message.Message):
     __slots__ = ("key", "location")

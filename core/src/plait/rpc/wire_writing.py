@@ -26,6 +26,7 @@ from plait.rpc.wire import (
 from plait.types import (
     Choice,
     Delete,
+    Lack,
     Mode,
     Operation,
     Participant,
@@ -321,6 +322,14 @@ def to_store(store: Store) -> pb.Store:
 
 def from_store(message: pb.Store) -> Store:
     return Store(message.name, message.kind, MODES.of(message.mode), message.bound_ref, dict(message.options))
+
+
+def to_lack(lack: Lack) -> pb.Lack:
+    return pb.Lack(problem=lack.problem, remedy=lack.remedy)
+
+
+def from_lack(message: pb.Lack) -> Lack:
+    return Lack(message.problem, message.remedy)
 
 
 def to_risk(risk: Risk) -> pb.Risk:
