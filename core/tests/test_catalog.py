@@ -239,6 +239,24 @@ def test_a_store_that_takes_long_keeps_its_commit(tmp_path: Path, monkeypatch: p
         assert tx.commit() == catalog.resolve("main")
 
 
+def test_one_thread_renews_the_lease_of_a_block_and_of_its_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renewing: list[str] = []
+    prepare = FakeAdapter.prepare
+
+    def prepare_and_count(adapter: FakeAdapter, *asked: Any) -> Any:
+        renewing.extend(one.name for one in threading.enumerate() if one.name == "plait-lease")
+        return prepare(adapter, *asked)
+
+    monkeypatch.setattr(FakeAdapter, "prepare", prepare_and_count)
+    with plait.init(tmp_path) as catalog:
+        catalog.add_store("s", "fake-dolt", {"path": str(tmp_path / "store")})
+        with catalog.transaction() as tx:
+            tx.create("s.a")
+    assert renewing == ["plait-lease"]
+
+
 def test_a_lease_that_is_renewed_while_recovery_is_at_another_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

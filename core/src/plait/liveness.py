@@ -35,26 +35,55 @@ def is_alive(owner: str) -> bool:
     return started == _started(int(pid))
 
 
+class _Renewer:
+    """A thread that renews some leases, three times per lease duration, until it is stopped."""
+
+    def __init__(self) -> None:
+        self.renewals: list[Callable[[], object]] = []
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="plait-lease", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_running(self) -> bool:
+        """False in a process that was forked since, too."""
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(limits.LEASE_US / 3 / 1_000_000):
+            for renew in list(self.renewals):
+                with suppress(PlaitError):
+                    renew()
+
+
+class _Here(threading.local):
+    renewer: _Renewer | None = None
+
+
+_here = _Here()
+
+
 @contextmanager
 def renewing(renew: Callable[[], object]) -> Iterator[None]:
-    """Renew a lease while the block runs, from a thread of its own, three times per lease duration.
+    """Renew a lease while the block runs, from another thread.
 
-    A failed renewal is tried again: a database or server that is down may be back before the lease ends.
+    A failed renewal is tried again: a database or server that is down may be back before the lease ends. Blocks inside
+    each other, as a commit is in its transaction's, share a thread; so the last renewal may outlast the inner block.
     """
-    stopped = threading.Event()
-
-    def run() -> None:
-        while not stopped.wait(limits.LEASE_US / 3 / 1_000_000):
-            with suppress(PlaitError):
-                renew()
-
-    thread = threading.Thread(target=run, name="plait-lease", daemon=True)
-    thread.start()
+    renewer = _here.renewer
+    if renewer is None or not renewer.is_running:
+        renewer = _here.renewer = _Renewer()
+    renewer.renewals.append(renew)
     try:
         yield
     finally:
-        stopped.set()
-        thread.join()
+        renewer.renewals.remove(renew)
+        if not renewer.renewals:
+            renewer.stop()
 
 
 def _started(pid: int) -> str:
