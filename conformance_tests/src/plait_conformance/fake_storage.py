@@ -24,6 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+from plait.disk import fsync
+
 FOUND = "found"
 """The owner of pins on what somebody else wrote: no transaction's abort may let go of it."""
 
@@ -167,7 +169,7 @@ class Folder:
         assert "/" not in tx
         shutil.rmtree(self.path / what / tx, ignore_errors=True)
         if (self.path / what).is_dir():
-            sync_folder(self.path / what)
+            fsync(self.path / what)
 
     # -- places ------------------------------------------------------------------------------------------------------
 
@@ -187,7 +189,7 @@ class Folder:
                 if not target.is_dir():
                     raise
                 shutil.rmtree(temporary)
-            sync_folder(target.parent)
+            fsync(target.parent)
         place = self.place(location)
         assert place is not None
         return place
@@ -333,21 +335,21 @@ def write_new(path: Path, data: bytes) -> bool:
         return False
     finally:
         temporary.unlink()
-    sync_folder(path.parent)
+    fsync(path.parent)
     return True
 
 
 def write_over(path: Path, data: bytes) -> None:
     """Write a whole file durably, in place of what had the name."""
     os.replace(_temporary(path, data), path)
-    sync_folder(path.parent)
+    fsync(path.parent)
 
 
 def remove(path: Path) -> None:
     """Repeat: no-op."""
     if path.exists():
         path.unlink(missing_ok=True)
-        sync_folder(path.parent)
+        fsync(path.parent)
 
 
 def make_folder(path: Path) -> None:
@@ -356,15 +358,7 @@ def make_folder(path: Path) -> None:
         return
     make_folder(path.parent)
     path.mkdir(exist_ok=True)
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    fsync(path.parent)
 
 
 def item_file(item: str) -> str:

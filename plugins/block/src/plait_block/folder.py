@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from plait.disk import fsync
 from plait.errors import Corrupt, InvalidArgument, NotFound, PermissionDenied, StoreUnavailable
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -46,15 +47,6 @@ def check_id(text: str) -> str:
     if not _ID.fullmatch(text):
         raise InvalidArgument(f"{text!r} is no id of a transaction, staging or layer")
     return text
-
-
-def sync(path: Path) -> None:
-    """Make a file, or a folder's list of names, survive a power loss."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class Folder:
@@ -107,7 +99,7 @@ class Folder:
             except OSError:
                 temporary.unlink(missing_ok=True)
                 raise
-            sync(path.parent)
+            fsync(path.parent)
 
     def make(self, folder: Path) -> None:
         """A folder that survives a power loss, and the names that lead to it."""
@@ -115,7 +107,7 @@ class Folder:
             return
         self.make(folder.parent)
         folder.mkdir(exist_ok=True)
-        sync(folder.parent)
+        fsync(folder.parent)
 
     def remove_tree(self, folder: Path) -> None:
         with translated(f"folder {folder}"):

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from plait.disk import fsync
 from plait.errors import Corrupt, InvalidArgument, NotFound, StoreUnavailable, Unsupported
 
-from plait_block.folder import sync, translated
+from plait_block.folder import translated
 
 OPTIONS: Final = "cluster_size=128k,extended_l2=on"
 """Sub-clusters of 4 KiB: a small change costs what it changes, and neighbours do not look like conflicts."""
@@ -96,17 +97,17 @@ def _made(path: Path) -> Iterator[Path]:
 def make_immutable(path: Path) -> None:
     """Durable, and not to be written to any more."""
     with translated(f"layer {path}"):
-        sync(path)
+        fsync(path)
         path.chmod(0o444)
-        sync(path.parent)
+        fsync(path.parent)
 
 
 def keep(temporary: Path, path: Path) -> None:
     """Give a file its name: whole or absent, durable."""
     with translated(f"file {path}"):
-        sync(temporary)
+        fsync(temporary)
         temporary.replace(path)
-        sync(path.parent)
+        fsync(path.parent)
 
 
 def own_extents(image: Image, *, is_root: bool) -> list[tuple[int, int]]:

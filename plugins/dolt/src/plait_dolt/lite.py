@@ -13,6 +13,7 @@ from typing import Any, Final
 from urllib.parse import quote as quote_uri
 
 import sqlalchemy as sa
+from plait.disk import fsync
 from plait.errors import Corrupt, InvalidArgument, NotFound, PlaitError, StoreUnavailable
 from plait.types import Location
 
@@ -115,11 +116,7 @@ class LiteEngine(Engine):
         with self.session(name, "") as session:
             if branch not in session.branches(branch):
                 session.call("dolt_branch", branch)
-        handle = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        fsync(self._folder)
 
     def drop_database(self, name: str) -> None:
         for path in (self._file(name), *self._folder.glob(f"{name}{_SUFFIX}-*")):

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import TypeAlias
 
 import pyarrow.fs as pafs
+from plait.disk import fsync
 from plait.errors import InvalidArgument, NotFound, PermissionDenied, StoreUnavailable, Unsupported
 from plait.types import Item
 from pyiceberg.io import InputFile, OutputFile
@@ -170,13 +171,13 @@ class Files:
                 continue
             path = PurePosixPath(self.local_path(location))
             with translated(f"file {location}"):
-                _fsync(path)
+                fsync(path)
             folders.add(path.parent)
             if root and path.is_relative_to(root):
                 folders.update(parent for parent in path.parents if parent.is_relative_to(root))
         for folder in sorted(folders, reverse=True):
             with translated(f"folder {folder}"):
-                _fsync(folder)
+                fsync(folder)
 
     def delete(self, location: str) -> None:
         """Delete one file; one that is gone already is fine."""
@@ -190,14 +191,6 @@ class Files:
 @lru_cache(maxsize=4096)
 def _real_folder(folder: str) -> str:
     return os.path.realpath(folder)
-
-
-def _fsync(path: PurePosixPath) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def warehouse_uri(option: str) -> str:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Final
 
+from plait.disk import fsync
 from plait.errors import InvalidArgument, PermissionDenied, StoreUnavailable
 
 from plait_s3.blobs import CHUNK_BYTES, OWN, Blobs
@@ -26,7 +27,7 @@ from plait_s3.disk import FilesBlobs
 from plait_s3.export_state import OWN_FOLDER, STATE, Record, State, head_line, read_state, record_lines
 from plait_s3.file_names import collisions, folders_above, is_plaits, unsafe
 from plait_s3.manifest import Entry
-from plait_s3.placing import Placing, fsync
+from plait_s3.placing import Placing
 from plait_s3.selection import content_of
 from plait_s3.targets import Group, Held, Moved, Target, checked
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from plait.disk import fsync
+
 from plait_s3.blobs import CHUNK_BYTES, OWN, Content, address
 from plait_s3.parallel import side_by_side
 
@@ -181,14 +183,6 @@ class Placing:
             if temporary:
                 with suppress(FileNotFoundError):
                     os.unlink(temporary)
-
-
-def fsync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _fill(copy: BinaryIO, source: BinaryIO) -> None:
