@@ -309,12 +309,12 @@ class TestSnapshots:
         with repository.write() as rows:
             rows.put_store(self.MANAGED)
         one_call = Proposal("main", (Put(("lake", "t"), self.SNAPSHOT),))
-        with pytest.raises(InvalidArgument, match="no transaction prepared snapshot v1"):
+        with pytest.raises(InvalidArgument, match="no working set prepared snapshot v1"):
             sequencer.do(CommitRequest(one_call))
         begin(repository, "tx-1", Participant("tx-1", ("lake", "t"), None, attempt=1, prepared=self.SNAPSHOT))
         stale = Participant("tx-2", ("lake", "t"), None, attempt=0, prepared=self.SNAPSHOT)
         begin(repository, "tx-2", stale)
-        with pytest.raises(InvalidArgument, match="no transaction prepared"):
+        with pytest.raises(InvalidArgument, match="no working set prepared"):
             sequencer.do(CommitRequest(replace(one_call, tx="tx-2", attempt=1)))
         sequencer.do(CommitRequest(replace(one_call, tx="tx-1", attempt=1)))
         # Once a commit of this repository holds it, one call may put it anywhere.

@@ -85,7 +85,7 @@ class MemoryPort:
             if key in self._stagings:
                 return self._stagings[key]
             if not new and not there:
-                raise NotFound(f"{format_key(key)} is not in the transaction's base")
+                raise NotFound(f"{format_key(key)} is not in the working set's base")
             base = None if new else self._base[key]
             self._begun += 1
             self.intents[key] = intent_of(self._tx, base, number=self._begun)
@@ -137,7 +137,7 @@ class MemoryPort:
 
     def _check_open(self) -> None:
         if self.closed:
-            raise TransactionClosed(f"transaction {self._tx} is sealed")
+            raise TransactionClosed(f"working set {self._tx} is sealed")
 
 
 def make_adapter(

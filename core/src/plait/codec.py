@@ -163,7 +163,7 @@ def encode_source(source: Source) -> bytes:
 def decode_source(data: bytes) -> Source:
     """Read `encode_source` back. Raises: Corrupt."""
     try:
-        kind, base, theirs, keys, default, strategies = unpack(data, "a transaction's source")
+        kind, base, theirs, keys, default, strategies = unpack(data, "a working set's source")
         return Source(
             SourceKind(kind),
             base,
@@ -173,7 +173,7 @@ def decode_source(data: bytes) -> Source:
             tuple((tuple(key), Strategy(strategy)) for key, strategy in strategies),
         )
     except (TypeError, ValueError) as error:
-        raise Corrupt(f"a transaction's source cannot be read: {error}") from error
+        raise Corrupt(f"a working set's source cannot be read: {error}") from error
 
 
 def encode_conflict(conflict: Conflict) -> bytes:

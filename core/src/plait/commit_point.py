@@ -129,8 +129,8 @@ class CommitRequest:
             raise InvalidArgument(f"{ref.name!r} is a tag, and tags never move", remedy="commit to a branch")
         if self.proposal.incarnation is not None and ref.incarnation != self.proposal.incarnation:
             raise NotFound(
-                f"branch {ref.name!r} was deleted and made anew since this transaction began",
-                remedy="discard the transaction and begin another on the new branch",
+                f"branch {ref.name!r} was deleted and made anew since this working set began",
+                remedy="discard the working set and begin another on the new branch",
             )
         if self.proposal.expected_head is not None and ref.head != self.proposal.expected_head:
             raise unexpected_head(ref, self.proposal.expected_head)
@@ -143,10 +143,10 @@ class CommitRequest:
             return
         tx = batch.tx(self.proposal.tx)
         if tx is None:
-            raise NotFound(f"transaction {self.proposal.tx} does not exist", remedy="see 'plait tx list'")
+            raise NotFound(f"working set {self.proposal.tx} does not exist", remedy="see 'plait tx list'")
         if tx.state is not TxState.SEALED or tx.attempt != self.proposal.attempt:
             raise TransactionClosed(
-                f"transaction {tx.id} is {tx.state.value} ({tx.attempt}), expected sealed ({self.proposal.attempt})"
+                f"working set {tx.id} is {tx.state.value} ({tx.attempt}), expected sealed ({self.proposal.attempt})"
             )
 
     def _check_expected(self, batch: Batch, ref: Ref, held: Mapping[Key, bytes | None]) -> None:
@@ -197,8 +197,8 @@ class CommitRequest:
                 )
             if row is None and digest not in prepared_digests and store.mode is not Mode.POINTER:
                 raise InvalidArgument(
-                    f"{format_key(operation.key)}: no transaction prepared snapshot {snapshot.version}",
-                    remedy=f"store {store.name!r} is {store.mode.value}: write to it through a transaction",
+                    f"{format_key(operation.key)}: no working set prepared snapshot {snapshot.version}",
+                    remedy=f"store {store.name!r} is {store.mode.value}: write to it through a working set",
                 )
 
     def _chain(

@@ -173,7 +173,7 @@ class Coordinator:
         try:
             self._transactions.discard(tx.id)
         except PlaitError as error:
-            _log.warning("transaction %s is not dropped everywhere yet: %s", tx.id, error)
+            _log.warning("working set %s is not dropped everywhere yet: %s", tx.id, error)
         failpoint("coordinator.adoption_discarded")
         with self._repository.write() as rows:
             settle(rows, adopted_keys(tx) or ())

@@ -8,7 +8,7 @@ from plait import tables
 from plait.backend import Backend
 from plait.errors import NotFound
 from plait.refspec import as_key, format_key
-from plait.store_names import known_store
+from plait.store_names import check_known
 from plait.stores import Adapters
 from plait.tables import Stream
 from plait.types import Commit, Entry, Key, Location
@@ -46,7 +46,7 @@ class Point:
         parts = as_key(key)
         found = self._backend.get(self._spec, [parts]).get(parts)
         if found is None:
-            known_store({store.name: store for store in self._backend.stores()}, parts[0])
+            check_known(self._backend.stores(), parts[0])
             raise NotFound(
                 f"{format_key(parts)} does not exist at {self.commit.id[:12]}",
                 remedy=f"see 'plait ls --at @{self.commit.id[:12]}'",

@@ -136,7 +136,7 @@ class Stagings:
             found = rows.participants(tx_id, [key])
             base = self._transactions.base_entries(rows, tx, [key]).get(key)
             if not _is_there(found[0] if found else None, base):
-                raise NotFound(f"{format_key(key)} does not exist in this transaction")
+                raise NotFound(f"{format_key(key)} does not exist in this working set")
             # A new asset's row stays too, without its staging: an abort must still reach its store.
             rows.put_participants([Participant(tx_id, key, base, dropped=True)])
 
@@ -218,5 +218,5 @@ def _intent(participant: Participant) -> Intent:
 
 def _staging(participant: Participant) -> Staging:
     if participant.staging is None:
-        raise NotFound(f"{format_key(participant.key)} is not staged in transaction {participant.tx}")
+        raise NotFound(f"{format_key(participant.key)} is not staged in working set {participant.tx}")
     return participant.staging

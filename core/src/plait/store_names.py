@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from typing import TypeVar
 
 from plait.errors import NotFound
+from plait.types import Store
 
 T = TypeVar("T")
 _SHOWN_MAX = 10
@@ -17,6 +18,11 @@ def known_store(stores: Mapping[str, T], name: str) -> T:
     if name not in stores:
         raise no_store(name, stores)
     return stores[name]
+
+
+def check_known(stores: Iterable[Store], name: str) -> None:
+    """Raises: NotFound naming the stores that exist, if none of these has the name."""
+    known_store({store.name: store for store in stores}, name)
 
 
 def no_store(name: str, known: Collection[str]) -> NotFound:

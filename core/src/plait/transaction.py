@@ -192,7 +192,7 @@ class Transactions:
             if before.state is TxState.ABORTED:
                 return
             if before.state is TxState.COMMITTED:
-                raise TransactionClosed(f"transaction {tx} is committed", remedy="use 'plait revert' to undo it")
+                raise TransactionClosed(f"working set {tx} is committed", remedy="use 'plait revert' to undo it")
             if before.state is not TxState.ABORTING:
                 self._swap(rows, before, replace(before, state=TxState.ABORTING, owner="", lease_until_us=0))
         failpoint("transaction.aborting")
@@ -224,7 +224,7 @@ class Transactions:
             before = batch.tx(tx)
             assert before is not None
             if before.state is not TxState.ABORTING:
-                raise TransactionClosed(f"transaction {tx} is {before.state.value} already")
+                raise TransactionClosed(f"working set {tx} is {before.state.value} already")
             batch.swap_tx(before, replace(before, state=TxState.ABORTED))
             batch.rows.delete_participants(tx)
             batch.rows.delete_conflicts(tx)
@@ -267,7 +267,7 @@ class Transactions:
         try:
             self._release(tx)
         except PlaitError as error:
-            _log.warning("what transaction %s staged is not dropped yet: %s", tx, error)
+            _log.warning("what working set %s staged is not dropped yet: %s", tx, error)
             return False
         return True
 
@@ -314,7 +314,7 @@ class Transactions:
                     self.discard(tx.id)
                     done.append(f"discarded {tx.id}, whose lease had run out")
             except PlaitError as error:
-                _log.warning("transaction %s is not put right yet: %s", tx.id, error)
+                _log.warning("working set %s is not put right yet: %s", tx.id, error)
         with self.repository.read() as rows:
             unreleased = rows.committed_with_participants()
         done += [f"dropped what {tx} had staged for its commit" for tx in unreleased if self.release(tx)]
@@ -338,7 +338,7 @@ class Transactions:
     def _tx(self, rows: Rows, tx: str) -> Tx:
         found = rows.txs([tx], lock=True).get(tx)
         if found is None:
-            raise NotFound(f"transaction {tx} does not exist", remedy="see 'plait tx list'")
+            raise NotFound(f"working set {tx} does not exist", remedy="see 'plait tx list'")
         return found
 
     def open_tx(self, rows: Rows, tx: str) -> Tx:
@@ -346,11 +346,11 @@ class Transactions:
         found = self._tx(rows, tx)
         if found.state is TxState.SEALED:
             raise TransactionClosed(
-                f"transaction {tx} is being committed or previewed",
+                f"working set {tx} is being committed or previewed",
                 remedy="try again; 'plait tx recover' opens one that died",
             )
         if found.state is not TxState.OPEN:
-            raise TransactionClosed(f"transaction {tx} is {found.state.value}", remedy="begin another one")
+            raise TransactionClosed(f"working set {tx} is {found.state.value}", remedy="begin another one")
         return found
 
     def check_sealed(self, rows: Rows, sealed: Tx) -> None:
@@ -364,7 +364,7 @@ class Transactions:
 
     def _swap(self, rows: Rows, before: Tx, after: Tx) -> None:
         if not rows.swap_tx(before, after):
-            raise TransactionClosed(f"transaction {before.id} changed meanwhile", remedy="look at 'plait tx list'")
+            raise TransactionClosed(f"working set {before.id} changed meanwhile", remedy="look at 'plait tx list'")
 
     def tree(self, rows: Rows) -> Tree:
         return Tree(RowNodes(rows), salt=self.repository.salt, cache=self.cache)
@@ -377,7 +377,7 @@ class Transactions:
 def taken_over(tx: Tx) -> TransactionClosed:
     """The error for a commit or preview whose working set somebody else committed, discarded or reopened meanwhile."""
     return TransactionClosed(
-        f"transaction {tx.id} is {tx.state.value}, by somebody else while this went on", remedy="see 'plait tx list'"
+        f"working set {tx.id} is {tx.state.value}, by somebody else while this went on", remedy="see 'plait tx list'"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from plait.cli import main_group, run
 from plait.cli.current import Current
 from plait.cli.plugin_commands import graft
 from plait.cli.session import Session, pass_session
-from plait.errors import BY_CODE, CommitConflict, PlaitError
+from plait.errors import BY_CODE, CommitConflict, PlaitError, TransactionClosed
 
 
 def python(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -391,3 +392,18 @@ def test_where_the_choice_cannot_be_kept_that_is_told(
     ran = run_plait("--catalog", url, "switch", "main", "--json")
     assert ran.code == 11
     assert str(tmp_path / "no-folder" / "plait" / "current.json") in ran.error["message"]
+
+
+def test_options_that_take_a_number_show_no_range(run_plait: Any) -> None:
+    shown = run_plait("log", "--help").out
+    assert re.search(r"--limit INTEGER +At most so many commits\.$", shown, re.MULTILINE)
+
+
+def test_errors_call_a_working_set_by_the_name_that_the_command_line_gives_it(run_plait: Any, example: Path) -> None:
+    with plait.open(example) as catalog:
+        tx = catalog.begin(name="prices")
+        tx.discard()
+        with pytest.raises(TransactionClosed) as caught:
+            tx.commit()
+    assert caught.value.message == f"working set {tx.id} is aborted"
+    assert f"error: working set {tx.id} is aborted" in run_plait("commit", tx.id).err

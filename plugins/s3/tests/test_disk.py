@@ -230,6 +230,6 @@ def test_no_transactions_id_leads_out_of_its_own_folder(files_place: Place, tx: 
     Path(staging.location, "a").write_bytes(b"kept")
     vote = adapter.prepare("t1", 1, {KEY: staging})[KEY]
     assert vote is not None
-    with pytest.raises(InvalidArgument, match="no transaction's id"):
+    with pytest.raises(InvalidArgument, match="no working set's id"):
         adapter.abort(tx)
     assert adapter.open(vote, None).cat_file("a") == b"kept"

@@ -38,7 +38,7 @@ def ls(session: Session, prefix: str, spec: str | None, recursive: bool) -> None
         if folder is not None:
             list_objects(session, key, folder, spec, recursive=recursive)
             return
-    from plait.store_names import known_store
+    from plait.store_names import check_known
 
     point = session.catalog.at(spec or session.branch)
     rows = [
@@ -51,7 +51,7 @@ def ls(session: Session, prefix: str, spec: str | None, recursive: bool) -> None
         for entry in point.entries(prefix)
     ]
     if not rows and (key := as_key(prefix)):
-        known_store({store.name: store for store in session.catalog.stores()}, key[0])
+        check_known(session.catalog.stores(), key[0])
     session.table(rows, ("key", "kind", "version"), "nothing is there\n→ plait store list   → plait begin")
 
 

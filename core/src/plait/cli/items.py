@@ -17,7 +17,7 @@ from plait.cli.changing import change
 from plait.cli.destination import writing
 from plait.cli.folders import check_objects, counting, files_to_put, holds_objects, objects_to_get
 from plait.cli.points import SPEC
-from plait.cli.session import COUNT, Session, json_option, pass_session
+from plait.cli.session import COUNT, Session, UpTo, json_option, pass_session
 from plait.errors import Corrupt, InvalidArgument, NotFound, PermissionDenied, PlaitError, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -254,10 +254,10 @@ def put(session: Session, file: Path, path: str, message: str | None) -> None:
 @click.option("--create", is_flag=True, help="With --write: begin a new asset where there is none.")
 @click.option(
     "--seconds",
-    type=click.IntRange(1, _LINK_SECONDS_MAX),
+    type=UpTo(_LINK_SECONDS_MAX),
     default=3600,
     show_default=True,
-    help="How long the link to an object holds.",
+    help="How long the link to an object holds, up to seven days.",
 )
 @json_option
 @pass_session

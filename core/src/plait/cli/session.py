@@ -24,9 +24,22 @@ if TYPE_CHECKING:
     from plait.types import Key
     from plait.working_set import WorkingSet
 
-COUNT = click.IntRange(1, 1_000_000_000)
+
+class UpTo(click.ParamType[int]):
+    """A whole number from 1 to a limit, which only those who exceed it are told."""
+
+    name = "integer"
+
+    def __init__(self, most: int) -> None:
+        self._range = click.IntRange(1, most)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        return int(self._range.convert(value, param, ctx))
+
+
+COUNT = UpTo(1_000_000_000)
 """How many rows to print: what every database, every server and every iterator can count to."""
-SEQ = click.IntRange(1, limits.SEQ_MAX)
+SEQ = UpTo(limits.SEQ_MAX)
 _CONFLICTS_SHOWN_MAX = 20
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

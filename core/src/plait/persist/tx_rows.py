@@ -84,11 +84,11 @@ class TxRows(GraphRows):
         return self._swap(schema.tx, still, values, together)
 
     def _to_txs(self, rows: Sequence[sa.Row[Any]]) -> list[Tx]:
-        sessions = self.sessions_of(rows, "transaction")
+        sessions = self.sessions_of(rows, "working set")
         return [
             Tx(
                 id=row.id,
-                state=of_enum(TxState, row.state, f"transaction {row.id}"),
+                state=of_enum(TxState, row.state, f"working set {row.id}"),
                 ref=row.ref,
                 incarnation=row.incarnation,
                 base=row.base.hex(),
@@ -96,7 +96,7 @@ class TxRows(GraphRows):
                 created_at_us=row.created_at_us,
                 name=row.name,
                 message=row.message,
-                properties=from_json(row.properties, f"transaction {row.id}"),
+                properties=from_json(row.properties, f"working set {row.id}"),
                 attempt=row.attempt,
                 owner=row.owner,
                 lease_until_us=row.lease_until_us,
@@ -194,7 +194,7 @@ def _to_participant(row: sa.Row[Any]) -> Participant:
     staging = None
     if row.staged:
         base = None if row.staged_base is None else decode_snapshot(row.staged_base)
-        staging = Staging(row.tx, key, base, row.location, from_json(row.attrs, f"transaction {row.tx}"))
+        staging = Staging(row.tx, key, base, row.location, from_json(row.attrs, f"working set {row.tx}"))
     return Participant(
         tx=row.tx,
         key=key,

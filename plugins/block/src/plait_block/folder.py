@@ -45,7 +45,7 @@ def translated(what: str) -> Iterator[None]:
 def check_id(text: str) -> str:
     """The text, if it can be a file's name. Raises: InvalidArgument."""
     if not _ID.fullmatch(text):
-        raise InvalidArgument(f"{text!r} is no id of a transaction, staging or layer")
+        raise InvalidArgument(f"{text!r} is no id of a working set, staging or layer")
     return text
 
 

@@ -184,7 +184,7 @@ class Volumes:
         layer = self._layers.get(self._adapter.freeze(base.asset).version)
         if base.version not in {one.id for one in self._layers.lineage(layer.id)}:
             raise StoreDiverged(
-                f"the live volume {name!r} does not stand on what this transaction began from",
+                f"the live volume {name!r} does not stand on what this working set began from",
                 remedy="publish first ('plait publish'), or adopt what was written to it ('plait store adopt')",
             )
         place = self._place_of(staging)
@@ -194,7 +194,7 @@ class Volumes:
     def _base(self, name: str) -> SnapshotRef:
         base = self._port.base(self._key(name))
         if base is None:
-            raise NotFound(f"volume {name!r} is not in the transaction's base")
+            raise NotFound(f"volume {name!r} is not in the working set's base")
         return base
 
     def drop(self, name: str) -> None:

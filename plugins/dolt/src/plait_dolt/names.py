@@ -27,7 +27,7 @@ _NAME_MAX = 40
 def checked_id(text: str) -> str:
     """An id that may be part of a branch's name. Raises: InvalidArgument."""
     if not _ID.match(text):
-        raise InvalidArgument(f"{text!r} is no transaction's id")
+        raise InvalidArgument(f"{text!r} is no working set's id")
     return text
 
 

@@ -204,13 +204,13 @@ class TransactionCatalog(MetastoreCatalog):
             now = load(self._files, staging.location)
             if any(entry["metadata-file"] == location for entry in now.document.get("metadata-log", ())):
                 return now
-        raise CommitFailedException(f"{format_key(key)} was changed by another client of this transaction")
+        raise CommitFailedException(f"{format_key(key)} was changed by another client of this working set")
 
     def _place_new(self, key: Key, location: str) -> None:
         try:
             self._place(key, "", location)
         except CommitFailedException as error:
-            raise AlreadyExists(f"{format_key(key)} was created by another client of this transaction") from error
+            raise AlreadyExists(f"{format_key(key)} was created by another client of this working set") from error
 
     @staticmethod
     def _delete_old_metadata(io: FileIO, base: TableMetadata, metadata: TableMetadata) -> None:

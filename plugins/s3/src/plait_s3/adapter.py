@@ -302,7 +302,7 @@ class ObjectAdapter(Adapter):
 
     def _drop(self, tx: str, areas: Sequence[str]) -> None:
         if tx in ("", ".", "..") or "/" in tx:
-            raise InvalidArgument(f"{tx!r} is no transaction's id")
+            raise InvalidArgument(f"{tx!r} is no working set's id")
         for area in areas:
             self.blobs.drop_folder(f"{area}{tx}/")
             self.context.failpoint("objects.drop.after_area")
