@@ -157,9 +157,10 @@ class Publisher:
             raise _lost(lost)
 
     def astray(self, store: Store) -> list[Publication]:
-        """The publications of a store whose native heads somebody moved past plait, seen before or not. Writes nothing.
+        """The publications of a store whose native heads somebody moved past plait, seen before or not.
 
-        Leaves out heads that plait itself moves meanwhile. Raises: StoreUnavailable. Cost: one read per head.
+        Records nothing; the store pins what it finds elsewhere, as `look` has it do. Leaves out heads that plait itself
+        moves meanwhile. Raises: StoreUnavailable. Cost: one read per head.
         """
         answers, _ = self._ask(store)
         with self._repository.read() as rows:
