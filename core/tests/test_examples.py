@@ -115,12 +115,12 @@ def test_a_backup_that_operations_tells_of_is_restored(tmp_path: Path, monkeypat
                 tx.open("raw.landing", create=True).pipe(name, b"1")
             if name == "one":
                 subprocess.run([sys.executable, *copy[1:]], check=True)
-    assert run(check[1:]) == 0
+    assert run(check[1:]) == 9  # The catalog has moved a head since the copy, and nothing else is to be told.
     for name in ("catalog.db", "catalog.db-wal", "catalog.db-shm"):
         (shop / ".plait" / name).unlink(missing_ok=True)
     (shop / "catalog.backup.db").rename(shop / ".plait" / "catalog.db")
     told = [run(shlex.split(words)[1:]) for words in ("plait verify --depth bytes", "plait store check")]
-    assert told == [0, 9]
+    assert told == [9, 9]
     assert run(["store", "adopt", "raw.landing"]) == 0
     with plait.open(".") as catalog:
         assert sorted(catalog.at("main").open("raw.landing").find("")) == ["one", "two"]
