@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.postgres, pytest.mark.s3server, pytest.mark.doltserver
 def s3(tmp_path: Path) -> Iterator[S3Server]:
     (tmp_path / "seaweedfs").mkdir()
     with seaweedfs_server(tmp_path / "seaweedfs") as server:
-        for bucket in ("warehouse", "landing"):
+        for bucket in ("warehouse", "landing", "tables"):
             make_bucket(server, bucket)
         yield server
 
@@ -59,9 +59,12 @@ def configured(tmp_path: Path, s3: S3Server, dolt: DoltServer) -> Configured:
         "access_key": s3.access_key,
         "secret_key": f"file:{secret}",
     }
+    meteo = {**raw, "path": "s3://tables/meteo"}
+    del meteo["bucket"]
     return {
         **local(tmp_path / "stores"),
         "lake": ("iceberg", lake),
+        "meteo": ("delta", meteo),
         "crm": ("dolt", {"url": f"mysql://root@127.0.0.1:{dolt.port}"}),
         "raw": ("s3", raw),
     }

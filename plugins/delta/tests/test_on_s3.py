@@ -12,9 +12,11 @@ import urllib.request
 from pathlib import Path
 from typing import Any, cast
 
+import obstore
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
+from obstore.store import S3Store
 from plait.errors import NotFound, PermissionDenied, StoreUnavailable, Unsupported
 from plait.types import Depth, PublishState, Store
 from plait_conformance.delta_tables import KEY, ROWS, Tables, append, batch, correct, delete, ordered, row, rows_in
@@ -148,6 +150,28 @@ def test_a_wrong_key_is_a_denial_and_a_server_that_is_down_is_said_soon(tables: 
     with pytest.raises(StoreUnavailable, match="cannot be reached"):
         make_adapter(DeltaAdapter, Store("weather", "delta", options=down)).open(base, None)
     assert time.monotonic() - started < 30
+
+
+def test_deltalakes_server_lists_what_the_bucket_holds(tables: Tables) -> None:
+    files = files_of(tables)
+    names = [f"part {number:04} ü&<+=.bin" for number in range(1201)]
+    for name in names:
+        obstore.put(files.store, f"{files.key(tables.place)}/many/{name}", name.encode())
+    options = files.native(tables.place).options
+    assert options is not None
+    config: Any = {name.lower(): value for name, value in options.items() if name.startswith("AWS_")}
+    del config["aws_allow_http"]
+    served = S3Store(files.bucket, config=config, client_options={"allow_http": True})
+    prefix = f"{files.key(tables.place)}/many"
+    found = [one["path"] for page in obstore.list(served, prefix) for one in page]
+    assert found == [f"{prefix}/{name}" for name in names]
+    after = [one["path"] for page in obstore.list(served, prefix, offset=f"{prefix}/{names[1195]}") for one in page]
+    assert after == [f"{prefix}/{name}" for name in names[1196:]]
+    held = obstore.get(served, f"{prefix}/{names[7]}", options={"range": (5, 9)})
+    assert (bytes(held.bytes()), held.meta["size"]) == (names[7].encode()[5:9], len(names[7].encode()))
+    assert obstore.list_with_delimiter(served, files.key(tables.place))["common_prefixes"] == [prefix]
+    obstore.delete(served, [f"{prefix}/{name}" for name in names])
+    assert list(files.below(tables.place)) == []
 
 
 def test_only_who_has_the_secret_is_answered(tables: Tables) -> None:
