@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import uuid
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ from obstore.store import S3Store
 from plait.errors import NotFound, PermissionDenied, StoreUnavailable, Unsupported
 from plait.types import Depth, PublishState, Store
 from plait_conformance.delta_tables import KEY, ROWS, Tables, append, batch, correct, delete, ordered, row, rows_in
+from plait_conformance.s3_servers import S3Server, make_bucket
 from plait_conformance.servers import free_port
 from plait_conformance.testing import make_adapter
 from plait_delta import DeltaAdapter
@@ -115,6 +117,31 @@ def test_tables_are_imported_in_place_and_published_to_their_readers(tables: Tab
     assert rows_in(folder, storage=tables.storage) == ordered([row(1), row(2)])
     write_deltalake(folder, batch([row(3)]), mode="append", storage_options=tables.storage)
     assert tables.publish(branch, tables.change(branch, append(row(4)))).state is PublishState.DIVERGED
+
+
+@pytest.mark.parametrize("name", ["a b", "ü", "a+b", "x=1&y"])
+def test_a_folder_of_any_name_holds_a_table(tables: Tables, name: str) -> None:
+    write_deltalake(f"{tables.place}/{name}", batch([row(1), row(2)]), storage_options=tables.storage)
+    (found,) = tables.adapter.discover(tables.place)
+    assert (found.name, found.refusal) == ((name,), "")
+    base = tables.adapter.snapshot("tx", {KEY: found.location})[KEY]
+    branch = tables.change(base, append(row(3)), delete("id = 1"))
+    tables.published(base, branch)
+    assert tables.head(name) == tables.read(branch) == ordered([row(2), row(3)])
+    assert tables.adapter.verify(branch, Depth.BYTES).problems == ()
+
+
+def test_a_store_may_be_a_whole_bucket(tables: Tables) -> None:
+    name = f"whole-{uuid.uuid4().hex[:12]}"
+    make_bucket(S3Server(tables.options["endpoint"]), name)
+    whole = Tables(DeltaAdapter, f"s3://{name}", tables.options)
+    assert whole.adapter.check() == ()
+    base = whole.create([row(1)])
+    branch = whole.change(base, append(row(2)), delete("id = 1"))
+    whole.published(None, branch)
+    assert whole.head() == [row(2)]
+    assert [one.name for one in whole.adapter.discover(f"s3://{name}")] == [("hourly",)]
+    whole.adapter.close()
 
 
 def test_places_of_other_buckets_are_refused(tables: Tables) -> None:

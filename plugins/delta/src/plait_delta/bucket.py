@@ -34,8 +34,8 @@ _CLIENT: Final = {"connect_timeout": "5s", "timeout": "60s"}
 _RETRIES: Final = 3
 _FORBIDDEN: Final = " 403 Forbidden"
 _IN_MEMORY_BYTES: Final = 16 << 20
-_LISTED_FROM: Final = 16
-"""From how many files on their folder is listed, instead of asking for each."""
+_LISTED_FROM: Final = 4
+"""From how many files of a folder on it is listed, instead of asking for each."""
 
 
 @contextmanager
@@ -165,15 +165,17 @@ class BucketFiles(Files):
         self.counted(len(data))
 
     def infos(self, places: Iterable[str]) -> Mapping[str, Info]:
-        wanted = list(places)
-        if len(wanted) < _LISTED_FROM:
-            asked = ((place, self._info(place)) for place in wanted)
-            return {place: info for place, info in asked if info is not None}
-        found: dict[str, Info] = {}
-        for folder in sorted({place.rpartition("/")[0] for place in wanted}):
-            if not any(folder.startswith(f"{other}/") for other in {one.rpartition("/")[0] for one in wanted}):
-                found.update(self.below(folder))
-        return {place: found[place] for place in wanted if place in found}
+        by_folder: dict[str, list[str]] = {}
+        for place in places:
+            by_folder.setdefault(place.rpartition("/")[0], []).append(place)
+        found = {}
+        for folder, wanted in by_folder.items():
+            if len(wanted) < _LISTED_FROM:
+                infos = {place: self._info(place) for place in wanted}
+            else:
+                infos = {f"{folder}/{name}": info for name, info in self._listed(folder)[1].items()}
+            found.update({place: info for place in wanted if (info := infos.get(place)) is not None})
+        return found
 
     def _info(self, place: str) -> Info | None:
         self.counted()
@@ -183,13 +185,16 @@ class BucketFiles(Files):
         except NotFound:
             return None
 
-    def children(self, folder: str) -> tuple[list[str], list[str]]:
+    def _listed(self, folder: str) -> tuple[list[str], dict[str, Info]]:
         with translated(folder):
             found = obstore.list_with_delimiter(self.store, self.key(folder))
         self.counted()
         folders = [path.rpartition("/")[2] for path in found["common_prefixes"]]
-        files = [one["path"].rpartition("/")[2] for one in found["objects"]]
-        return sorted(folders), sorted(files)
+        return sorted(folders), {one["path"].rpartition("/")[2]: _described(one) for one in found["objects"]}
+
+    def children(self, folder: str) -> tuple[list[str], list[str]]:
+        folders, files = self._listed(folder)
+        return folders, sorted(files)
 
     def below(self, folder: str) -> Iterator[tuple[str, Info]]:
         with translated(folder):

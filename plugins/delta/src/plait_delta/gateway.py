@@ -20,6 +20,7 @@ from plait.errors import StoreUnavailable
 
 from plait_delta.files import BRANCHES, LOG
 
+_ENDS_SECONDS: Final = 5
 _REMEDY: Final = "retry: it is started again"
 
 
@@ -32,7 +33,7 @@ class Gateway:
         self._owner = os.getpid()
         self._secret = secrets.token_hex(24)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "plait_delta.gateway_worker"],
+            [sys.executable, "-P", "-m", "plait_delta.gateway_worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -105,9 +106,13 @@ class Gateway:
         """End the process. Repeat: no-op."""
         if self._owner != os.getpid():
             return
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            with suppress(OSError, ValueError):
-                if stream is not None:
-                    stream.close()
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with suppress(OSError, ValueError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(_ENDS_SECONDS)  # It ends by itself, and takes its temporary files along.
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()

@@ -38,6 +38,7 @@ from plait_delta.bucket import INSIDE, OUTSIDE, object_store
 from plait_delta.files import BRANCHES, LOG
 
 _ROOT: Final = re.compile(rf"(?P<table>.*?)/{BRANCHES}/[^/]+/[^/]+/(?P<rest>.*)\Z")
+_COMMIT: Final = re.compile(r"/\d{20}\.json\Z")
 _PATH: Final = rb'^(\{"(?:add|remove|cdc)":\{"path":")%s'
 _VECTOR: Final = rb'("deletionVector":\{"storageType":"u","pathOrInlineDv":")%s'
 _TO_READ: Final = (
@@ -120,7 +121,8 @@ def _stored(key: str) -> tuple[str, bool]:
 
 
 def _is_hidden(key: str, in_log: bool) -> bool:
-    return in_log and not key.endswith(".json")
+    """Whether it is no commit, but a checkpoint, say, in the log of a root."""
+    return in_log and _COMMIT.search(key) is None
 
 
 def _rewritten(data: bytes, rules: tuple[tuple[re.Pattern[bytes], bytes], ...]) -> bytes:
