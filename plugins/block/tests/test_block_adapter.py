@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -36,6 +37,13 @@ pytestmark = pytest.mark.drivers("qcow2", "raw", "rbd")
 
 def items(adapter: BlockAdapter, before: object, after: object) -> list[str]:
     return [change.item for change in adapter.diff(before, after)]  # type: ignore[arg-type]
+
+
+def wait_for_the_end_of(daemon: int) -> None:
+    """Until it holds no file any more; somebody else has to reap it."""
+    status = Path(f"/proc/{daemon}/stat")
+    while status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.01)
 
 
 # -- stage, open, prepare ----------------------------------------------------------------------------------------------
@@ -157,6 +165,59 @@ def test_writes_survive_a_killed_daemon_once_flushed(adapter: BlockAdapter, base
     assert work.volume.uri == uri
     assert work.volume.read(0, 7) == b"flushed"
     assert content(adapter, work.prepare(), 0, 7) == b"flushed"
+
+
+@pytest.mark.drivers("qcow2")
+def test_a_daemon_whose_sockets_are_gone_is_named_and_replaced_once_it_ended(
+    adapter: BlockAdapter, base: SnapshotRef, folder: Path
+) -> None:
+    uri = Work(adapter, "tx-1", base).volume.uri
+    daemon = int((folder / "run" / "pid").read_text())
+    (folder / "run" / "qmp").unlink()
+    with pytest.raises(StoreUnavailable, match=str(daemon)):
+        content(adapter, base, 0, 1)
+    assert str(daemon) in adapter.check()[0]
+    os.kill(daemon, signal.SIGTERM)
+    wait_for_the_end_of(daemon)
+    assert content(adapter, base, 0, 1) == b"a"
+    assert Work(adapter, "tx-1", base).volume.uri.partition("?")[2] == uri.partition("?")[2]
+
+
+@pytest.mark.drivers("qcow2")
+def test_a_daemon_whose_process_id_was_lost_is_stopped_as_well(
+    adapter: BlockAdapter, base: SnapshotRef, folder: Path
+) -> None:
+    content(adapter, base, 0, 1)
+    (folder / "run" / "pid").unlink()
+    adapter.close()
+    assert not {"qmp", "nbd"} & {path.name for path in (folder / "run").iterdir()}
+
+
+@pytest.mark.drivers("qcow2", "raw")
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_volume_that_an_unreachable_daemon_serves_is_not_frozen_under_its_client(
+    adapter: BlockAdapter, base: SnapshotRef, folder: Path, is_new: bool
+) -> None:
+    work = Work(adapter, "tx-1", None if is_new else base)
+    with work.volume.connect() as client:
+        client.write(0, b"flushed")
+        client.flush()
+        daemon = int((folder / "run" / "pid").read_text())
+        shutil.rmtree(folder / "run")
+        try:
+            for _ in range(2):
+                with pytest.raises(StoreUnavailable, match="pgrep"):
+                    work.prepare()
+            with pytest.raises(StoreUnavailable, match="pgrep"):
+                adapter.restore("tx-1", work.port.stagings[KEY], base, items=None)
+            client.write(7, b", too")
+            client.flush()
+        finally:
+            os.kill(daemon, signal.SIGKILL)
+            wait_for_the_end_of(daemon)
+    prepared = work.prepare()
+    assert content(adapter, prepared, 0, 12) == b"flushed, too"
+    assert adapter.verify(prepared, Depth.BYTES).problems == ()
 
 
 def test_the_last_user_stops_the_daemon(fresh: Fresh, folder: Path) -> None:

@@ -70,7 +70,8 @@ class Monitor:
         try:
             return asyncio.run_coroutine_threadsafe(call, self._loop).result(_SECONDS_MAX)
         except ExecuteError as error:
-            raise Refused(f"the storage daemon refused {command}: {error}") from error
+            remedy = images.remedy_for(str(error))
+            raise Refused(f"the storage daemon refused {command}: {error}", remedy=remedy) from error
         except (QMPError, OSError, TimeoutError) as error:
             raise StoreUnavailable(f"the storage daemon went away during {command}", remedy="try again") from error
 
@@ -288,14 +289,27 @@ class Daemon:
         with translated(f"folder {sockets}"):
             sockets.chmod(0o700)
             self._remove_sockets()
-        images.run(
+        pid = self._folder.run / "pid"
+        try:
+            images.run(*self._command(sockets, pid))
+        except StoreUnavailable as error:
+            if "lock pid file" not in error.message:
+                raise
+            raise StoreUnavailable(
+                f"the storage daemon of {self._folder.root} still runs, but its sockets in {sockets} are gone",
+                remedy=f"disconnect its clients, end process {pid.read_text().strip()}, then try again",
+            ) from error
+
+    @staticmethod
+    def _command(sockets: Path, pid: Path) -> Sequence[str]:
+        return (
             "sh", "-c", 'ulimit -n "$(ulimit -H -n)"; exec "$0" "$@"',  # Each layer that is served is an open file.
             images.find("qemu-storage-daemon"),
             "--daemonize",
             "--chardev", f"socket,id=qmp,path={_escaped(sockets / 'qmp')},server=on,wait=off",
             "--monitor", "chardev=qmp",
             "--nbd-server", f"addr.type=unix,addr.path={_escaped(sockets / 'nbd')},max-connections=0",
-            "--pidfile", str(self._folder.run / "pid"),
+            "--pidfile", str(pid),
         )  # fmt: skip
 
     def _stop_if_unused(self) -> None:
@@ -308,7 +322,7 @@ class Daemon:
                     return
                 if any(self._folder.root.glob(f"places/*/*/{STAYS}")):
                     return
-                if (self._folder.run / "pid").exists():
+                if any((self._folder.run / name).exists() for name in ("pid", "qmp")):
                     self._quit()
                 self._clear()
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
+import struct
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +33,13 @@ _VDI_MAGIC: Final = b"\x7f\x10\xda\xbe"
 _VDI_MAGIC_AT: Final = 64
 _CORRUPT, _LEAKS_ALONE = 2, 3
 """What `qemu-img check` ends with, the latter where nothing is lost but space."""
+_FLOCK: Final = "hhqqi4x"
+_WRITER_AT: Final = 101
+"""The byte of an image that qemu holds a lock on while it may write to it (its block/file-posix.c)."""
+_IN_USE: Final = (
+    "if that is a storage daemon whose sockets are gone, disconnect its clients and end it: "
+    "'pgrep -af qemu-storage-daemon' names it"
+)
 _SUFFIXES: Final = frozenset({".qcow2", ".img", ".raw", ".vmdk", ".vdi", ".vhd"})
 
 
@@ -92,6 +101,20 @@ def _made(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def check_unused(path: Path) -> None:
+    """Raises: StoreUnavailable while some process, another daemon say, has an image open and may write to it."""
+    asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, _WRITER_AT, 1, 0)
+    with translated(f"image {path}"), path.open("rb") as stream:
+        held, *_ = struct.unpack(_FLOCK, fcntl.fcntl(stream, fcntl.F_OFD_GETLK, asked))
+    if held != fcntl.F_UNLCK:
+        raise StoreUnavailable(f"another process has image {path} open to write", remedy=_IN_USE)
+
+
+def remedy_for(said: str) -> str:
+    """What to do about an error of qemu's, where its words do not tell."""
+    return _IN_USE if '" lock' in said else ""
 
 
 def make_immutable(path: Path) -> None:
@@ -264,5 +287,5 @@ def run(program: str, *arguments: str, accepts: Sequence[int] = (0,)) -> str:
     )
     if ended.returncode not in accepts:
         said = " ".join((ended.stdout + ended.stderr).strip().splitlines()[-_LINES_MAX:])
-        raise StoreUnavailable(f"{program} failed: {said or f'exit code {ended.returncode}'}")
+        raise StoreUnavailable(f"{program} failed: {said or f'exit code {ended.returncode}'}", remedy=remedy_for(said))
     return ended.stdout

@@ -15,6 +15,7 @@ from typing import Final
 
 from plait.errors import AlreadyExists, Corrupt, InvalidArgument, NotFound, StoreUnavailable
 
+from plait_block import images
 from plait_block.daemon import STAYS, Daemon, Monitor
 from plait_block.folder import Folder
 from plait_block.layers import Layer, Layers
@@ -106,6 +107,7 @@ class Place:
             if state.top is None and state.parent == layer.id:
                 return
             self._withdraw(state, force=False)
+            self._check_unused(state)
             self._write(replace(state, parent=layer.id, size_bytes=layer.size_bytes, top=None, next=None))
             self._failpoint("block.place.rebased")
             if state.top is not None:
@@ -166,6 +168,7 @@ class Place:
                 with frozen():
                     state = self._advance(self._intend(state))
             else:
+                self._check_unused(state)
                 state = replace(state, parent=state.top, top=None)
                 self._failpoint("block.freeze.before_record")
                 self._write(state)
@@ -302,6 +305,12 @@ class Place:
                 monitor.remove_chain([self._layers.image(self._layers.get(state.top))])
                 monitor.remove_idle(written)
             return written.get(f"l{state.top}", 0) > 0
+
+    def _check_unused(self, state: State) -> None:
+        """Raises: StoreUnavailable while a daemon that cannot be reached may write to the top, for its clients."""
+        if state.top is not None:
+            for path in self._layers.own_files(self._layers.get(state.top))[1:]:
+                images.check_unused(path)
 
     def _top_extents(self, state: State) -> list[tuple[int, int]]:
         if state.top is None:
