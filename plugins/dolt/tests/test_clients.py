@@ -118,6 +118,26 @@ class TestDoltlitesProcess:
         assert len(rows(adapter, vote, "city")) == 1
         place.close()
 
+    def test_one_that_dies_before_it_says_a_word_may_be_tried_again(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        mute = tmp_path / "mute.py"
+        mute.write_text("raise SystemExit(3)")
+        monkeypatch.setattr("plait_dolt.lite_process._WORKER", mute)
+        with pytest.raises(StoreUnavailable, match=r"code 3 · retry"):
+            Process()
+
+    def test_what_a_reader_leaves_open_is_no_error_once_the_store_is_closed(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        place = Place({"path": str(tmp_path)}, MemoryState(), "crm")
+        engine, _ = opened(place.adapter(), place)
+        left = engine.connect()
+        left.exec_driver_sql("SELECT 1")
+        place.close()
+        left.close()
+        assert caplog.records == []
+
     def test_one_that_waits_for_a_lock_holds_no_other_session_up(self, tmp_path: Path) -> None:
         process = Process()
         uri = f"file:{tmp_path}/x.db"

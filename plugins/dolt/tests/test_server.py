@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pymysql
 import pytest
-from plait.errors import InvalidArgument, NotFound, PermissionDenied, StoreUnavailable
+from plait.errors import Corrupt, InvalidArgument, NotFound, PermissionDenied, StoreUnavailable
 from plait.types import (
     Choice,
     Conflicted,
@@ -28,6 +28,7 @@ from plait.types import (
 from plait_conformance.servers import DoltServer, dolt_program, dolt_server
 from plait_conformance.testing import MemoryState
 from plait_dolt.adapter import DoltAdapter
+from plait_dolt.server import ServerEngine
 from plait_dolt.testing import Place, Transaction, rows
 
 pytestmark = pytest.mark.doltserver
@@ -300,3 +301,42 @@ def test_a_conflict_in_a_table_with_a_virtual_column_is_settled_by_a_side(place:
     settled = join(resolutions=[Resolution((), "item", Choice.THEIRS)])
     assert isinstance(settled, Merged)
     assert rows(adapter, settled.snapshot, "item") == [{"a": 1, "n": 12, "twice": 24}]
+
+
+def test_chunks_that_rotted_are_damage_and_no_wrong_request(own: tuple[DoltServer, Place]) -> None:
+    """Collected chunks are not looked at when a server starts. Over some, Dolt (1.83) drops the connection."""
+    server, place = own
+    adapter = place.adapter()
+    rows_of = ", ".join(f"({number}, {number})" for number in range(500))
+    one = write(adapter, place, None, CITY, f"INSERT INTO city VALUES {rows_of}")
+    two = write(adapter, place, one, "UPDATE city SET pop = pop + 1")
+    adapter.engine.collect(place.name)
+    server.kill()
+    (chunks,) = server.databases.glob(f"{place.name}/.dolt/noms/oldgen/*.darc")
+    whole = chunks.read_bytes()
+    seen, port = set(), server.port
+    for at in range(len(whole) // 20, len(whole) // 2, len(whole) // 20):  # Behind the chunks is their index.
+        chunks.write_bytes(whole[:at] + bytes([whole[at] ^ 0x41]) + whole[at + 1 :])
+        try:
+            server.start()
+        except RuntimeError:  # Without these, it does not even start.
+            server.port = port
+            continue
+        found = place.adapter()
+        problems = [*found.verify(one, Depth.BYTES).problems, *found.verify(two, Depth.BYTES).problems]
+        assert all("city" in problem or "commit" in problem for problem in problems), problems
+        try:
+            list(found.diff(one, two))
+        except (Corrupt, StoreUnavailable) as error:
+            seen.add(type(error))
+            assert problems
+        server.kill()
+    assert seen
+
+
+def test_dolts_words_for_damage_are_known(place: Place) -> None:
+    engine = place.adapter().engine
+    assert isinstance(engine, ServerEngine)
+    for said in ("checksum error", "failed to read schema object i2jn3rbj: checksum error", "EOF", "unexpected EOF"):
+        assert isinstance(engine.translate(pymysql.OperationalError(1105, said)), Corrupt)
+    assert isinstance(engine.translate(pymysql.OperationalError(1105, "EOF is no column")), InvalidArgument)

@@ -36,7 +36,9 @@ def translate(error: sqlite3.Error, database: str) -> PlaitError:
             f"database {database!r} is locked: {text}", remedy="end the transaction that writes to it, then retry"
         )
     if re.search(r"branch or revision .* not found|unable to open database", text):
-        return NotFound(f"database {database!r}: {text}")
+        return NotFound(
+            f"database {database!r}: {text}", remedy="where a commit names it, 'plait verify' says what is lost"
+        )
     if "malformed" in text or "not a database" in text or "corrupt" in text:
         return Corrupt(f"database {database!r} cannot be read: {text}", remedy="restore a backup")
     return Refused(text, what=f"doltlite refused a statement in database {database!r}")

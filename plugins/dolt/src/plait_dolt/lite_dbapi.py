@@ -79,7 +79,8 @@ class Connection:
         self.in_transaction = False
 
     def rollback(self) -> None:
-        self.ask("rollback")
+        if self._process.is_alive:  # Else its end has done it.
+            self.ask("rollback")
         self.in_transaction = False
 
     def create_function(self, name: str, count: int, function: object, **options: object) -> None:

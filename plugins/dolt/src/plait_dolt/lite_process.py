@@ -47,8 +47,10 @@ class Process:
         first = self._read()
         if first is None or first[0] is None:
             self.close()
-            why = "its process ended" if first is None else first[1]
-            raise StoreUnavailable(f"doltlite cannot be loaded: {why}", remedy=_REMEDY)
+            if first is None:
+                why = f"its process ended at once, with code {self._process.returncode}"
+                raise StoreUnavailable(f"doltlite cannot be loaded: {why}", remedy=f"retry; else: {_REMEDY}")
+            raise StoreUnavailable(f"doltlite cannot be loaded: {first[1]}", remedy=_REMEDY)
         self.version, self.sqlite_version = str(first[0]), str(first[1])
         threading.Thread(target=self._listen, name="doltlite", daemon=True).start()
 

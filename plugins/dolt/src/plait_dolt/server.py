@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pymysql
 import sqlalchemy as sa
-from plait.errors import InvalidArgument, NotFound, PermissionDenied, PlaitError, StoreUnavailable
+from plait.errors import Corrupt, InvalidArgument, NotFound, PermissionDenied, PlaitError, StoreUnavailable
 from plait.types import Location
 from pymysql.constants import CLIENT, FIELD_TYPE
 from pymysql.converters import conversions
@@ -28,9 +28,12 @@ from plait_dolt.rights import missing, reserve
 
 _LOST: Final = frozenset({2003, 2006, 2013, 2014, 2055, 1053, 4031})
 """MySQL's codes for a connection that is gone, or never came to be."""
+_CUT: Final = 2013
 _DENIED: Final = frozenset({1044, 1045, 1142, 1227, 1370})
 _DENIED_TEXTS: Final = ("access denied", "command denied", "does not have the correct permissions")
 _NO_DATABASE: Final = 1049
+_DAMAGED: Final = re.compile(r"checksum error|\bEOF$|corrupted|invalid file signature|root hash doesn't exist")
+"""Dolt's words for chunks that are not what was written."""
 _BINARY: Final = 63
 """MySQL's id of what is no text."""
 _CONNECT_SECONDS: Final = 10
@@ -141,6 +144,7 @@ class ServerEngine(Engine):
                 taken.is_spoiled = True  # Nobody knows in which state it is.
             raise
         finally:
+            taken.end_stream()
             if taken.is_spoiled and taken.connection.is_valid:
                 taken.connection.invalidate()
             taken.connection.close()
@@ -183,11 +187,19 @@ class ServerEngine(Engine):
                 remedy="check user and password of the store's options, and its rights with 'plait store check'",
             )
         if code == _NO_DATABASE or text.startswith("database not found"):
-            return NotFound(f"Dolt at {self.address} has no {text.partition(': ')[2] or text!r}")
-        if code in _LOST or isinstance(error, pymysql.err.InterfaceError) or "connection was killed" in text:
-            return StoreUnavailable(
-                f"Dolt at {self.address} does not answer: {text}", remedy="start its sql-server, then retry"
+            return NotFound(
+                f"Dolt at {self.address} has no {text.partition(': ')[2] or text!r}",
+                remedy="where a commit names it, 'plait verify' says what is lost",
             )
+        if code in _LOST or isinstance(error, pymysql.err.InterfaceError) or "connection was killed" in text:
+            remedy = "start its sql-server, then retry"
+            if code == _CUT:
+                remedy += (
+                    "; where it runs, 'plait verify --depth bytes' tells whether it is damage that ends connections"
+                )
+            return StoreUnavailable(f"Dolt at {self.address} does not answer: {text}", remedy=remedy)
+        if _DAMAGED.search(text):
+            return Corrupt(f"Dolt at {self.address} cannot read what it holds: {text}", remedy="restore a backup")
         return Refused(text, what=f"Dolt at {self.address} refused a statement")
 
     def databases(self) -> list[str]:
@@ -274,6 +286,7 @@ class ServerSession(Session):
         self.revision = ""
         self.is_spoiled = False
         self._translate = translate
+        self._streaming: Any = None
 
     def use(self, revision: str) -> None:
         if self.database:
@@ -299,13 +312,20 @@ class ServerSession(Session):
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     def stream(self, sql: str, *args: object) -> Iterator[Row]:
-        cursor = self._execute(sql, args, SSCursor)
+        self._streaming = cursor = self._execute(sql, args, SSCursor)
         names = [column[0] for column in cursor.description]
         try:
             for row in cursor:
                 yield dict(zip(names, row, strict=True))
         except (pymysql.MySQLError, OSError) as error:
             raise self._translate(error) from error
+
+    def end_stream(self) -> None:
+        """Rows that nobody asked for any more go with their connection: PyMySQL would read all of them first."""
+        result = None if self._streaming is None else self._streaming._result
+        if result is not None and result.unbuffered_active:
+            result.unbuffered_active, self._streaming.connection = False, None
+            self.is_spoiled = True
 
     def call(self, procedure: str, *args: object) -> Row:
         found = self.rows(f"CALL {procedure}({', '.join(['%s'] * len(args))})", *args)

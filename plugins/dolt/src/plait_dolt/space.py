@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from plait.adapter import Context
-from plait.errors import InvalidArgument, NotFound
+from plait.errors import Corrupt, InvalidArgument, NotFound, StoreUnavailable
 from plait.types import Depth, Health, Item, SnapshotRef
 
 from plait_dolt.engine import Engine, Refused
@@ -74,15 +74,30 @@ def verify(engine: Engine, snapshot: SnapshotRef, depth: Depth, context: Context
                 return Health(1)
             if snapshot.version not in session.tags(OWN).values():
                 problems.append(f"no tag of plait's keeps commit {snapshot.version} of database {snapshot.asset}")
-            for name in session.tables():
-                context.check_cancelled()
-                try:
-                    session.table(name)
-                    checked += 1
-                    if depth is Depth.BYTES:
-                        checked += sum(1 for _ in session.stream(f"SELECT * FROM {quote(name)}"))
-                except Refused as error:
-                    problems.append(f"table {name} of database {snapshot.asset} cannot be read: {error.text}")
-    except (NotFound, Refused) as error:
+            tables = session.tables()
+        for name in tables:
+            context.check_cancelled()
+            try:
+                checked += _read(engine, snapshot, name, depth)
+            except (Refused, Corrupt) as error:
+                problems.append(f"table {name} of database {snapshot.asset} cannot be read: {error.message}")
+    except (NotFound, Refused, Corrupt) as error:
         problems.append(f"commit {snapshot.version} of database {snapshot.asset} cannot be read: {error.message}")
     return Health(checked, tuple(problems))
+
+
+def _read(engine: Engine, snapshot: SnapshotRef, table: str, depth: Depth) -> int:
+    """How much of a table was read. Raises: Refused, Corrupt; StoreUnavailable when the engine answers nothing at all:
+    over some damage it drops the connection, whenever the table is read."""
+    for attempt in (1, 2):
+        try:
+            with engine.session(snapshot.asset, snapshot.version) as session:
+                session.table(table)
+                if depth is not Depth.BYTES:
+                    return 1
+                return 1 + sum(1 for _ in session.stream(f"SELECT * FROM {quote(table)}"))
+        except StoreUnavailable as error:
+            with engine.session(snapshot.asset, snapshot.version):
+                if attempt == 2:
+                    raise Corrupt(f"reading it ends the connection: {error.message}") from error
+    raise AssertionError("unreachable")
