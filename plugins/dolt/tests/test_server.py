@@ -32,6 +32,7 @@ from plait_dolt.server import ServerEngine
 from plait_dolt.testing import Place, Transaction, rows
 
 pytestmark = pytest.mark.doltserver
+NEEDED = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "EXECUTE")
 CITY = "CREATE TABLE city (id INT PRIMARY KEY, pop INT)"
 
 
@@ -132,6 +133,22 @@ def test_check_finds_a_fit_server_fit_and_says_what_another_lacks(own: tuple[Dol
     found = place.adapter(url=server.url.replace("root", "reader"), password="pw").check()
     assert any("branches and tags" in sentence for sentence in found), found
     assert any("dolt_transaction_commit" in sentence for sentence in found), found
+
+
+def test_check_names_each_right_that_is_missing(own: tuple[DoltServer, Place]) -> None:
+    server, place = own
+    for has_database in (False, True):
+        for name in NEEDED:
+            granted = ", ".join(right for right in NEEDED if right != name)
+            user = f"lacks{name}{has_database}".lower()
+            root(server, f"CREATE USER {user}@'%' IDENTIFIED BY 'pw'", f"GRANT {granted} ON *.* TO {user}@'%'")
+            found = place.adapter(url=server.url.replace("root", user), password="pw").check()
+            assert any(name in sentence or "denied" in sentence for sentence in found), (name, found)
+            assert name == "SELECT" or not any("no right" in one and "SELECT" in one for one in found)
+        root(server, f"CREATE USER all{has_database}@'%' IDENTIFIED BY 'pw'")
+        root(server, f"GRANT {', '.join(NEEDED)} ON *.* TO all{has_database}@'%'")
+        assert place.adapter(url=server.url.replace("root", f"all{has_database}"), password="pw").check() == []
+        write(place.adapter(), place, None, CITY)
 
 
 def test_an_account_that_may_only_read_is_denied_and_not_told_that_a_name_is_taken(

@@ -12,6 +12,8 @@ from plait.errors import PlaitError
 from plait_dolt.engine import Refused, Session
 
 OLDEST: Final = (1, 80, 0)
+_NEEDED: Final = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "EXECUTE")
+_GRANT: Final = re.compile("GRANT (.+?)(?: ON | TO )")
 _SETTINGS: Final = {
     "dolt_transaction_commit": "every SQL transaction would become a commit of Dolt's history",
     "dolt_auto_gc_enabled": "it cuts connections whenever it likes; plait's retention runs dolt_gc",
@@ -77,14 +79,14 @@ def _settings(session: Session) -> Iterator[str]:
 
 
 def _rights(session: Session, reserved: Sequence[str]) -> Iterator[str]:
-    """Try it where there is a database; else read the grants."""
+    """Read the grants, and, where there is a database, try what they do not tell."""
+    lacking = _lacking(session)
+    if lacking:
+        yield f"the user has no right to {', '.join(lacking)}: GRANT ALL ON *.* TO it"
     probe = f"plait/probe/{uuid.uuid4()}"
     databases = [row["Database"] for row in session.rows("SHOW DATABASES")]
     own = [name for name in databases if name not in ("information_schema", "mysql") and "/" not in name]
     if not own:
-        grants = " ".join(str(value) for row in session.rows("SHOW GRANTS") for value in row.values())
-        if "ALL PRIVILEGES" not in grants and "CREATE" not in grants:
-            yield "the user may not create databases: GRANT ALL ON *.* TO it"
         return
     session.database = own[0]
     try:
@@ -100,3 +102,15 @@ def _rights(session: Session, reserved: Sequence[str]) -> Iterator[str]:
     except PlaitError as error:
         shown = " and ".join(reserved)
         yield f"the user may not reserve {shown}: {error.message} · leave the option 'reserve' out, or grant it"
+
+
+def _lacking(session: Session) -> list[str]:
+    """What is granted nowhere of all that plait and its users do. (What a role grants, Dolt does not show.)"""
+    granted: set[str] = set()
+    for row in session.rows("SHOW GRANTS"):
+        for text in row.values():
+            found = _GRANT.match(str(text))
+            if found is None or found[1].startswith("`") or found[1] == "ALL PRIVILEGES":
+                return []
+            granted.update(found[1].split(", "))
+    return [] if "SUPER" in granted else [right for right in _NEEDED if right not in granted]
