@@ -25,9 +25,11 @@ from plait.types import (
     Resolution,
     SnapshotRef,
 )
+from plait_conformance import servers
 from plait_conformance.servers import DoltServer, dolt_program, dolt_server
 from plait_conformance.testing import MemoryState
 from plait_dolt.adapter import DoltAdapter
+from plait_dolt.engine import Refused
 from plait_dolt.server import ServerEngine
 from plait_dolt.testing import Place, Transaction, rows
 
@@ -133,6 +135,40 @@ def test_check_finds_a_fit_server_fit_and_says_what_another_lacks(own: tuple[Dol
     found = place.adapter(url=server.url.replace("root", "reader"), password="pw").check()
     assert any("branches and tags" in sentence for sentence in found), found
     assert any("dolt_transaction_commit" in sentence for sentence in found), found
+
+
+def test_a_server_that_is_read_only_says_so_and_leaves_nothing_half_done(
+    own: tuple[DoltServer, Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, place = own
+    adapter = place.adapter()
+    held = write(adapter, place, None, CITY)
+    written = servers._DOLT_CONFIGURATION
+    monkeypatch.setattr(
+        servers, "_DOLT_CONFIGURATION", written.replace("  autocommit", "  read_only: true\n  autocommit")
+    )
+    server.kill()
+    server.start()
+    for key, base in ((("crm", "new"), None), (place.key, held)):
+        with pytest.raises(PermissionDenied, match="read only"):
+            adapter.stage(str(uuid.uuid4()), {key: Intent(str(uuid.uuid4()), base)})
+    monkeypatch.undo()
+    server.kill()
+    server.start()
+    Transaction(adapter, ("crm", "new"), str(uuid.uuid4()), None)
+
+
+def test_a_name_that_the_server_refuses_is_not_said_to_be_taken(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter = place.adapter()
+
+    def full(name: str, branch: str) -> None:
+        raise Refused("no space left on device")
+
+    monkeypatch.setattr(adapter.engine, "create_database", full)
+    with pytest.raises(Refused, match="no space"):
+        Transaction(adapter, place.key, str(uuid.uuid4()), None)
+    monkeypatch.undo()
+    assert Transaction(adapter, place.key, str(uuid.uuid4()), None).staging.location.startswith(f"{place.name}/")
 
 
 def test_check_names_each_right_that_is_missing(own: tuple[DoltServer, Place]) -> None:

@@ -152,6 +152,8 @@ class DoltAdapter(Adapter):
                 session.call("dolt_branch", branch, base.version if base else self._branch)
             except Refused as error:
                 if branch not in session.branches(branch):
+                    if base is None or session.tag(base.version) is not None:
+                        raise
                     raise NotFound(
                         f"{format_key(key)} cannot be staged: {error.text}", remedy="see 'plait verify'"
                     ) from error
@@ -178,9 +180,11 @@ class DoltAdapter(Adapter):
             if name not in there:
                 try:
                     self.engine.create_database(name, self._branch)
-                except Refused:  # Somebody else made it meanwhile.
+                except Refused:
                     self.context.state.compare_and_set(state, claim, None)
-                    continue
+                    if name not in self.engine.databases():
+                        raise
+                    continue  # Somebody else made it meanwhile.
                 self.context.failpoint("dolt.stage.created")
             return name
         raise InvalidArgument(f"database {wanted!r} exists already", remedy="choose another key")

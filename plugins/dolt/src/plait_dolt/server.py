@@ -30,7 +30,7 @@ _LOST: Final = frozenset({2003, 2006, 2013, 2014, 2055, 1053, 4031})
 """MySQL's codes for a connection that is gone, or never came to be."""
 _CUT: Final = 2013
 _DENIED: Final = frozenset({1044, 1045, 1142, 1227, 1370})
-_DENIED_TEXTS: Final = ("access denied", "command denied", "does not have the correct permissions")
+_DENIED_TEXTS: Final = ("access denied", "command denied", "does not have the correct permissions", "read only mode")
 _NO_DATABASE: Final = 1049
 _DAMAGED: Final = re.compile(r"checksum error|\bEOF$|corrupted|invalid file signature|root hash doesn't exist")
 """Dolt's words for chunks that are not what was written."""
