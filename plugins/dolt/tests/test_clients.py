@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import datetime
+import resource
 import sqlite3
 import subprocess
 import sys
 import threading
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from plait.errors import StoreUnavailable
+from plait.errors import PermissionDenied, StoreUnavailable
 from plait_conformance.testing import MemoryPort, MemoryState
 from plait_dolt.adapter import DoltAdapter
-from plait_dolt.lite import LiteEngine
+from plait_dolt.lite import LiteEngine, translate
 from plait_dolt.lite_dbapi import Connection
 from plait_dolt.lite_process import _WORKER, Process
 from plait_dolt.testing import Place, rows
@@ -38,6 +41,17 @@ class City(Base):
 def opened(adapter: DoltAdapter, place: Place) -> tuple[sa.Engine, MemoryPort]:
     port = MemoryPort(adapter, str(uuid.uuid4()))
     return adapter.open(port.add(place.key, new=True), port), port
+
+
+@contextmanager
+def full_disk(process: Process, size_bytes: int) -> Iterator[None]:
+    """No file of the process may grow beyond this in the block."""
+    pid = process._process.pid
+    before = resource.prlimit(pid, resource.RLIMIT_FSIZE, (size_bytes, resource.RLIM_INFINITY))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
 
 
 def test_mapped_classes_inspection_and_many_rows_work(place: Place) -> None:
@@ -137,6 +151,32 @@ class TestDoltlitesProcess:
         place.close()
         left.close()
         assert caplog.records == []
+
+    def test_a_full_disk_is_said_leaves_nothing_behind_and_is_gone_on_from(self, tmp_path: Path) -> None:
+        place = Place({"path": str(tmp_path)}, MemoryState(), "crm")
+        adapter = place.adapter()
+        engine, port = opened(adapter, place)
+        Base.metadata.create_all(engine)
+        assert isinstance(adapter.engine, LiteEngine)
+        with full_disk(adapter.engine.process, (tmp_path / "crm.db").stat().st_size):
+            with pytest.raises(StoreUnavailable, match="make room"):
+                adapter.prepare(port.tx, 1, port.stagings)
+        with full_disk(adapter.engine.process, 0):
+            with pytest.raises(StoreUnavailable, match="make room"):
+                opened(adapter, Place({}, place.state, "new"))
+            assert adapter.engine.databases() == ["crm"]
+        assert adapter.prepare(port.tx, 1, port.stagings)[place.key] is not None
+        opened(adapter, Place({}, place.state, "new"))
+        assert adapter.engine.databases() == ["crm", "new"]
+        place.close()
+
+    def test_a_folder_that_cannot_be_made_and_a_database_that_is_read_only_are_said(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        place = Place({"path": str(tmp_path / "file" / "databases")}, MemoryState(), "crm")
+        with pytest.raises(StoreUnavailable, match="writable"):
+            opened(place.adapter(), place)
+        told = translate(sqlite3.OperationalError("attempt to write a readonly database"), "crm")
+        assert isinstance(told, PermissionDenied)
 
     def test_one_that_waits_for_a_lock_holds_no_other_session_up(self, tmp_path: Path) -> None:
         process = Process()

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import sqlalchemy as sa
 from plait.adapter import Adapter, Capability, Context, Side, StagingPort, folder_option
-from plait.errors import InvalidArgument, NotFound, PlaitError
+from plait.errors import InvalidArgument, NotFound, PlaitError, StoreUnavailable
 from plait.refspec import check_ref_name, format_key
 from plait.types import (
     Conflicted,
@@ -185,6 +185,10 @@ class DoltAdapter(Adapter):
                     if name not in self.engine.databases():
                         raise
                     continue  # Somebody else made it meanwhile.
+                except StoreUnavailable:
+                    if name not in self.engine.databases():
+                        self.context.state.compare_and_set(state, claim, None)
+                    raise
                 self.context.failpoint("dolt.stage.created")
             return name
         raise InvalidArgument(f"database {wanted!r} exists already", remedy="choose another key")

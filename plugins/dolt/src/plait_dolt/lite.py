@@ -14,7 +14,7 @@ from urllib.parse import quote as quote_uri
 
 import sqlalchemy as sa
 from plait.disk import fsync
-from plait.errors import Corrupt, InvalidArgument, NotFound, PlaitError, StoreUnavailable
+from plait.errors import Corrupt, InvalidArgument, NotFound, PermissionDenied, PlaitError, StoreUnavailable
 from plait.types import Location
 
 from plait_dolt.engine import Engine, Refused, Row, Session, Standing, Table
@@ -34,6 +34,14 @@ def translate(error: sqlite3.Error, database: str) -> PlaitError:
     if "locked" in text or "busy" in text:
         return StoreUnavailable(
             f"database {database!r} is locked: {text}", remedy="end the transaction that writes to it, then retry"
+        )
+    if "disk is full" in text or "disk I/O error" in text:
+        return StoreUnavailable(
+            f"database {database!r} cannot be written: {text}", remedy="make room on its disk, then retry"
+        )
+    if "readonly database" in text:
+        return PermissionDenied(
+            f"database {database!r} may not be written: {text}", remedy="make its folder, and its disk, writable"
         )
     if re.search(r"branch or revision .* not found|unable to open database", text):
         return NotFound(
@@ -109,20 +117,35 @@ class LiteEngine(Engine):
         return path.name.removesuffix(_SUFFIX)
 
     def create_database(self, name: str, branch: str) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
         path = self._file(name)
         try:
+            self._folder.mkdir(parents=True, exist_ok=True)
             os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o644))
         except FileExistsError as error:
             raise Refused(f"{path} exists", what="the database cannot be created") from error
-        with self.session(name, "") as session:
-            if branch not in session.branches(branch):
-                session.call("dolt_branch", branch)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"database {name!r} cannot be created in {self._folder}: {error.strerror}",
+                remedy="make the folder, and its disk, writable",
+            ) from error
+        try:
+            with self.session(name, "") as session:
+                if branch not in session.branches(branch):
+                    session.call("dolt_branch", branch)
+        except BaseException as error:
+            self.drop_database(name)  # A full disk leaves an empty file: nobody's database.
+            if isinstance(error, Refused):  # On some, doltlite makes an empty one and finds nothing in it.
+                raise StoreUnavailable(
+                    f"database {name!r} cannot be made in {self._folder}: {error.text}",
+                    remedy="make room on its disk, then retry",
+                ) from error
+            raise
         fsync(self._folder)
 
     def drop_database(self, name: str) -> None:
-        for path in (self._file(name), *self._folder.glob(f"{name}{_SUFFIX}-*")):
-            path.unlink(missing_ok=True)
+        path = self._file(name)
+        for one in (path, *self._folder.glob(f"{path.name}-*"), path.with_name(f".{path.name}-lock")):
+            one.unlink(missing_ok=True)
 
     def check(self) -> list[str]:
         version = self.process.version

@@ -198,6 +198,8 @@ class ServerEngine(Engine):
                     "; where it runs, 'plait verify --depth bytes' tells whether it is damage that ends connections"
                 )
             return StoreUnavailable(f"Dolt at {self.address} does not answer: {text}", remedy=remedy)
+        if "no space left" in text:
+            return StoreUnavailable(f"Dolt at {self.address} cannot write: {text}", remedy="make room on its disk")
         if _DAMAGED.search(text):
             return Corrupt(f"Dolt at {self.address} cannot read what it holds: {text}", remedy="restore a backup")
         return Refused(text, what=f"Dolt at {self.address} refused a statement")
