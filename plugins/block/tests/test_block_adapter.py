@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from plait.errors import InvalidArgument, NotFound, StoreUnavailable, Unsupported
+from plait.errors import Corrupt, InvalidArgument, NotFound, StoreUnavailable, Unsupported
 from plait.failpoint import armed
 from plait.types import (
     Choice,
@@ -26,7 +26,7 @@ from plait.types import (
     Resolution,
     SnapshotRef,
 )
-from plait_block import BlockAdapter, volume
+from plait_block import BlockAdapter, qcow2, volume
 from plait_conformance.testing import MemoryPort
 
 from .conftest import KEY, SIZE, Fresh, Work, content, need
@@ -680,6 +680,45 @@ def test_verify_finds_what_is_broken(adapter: BlockAdapter, base: SnapshotRef, w
     assert found[Depth.BYTES]
     assert found[Depth.METADATA] == (what != "bytes")
     assert found[Depth.EXISTS] == (what == "gone")
+
+
+@pytest.mark.drivers("qcow2")
+@pytest.mark.parametrize("is_framed", [False, True])
+def test_what_was_cut_short_is_not_read_as_zeroes_nor_built_upon(
+    adapter: BlockAdapter, base: SnapshotRef, folder: Path, monkeypatch: pytest.MonkeyPatch, is_framed: bool
+) -> None:
+    monkeypatch.setattr(qcow2, "CHAIN_MAX", 1 if is_framed else 9)
+    after = Work(adapter, "tx-1", base).write(0, b"x").prepare()
+    other = Work(adapter, "tx-2", base).write(1 << 20, b"y").prepare()
+    adapter.close()
+    path = folder / "layers" / f"{base.version}{'.key' * is_framed}.qcow2"
+    whole = path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(whole[: len(whole) - 4096])
+    assert adapter.verify(after, Depth.METADATA).problems
+    for call in (
+        lambda: content(adapter, after, 1 << 20, 1),
+        lambda: Work(adapter, "tx-3", after).write(0, b"z"),
+        lambda: adapter.merge("tx-4", 1, base=base, ours=after, theirs=other),
+    ):
+        with pytest.raises(Corrupt, match=path.name):
+            call()
+    path.write_bytes(whole)
+    assert content(adapter, after, 1 << 20, 1) == b"b"
+    assert adapter.verify(after, Depth.BYTES).problems == ()
+    assert isinstance(adapter.merge("tx-4", 1, base=base, ours=after, theirs=other), Merged)
+
+
+@pytest.mark.drivers("qcow2")
+def test_an_image_that_cannot_be_opened_is_named(adapter: BlockAdapter, base: SnapshotRef, folder: Path) -> None:
+    adapter.close()
+    path = folder / "layers" / f"{base.version}.qcow2"
+    path.chmod(0o644)
+    with path.open("r+b") as stream:
+        stream.seek(60)  # The header's count of internal snapshots.
+        stream.write(b"\xff\xff\xff\xff")
+    with pytest.raises(StoreUnavailable, match=rf"{path.name}.*plait verify"):
+        content(adapter, base, 0, 1)
 
 
 @pytest.mark.drivers("qcow2")

@@ -92,7 +92,14 @@ class Monitor:
                     node = _options(image, writable=writable and image is chain[0])
                     if image.format == "qcow2":
                         node["backing"] = below
-                    await self._execute("blockdev-add", node)
+                    try:
+                        await self._execute("blockdev-add", node)
+                    except ExecuteError as error:
+                        raise Refused(
+                            f"the storage daemon cannot open image {image}: {error}",
+                            remedy=images.remedy_for(str(error))
+                            or "'plait verify --depth bytes' tells whether it is whole",
+                        ) from error
                 below = image.node
 
         try:

@@ -30,7 +30,8 @@ _ID: Final = re.compile(r"[0-9a-f]{24}")
 class Layer:
     """One layer's record. `source`: an imported image, in place;
     `below`: the parent's digest, which stays known when the parent is collected; `pages`: see `content`; `holder`: the
-    layer in whose image it is a snapshot; `depth`: of images below its own."""
+    layer in whose image it is a snapshot; `depth`: of images below its own; `length_bytes`: of its file, where the
+    volume's size does not tell that; 0: it was not noted."""
 
     id: str
     asset: str
@@ -46,6 +47,7 @@ class Layer:
     pages: str = ""
     holder: str = ""
     depth: int = 0
+    length_bytes: int = 0
 
     @property
     def is_sealed(self) -> bool:

@@ -74,7 +74,12 @@ class Qcow2Layers(Layers):
 
     def chain(self, layer: Layer) -> list[Image]:
         """Down to a root or a key frame. Cost: O(depth)."""
-        return [self.image(layer), *self._below(layer.parent)]
+        return [self._whole(layer), *self._below(layer.parent)]
+
+    def _whole(self, layer: Layer) -> Image:
+        """A layer's image. Raises: Corrupt when it was cut short."""
+        _check_length(self.file(layer), layer.length_bytes, f"layer {layer.id}")
+        return self.image(layer)
 
     def _below(self, parent: str | None) -> list[Image]:
         """The images that a layer on this parent goes through."""
@@ -83,11 +88,13 @@ class Qcow2Layers(Layers):
             if self.has_key_frame(parent):
                 return [*found, self._frame(parent)]
             layer = self.get(parent)
-            found.append(self.image(layer))
+            found.append(self._whole(layer))
             parent = layer.parent
         return found
 
     def _frame(self, layer: str) -> Image:
+        record = self._folder.read(self.key_record(layer)) or {}
+        _check_length(self.key_frame(layer), record.get("length_bytes", 0), f"the key frame of layer {layer}")
         return Image(f"k{layer}", self.key_frame(layer), "qcow2")
 
     def changed(self, before: Layer | None, after: Layer | None) -> list[Range]:
@@ -133,8 +140,10 @@ class Qcow2Layers(Layers):
         if found is not None:
             return found
         size = images.virtual_size(Image("", path, form))
-        modified = os.stat(path).st_mtime_ns
-        root = Layer(identity, asset, None, size, form, source, sha256, modified_ns=modified)
+        told = os.stat(path)
+        root = Layer(
+            identity, asset, None, size, form, source, sha256, modified_ns=told.st_mtime_ns, length_bytes=told.st_size
+        )
         sealed = replace(root, digest=_digest(root))
         self._write(sealed)
         return sealed
@@ -145,7 +154,14 @@ class Qcow2Layers(Layers):
         images.make_immutable(path)
         self._failpoint("block.seal.before_record")
         below = "" if parent is None else parent.digest
-        hashed = replace(layer, sha256=images.digest_of(path), below=below, modified_ns=os.stat(path).st_mtime_ns)
+        told = os.stat(path)
+        hashed = replace(
+            layer,
+            sha256=images.digest_of(path),
+            below=below,
+            modified_ns=told.st_mtime_ns,
+            length_bytes=told.st_size,
+        )
         return replace(hashed, digest=_digest(hashed))
 
     def base_for(self, layer: Layer) -> Image | None:
@@ -165,7 +181,9 @@ class Qcow2Layers(Layers):
                         remedy=f"make room in {self._folder.root}, then try again",
                     ) from error
                 self._failpoint("block.key_frame.before_record")
-                self._folder.write(self.key_record(layer.id), {"sha256": images.digest_of(path)})
+                self._folder.write(
+                    self.key_record(layer.id), {"sha256": images.digest_of(path), "length_bytes": os.stat(path).st_size}
+                )
         return self._frame(layer.id)
 
     def _remove(self, layer: str) -> None:
@@ -218,6 +236,9 @@ class Qcow2Layers(Layers):
             return [error.message]
         if size != layer.size_bytes:
             return [f"layer {layer.id} is of {size} bytes, expected {layer.size_bytes}"]
+        length = os.stat(path).st_size
+        if layer.length_bytes and length != layer.length_bytes and not reads_bytes:
+            return [f"layer {layer.id} has {length} bytes in {path}, expected {layer.length_bytes}"]
         if layer.source and os.stat(path).st_mtime_ns != layer.modified_ns and not reads_bytes:
             return [f"image {path} was written to after its import: --depth bytes tells what it holds"]
         if reads_bytes and images.digest_of(path) != layer.sha256:
@@ -230,9 +251,22 @@ class Qcow2Layers(Layers):
         record = self._folder.read(self.key_record(layer))
         if record is None or not path.exists():
             return [f"the key frame of layer {layer} is missing: {path}"]
+        length = os.stat(path).st_size
+        if length != record.get("length_bytes", length):
+            return [f"the key frame of layer {layer} has {length} bytes in {path}, expected {record['length_bytes']}"]
         if reads_bytes and images.digest_of(path) != record.get("sha256"):
             return [f"the key frame of layer {layer} holds other bytes than were written, in {path}"]
         return []
+
+
+def _check_length(path: Path, expected: int, what: str) -> None:
+    """Raises: Corrupt for a file that was cut short: what is missing would read as zeroes. NotFound when it is gone."""
+    with translated(what):
+        found = os.stat(path).st_size
+    if found < expected:
+        raise Corrupt(
+            f"{what} has {found} bytes in {path}, expected {expected}", remedy="restore that file from a backup"
+        )
 
 
 def _digest(layer: Layer) -> str:
