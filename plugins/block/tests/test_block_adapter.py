@@ -541,7 +541,7 @@ def test_damaged_encrypted_and_odd_images_are_refused_and_leave_the_name_free(
         (cut, InvalidArgument, "damaged"),
         (locked, Unsupported, "encrypted"),
         (odd, InvalidArgument, "1000 bytes"),
-        (empty, InvalidArgument, "0 bytes"),
+        (empty, InvalidArgument, "0 bytes.*leave it out"),
     ):
         with pytest.raises(error, match=why):
             volumes.create_from("disk0", image)
@@ -707,6 +707,9 @@ def test_what_was_cut_short_is_not_read_as_zeroes_nor_built_upon(
     assert content(adapter, after, 1 << 20, 1) == b"b"
     assert adapter.verify(after, Depth.BYTES).problems == ()
     assert isinstance(adapter.merge("tx-4", 1, base=base, ours=after, theirs=other), Merged)
+    path.unlink()
+    with pytest.raises(NotFound, match=path.name):
+        content(adapter, after, 1 << 20, 1)
 
 
 @pytest.mark.drivers("qcow2")

@@ -217,9 +217,11 @@ def check_sound(path: Path, form: str) -> None:
     """Raises: InvalidArgument for an image whose size no volume can have, and for a qcow2 image with errors, such as
     one that was cut short: what is missing would read as zeroes. Cost: a qcow2 image's tables."""
     size = virtual_size(Image("", path, form))
-    if not size or size % 512:
+    if not size:
+        raise InvalidArgument(f"image {path} has 0 bytes, and a volume at least 512", remedy="leave it out")
+    if size % 512:
         raise InvalidArgument(
-            f"image {path} has {size} bytes, which is no multiple of 512 above 0",
+            f"image {path} has {size} bytes, which is no multiple of 512",
             remedy="lengthen it first: truncate -s %512 IMAGE",
         )
     if form != "qcow2":

@@ -261,7 +261,7 @@ class Qcow2Layers(Layers):
 
 def _check_length(path: Path, expected: int, what: str) -> None:
     """Raises: Corrupt for a file that was cut short: what is missing would read as zeroes. NotFound when it is gone."""
-    with translated(what):
+    with translated(f"file {path} of {what}"):
         found = os.stat(path).st_size
     if found < expected:
         raise Corrupt(
