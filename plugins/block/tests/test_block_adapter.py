@@ -214,7 +214,6 @@ def test_a_volume_that_an_unreachable_daemon_serves_is_not_frozen_under_its_clie
             client.flush()
         finally:
             os.kill(daemon, signal.SIGKILL)
-            wait_for_the_end_of(daemon)
     prepared = work.prepare()
     assert content(adapter, prepared, 0, 12) == b"flushed, too"
     assert adapter.verify(prepared, Depth.BYTES).problems == ()

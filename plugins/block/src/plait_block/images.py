@@ -9,6 +9,7 @@ import os
 import shutil
 import struct
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ _CORRUPT, _LEAKS_ALONE = 2, 3
 _FLOCK: Final = "hhqqi4x"
 _WRITER_AT: Final = 101
 """The byte of an image that qemu holds a lock on while it may write to it (its block/file-posix.c)."""
+_DYING_SECONDS: Final = 2
+"""A daemon that was killed keeps its files for a moment."""
 _IN_USE: Final = (
     "if that is a storage daemon whose sockets are gone, disconnect its clients and end it: "
     "'pgrep -af qemu-storage-daemon' names it"
@@ -105,11 +108,17 @@ def _made(path: Path) -> Iterator[Path]:
 
 def check_unused(path: Path) -> None:
     """Raises: StoreUnavailable while some process, another daemon say, has an image open and may write to it."""
-    asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, _WRITER_AT, 1, 0)
+    deadline = time.monotonic() + _DYING_SECONDS
     with translated(f"image {path}"), path.open("rb") as stream:
-        held, *_ = struct.unpack(_FLOCK, fcntl.fcntl(stream, fcntl.F_OFD_GETLK, asked))
-    if held != fcntl.F_UNLCK:
-        raise StoreUnavailable(f"another process has image {path} open to write", remedy=_IN_USE)
+        while _is_locked(stream.fileno()):
+            if time.monotonic() > deadline:
+                raise StoreUnavailable(f"another process has image {path} open to write", remedy=_IN_USE)
+            time.sleep(0.005)
+
+
+def _is_locked(descriptor: int) -> bool:
+    asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, _WRITER_AT, 1, 0)
+    return bool(struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, asked))[0] != fcntl.F_UNLCK)
 
 
 def remedy_for(said: str) -> str:
