@@ -176,6 +176,7 @@ def test_a_daemon_whose_sockets_are_gone_is_named_and_replaced_once_it_ended(
     (folder / "run" / "qmp").unlink()
     with pytest.raises(StoreUnavailable, match=str(daemon)):
         content(adapter, base, 0, 1)
+    adapter.close()
     assert str(daemon) in adapter.check()[0]
     os.kill(daemon, signal.SIGTERM)
     wait_for_the_end_of(daemon)

@@ -234,7 +234,9 @@ class Daemon:
                 self._start()
                 client = self._connect()
                 if client is None:
-                    raise StoreUnavailable("the storage daemon does not answer", remedy="see its log in run/log")
+                    raise StoreUnavailable(
+                        f"the storage daemon of {self._folder.root} does not answer", remedy="try again"
+                    )
             if client is None:
                 yield None
                 return
@@ -342,21 +344,25 @@ class Daemon:
 
     def _quit(self) -> None:
         """Ask it to end, and wait for that. By its own socket, since a process id may be another's by now."""
-        socket = self._sockets() / "qmp"
+        socket, pid = self._sockets() / "qmp", self._folder.run / "pid"
         client = QMPClient("plait")
         with closing(asyncio.new_event_loop()) as loop:
             try:
                 loop.run_until_complete(client.connect(str(socket)))
             except (QMPError, OSError, EOFError):
-                (self._folder.run / "pid").unlink(missing_ok=True)  # It was killed, and left that.
+                if images.is_locked(pid):
+                    return  # It lives, without sockets: nothing else names it.
+                pid.unlink(missing_ok=True)  # It was killed, and left that.
+                self._remove_sockets()
             else:
                 with suppress(QMPError, OSError, EOFError):
                     loop.run_until_complete(client.execute("quit"))
                     loop.run_until_complete(client.disconnect())
         deadline = time.monotonic() + _STOP_SECONDS
-        while (self._folder.run / "pid").exists() and time.monotonic() < deadline:
+        # Both are what it removes at its very end, be it from under the next one.
+        while (pid.exists() or socket.exists()) and time.monotonic() < deadline:
             time.sleep(0.005)
-        if not (self._folder.run / "pid").exists():  # It leaves the socket of its exports, which cannot be copied.
+        if not pid.exists():  # It leaves the socket of its exports, which cannot be copied.
             self._remove_sockets()
             if socket.parent != self._folder.run:
                 socket.parent.rmdir()

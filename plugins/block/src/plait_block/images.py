@@ -109,16 +109,21 @@ def _made(path: Path) -> Iterator[Path]:
 def check_unused(path: Path) -> None:
     """Raises: StoreUnavailable while some process, another daemon say, has an image open and may write to it."""
     deadline = time.monotonic() + _DYING_SECONDS
-    with translated(f"image {path}"), path.open("rb") as stream:
-        while _is_locked(stream.fileno()):
-            if time.monotonic() > deadline:
-                raise StoreUnavailable(f"another process has image {path} open to write", remedy=_IN_USE)
-            time.sleep(0.005)
+    while is_locked(path, _WRITER_AT):
+        if time.monotonic() > deadline:
+            raise StoreUnavailable(f"another process has image {path} open to write", remedy=_IN_USE)
+        time.sleep(0.005)
 
 
-def _is_locked(descriptor: int) -> bool:
-    asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, _WRITER_AT, 1, 0)
-    return bool(struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, asked))[0] != fcntl.F_UNLCK)
+def is_locked(path: Path, at: int = 0) -> bool:
+    """Whether a process holds a lock on this byte of a file; False where there is no file."""
+    asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, at, 1, 0)
+    try:
+        with translated(f"file {path}"), path.open("rb") as stream:
+            held, *_ = struct.unpack(_FLOCK, fcntl.fcntl(stream, fcntl.F_OFD_GETLK, asked))
+    except NotFound:
+        return False
+    return bool(held != fcntl.F_UNLCK)
 
 
 def remedy_for(said: str) -> str:
