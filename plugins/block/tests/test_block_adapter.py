@@ -207,7 +207,7 @@ def test_a_volume_that_an_unreachable_daemon_serves_is_not_frozen_under_its_clie
         shutil.rmtree(folder / "run")
         try:
             for _ in range(2):
-                with pytest.raises(StoreUnavailable, match="pgrep"):
+                with pytest.raises(StoreUnavailable, match=r"another process .*pgrep"):
                     work.prepare()
             with pytest.raises(StoreUnavailable, match="pgrep"):
                 adapter.restore("tx-1", work.port.stagings[KEY], base, items=None)

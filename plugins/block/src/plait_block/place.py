@@ -315,11 +315,13 @@ class Place:
     def _top_extents(self, state: State) -> list[tuple[int, int]]:
         if state.top is None:
             return []
-        if not self._layers.flips or not self._is_served(state.top):
-            return self._layers.written(self._layers.get(state.top))
-        self._serve(state)
-        with NbdClient(self._daemon.nbd_socket(), self.export) as client:
-            return list(client.allocated(1))
+        if self._layers.flips and self._is_served(state.top):
+            self._serve(state)
+            with NbdClient(self._daemon.nbd_socket(), self.export) as client:
+                return list(client.allocated(1))
+        if self._layers.flips:
+            self._check_unused(state)
+        return self._layers.written(self._layers.get(state.top))
 
     def _is_served(self, layer: str | None) -> bool:
         with self._daemon.monitor_if_running() as monitor:
