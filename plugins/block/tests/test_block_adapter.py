@@ -703,6 +703,7 @@ def test_what_was_cut_short_is_not_read_as_zeroes_nor_built_upon(
     ):
         with pytest.raises(Corrupt, match=path.name):
             call()
+    adapter.abort("tx-3")
     path.write_bytes(whole)
     assert content(adapter, after, 1 << 20, 1) == b"b"
     assert adapter.verify(after, Depth.BYTES).problems == ()

@@ -203,10 +203,11 @@ class Place:
 
         Raises: StoreUnavailable while clients are connected, unless they are to be cut off.
         """
-        state = self.read()
-        if state is not None:
-            with self._locked() as state:
-                self._withdraw(state, force=force)
+        if self.path.is_dir():
+            with self._folder.locked(self.path / "lock"):
+                state = self.read()
+                if state is not None:  # As it is: what it stands on may be damaged, and is not asked for.
+                    self._withdraw(state, force=force)
         self._folder.remove_tree(self.path)
 
     # -- parts, under the lock ---------------------------------------------------------------------------------------
@@ -301,8 +302,11 @@ class Place:
                     f"clients are connected to the volume at {self._daemon.uri(self.export)}",
                     remedy="disconnect them, then try again",
                 )
+            for name in (state.next, state.top):
+                layer = None if name is None else self._layers.find(name)
+                if layer is not None:
+                    monitor.remove_chain([self._layers.image(layer)])
             if state.top is not None:
-                monitor.remove_chain([self._layers.image(self._layers.get(state.top))])
                 monitor.remove_idle(written)
             return written.get(f"l{state.top}", 0) > 0
 
