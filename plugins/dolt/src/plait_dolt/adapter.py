@@ -217,8 +217,8 @@ class DoltAdapter(Adapter):
                 votes[key] = self._vote(tx, attempt, staging)
             except NotFound as error:
                 raise NotFound(
-                    f"what was staged for {format_key(key)} was dropped from its store: {error.message}",
-                    remedy="discard the working set, and begin another one",
+                    f"what was staged for {format_key(key)} is not in its store any more: {error.message}",
+                    remedy="see 'plait verify'; where it was dropped, discard the working set, and begin another one",
                 ) from error
         return votes
 
