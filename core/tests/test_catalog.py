@@ -135,7 +135,7 @@ def test_a_store_that_is_down_keeps_nobody_from_opening_the_catalog(
             tx.discard()
     with plait.open(tmp_path) as catalog:
         assert [one.id for one in catalog.working_sets()] == [tx.id]
-        assert f"transaction {tx.id} is not put right yet" in caplog.text
+        assert f"working set {tx.id} is not put right yet" in caplog.text
         bring_up(store)
         assert catalog.recover() == [f"finished discarding {tx.id}"]
         assert catalog.working_sets() == []
