@@ -12,7 +12,7 @@ from plait import codec
 from plait.adapter import Progress
 from plait.backend import Problem
 from plait.commit_point import unpack_value
-from plait.errors import Corrupt, PlaitError, StoreUnavailable
+from plait.errors import Corrupt, PermissionDenied, PlaitError, StoreDiverged, StoreUnavailable
 from plait.graph import RowNodes
 from plait.persist import Repository, Rows
 from plait.persist.graph_rows import LogRow
@@ -287,25 +287,33 @@ def verify_stores(
         try:
             for problem in check.result().problems:
                 yield Problem(where, problem)
-        except StoreUnavailable as error:
-            away = Problem(f"store {snapshot.store}", str(error))
-            if away not in told:  # Report a store that is down once, not for each of its snapshots.
-                told.add(away)
-                yield away
+        except (StoreUnavailable, PermissionDenied) as error:
+            unseen = _unseen(snapshot.store, error)
+            if unseen not in told:  # Report a store that is down once, not for each of its snapshots.
+                told.add(unseen)
+                yield unseen
         except PlaitError as error:
             yield Problem(where, error.message)
     yield from _verify_heads(repository, publisher, told)
 
 
+def _unseen(store: str, error: PlaitError) -> Problem:
+    """A store that did not answer, or refused to."""
+    return Problem(f"store {store}", error.message, error.remedy, error.code)
+
+
 def _verify_heads(repository: Repository, publisher: Publisher, told: Set[Problem]) -> Iterator[Problem]:
-    """Name the native heads that are not where their publications say. `told`: the stores that are known to be away."""
+    """Name the native heads that are not where their publications say. `told`: what is known of stores already."""
     with repository.read() as rows:
         stores, headed = rows.stores(), {one.store for one in rows.publications()}
     for name in sorted(headed & stores.keys()):
         try:
             for one in publisher.astray(stores[name]):
                 key = format_key(one.key)
-                yield Problem(f"store {name}, {one.asset}", f"{key} was written past plait", f"plait store adopt {key}")
+                where, what = f"store {name}, {one.asset}", f"{key} was written past plait"
+                yield Problem(where, what, f"plait store adopt {key}", StoreDiverged.code)
+        except (StoreUnavailable, PermissionDenied) as error:
+            if (unseen := _unseen(name, error)) not in told:
+                yield unseen
         except PlaitError as error:
-            if (away := Problem(f"store {name}", str(error))) not in told:
-                yield away
+            yield Problem(f"store {name}", error.message, error.remedy)

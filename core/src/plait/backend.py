@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from plait.errors import PlaitError
+from plait.errors import Corrupt, PlaitError
 from plait.graph import LogFilter
 from plait.persist.store_rows import Publication
 from plait.types import (
@@ -76,12 +76,14 @@ class Preview:
 class Problem:
     """One thing that `verify` found wrong, and where.
 
-    `remedy`: the command that settles it, for a native head that somebody moved past plait; empty for damage.
+    `code`: that of the error: `CORRUPT` for damage and loss, `STORE_DIVERGED` for a native head that somebody moved
+    past plait, `STORE_UNAVAILABLE` and `PERMISSION_DENIED` for what could not be looked at.
     """
 
     where: str
     what: str
     remedy: str = ""
+    code: str = Corrupt.code
 
 
 class Backend(Protocol):

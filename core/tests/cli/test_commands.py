@@ -346,6 +346,7 @@ def test_a_store_whose_folder_is_away_is_told_and_not_made_anew(
         (("put", "file", "raw.new::f", "-m", "m"), 7),
         (("cat", "raw.landing::1.json"), 7),
         (("ls", "raw.landing::"), 7),
+        (("verify",), 7),
     ):
         ran = run_plait(*words)
         assert ran.code == code, words
@@ -426,7 +427,11 @@ def test_a_check_that_finds_a_head_diverged_names_its_key_and_ends_with_its_code
     assert run_plait("store", "check").code == 0
     write_behind(tmp_path / "fake", asset, {"x": "2"})
     ran = run_plait("verify", "--json")
-    told_by_verify = {"where": f"store f, {asset}", "what": "f.sales.orders was written past plait"}
+    told_by_verify = {
+        "where": f"store f, {asset}",
+        "what": "f.sales.orders was written past plait",
+        "code": "STORE_DIVERGED",
+    }
     assert (ran.code, ran.value) == (9, [{**told_by_verify, "remedy": "plait store adopt f.sales.orders"}])
     ran = run_plait("store", "check", "--json")
     found = {"store": "f", "found": "f.sales.orders is diverged", "remedy": "plait store adopt f.sales.orders"}

@@ -12,7 +12,14 @@ import plait
 import pytest
 from plait.backend import Problem
 from plait.catalog import Catalog
-from plait.errors import CommitConflict, InvalidArgument, NotFound, NothingToCommit, StoreUnavailable
+from plait.errors import (
+    CommitConflict,
+    InvalidArgument,
+    NotFound,
+    NothingToCommit,
+    StoreDiverged,
+    StoreUnavailable,
+)
 from plait.graph import LogFilter
 from plait.types import Choice, Commit, Depth, Key, Mode
 
@@ -299,7 +306,9 @@ class TestAdoption:
 
     def test_verify_tells_a_head_that_diverged_and_records_nothing(self, headed: Catalog, tmp_path: Path) -> None:
         write(headed, x=1)
-        found = Problem(f"store s, {asset_of(headed)}", "s.a was written past plait", "plait store adopt s.a")
+        found = Problem(
+            f"store s, {asset_of(headed)}", "s.a was written past plait", "plait store adopt s.a", StoreDiverged.code
+        )
         foreign(headed, tmp_path, x=1, f=9)
         assert list(headed.verify()) == list(headed.verify()) == [found]
         assert headed.unpublished() == []

@@ -171,6 +171,6 @@ class History:
         return self.backend.watch(from_seq, seconds_max)
 
     def verify(self, depth: Depth = Depth.METADATA) -> Iterator[Problem]:
-        """Problems of the history's own bytes, then of what the stores hold, then native heads that diverged, which are
-        no damage and the only ones with a remedy; empty when all is well."""
+        """Problems of the history's own bytes, then of what the stores hold, then native heads that diverged; each has
+        the code of its error. Empty when all is well."""
         return self.backend.verify(depth)

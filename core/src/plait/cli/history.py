@@ -14,7 +14,7 @@ from plait.cli.points import SPEC, must_be_there, points_and_key
 from plait.cli.previewing import preview_rows, print_preview
 from plait.cli.printing import change_row, commit_row, counted, printable, short, subject
 from plait.cli.session import COUNT, Session, json_option, pairs, pass_session
-from plait.errors import Corrupt, InvalidArgument, NotFound, StoreDiverged
+from plait.errors import Corrupt, InvalidArgument, NotFound, PermissionDenied, StoreDiverged, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -391,18 +391,20 @@ def reflog(session: Session, name: str | None, limit: int | None) -> None:
 def verify(session: Session, depth: str) -> None:
     """Prove the history's hash chain, and that the stores hold what it names.
 
-    Ends with exit code 16 for what is damaged, lost or away, else with 9 where a native head has diverged.
+    Ends with exit code 16 where something is damaged or lost, else with 7 or 11 where a store did not answer or refused
+    to, else with 9 where a native head has diverged.
     """
     from plait.types import Depth
 
     session.recovers = False  # Recovery writes, and by what a damaged catalog says it might write wrongly.
     problems = [asdict(found) for found in session.catalog.verify(Depth(depth))]
     session.table(problems, ("where", "what", "remedy"), "all is well")
-    damage = [found for found in problems if not found["remedy"]]
-    if damage:
-        raise Corrupt(counted(len(damage), "problem"), remedy="restore the named files from a backup")
-    if problems:
-        raise click.exceptions.Exit(StoreDiverged.exit_code)
+    codes = [found["code"] for found in problems]
+    if damaged := codes.count(Corrupt.code):
+        raise Corrupt(counted(damaged, "problem"), remedy="restore the named files from a backup")
+    for kind in (StoreUnavailable, PermissionDenied, StoreDiverged):
+        if kind.code in codes:
+            raise click.exceptions.Exit(kind.exit_code)
 
 
 COMMANDS = (ls, log, show, diff, blame, reflog, verify)

@@ -593,14 +593,16 @@ class Event(_message.Message):
     def __init__(self, seq: _Optional[int] = ..., kind: _Optional[_Union[EventKind, str]] = ..., record_hash: _Optional[bytes] = ..., payload_json: _Optional[str] = ..., commit: _Optional[_Union[Commit, _Mapping]] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ...) -> None: ...
 
 class Problem(_message.Message):
-    __slots__ = ("where", "what", "remedy")
+    __slots__ = ("where", "what", "remedy", "code")
     WHERE_FIELD_NUMBER: _ClassVar[int]
     WHAT_FIELD_NUMBER: _ClassVar[int]
     REMEDY_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
     where: str
     what: str
     remedy: str
-    def __init__(self, where: _Optional[str] = ..., what: _Optional[str] = ..., remedy: _Optional[str] = ...) -> None: ...
+    code: str
+    def __init__(self, where: _Optional[str] = ..., what: _Optional[str] = ..., remedy: _Optional[str] = ..., code: _Optional[str] = ...) -> None: ...
 
 class ErrorDetail(_message.Message):
     __slots__ = ("code", "message", "remedy", "details", "conflicts", "conflicts_total")

@@ -332,8 +332,8 @@ def from_log_filter(message: pb.LogFilter) -> LogFilter:
 
 
 def to_problem(problem: Problem) -> pb.Problem:
-    return pb.Problem(where=problem.where, what=problem.what, remedy=problem.remedy)
+    return pb.Problem(where=problem.where, what=problem.what, remedy=problem.remedy, code=problem.code)
 
 
 def from_problem(message: pb.Problem) -> Problem:
-    return Problem(message.where, message.what, message.remedy)
+    return Problem(message.where, message.what, message.remedy, message.code)
