@@ -50,9 +50,8 @@ def translated(place: str) -> Iterator[None]:
     except (BaseError, OSError) as error:
         if _FORBIDDEN in str(error):
             raise _denied(place) from error  # A listing's refusal has no class of its own.
-        raise StoreUnavailable(
-            f"{place} cannot be reached: {str(error).splitlines()[0]}", remedy="check the store's endpoint"
-        ) from error
+        reason = str(error).splitlines()[0].rpartition(" - ")[2]  # Before it stands the whole request.
+        raise StoreUnavailable(f"{place} cannot be reached: {reason}", remedy="check the store's endpoint") from error
 
 
 def _denied(place: str) -> PermissionDenied:
