@@ -314,6 +314,26 @@ def test_a_foreign_vacuum_of_the_table_spares_branches_and_commits(tables: Table
         assert tables.adapter.verify(snapshot, Depth.BYTES).problems == ()
 
 
+@pytest.mark.parametrize(("interval", "is_risk"), [("", False), ("interval 100 years", True), ("2 weeks", True)])
+def test_a_vacuum_of_others_spares_what_commits_need_or_is_told_as_a_risk(
+    tables: Tables, interval: str, is_risk: bool
+) -> None:
+    settings = {"delta.deletedFileRetentionDuration": interval} if interval else None
+    tables.published(None, tables.create([row(1)], configuration=settings))
+    tables.foreign(row(2))  # Into the table's own folder: what plait adds is in one that vacuums pass over.
+    adopted = tables.adapter.snapshot("tx", {KEY: "hourly"})[KEY]
+    tables.published(adopted, tables.change(adopted, correct(row(2, "cap"))))
+    assert any("deletedFile" in risk.rule for risk in tables.adapter.retention_risks()) == is_risk
+    folder, month_ms = tables.path / "hourly", 30 * 24 * 3600 * 1000
+
+    def age(action: dict[str, Any]) -> None:
+        if "remove" in action:
+            action["remove"]["deletionTimestamp"] -= month_ms
+
+    edit_log(folder, age, 2)
+    assert (DeltaTable(str(folder)).vacuum(dry_run=True) != []) == is_risk
+
+
 def test_rules_that_delete_what_commits_need_are_told(tables: Tables) -> None:
     write_deltalake(str(tables.path / "raw"), batch([row(1)]))
     rules = {(risk.affects, risk.rule.split("=")[0]) for risk in tables.adapter.retention_risks()}

@@ -143,6 +143,10 @@ class State:
 
 KEY_COLUMNS: Final = "plait.key-columns"
 
+KEEPING: Final = "delta.deletedFileRetentionDuration"
+KEPT_FOR: Final = "interval 36500 days"
+"""What tables that are made here have for it: their history is plait's, and other clients' vacuum is to spare it."""
+
 
 def _partition(add: Mapping[str, Any]) -> list[tuple[str, str | None]]:
     return sorted((add.get("partitionValues") or {}).items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Final
 from urllib.parse import unquote
@@ -13,11 +14,14 @@ from deltalake.exceptions import DeltaError, DeltaProtocolError
 from plait.errors import Corrupt, NotFound, Unsupported
 from plait.types import Depth, Health, Item, Risk, SnapshotRef
 
-from plait_delta.actions import State, vector_path
+from plait_delta.actions import KEEPING, KEPT_FOR, State, vector_path
 from plait_delta.files import BRANCHES, LINK, Info
 from plait_delta.log import head_version, log_files, read_state
 from plait_delta.roots import CLAIM, Layout, Root
 from plait_delta.table import open_table
+
+_INTERVAL: Final = re.compile(r"(?:interval\s+)?(\d+)\s+(day|week)s?\Z")
+_LONG_DAYS: Final = 3650
 
 SUMS: Final = "sha256.json"
 """In the folder of a root's data inside the table: the hash of each file, as it was when it was prepared."""
@@ -161,6 +165,13 @@ def _check_bytes(root: Root, place: str, expected: str | None, rows: int | None)
 # -- risks -------------------------------------------------------------------------------------------------------------
 
 
+def _is_long(interval: str) -> bool:
+    """Whether every client understands an interval, and it is one of years. (Spark refuses years by that name, and
+    delta-rs takes them for its default of a week.)"""
+    match = _INTERVAL.match(interval.strip().lower())
+    return match is not None and int(match[1]) * {"day": 1, "week": 7}[match[2]] >= _LONG_DAYS
+
+
 def retention_risks(layout: Layout) -> Iterator[Risk]:
     """Table properties that let other clients' vacuum and log cleanup delete what a commit names."""
     for table in layout.tables():
@@ -171,12 +182,12 @@ def retention_risks(layout: Layout) -> Iterator[Risk]:
         except (NotFound, Corrupt, Unsupported):
             continue  # `verify` tells what a commit has lost.
         asset = layout.asset_of(table.folder)
-        retention = state.configuration.get("delta.deletedFileRetentionDuration", "interval 1 week")
-        if not retention.endswith(("years", "year")):
+        retention = state.configuration.get(KEEPING, "interval 1 week")
+        if not _is_long(retention):
             yield Risk(
-                f"delta.deletedFileRetentionDuration={retention}",
+                f"{KEEPING}={retention}",
                 asset,
-                "set it to 'interval 100 years': a vacuum deletes files that older commits and branches may need",
+                f"set it to '{KEPT_FOR}': a vacuum deletes files that older commits and branches may need",
             )
         logs = state.configuration.get("delta.logRetentionDuration", "interval 30 days")
         cleaned = state.configuration.get("delta.enableExpiredLogCleanup", "true").lower() != "false"

@@ -20,7 +20,7 @@ from plait.errors import AlreadyExists, InvalidArgument, NotFound, StoreUnavaila
 from plait.refspec import format_key
 from plait.types import Key, Staging
 
-from plait_delta.actions import KEY_COLUMNS
+from plait_delta.actions import KEEPING, KEPT_FOR, KEY_COLUMNS
 from plait_delta.files import LOG, Files, Native
 from plait_delta.roots import Root
 
@@ -156,13 +156,15 @@ class Namespace:
     ) -> WorkingTable:
         """A new, empty table. `key_columns` identify its rows in diffs and merges.
 
+        Unless `configuration` says else, vacuums of other clients spare what only older commits need.
+
         Raises: AlreadyExists, InvalidArgument.
         """
         key = self._key(identifier)
         names = [one.name for one in (schema if isinstance(schema, pa.Schema) else schema.fields)]
         if unknown := [one for one in (*partition_by, *key_columns) if one not in names]:
             raise InvalidArgument(f"column {unknown[0]!r} is not in the schema", remedy=f"it has {', '.join(names)}")
-        settings = dict(configuration or {})
+        settings = {KEEPING: KEPT_FOR, **(configuration or {})}
         if key_columns:
             settings[KEY_COLUMNS] = ",".join(key_columns)
         staging = self._port.get(key)
