@@ -14,10 +14,14 @@ from plait.errors import InvalidArgument, PlaitError
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+    _Text = click.ParamType[str]
+else:
+    _Text = click.ParamType  # Generic from click 8.4 on.
+
 _HEAD = re.compile(r"HEAD(?=[~^*]|\Z)")
 
 
-class _Spec(click.ParamType[str]):
+class _Spec(_Text):
     """A spec, or a branch. HEAD in front becomes the current branch's name, so that `HEAD~1` is what it is in Git."""
 
     name = "spec"

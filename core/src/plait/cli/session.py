@@ -24,8 +24,12 @@ if TYPE_CHECKING:
     from plait.types import Key
     from plait.working_set import WorkingSet
 
+    _Number = click.ParamType[int]
+else:
+    _Number = click.ParamType  # Generic from click 8.4 on.
 
-class UpTo(click.ParamType[int]):
+
+class UpTo(_Number):
     """A whole number from 1 to a limit, which only those who exceed it are told."""
 
     name = "integer"
