@@ -10,7 +10,7 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from plait.adapter import Progress, silent
 from plait.catalog import Catalog
@@ -18,7 +18,7 @@ from plait.clock import Clock, SystemClock
 from plait.errors import AlreadyExists, InvalidArgument, NotFound, PermissionDenied, Unsupported
 from plait.example import example_stores, make_example
 from plait.local import DEFAULT_REPOSITORY, LocalBackend, create
-from plait.persist import Database
+from plait.persist import Database, sqlite_file
 from plait.plugins import Plugins
 from plait.types import Session
 
@@ -251,7 +251,7 @@ def database_url(where: str | os.PathLike[str]) -> str:
     above.
     """
     url = _database_url(where)
-    file = Path(unquote(url.removeprefix(_SQLITE).partition("?")[0]))
+    file = Path(sqlite_file(url))
     if url.startswith(_SQLITE) and not _is_there(file):
         named = file.absolute() if is_url(where) else Path(where).resolve()
         raise NotFound(f"{named} holds no catalog", remedy="make one with 'plait init'")

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine, make_url
@@ -48,8 +48,10 @@ class Database:
             raise InvalidArgument(
                 "this is no database URL", remedy="write sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE"
             ) from error
-        self.url = parsed
         self.dialect = parsed.get_backend_name()
+        if self.dialect == "sqlite":
+            parsed = parsed.set(database=sqlite_file(url))
+        self.url = parsed
         self._write_lock = threading.RLock()
         self._process = os.getpid()
         if self.dialect == "sqlite":
@@ -258,6 +260,11 @@ def _check_revision(connection: Connection) -> None:
             f"the catalog has schema {found}, this plait knows only {schema.REVISION}",
             remedy="install a newer plait",
         )
+
+
+def sqlite_file(url: str) -> str:
+    """The file that a URL of SQLite names, decoded, which SQLAlchemy does only from 2.1 on; "" for none."""
+    return unquote(url.partition(":///")[2].partition("?")[0])
 
 
 def _sqlite_engine(url: URL, module: ModuleType) -> Engine:
