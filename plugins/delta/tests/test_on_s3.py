@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ import obstore
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
+from obstore.exceptions import AlreadyExistsError
 from obstore.store import S3Store
 from plait.errors import NotFound, PermissionDenied, StoreUnavailable, Unsupported
 from plait.types import Depth, PublishState, Store
@@ -26,6 +28,7 @@ from plait_conformance.servers import free_port
 from plait_conformance.testing import make_adapter
 from plait_delta import DeltaAdapter
 from plait_delta.bucket import BucketFiles
+from plait_delta.files import BRANCHES, LOG
 
 pytestmark = [
     pytest.mark.s3server,
@@ -184,11 +187,7 @@ def test_deltalakes_server_lists_what_the_bucket_holds(tables: Tables) -> None:
     names = [f"part {number:04} ü&<+=.bin" for number in range(1201)]
     for name in names:
         obstore.put(files.store, f"{files.key(tables.place)}/many/{name}", name.encode())
-    options = files.native(tables.place).options
-    assert options is not None
-    config: Any = {name.lower(): value for name, value in options.items() if name.startswith("AWS_")}
-    del config["aws_allow_http"]
-    served = S3Store(files.bucket, config=config, client_options={"allow_http": True})
+    served = served_store(tables)
     prefix = f"{files.key(tables.place)}/many"
     found = [one["path"] for page in obstore.list(served, prefix) for one in page]
     assert found == [f"{prefix}/{name}" for name in names]
@@ -199,6 +198,30 @@ def test_deltalakes_server_lists_what_the_bucket_holds(tables: Tables) -> None:
     assert obstore.list_with_delimiter(served, files.key(tables.place))["common_prefixes"] == [prefix]
     obstore.delete(served, [f"{prefix}/{name}" for name in names])
     assert list(files.below(tables.place)) == []
+
+
+def served_store(tables: Tables) -> S3Store:
+    """The bucket, as deltalake is given it."""
+    files = files_of(tables)
+    options = files.native(tables.place).options
+    assert options is not None
+    config: Any = {name.lower(): value for name, value in options.items() if name.startswith("AWS_")}
+    del config["aws_allow_http"]
+    return S3Store(files.bucket, config=config, client_options={"allow_http": True})
+
+
+def test_a_put_whose_answer_was_lost_meets_itself_and_is_done(tables: Tables) -> None:
+    """obstore sends it again, and deltalake would tell that an update failed which was made."""
+    files = files_of(tables)
+    place = f"{tables.place}/hourly/{BRANCHES}/tx/root/{LOG}/{1:020}.json"
+    put: Any = partial(obstore.put, served_store(tables), files.key(place), mode="create", use_multipart=False)
+    put(file=b'{"commitInfo":{"timestamp":1}}')
+    put(file=b'{"commitInfo":{"timestamp":1}}')
+    with pytest.raises(AlreadyExistsError):
+        put(file=b'{"commitInfo":{"timestamp":2}}')
+    assert files.put_new(f"{tables.place}/x", b"one")
+    assert files.put_new(f"{tables.place}/x", b"one")
+    assert not files.put_new(f"{tables.place}/x", b"two")
 
 
 def test_only_who_has_the_secret_is_answered(tables: Tables) -> None:

@@ -79,6 +79,19 @@ def object_store(bucket: str, options: Mapping[str, str]) -> S3Store:
         ) from error
 
 
+def put_new(store: S3Store, key: str, data: bytes) -> str | None:
+    """Put an object unless there is one, which is None; else its ETag.
+
+    One with these very bytes is taken for it: a put whose answer was lost is sent again, and meets itself.
+    """
+    try:
+        put = obstore.put(store, key, data, mode="create", use_multipart=False)
+    except AlreadyExistsError:
+        held = obstore.get(store, key)
+        return held.meta["e_tag"] or "" if bytes(held.bytes()) == data else None
+    return put["e_tag"] or ""
+
+
 class BucketFiles(Files):
     """URLs of objects in one bucket: `s3://bucket/key`. An object is there whole or not at all, and stays."""
 
@@ -151,10 +164,9 @@ class BucketFiles(Files):
         self._failpoint("delta.bucket.before_put")
         self.counted(len(data))
         with translated(place):
-            try:
-                obstore.put(self.store, self.key(place), data, mode="create", use_multipart=False)
-            except AlreadyExistsError:
-                return False
+            put = put_new(self.store, self.key(place), data)
+        if put is None:
+            return False
         self._failpoint("delta.bucket.after_put")
         return True
 

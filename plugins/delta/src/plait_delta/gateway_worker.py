@@ -34,7 +34,7 @@ from xml.sax.saxutils import escape
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PermissionDeniedError, UnauthenticatedError
 
-from plait_delta.bucket import INSIDE, OUTSIDE, object_store
+from plait_delta.bucket import INSIDE, OUTSIDE, object_store, put_new
 from plait_delta.files import BRANCHES, LOG
 
 _ROOT: Final = re.compile(rf"(?P<table>.*?)/{BRANCHES}/[^/]+/[^/]+/(?P<rest>.*)\Z")
@@ -263,9 +263,15 @@ class _Handler(BaseHTTPRequestHandler):
         new = self.headers.get("If-None-Match") == "*"
         if in_log and not _is_hidden(key, in_log):
             data = _rewritten(body.read(), _TO_STORE)
-            found = obstore.put(self._bucket.store, key, data, mode="create" if new else "overwrite")
             self._bucket.counted(len(data))
-            self._send(200, {"ETag": found["e_tag"] or '""'})
+            if new:
+                etag = put_new(self._bucket.store, key, data)
+            else:
+                etag = obstore.put(self._bucket.store, key, data)["e_tag"] or ""
+            if etag is None:
+                self._fail(412, "PreconditionFailed", f"{key} is there")
+            else:
+                self._send(200, {"ETag": etag or '""'})
         else:
             self._send(200, {"ETag": self._keep(key, body, new=new)})
 
