@@ -182,6 +182,25 @@ def test_a_wrong_key_is_a_denial_and_a_server_that_is_down_is_said_soon(tables: 
     assert time.monotonic() - started < 30
 
 
+def test_what_the_environment_says_of_another_bucket_is_not_for_this_one(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "of-another-account")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
+    base = tables.create([row(1)])
+    tables.change(base, append(row(2)), delete("id = 1"))
+
+
+def test_deltalake_asks_its_server_past_the_proxy_of_the_environment(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tables.create([row(1)])  # The bucket itself is asked from here on without the proxy.
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    tables.change(base, append(row(2)), delete("id = 1"))
+
+
 def test_deltalakes_server_lists_what_the_bucket_holds(tables: Tables) -> None:
     files = files_of(tables)
     names = [f"part {number:04} ü&<+=.bin" for number in range(1201)]

@@ -61,13 +61,18 @@ def _denied(place: str) -> PermissionDenied:
 
 
 def object_store(bucket: str, options: Mapping[str, str]) -> S3Store:
-    """The bucket; what the options leave open is taken from the environment, as by every tool. Asks nothing yet.
+    """The bucket; what the options leave open is taken from the environment, as by every tool. Nothing else is: another
+    account's token is not sent along with these keys. Asks nothing yet.
 
     Raises: InvalidArgument.
     """
     settings: dict[str, Any] = {"region": options.get("region") or "us-east-1"}
-    names = {"endpoint": "endpoint", "access_key": "access_key_id", "secret_key": "secret_access_key"}
-    settings.update({name: options[option] for option, name in names.items() if options.get(option)})
+    if options.get("endpoint"):
+        settings["aws_endpoint_url_s3"] = options["endpoint"]  # Goes before all that the environment says of it.
+    if options.get("access_key") or options.get("secret_key"):
+        keys = {"access_key_id": options.get("access_key", ""), "secret_access_key": options.get("secret_key", "")}
+        settings["credential_provider"] = lambda: {**keys, "token": None, "expires_at": None}
+        settings["skip_signature"] = False
     client: dict[str, Any] = {**_CLIENT, "allow_http": options.get("endpoint", "").startswith("http://")}
     retries = {"max_retries": _RETRIES, "retry_timeout": timedelta(seconds=60)}
     try:

@@ -55,8 +55,14 @@ class Gateway:
     @property
     def options(self) -> dict[str, str]:
         """deltalake's storage options. Whoever has them, has the store's rights while this runs."""
+        endpoint = f"http://127.0.0.1:{self._port}"
         return {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._port}",
+            "AWS_ENDPOINT_URL": endpoint,
+            # What the environment says of the bucket and the way to it is not for this server.
+            "AWS_ENDPOINT_URL_S3": endpoint,
+            "AWS_SKIP_SIGNATURE": "false",
+            "proxy_url": endpoint,
+            "proxy_excludes": "127.0.0.1",
             "AWS_ACCESS_KEY_ID": self._secret,
             "AWS_SECRET_ACCESS_KEY": "unused",
             "AWS_REGION": "us-east-1",
