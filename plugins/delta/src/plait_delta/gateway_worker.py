@@ -37,7 +37,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, Per
 from plait_delta.bucket import INSIDE, OUTSIDE, object_store, put_new
 from plait_delta.files import BRANCHES, LOG
 
-_ROOT: Final = re.compile(rf"(?P<table>.*?)/{BRANCHES}/[^/]+/[^/]+/(?P<rest>.*)\Z")
+_ROOT: Final = re.compile(rf"(?P<table>.*?)/{BRANCHES}/[^/]+/[^/]+/(?P<rest>({INSIDE}|{LOG}/).*)\Z")
 _COMMIT: Final = re.compile(r"/\d{20}\.json\Z")
 _PATH: Final = rb'^(\{"(?:add|remove|cdc)":\{"path":")%s'
 _VECTOR: Final = rb'("deletionVector":\{"storageType":"u","pathOrInlineDv":")%s'
@@ -109,6 +109,11 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 64
     bucket: Bucket
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Says nothing of a client that has hung up."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
 
 def _stored(key: str) -> tuple[str, bool]:
     """The key in the bucket, and whether it is a file in the log of a root."""
@@ -163,16 +168,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, method: Any) -> None:
         with tempfile.SpooledTemporaryFile(max_size=16 * _CHUNK_BYTES, dir=str(self._bucket.parts)) as body:
-            left = int(self.headers.get("Content-Length") or 0)
-            while left:
-                chunk = self.rfile.read(min(left, _CHUNK_BYTES))
-                if not chunk:
-                    self.close_connection = True
-                    return
-                body.write(chunk)
-                left -= len(chunk)
-            body.seek(0)
             try:
+                left = int(self.headers.get("Content-Length") or 0)
+                while left:
+                    chunk = self.rfile.read(min(left, _CHUNK_BYTES))
+                    if not chunk:
+                        self.close_connection = True
+                        return
+                    body.write(chunk)
+                    left -= len(chunk)
+                body.seek(0)
                 if not self._is_known():
                     self._fail(403, "AccessDenied", "this server answers the process that started it alone")
                     return
@@ -187,6 +192,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
             except (BaseError, OSError, ValueError) as error:
                 self._fail(500, "InternalError", str(error))
+                self.close_connection = True  # Something of the request may not have been read.
 
     def _is_known(self) -> bool:
         """Whether the request is from who has the secret: it is the name of the key that signed it."""
