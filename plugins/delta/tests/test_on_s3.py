@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -18,9 +21,9 @@ import obstore
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
-from obstore.exceptions import AlreadyExistsError
+from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store
-from plait.errors import NotFound, PermissionDenied, StoreUnavailable, Unsupported
+from plait.errors import InvalidArgument, NotFound, PermissionDenied, StoreUnavailable, Unsupported
 from plait.types import Depth, PublishState, Store
 from plait_conformance.delta_tables import KEY, ROWS, Tables, append, batch, correct, delete, ordered, row, rows_in
 from plait_conformance.s3_servers import S3Server, make_bucket
@@ -29,6 +32,7 @@ from plait_conformance.testing import make_adapter
 from plait_delta import DeltaAdapter
 from plait_delta.bucket import BucketFiles
 from plait_delta.files import BRANCHES, LOG
+from plait_delta.gateway import Gateway
 
 pytestmark = [
     pytest.mark.s3server,
@@ -152,6 +156,10 @@ def test_places_of_other_buckets_are_refused(tables: Tables) -> None:
         tables.adapter.snapshot("tx", {KEY: "s3://elsewhere/table"})
     with pytest.raises(NotFound, match="does not exist"):
         list(tables.adapter.discover(f"{tables.place}/nothing"))
+    with pytest.raises(Unsupported, match="another bucket"):
+        tables.adapter.snapshot("tx", {KEY: f"https://{files_of(tables).bucket}/table"})
+    with pytest.raises(InvalidArgument, match=r"has '\.' or '\.\.' in it"):
+        tables.adapter.snapshot("tx", {KEY: "../other"})
 
 
 def test_check_probes_the_bucket(tables: Tables) -> None:
@@ -199,6 +207,59 @@ def test_deltalake_asks_its_server_past_the_proxy_of_the_environment(
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
     tables.change(base, append(row(2)), delete("id = 1"))
+
+
+def test_what_deltalake_cannot_ask_is_an_error_and_no_damage(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = tables.create([row(1)])
+    ours, theirs = tables.change(base, correct(row(1, "cap"))), tables.change(base, delete("id = 1"), append(row(2)))
+    files = files_of(tables)
+    files.gateway.close()
+    down = {**tables.options, "endpoint": f"http://127.0.0.1:{free_port()}"}
+    monkeypatch.setattr(files, "_gateway", Gateway(files.bucket, down))
+    monkeypatch.setattr("plait_delta.publish._CHECKPOINT_EVERY", 1)
+    with pytest.raises(StoreUnavailable, match="cannot be read by delta-rs"):
+        tables.adapter.verify(base, Depth.METADATA)
+    with pytest.raises(StoreUnavailable):
+        tables.adapter.open(base, None)
+    with pytest.raises(StoreUnavailable):
+        tables.merged(base, ours, theirs)
+    tables.published(None, base)
+    tables.published(base, ours)
+
+
+def test_a_root_that_is_gone_is_no_table_that_was_dropped(tables: Tables) -> None:
+    port = tables.port()
+    tables.namespace(port).create_table(KEY[1:], ROWS)
+    files_of(tables).remove(tables.place)
+    with pytest.raises(NotFound, match="is gone"):
+        tables.adapter.prepare(port.tx, 1, port.stagings)
+
+
+def test_a_client_that_hangs_up_is_nothing_to_tell(tables: Tables, capfd: pytest.CaptureFixture[str]) -> None:
+    options = files_of(tables).native(tables.place).options
+    assert options is not None
+    for sent in (b"PUT /x/y HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc", b"PUT"):
+        with socket.create_connection(("127.0.0.1", int(options["AWS_ENDPOINT_URL"].rpartition(":")[2]))) as client:
+            client.sendall(sent)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # Reset, not ended.
+    tables.create([row(1)])
+    assert capfd.readouterr().err == ""
+
+
+def test_a_full_disk_is_told(tables: Tables) -> None:
+    files = files_of(tables)
+    served = served_store(tables)
+    resource.prlimit(files.gateway.pid, resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+    with pytest.raises(BaseError, match="File too large"):
+        obstore.put(served, files.key(f"{tables.place}/x"), bytes(20 << 20), use_multipart=False)
+    assert not files.exists(f"{tables.place}/x")
+
+
+def test_a_store_may_lie_inside_what_looks_like_a_root(tables: Tables) -> None:
+    inside = Tables(DeltaAdapter, f"{tables.place}/{BRANCHES}/a/b", tables.options)
+    base = inside.create([row(1)])
+    assert inside.read(inside.change(base, append(row(2)), delete("id = 1"))) == [row(2)]
+    inside.adapter.close()
 
 
 def test_deltalakes_server_lists_what_the_bucket_holds(tables: Tables) -> None:

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
 from typing import IO, Any, Final, cast
-from urllib.parse import urlsplit
 
 import obstore
 from obstore.exceptions import (
@@ -122,13 +121,15 @@ class BucketFiles(Files):
         return object_store(self.bucket, self._resolved)
 
     def key(self, place: str) -> str:
-        """The key of an object. Raises: Unsupported for one of another bucket."""
-        parts = urlsplit(place, allow_fragments=False)
-        if parts.netloc != self.bucket:
+        """The key of an object. Raises: Unsupported for one of another bucket, InvalidArgument for what names none."""
+        bucket, _, key = place.removeprefix(SCHEME).partition("/")
+        if not place.startswith(SCHEME) or bucket != self.bucket:
             raise Unsupported(
                 f"{place} lies in another bucket than the store's, {self.bucket}", remedy="add a store for that bucket"
             )
-        return place.removeprefix(f"{SCHEME}{self.bucket}").lstrip("/")
+        if not {".", ".."}.isdisjoint(key.split("/")):
+            raise InvalidArgument(f"{place} has '.' or '..' in it", remedy="write the place without")
+        return key
 
     def counted(self, size: int = 0, requests: int = 1) -> None:
         """Note what was asked of the server."""

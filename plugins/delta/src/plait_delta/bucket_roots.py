@@ -80,7 +80,8 @@ class BucketLayout(Layout):
         return () if name in listed else (f"listings of {self.path} lag behind writes",)
 
     def is_there(self, root: Root) -> bool:
-        return True
+        _, tx, unique, _ = root.own.split("/")
+        return self.files.exists(self._record(tx, unique))
 
     def made(self, root: Root) -> Root | None:
         _, tx, name, _ = root.own.split("/")

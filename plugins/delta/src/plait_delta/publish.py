@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from deltalake.exceptions import DeltaError
 from plait.adapter import Context
-from plait.errors import NotFound
+from plait.errors import NotFound, StoreUnavailable
 from plait.types import Move, Published, PublishState, SnapshotRef
 
 from plait_delta.actions import APP_ID, Action, State, difference
@@ -135,5 +135,5 @@ class Publishing:
         if version and version % _CHECKPOINT_EVERY == 0:
             try:
                 open_table(table, version).create_checkpoint()
-            except DeltaError as error:
+            except (DeltaError, OSError, StoreUnavailable) as error:
                 self._context.log.warning("checkpoint of %s at version %d failed: %s", table.folder, version, error)

@@ -11,11 +11,11 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake.exceptions import DeltaError, DeltaProtocolError
-from plait.errors import Corrupt, NotFound, Unsupported
+from plait.errors import Corrupt, NotFound, StoreUnavailable, Unsupported
 from plait.types import Depth, Health, Item, Risk, SnapshotRef
 
 from plait_delta.actions import KEEPING, KEPT_FOR, State, vector_path
-from plait_delta.files import BRANCHES, LINK, Info
+from plait_delta.files import BRANCHES, LINK, SCHEME, Info
 from plait_delta.log import head_version, log_files, read_state
 from plait_delta.roots import CLAIM, Layout, Root
 from plait_delta.table import open_table
@@ -134,7 +134,10 @@ def refused(root: Root, version: int) -> str:
     except DeltaProtocolError:
         return ""
     except (DeltaError, pa.ArrowException, OSError) as error:
-        return f"the log of {root.folder} at version {version} cannot be read by delta-rs: {error}"
+        told = f"the log of {root.folder} at version {version} cannot be read by delta-rs: {error}"
+        if isinstance(error, OSError) and root.folder.startswith(SCHEME):  # The server did not answer: no damage.
+            raise StoreUnavailable(told, remedy="check the store's endpoint") from error
+        return told
     return ""
 
 

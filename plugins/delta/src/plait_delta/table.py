@@ -39,7 +39,7 @@ def translated(what: str) -> Iterator[None]:
         raise InvalidArgument(f"{what} cannot take these rows: {error}") from error
     except (DeltaProtocolError, CommitFailedError) as error:
         raise Unsupported(f"{what} cannot be written by delta-rs: {error}") from error
-    except (DeltaError, pa.ArrowException) as error:
+    except (DeltaError, pa.ArrowException, OSError) as error:
         if _BROKEN_RULE in str(error):
             raise InvalidArgument(
                 f"{what} cannot take these rows, which a constraint of it forbids: {error}",
