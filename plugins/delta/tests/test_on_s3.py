@@ -13,8 +13,11 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from contextlib import suppress
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any, cast
 
 import obstore
@@ -30,7 +33,7 @@ from plait_conformance.s3_servers import S3Server, make_bucket
 from plait_conformance.servers import free_port
 from plait_conformance.testing import make_adapter
 from plait_delta import DeltaAdapter
-from plait_delta.bucket import BucketFiles
+from plait_delta.bucket import _CLIENT, BucketFiles
 from plait_delta.files import BRANCHES, LOG
 from plait_delta.gateway import Gateway
 
@@ -260,6 +263,36 @@ def test_a_store_may_lie_inside_what_looks_like_a_root(tables: Tables) -> None:
     base = inside.create([row(1)])
     assert inside.read(inside.change(base, append(row(2)), delete("id = 1"))) == [row(2)]
     inside.adapter.close()
+
+
+def test_a_large_file_may_take_longer_than_a_server_that_says_nothing(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all limits a sixtieth: seven seconds, where silence is given up after one, and three more tries."""
+
+    class Slow(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            at = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
+            self.send_response(206 if at else 200)
+            self.send_header("ETag", '"x"')
+            self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
+            self.send_header("Content-Length", str(28 - at))
+            self.send_header("Content-Range", f"bytes {at}-27/28")
+            self.end_headers()
+            with suppress(OSError):
+                for _ in range(at, 28):
+                    self.wfile.write(b"x")
+                    time.sleep(0.25)
+
+    for name, value in dict(_CLIENT).items():
+        monkeypatch.setitem(_CLIENT, name, f"{int(value[:-1]) * 1000 // 60}ms")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        options = {**tables.options, "endpoint": f"http://127.0.0.1:{server.server_port}"}
+        files = BucketFiles("b", options, failpoint=lambda name: None, credential=lambda value: value)
+        with files.open("s3://b/large") as stream:
+            assert stream.read() == b"x" * 28
+        server.shutdown()
 
 
 def test_deltalakes_server_lists_what_the_bucket_holds(tables: Tables) -> None:

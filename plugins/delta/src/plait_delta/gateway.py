@@ -68,9 +68,9 @@ class Gateway:
             "AWS_REGION": "us-east-1",
             "AWS_ALLOW_HTTP": "true",
             "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "false",
-            # Who asks the bucket itself tries again already.
+            # Who asks the bucket itself tries again already, and gives up.
             "max_retries": "0",
-            "timeout": "300s",
+            "timeout": "86400s",
         }
 
     @contextmanager

@@ -51,6 +51,7 @@ _TO_STORE: Final = (
 )
 _PAGE_KEYS: Final = 1000
 _CHUNK_BYTES: Final = 1 << 20
+_PARTS_AT_ONCE: Final = 4
 _XMLNS: Final = "http://s3.amazonaws.com/doc/2006-03-01/"
 
 
@@ -295,7 +296,9 @@ class _Handler(BaseHTTPRequestHandler):
             hashed.update(chunk)
             self._bucket.counted(len(chunk), requests=0)
         body.seek(0)
-        found = obstore.put(self._bucket.store, key, body, mode="create" if new else "overwrite")
+        mode: Any = "create" if new else "overwrite"
+        # Few at a time, so that each gets through before it is given up, also on a slow line.
+        found = obstore.put(self._bucket.store, key, body, mode=mode, max_concurrency=_PARTS_AT_ONCE)
         self._bucket.counted()
         self._bucket.written[key] = (found["e_tag"] or "", hashed.hexdigest())
         return found["e_tag"] or '""'
