@@ -36,6 +36,7 @@ from plait_delta import DeltaAdapter
 from plait_delta.bucket import _CLIENT, BucketFiles
 from plait_delta.files import BRANCHES, LOG
 from plait_delta.gateway import Gateway
+from plait_delta.space import SUMS
 
 pytestmark = [
     pytest.mark.s3server,
@@ -293,6 +294,13 @@ def test_a_large_file_may_take_longer_than_a_server_that_says_nothing(
         with files.open("s3://b/large") as stream:
             assert stream.read() == b"x" * 28
         server.shutdown()
+
+
+def test_hashes_that_cannot_be_read_are_a_problem(tables: Tables) -> None:
+    branch = tables.create([row(1)])
+    (sums,) = (item.path for item in tables.adapter.reachable(branch) if item.path.endswith(SUMS))
+    files_of(tables).replace(f"{tables.place}/{sums}", b'{"cut')
+    assert "cannot be read" in tables.adapter.verify(branch, Depth.METADATA).problems[0]
 
 
 def test_deltalakes_server_lists_what_the_bucket_holds(tables: Tables) -> None:

@@ -113,7 +113,11 @@ def verify(layout: Layout, snapshot: SnapshotRef, depth: Depth, *, check_cancell
         check_cancelled()
         branch = _branch(name)
         if branch is not None and branch not in sums:
-            sums[branch] = read_sums(root, branch)
+            try:
+                sums[branch] = read_sums(root, branch)
+            except Corrupt as error:
+                sums[branch] = {}
+                problems.append(str(error))
         expected = sums[branch].get(name) if branch else None
         if branch and expected is None and depth is Depth.BYTES:
             problems.append(f"{root.table}/{branch}/{SUMS} has no hash of file {name}, and had one")
