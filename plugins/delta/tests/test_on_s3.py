@@ -303,6 +303,17 @@ def test_hashes_that_cannot_be_read_are_a_problem(tables: Tables) -> None:
     assert "cannot be read" in tables.adapter.verify(branch, Depth.METADATA).problems[0]
 
 
+@pytest.mark.parametrize("character", ["%", "#", "?", "[", "^", "\\"])
+def test_a_place_that_deltalake_reads_otherwise_is_refused(tables: Tables, character: str) -> None:
+    """It would make the table elsewhere, outside of the store, or panic."""
+    store = Tables(DeltaAdapter, f"{tables.place}/a{character}20b", tables.options)
+    (problem,) = store.adapter.check()
+    assert "reads otherwise" in problem
+    with pytest.raises(Unsupported, match="reads otherwise"):
+        store.create([row(1)])
+    store.adapter.close()
+
+
 def test_deltalakes_server_lists_what_the_bucket_holds(tables: Tables) -> None:
     files = files_of(tables)
     names = [f"part {number:04} ü&<+=.bin" for number in range(1201)]

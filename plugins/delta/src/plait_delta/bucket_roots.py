@@ -69,6 +69,7 @@ class BucketLayout(Layout):
         return told
 
     def problems(self) -> Sequence[str]:
+        self.files.native(self.path)
         self.files.children(self.path)  # First: there are servers that make a missing bucket when it is written to.
         place = f"{self.path}/{OWN}/probe-{secrets.token_hex(8)}"
         first, second = (self.files.put_new(place, content) for content in (b"first", b"second"))
