@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -452,3 +453,34 @@ def test_a_hash_that_is_lost_is_found(tables: Tables) -> None:
     sums.unlink()
     assert tables.adapter.verify(base, Depth.METADATA).problems == ()
     assert len(tables.adapter.verify(base, Depth.BYTES).problems) == 1
+
+
+def test_links_and_what_others_own_are_no_hindrance(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = tables.create([row(1)])
+    tables.published(None, base)
+    port = tables.port({KEY: base})
+    port.add(KEY)
+    (tables.path / "lost+found").mkdir()
+    os.rename(tables.path / "hourly/_delta_log", tables.path / "log")
+    os.symlink("../log", tables.path / "hourly/_delta_log")
+    scandir = os.scandir
+
+    def denied(path: Any) -> Any:
+        if str(path).endswith("lost+found"):
+            raise PermissionError(path)
+        return scandir(path)
+
+    monkeypatch.setattr("plait_delta.disk.os.scandir", denied)
+    assert [found.asset for found in tables.adapter.discover("")] == ["hourly"]
+    os.rename(tables.path / "hourly", tables.path / "moved")
+    assert any(item.path.endswith("/_table") for item in tables.adapter.inventory())
+    os.rename(tables.path / "moved", tables.path / "hourly")
+    tables.adapter.abort(port.tx)
+    assert tables.read(base) == [row(1)]
+
+
+def test_an_empty_folder_holds_no_tables_and_is_there(tables: Tables) -> None:
+    (tables.path / "empty").mkdir(parents=True)
+    assert list(tables.adapter.discover("empty")) == []
+    with pytest.raises(NotFound):
+        list(tables.adapter.discover("nothing"))

@@ -14,7 +14,7 @@ from typing import IO, Final
 from plait.disk import fsync
 from plait.errors import NotFound, PermissionDenied, StoreUnavailable
 
-from plait_delta.files import Failpoint, Files, Info, Native
+from plait_delta.files import LOG, Failpoint, Files, Info, Native
 
 _CHUNK_BYTES: Final = 1 << 20
 
@@ -92,7 +92,8 @@ class DiskFiles(Files):
         files: list[str] = []
         with suppress(NotFound), translated(folder), os.scandir(folder) as entries:
             for entry in entries:
-                (folders if entry.is_dir(follow_symlinks=False) else files).append(entry.name)
+                # No link is followed to search for tables, but one to its log makes a table.
+                (folders if entry.is_dir(follow_symlinks=entry.name == LOG) else files).append(entry.name)
         return sorted(folders), sorted(files)
 
     def below(self, folder: str) -> Iterator[tuple[str, Info]]:
@@ -101,7 +102,7 @@ class DiskFiles(Files):
             links = [name for name in folders if os.path.islink(os.path.join(path, name))]
             for name in sorted([*files, *links]):
                 with suppress(FileNotFoundError):  # gone since it was listed
-                    yield os.path.join(path, name), _info(os.path.join(path, name))
+                    yield os.path.join(path, name), _described(os.lstat(os.path.join(path, name)))
 
     def remove(self, place: str) -> None:
         with translated(place), suppress(FileNotFoundError, NotADirectoryError):
@@ -133,6 +134,10 @@ def _info(path: str) -> Info:
     found = os.lstat(path)
     if stat.S_ISLNK(found.st_mode) and not os.path.isdir(path):
         found = os.stat(path)
+    return _described(found)
+
+
+def _described(found: os.stat_result) -> Info:
     return Info(found.st_size, max(found.st_mtime_ns, found.st_ctime_ns) // 1000)
 
 

@@ -11,6 +11,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import IO, Final, TypeAlias
 
+from plait.errors import PermissionDenied
+
 Failpoint: TypeAlias = Callable[[str], None]
 
 LOG: Final = "_delta_log"
@@ -109,4 +111,9 @@ def tables_below(files: Files, top: str, *, is_table: Callable[[str, list[str]],
         return
     for name in folders:
         if not name.startswith(("_", ".")):
-            yield from tables_below(files, f"{top.rstrip('/')}/{name}", is_table=is_table)
+            try:
+                yield from tables_below(files, f"{top.rstrip('/')}/{name}", is_table=is_table)
+            except PermissionDenied:
+                if top.startswith(SCHEME):
+                    raise
+                # On a disk somebody else's folder, like lost+found.
