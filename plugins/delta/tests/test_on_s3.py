@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import socket
 import struct
@@ -86,6 +87,19 @@ def test_a_large_file_arrives_in_parts_and_whole(tables: Tables) -> None:
     snapshot = tables.vote(port)
     assert tables.located(snapshot).to_pyarrow_table().sort_by("id").equals(rows)
     assert tables.adapter.verify(snapshot, Depth.BYTES).problems == ()
+
+
+def test_large_files_leave_nothing_in_the_temporary_folder_and_need_nothing_old_there(
+    tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    served, files = served_store(tables), files_of(tables)
+    for old in tmp_path.iterdir():
+        shutil.rmtree(old)
+    obstore.put(served, files.key(f"{tables.place}/large"), bytes(24 << 20))
+    assert files.infos([f"{tables.place}/large"])[f"{tables.place}/large"].size == 24 << 20
+    os.kill(files.gateway.pid, signal.SIGKILL)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_prepare_reads_again_only_what_others_wrote(tables: Tables) -> None:

@@ -58,12 +58,12 @@ _XMLNS: Final = "http://s3.amazonaws.com/doc/2006-03-01/"
 class Bucket:
     """What the server answers from, and what it has seen. Thread-safe."""
 
-    def __init__(self, name: str, options: Mapping[str, str], secret: str, parts: Path) -> None:
+    def __init__(self, name: str, options: Mapping[str, str], secret: str) -> None:
         self.name = name
         self.store = object_store(name, options)
         self.secret = secret
-        self.parts = parts
-        """Parts of what is being sent, a folder for each."""
+        self.uploads: dict[str, tempfile.TemporaryDirectory[str]] = {}
+        """What is being sent in parts: its folder for them. (One for all would be old to who cleans /tmp.)"""
         self.checkpoints: dict[str, bytes] = {}
         """The last one of each root's log, which its writer looks at once more, by key."""
         self.views: dict[str, bytes] = {}
@@ -96,13 +96,12 @@ class Bucket:
 def main() -> None:
     """Serve what the first line of the input says, and answer the lines after it, until they end."""
     first = json.loads(sys.stdin.readline())
-    with tempfile.TemporaryDirectory(prefix="plait-delta-") as parts:
-        server = _Server(("127.0.0.1", 0), _Handler)
-        server.bucket = Bucket(first["bucket"], first["options"], first["secret"], Path(parts))
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        print(json.dumps({"port": server.server_port}), flush=True)
-        for line in sys.stdin:
-            print(json.dumps(server.bucket.told(json.loads(line))), flush=True)
+    server = _Server(("127.0.0.1", 0), _Handler)
+    server.bucket = Bucket(first["bucket"], first["options"], first["secret"])
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    print(json.dumps({"port": server.server_port}), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(server.bucket.told(json.loads(line))), flush=True)
 
 
 class _Server(ThreadingHTTPServer):
@@ -168,7 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(self._abort_upload if "uploadId" in self._query() else self._delete)
 
     def _answer(self, method: Any) -> None:
-        with tempfile.SpooledTemporaryFile(max_size=16 * _CHUNK_BYTES, dir=str(self._bucket.parts)) as body:
+        with tempfile.SpooledTemporaryFile(max_size=16 * _CHUNK_BYTES) as body:
             try:
                 left = int(self.headers.get("Content-Length") or 0)
                 while left:
@@ -319,7 +318,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _begin_upload(self, body: BinaryIO) -> None:
         upload = secrets.token_hex(8)
-        (self._bucket.parts / upload).mkdir()
+        self._bucket.uploads[upload] = tempfile.TemporaryDirectory(prefix="plait-delta-")
         self._send_xml(
             f'<InitiateMultipartUploadResult xmlns="{_XMLNS}"><UploadId>{upload}</UploadId>'
             "</InitiateMultipartUploadResult>"
@@ -327,9 +326,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _upload(self) -> Path:
         upload = self._query()["uploadId"]
-        if not re.match(r"[0-9a-f]{16}\Z", upload):
+        if upload not in self._bucket.uploads:
             raise FileNotFoundError(upload)
-        return self._bucket.parts / upload
+        return Path(self._bucket.uploads[upload].name)
 
     def _put_part(self, body: BinaryIO) -> None:
         number = int(self._query()["partNumber"])
@@ -338,22 +337,22 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200, {"ETag": f'"{number}"'})
 
     def _end_upload(self, body: BinaryIO) -> None:
-        folder = self._upload()
-        with tempfile.TemporaryFile(dir=self._bucket.parts) as whole:
-            for part in sorted(folder.iterdir()):
+        with tempfile.TemporaryFile() as whole:
+            for part in sorted(self._upload().iterdir()):
                 with part.open("rb") as stream:
                     shutil.copyfileobj(stream, whole)
                 part.unlink()
             whole.seek(0)
             etag = self._keep(_stored(self._key())[0], whole)
-        folder.rmdir()
+        self._bucket.uploads.pop(self._query()["uploadId"]).cleanup()
         self._send_xml(
             f'<CompleteMultipartUploadResult xmlns="{_XMLNS}"><ETag>{escape(etag)}</ETag>'
             "</CompleteMultipartUploadResult>"
         )
 
     def _abort_upload(self, body: BinaryIO) -> None:
-        shutil.rmtree(self._upload(), ignore_errors=True)
+        self._upload()
+        self._bucket.uploads.pop(self._query()["uploadId"]).cleanup()
         self._send(204, {})
 
     # -- listings ----------------------------------------------------------------------------------------------------
