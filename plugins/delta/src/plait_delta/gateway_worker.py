@@ -167,6 +167,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(self._abort_upload if "uploadId" in self._query() else self._delete)
 
     def _answer(self, method: Any) -> None:
+        if not self._is_known():
+            self.close_connection = True  # What a stranger sends is not read.
+            self._fail(403, "AccessDenied", "this server answers the process that started it alone")
+            return
         with tempfile.SpooledTemporaryFile(max_size=16 * _CHUNK_BYTES) as body:
             try:
                 left = int(self.headers.get("Content-Length") or 0)
@@ -178,9 +182,6 @@ class _Handler(BaseHTTPRequestHandler):
                     body.write(chunk)
                     left -= len(chunk)
                 body.seek(0)
-                if not self._is_known():
-                    self._fail(403, "AccessDenied", "this server answers the process that started it alone")
-                    return
                 method(body)
             except (FileNotFoundError, NotFoundError) as error:
                 self._fail(404, "NoSuchKey", str(error))
