@@ -74,7 +74,7 @@ def relocate(action: Mapping[str, Any], place: Callable[[str], str]) -> Action:
         raise Unsupported(
             f"file {path!r} lies outside of its table's folder", remedy="copy the table as a whole (a deep clone) first"
         )
-    # First in the action: plait_delta.gateway_worker looks for it there.
+    # First in the action: plait_delta.gateway_names looks for it there.
     moved = {"path": place(path), **{name: value for name, value in action.items() if name != "path"}}
     vector = action.get("deletionVector")
     if vector and vector["storageType"] == "p":

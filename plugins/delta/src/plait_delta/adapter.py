@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import ClassVar
 
-from plait.adapter import Adapter, Capability, Context, StagingPort, folder_option
+from plait.adapter import Adapter, Capability, Context, StagingPort
 from plait.codec import digest, pack
 from plait.errors import InvalidArgument, NotFound, PlaitError, StoreUnavailable, Unsupported
 from plait.refspec import check_key, format_key
@@ -46,43 +46,19 @@ from plait.types import (
 
 from plait_delta import space
 from plait_delta.diff import diff, row_changes, rows_lost, same_types
-from plait_delta.disk import DiskFiles
 from plait_delta.disk_roots import DiskLayout
 from plait_delta.features import check_supported
-from plait_delta.files import OPTIONS, OWN, SCHEME, tables_below
+from plait_delta.files import OWN, tables_below
 from plait_delta.log import head_version, put_commit, read_state
 from plait_delta.merge import Merge, write_rows
+from plait_delta.places import layout_of, staging_location, version_location
 from plait_delta.publish import Publishing
-from plait_delta.roots import Layout, Root
+from plait_delta.roots import Root
 from plait_delta.rows import Shape, Side
 from plait_delta.table import Namespace, SnapshotTable, WorkingTable, translated
 from plait_delta.versions import KIND, Versions
 
 _TRIES_MAX = 10
-
-
-def _layout_of(store: Store, context: Context) -> Layout:
-    """Where the store's tables are. Raises: InvalidArgument, Unsupported."""
-    path = store.options.get("path", "")
-    known = {"path", *(OPTIONS if path.startswith(SCHEME) else ())}
-    if unknown := sorted(set(store.options) - known):
-        raise InvalidArgument(
-            f"stores of kind 'delta' at {path or 'no path'} have no option {unknown[0]!r}",
-            remedy=f"known are {', '.join(sorted(known))}",
-        )
-    if path.startswith(SCHEME):
-        bucket = path.removeprefix(SCHEME).partition("/")[0]
-        if not bucket:
-            raise InvalidArgument(f"path {path!r} names no bucket", remedy="write s3://bucket/prefix")
-        # obstore takes a while to import, which stores on disks need not pay.
-        from plait_delta.bucket import BucketFiles
-        from plait_delta.bucket_roots import BucketLayout
-
-        files = BucketFiles(bucket, store.options, failpoint=context.failpoint, credential=context.credential)
-        return BucketLayout(path, files, context.failpoint)
-    if "://" in path:
-        raise Unsupported(f"path {path!r} is neither a local folder nor in S3", remedy="other object stores come later")
-    return DiskLayout(folder_option(store, "path"), DiskFiles(context.failpoint), context.failpoint)
 
 
 class DeltaAdapter(Adapter):
@@ -107,7 +83,7 @@ class DeltaAdapter(Adapter):
 
     def __init__(self, store: Store, context: Context) -> None:
         super().__init__(store, context)
-        self._layout = _layout_of(store, context)
+        self._layout = layout_of(store, context)
         self._versions = Versions(store.name, self._layout, context)
 
     @cached_property
@@ -187,31 +163,9 @@ class DeltaAdapter(Adapter):
 
     def locate(self, target: SnapshotRef | Staging) -> Location:
         """A folder or a URL, with the version; in a bucket, also how to reach the server, and never a secret."""
-        reach = {name: value for name, value in self.store.options.items() if name in ("endpoint", "region")}
-        storage = ""
-        if reach:
-            told = {f"AWS_{name.replace('endpoint', 'endpoint_url').upper()}": value for name, value in reach.items()}
-            if reach.get("endpoint", "").startswith("http://"):
-                told["AWS_ALLOW_HTTP"] = "true"
-            storage = f", storage_options={told!r}"
         if isinstance(target, Staging):
-            snippet = (
-                "# Python\n"
-                "from deltalake import write_deltalake\n"
-                f"write_deltalake({target.location!r}, data, mode='append'{storage})\n"
-                "-- Spark\n"
-                f"INSERT INTO delta.`{target.location}` VALUES (…);\n"
-            )
-            return Location(target.location, reach, snippet)
-        root, version = self._layout.parse(target.asset, target.version)
-        snippet = (
-            "# Python\n"
-            "from deltalake import DeltaTable\n"
-            f"table = DeltaTable({root.folder!r}, version={version}{storage})\n"
-            "-- Spark\n"
-            f"SELECT * FROM delta.`{root.folder}` VERSION AS OF {version};\n"
-        )
-        return Location(root.folder, {"version": str(version), **reach}, snippet)
+            return staging_location(self.store, target)
+        return version_location(self.store, *self._layout.parse(target.asset, target.version))
 
     def verify(self, snapshot: SnapshotRef, depth: Depth) -> Health:
         return space.verify(self._layout, snapshot, depth, check_cancelled=self.context.check_cancelled)

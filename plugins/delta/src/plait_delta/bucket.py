@@ -29,7 +29,7 @@ from plait_delta.gateway import Gateway
 OUTSIDE: Final = "../../../"
 """How a root's log names its table's folder."""
 INSIDE: Final = "_outside/"
-"""The same for deltalake, see plait_delta.gateway_worker. As long, so that logs keep their sizes."""
+"""The same for deltalake, see plait_delta.gateway_names. As long, so that logs keep their sizes."""
 _CLIENT: Final = {"connect_timeout": "5s", "read_timeout": "60s", "timeout": "86400s"}
 """A server that says nothing is given up soon, one that sends a large file slowly is not."""
 _RETRIES: Final = 3

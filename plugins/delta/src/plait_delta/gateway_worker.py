@@ -1,14 +1,6 @@
 """A bucket as deltalake needs it: on loopback, for this process alone, a branch's files inside the branch's folder.
 
-A branch's log names files of the table by `../../../`, which every reader follows on S3. deltalake reads them and
-appends to them too, but updates, deletes and merges only files inside a table's own folder. So it is given an S3 server
-of this process, that answers as the bucket does, save that
-
-    in the logs of roots                `../../../x` is read, and stored, as `_outside/x` (as long: sizes stay)
-    `T/_branches/tx/name/_outside/x`    is `T/x`
-    checkpoints of roots                are not stored: they would name files by `_outside/`
-
-It does only what deltalake asks for: the S3 of one client, not of any.
+`plait_delta.gateway_names` says how. It does only what deltalake asks for: the S3 of one client, not of any.
 """
 
 from __future__ import annotations
@@ -34,21 +26,9 @@ from xml.sax.saxutils import escape
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PermissionDeniedError, UnauthenticatedError
 
-from plait_delta.bucket import INSIDE, OUTSIDE, object_store, put_new
-from plait_delta.files import BRANCHES, LOG
+from plait_delta.bucket import object_store, put_new
+from plait_delta.gateway_names import is_hidden, stored, to_read, to_store
 
-_ROOT: Final = re.compile(rf"(?P<table>.*?)/{BRANCHES}/[^/]+/[^/]+/(?P<rest>({INSIDE}|{LOG}/).*)\Z")
-_COMMIT: Final = re.compile(r"/\d{20}\.json\Z")
-_PATH: Final = rb'^(\{"(?:add|remove|cdc)":\{"path":")%s'
-_VECTOR: Final = rb'("deletionVector":\{"storageType":"u","pathOrInlineDv":")%s'
-_TO_READ: Final = (
-    (re.compile(_PATH % re.escape(OUTSIDE.encode()), re.M), rb"\g<1>" + INSIDE.encode()),
-    (re.compile(_VECTOR % re.escape(OUTSIDE[:-1].encode()), re.M), rb"\g<1>" + INSIDE[:-1].encode()),
-)
-_TO_STORE: Final = (
-    (re.compile(_PATH % INSIDE.encode(), re.M), rb"\g<1>" + OUTSIDE.encode()),
-    (re.compile(_VECTOR % INSIDE[:-1].encode(), re.M), rb"\g<1>" + OUTSIDE[:-1].encode()),
-)
 _PAGE_KEYS: Final = 1000
 _CHUNK_BYTES: Final = 1 << 20
 _PARTS_AT_ONCE: Final = 4
@@ -113,27 +93,6 @@ class _Server(ThreadingHTTPServer):
         """Says nothing of a client that has hung up."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
-
-
-def _stored(key: str) -> tuple[str, bool]:
-    """The key in the bucket, and whether it is a file in the log of a root."""
-    match = _ROOT.match(key)
-    if match is None:
-        return key, False
-    if match["rest"].startswith(INSIDE):
-        return f"{match['table']}/{match['rest'].removeprefix(INSIDE)}", False
-    return key, match["rest"].startswith(f"{LOG}/")
-
-
-def _is_hidden(key: str, in_log: bool) -> bool:
-    """Whether it is no commit, but a checkpoint, say, in the log of a root."""
-    return in_log and _COMMIT.search(key) is None
-
-
-def _rewritten(data: bytes, rules: tuple[tuple[re.Pattern[bytes], bytes], ...]) -> bytes:
-    for pattern, into in rules:
-        data = pattern.sub(into, data)
-    return data
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -223,8 +182,8 @@ class _Handler(BaseHTTPRequestHandler):
         if (held := self._held()) is not None:
             self._send(200, {"Content-Length": str(len(held)), "ETag": '"held"', **_DATED})
             return
-        key, in_log = _stored(self._key())
-        if _is_hidden(key, in_log):
+        key, in_log = stored(self._key())
+        if is_hidden(key, in_log):
             raise FileNotFoundError(key)
         self._bucket.counted()
         found = obstore.head(self._bucket.store, key)
@@ -235,13 +194,13 @@ class _Handler(BaseHTTPRequestHandler):
         if (held := self._held()) is not None:
             self._send_part(held, bounds, {"ETag": '"held"', **_DATED})
             return
-        key, in_log = _stored(self._key())
-        if _is_hidden(key, in_log):
+        key, in_log = stored(self._key())
+        if is_hidden(key, in_log):
             raise FileNotFoundError(key)
         self._bucket.counted()
         if in_log:
             found = obstore.get(self._bucket.store, key)
-            data = _rewritten(bytes(found.bytes()), _TO_READ)
+            data = to_read(bytes(found.bytes()))
             self._bucket.counted(len(data), requests=0)
             self._send_part(data, bounds, _headers(found.meta))
             return
@@ -266,10 +225,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _put(self, body: BinaryIO) -> None:
-        key, in_log = _stored(self._key())
+        key, in_log = stored(self._key())
         new = self.headers.get("If-None-Match") == "*"
-        if in_log and not _is_hidden(key, in_log):
-            data = _rewritten(body.read(), _TO_STORE)
+        if in_log and not is_hidden(key, in_log):
+            data = to_store(body.read())
             self._bucket.counted(len(data))
             if new:
                 etag = put_new(self._bucket.store, key, data)
@@ -284,7 +243,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _keep(self, key: str, body: BinaryIO, *, new: bool = False) -> str:
         """Send a file to the bucket, and note its hash. A checkpoint of a root is kept here."""
-        if _is_hidden(*_stored(key)):
+        if is_hidden(*stored(key)):
             log, _, name = key.rpartition("/")
             for other in [one for one in self._bucket.checkpoints if one.startswith(f"{log}/")]:
                 del self._bucket.checkpoints[other]
@@ -304,13 +263,13 @@ class _Handler(BaseHTTPRequestHandler):
         return found["e_tag"] or '""'
 
     def _delete(self, body: BinaryIO) -> None:
-        obstore.delete(self._bucket.store, _stored(self._key())[0])
+        obstore.delete(self._bucket.store, stored(self._key())[0])
         self._bucket.counted()
         self._send(204, {})
 
     def _delete_many(self, body: BinaryIO) -> None:
         asked = [one.text or "" for one in ElementTree.fromstring(body.read()).iter() if one.tag.endswith("Key")]
-        obstore.delete(self._bucket.store, [_stored(key)[0] for key in asked])
+        obstore.delete(self._bucket.store, [stored(key)[0] for key in asked])
         self._bucket.counted()
         gone = "".join(f"<Deleted><Key>{escape(key)}</Key></Deleted>" for key in asked)
         self._send_xml(f'<DeleteResult xmlns="{_XMLNS}">{gone}</DeleteResult>')
@@ -344,7 +303,7 @@ class _Handler(BaseHTTPRequestHandler):
                     shutil.copyfileobj(stream, whole)
                 part.unlink()
             whole.seek(0)
-            etag = self._keep(_stored(self._key())[0], whole)
+            etag = self._keep(stored(self._key())[0], whole)
         self._bucket.uploads.pop(self._query()["uploadId"]).cleanup()
         self._send_xml(
             f'<CompleteMultipartUploadResult xmlns="{_XMLNS}"><ETag>{escape(etag)}</ETag>'
@@ -366,9 +325,9 @@ class _Handler(BaseHTTPRequestHandler):
             entries = [_entry(key, len(data), '"held"', _DATED_ISO) for key, data in views]
             self._send_xml(_listing(entries, [], None))
             return
-        stored, _ = _stored(prefix)
+        held, _ = stored(prefix)
         after = query.get("continuation-token") or query.get("start-after") or None
-        folder = stored.rstrip("/")
+        folder = held.rstrip("/")
         if query.get("delimiter"):
             found = obstore.list_with_delimiter(self._bucket.store, folder or None)
             self._bucket.counted()
@@ -380,12 +339,12 @@ class _Handler(BaseHTTPRequestHandler):
         entries, last = [], None
         for one in objects:
             key = one["path"]
-            if key.startswith(stored) and not _is_hidden(*_stored(key)):
-                shown = prefix + key.removeprefix(stored)
+            if key.startswith(held) and not is_hidden(*stored(key)):
+                shown = prefix + key.removeprefix(held)
                 entries.append(_entry(shown, one["size"], one["e_tag"] or '""', one["last_modified"].isoformat()))
         if not query.get("delimiter") and len(objects) >= _PAGE_KEYS:
             last = objects[-1]["path"]
-        self._send_xml(_listing(entries, [f"{prefix}{one.removeprefix(stored)}/" for one in folders], last))
+        self._send_xml(_listing(entries, [f"{prefix}{one.removeprefix(held)}/" for one in folders], last))
 
     # -- what goes out -----------------------------------------------------------------------------------------------
 
