@@ -4,8 +4,8 @@
     _plait/roots/<tx>/<name>-<unique>         says which table it is in, before anything of it is there
     _plait/roots/<tx>/<name>                  says which one is the root of this name, once it is whole
 
-A log in a bucket may name files outside of its own folder: Spark, Trino and DuckDB read and delta-rs reads and appends
-to it so. (Through `plait_delta.gateway` deltalake updates and deletes, too.) What a root gained is inside the table
+A log in a bucket may name files outside of its own folder: DuckDB and Polars read, and delta-rs reads and appends to it
+so. (Through `plait_delta.gateway` deltalake updates and deletes, too.) What a root gained is inside the table
 already, so publishing names it there, and nothing is copied. Other clients' vacuum passes over names with a `_`.
 """
 
