@@ -112,6 +112,17 @@ def test_prepare_reads_again_only_what_others_wrote(tables: Tables) -> None:
     assert tables.adapter.verify(tables.vote(port), Depth.BYTES).problems == ()
 
 
+def test_what_others_wrote_is_voted_for_without_a_server_of_our_own(tables: Tables) -> None:
+    port = tables.port({KEY: tables.create([row(1)])})
+    staging = port.add(KEY)
+    write_deltalake(staging.location, batch([row(2)]), mode="append", storage_options=tables.storage)
+    fresh = cast(DeltaAdapter, tables.restarted())
+    voted = fresh.prepare(port.tx, 1, port.stagings)[KEY]
+    assert voted is not None
+    assert cast(BucketFiles, fresh._layout.files)._gateway is None
+    assert tables.read(voted) == ordered([row(1), row(2)])
+
+
 def test_a_root_of_many_commits_is_read_by_everybody(tables: Tables) -> None:
     """deltalake writes a checkpoint of every hundredth, which would name files as nobody else can read them."""
     base = tables.create([row(0)])

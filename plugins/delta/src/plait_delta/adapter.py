@@ -8,7 +8,6 @@ published   one commit in the table's own log, written by plait (plait_delta.pub
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -109,7 +108,7 @@ class DeltaAdapter(Adapter):
     def discover(self, place: str) -> Iterator[Found]:
         """The table in a folder, or all in the folders below it, by their paths; relative to the store or absolute."""
         top = self._layout.table(place).folder
-        if not any(self._layout.files.children(top)) and not os.path.isdir(top):
+        if not self._layout.files.is_folder(top):
             raise NotFound(f"folder {top} does not exist", remedy="name a folder of Delta tables")
         for folder in tables_below(self._layout.files, top):
             name = folder.removeprefix(f"{top}/").split("/") if folder != top else [top.rpartition("/")[2]]

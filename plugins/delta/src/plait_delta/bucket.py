@@ -99,6 +99,19 @@ def put_new(store: S3Store, key: str, data: bytes) -> str | None:
     return put["e_tag"] or ""
 
 
+class Traffic:
+    """What was asked of a server: requests, and bytes to and fro. Thread-safe."""
+
+    def __init__(self) -> None:
+        self.counts = {"requests": 0, "bytes": 0}
+        self._lock = threading.Lock()
+
+    def add(self, size: int = 0, requests: int = 1) -> None:
+        with self._lock:
+            self.counts["requests"] += requests
+            self.counts["bytes"] += size
+
+
 class BucketFiles(Files):
     """URLs of objects in one bucket: `s3://bucket/key`. An object is there whole or not at all, and stays."""
 
@@ -107,11 +120,10 @@ class BucketFiles(Files):
     ) -> None:
         """`credential` resolves the values of options, when they are needed first."""
         self.bucket = bucket
-        self._counts = {"requests": 0, "bytes": 0}
+        self._traffic = Traffic()
         self._options = options
         self._failpoint = failpoint
         self._credential = credential
-        self._lock = threading.Lock()
         self._starting = threading.Lock()
         self._gateway: Gateway | None = None
 
@@ -134,16 +146,10 @@ class BucketFiles(Files):
             raise InvalidArgument(f"{place} has '.' or '..' in it", remedy="write the place without")
         return key
 
-    def counted(self, size: int = 0, requests: int = 1) -> None:
-        """Note what was asked of the server."""
-        with self._lock:
-            self._counts["requests"] += requests
-            self._counts["bytes"] += size
-
     def counts(self) -> Mapping[str, int]:
         """What was asked of the server, by native handles too: requests, and bytes to and fro."""
         served = self._gateway.counts() if self._gateway is not None else {}
-        return {name: count + served.get(name, 0) for name, count in self._counts.items()}
+        return {name: count + served.get(name, 0) for name, count in self._traffic.counts.items()}
 
     def normal(self, place: str) -> str:
         scheme, _, rest = place.partition("://")
@@ -154,7 +160,7 @@ class BucketFiles(Files):
     def read(self, place: str) -> bytes:
         with translated(place):
             data = bytes(obstore.get(self.store, self.key(place)).bytes())
-        self.counted(len(data))
+        self._traffic.add(len(data))
         return data
 
     @contextmanager
@@ -164,14 +170,14 @@ class BucketFiles(Files):
             with translated(place):
                 for chunk in obstore.get(self.store, self.key(place)).stream():
                     copy.write(chunk)
-                    self.counted(len(chunk), requests=0)
-            self.counted()
+                    self._traffic.add(len(chunk), requests=0)
+            self._traffic.add()
             copy.seek(0)
             yield cast(IO[bytes], copy)
 
     def put_new(self, place: str, data: bytes) -> bool:
         self._failpoint("delta.bucket.before_put")
-        self.counted(len(data))
+        self._traffic.add(len(data))
         with translated(place):
             put = put_new(self.store, self.key(place), data)
         if put is None:
@@ -182,7 +188,7 @@ class BucketFiles(Files):
     def replace(self, place: str, data: bytes) -> None:
         with translated(place):
             obstore.put(self.store, self.key(place), data)
-        self.counted(len(data))
+        self._traffic.add(len(data))
 
     def infos(self, places: Iterable[str]) -> Mapping[str, Info]:
         by_folder: dict[str, list[str]] = {}
@@ -198,7 +204,7 @@ class BucketFiles(Files):
         return found
 
     def _info(self, place: str) -> Info | None:
-        self.counted()
+        self._traffic.add()
         try:
             with translated(place):
                 return _described(obstore.head(self.store, self.key(place)))
@@ -208,7 +214,7 @@ class BucketFiles(Files):
     def _listed(self, folder: str) -> tuple[list[str], dict[str, Info]]:
         with translated(folder):
             found = obstore.list_with_delimiter(self.store, self.key(folder))
-        self.counted()
+        self._traffic.add()
         folders = [path.rpartition("/")[2] for path in found["common_prefixes"]]
         return sorted(folders), {one["path"].rpartition("/")[2]: _described(one) for one in found["objects"]}
 
@@ -219,16 +225,16 @@ class BucketFiles(Files):
     def below(self, folder: str) -> Iterator[tuple[str, Info]]:
         with translated(folder):
             for page in obstore.list(self.store, self.key(folder) or None, chunk_size=1000):
-                self.counted()
+                self._traffic.add()
                 for one in page:
                     yield f"{SCHEME}{self.bucket}/{one['path']}", _described(one)
 
     def remove(self, place: str) -> None:
         key = self.key(place)
-        self.counted()
+        self._traffic.add()
         with translated(place):
             for page in obstore.list(self.store, key, chunk_size=1000):
-                self.counted()
+                self._traffic.add()
                 obstore.delete(self.store, [one["path"] for one in page])
             obstore.delete(self.store, key)
 
@@ -236,15 +242,20 @@ class BucketFiles(Files):
         key = self.key(place)
         hashed = hashlib.sha256()
         with translated(place):
-            known = self.gateway.written(key) if trusting else None
+            known = self._written(key) if trusting else None
             if known is not None and known[0] == obstore.head(self.store, key)["e_tag"]:
-                self.counted()
+                self._traffic.add()
                 return known[1]
             for chunk in obstore.get(self.store, key).stream():
                 hashed.update(chunk)
-                self.counted(len(chunk), requests=0)
-        self.counted()
+                self._traffic.add(len(chunk), requests=0)
+        self._traffic.add()
         return hashed.hexdigest()
+
+    def _written(self, key: str) -> tuple[str, str] | None:
+        """ETag and hash of what native handles wrote there, if they did and the server that knows it still runs."""
+        gateway = self._gateway
+        return gateway.written(key) if gateway is not None and gateway.is_usable else None
 
     @property
     def gateway(self) -> Gateway:

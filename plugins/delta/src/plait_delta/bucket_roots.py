@@ -15,15 +15,13 @@ import json
 import secrets
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from typing import Any
 
-from plait.errors import Corrupt, InvalidArgument, NotFound
+from plait.errors import Corrupt, NotFound
 
 from plait_delta.bucket import INSIDE, OUTSIDE, BucketFiles
 from plait_delta.files import BRANCHES, OWN, SCHEME, Failpoint, Native
-from plait_delta.roots import CLAIM, Layout, Root, check_part
-
-ROOTS: Final = f"{OWN}/roots"
+from plait_delta.roots import CLAIM, ROOTS, Layout, Root, check_part
 
 
 class BucketLayout(Layout):
@@ -81,11 +79,10 @@ class BucketLayout(Layout):
         return () if name in listed else (f"listings of {self.path} lag behind writes",)
 
     def is_there(self, root: Root) -> bool:
-        _, tx, unique, _ = root.own.split("/")
-        return self.files.exists(self._record(tx, unique))
+        return self.files.exists(self._record(*_named(root)))
 
     def made(self, root: Root) -> Root | None:
-        _, tx, name, _ = root.own.split("/")
+        tx, name = _named(root)
         try:
             told = self._noted(self._record(tx, name))
         except NotFound:
@@ -95,11 +92,11 @@ class BucketLayout(Layout):
     def make_root(self, root: Root, tx: str, fill: Callable[[Root], None]) -> Root:
         if (held := self.made(root)) is not None:
             return held
-        _, _, name, _ = root.own.split("/")
+        _, name = _named(root)
         unique = f"{name}-{secrets.token_hex(4)}"
         told = {"table": root.table, "root": unique}
         making = self.root(root.table, tx, unique)
-        self._note(tx, f"{unique}", told)
+        self._note(tx, unique, told)
         fill(making)
         self._failpoint("delta.bucket.before_root")
         if self._note(tx, name, told):
@@ -138,7 +135,10 @@ class BucketLayout(Layout):
         yield f"{self.path}/{ROOTS}"
 
     def delete(self, name: str) -> None:
-        place = self.absolute(name)
-        if not (place.startswith(f"{self.path}/{OWN}/") or BRANCHES in place.split("/")[:-1]):
-            raise InvalidArgument(f"{name!r} is no file of plait's", remedy="delete what `inventory` names")
-        self.files.remove(place)
+        self.files.remove(self._own_place(name))
+
+
+def _named(root: Root) -> tuple[str, str]:
+    """The transaction that a root is of, and its name there."""
+    _, tx, name, _ = root.own.split("/")
+    return tx, name

@@ -96,6 +96,9 @@ class DiskFiles(Files):
                 (folders if entry.is_dir(follow_symlinks=entry.name == LOG) else files).append(entry.name)
         return sorted(folders), sorted(files)
 
+    def is_folder(self, folder: str) -> bool:
+        return os.path.isdir(folder)
+
     def below(self, folder: str) -> Iterator[tuple[str, Info]]:
         for path, folders, files in os.walk(folder):
             folders.sort()

@@ -23,13 +23,11 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from plait.disk import fsync
-from plait.errors import InvalidArgument
 
 from plait_delta.disk import keep, make_folders, place_folder, translated
 from plait_delta.files import BRANCHES, LINK, LOG, OWN, Native
-from plait_delta.roots import CLAIM, Layout, Root, check_part
+from plait_delta.roots import CLAIM, ROOTS, Layout, Root, check_part
 
-ROOTS: Final = f"{OWN}/roots"
 TEMPORARY: Final = f"{OWN}/tmp"
 _OWN_LINK: Final = "_own"
 
@@ -158,10 +156,7 @@ class DiskLayout(Layout):
         yield f"{self.path}/{TEMPORARY}"
 
     def delete(self, name: str) -> None:
-        path = self.absolute(name)
-        parts = path.split("/")
-        if not (path.startswith(f"{self.path}/{OWN}/") or BRANCHES in parts[:-1]):
-            raise InvalidArgument(f"{name!r} is no file of plait's", remedy="delete what `inventory` names")
+        path = self._own_place(name)
         with translated(path), suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(path)
         folder = os.path.dirname(path)

@@ -90,6 +90,10 @@ class Files(ABC):
     def native(self, folder: str) -> Native:
         """How deltalake is to open the table in a folder, for all that it can."""
 
+    def is_folder(self, folder: str) -> bool:
+        """Whether there is a folder; in a bucket, which has none, whether anything is in it."""
+        return any(self.children(folder))
+
     def exists(self, place: str) -> bool:
         """Whether there is a file."""
         return bool(self.infos([place]))

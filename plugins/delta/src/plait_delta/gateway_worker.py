@@ -26,7 +26,7 @@ from xml.sax.saxutils import escape
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PermissionDeniedError, UnauthenticatedError
 
-from plait_delta.bucket import object_store, put_new
+from plait_delta.bucket import Traffic, object_store, put_new
 from plait_delta.gateway_names import is_hidden, stored, to_read, to_store
 
 _PAGE_KEYS: Final = 1000
@@ -50,14 +50,7 @@ class Bucket:
         """Objects that are nowhere but here, by key: the logs of what is read only once."""
         self.written: dict[str, tuple[str, str]] = {}
         """ETag and SHA-256 of what was sent, by key: not to be read again to hash it."""
-        self.counts = {"requests": 0, "bytes": 0}
-        self._lock = threading.Lock()
-
-    def counted(self, size: int = 0, requests: int = 1) -> None:
-        """Note what was asked of the bucket."""
-        with self._lock:
-            self.counts["requests"] += requests
-            self.counts["bytes"] += size
+        self.traffic = Traffic()
 
     def told(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
         """The answer to a question of the parent."""
@@ -69,7 +62,7 @@ class Bucket:
             case "written":
                 return {"written": self.written.get(question["key"])}
             case "count":
-                return self.counts
+                return self.traffic.counts
         return {}
 
 
@@ -178,14 +171,19 @@ class _Handler(BaseHTTPRequestHandler):
         key = self._key()
         return self._bucket.views.get(key) or self._bucket.checkpoints.get(key)
 
+    def _shown(self) -> tuple[str, bool]:
+        """The key in the bucket of what is asked for, and whether it is in the log of a root."""
+        key, in_log = stored(self._key())
+        if is_hidden(key, in_log):
+            raise FileNotFoundError(key)
+        self._bucket.traffic.add()
+        return key, in_log
+
     def _head(self, body: BinaryIO) -> None:
         if (held := self._held()) is not None:
             self._send(200, {"Content-Length": str(len(held)), "ETag": '"held"', **_DATED})
             return
-        key, in_log = stored(self._key())
-        if is_hidden(key, in_log):
-            raise FileNotFoundError(key)
-        self._bucket.counted()
+        key, _ = self._shown()
         found = obstore.head(self._bucket.store, key)
         self._send(200, {"Content-Length": str(found["size"]), **_headers(found)})
 
@@ -194,14 +192,11 @@ class _Handler(BaseHTTPRequestHandler):
         if (held := self._held()) is not None:
             self._send_part(held, bounds, {"ETag": '"held"', **_DATED})
             return
-        key, in_log = stored(self._key())
-        if is_hidden(key, in_log):
-            raise FileNotFoundError(key)
-        self._bucket.counted()
+        key, in_log = self._shown()
         if in_log:
             found = obstore.get(self._bucket.store, key)
             data = to_read(bytes(found.bytes()))
-            self._bucket.counted(len(data), requests=0)
+            self._bucket.traffic.add(len(data), requests=0)
             self._send_part(data, bounds, _headers(found.meta))
             return
         options: Any = {}
@@ -220,7 +215,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             for chunk in found.stream(min_chunk_size=_CHUNK_BYTES):
                 self.wfile.write(chunk)
-                self._bucket.counted(len(chunk), requests=0)
+                self._bucket.traffic.add(len(chunk), requests=0)
         except (BaseError, OSError):
             self.close_connection = True
 
@@ -229,7 +224,7 @@ class _Handler(BaseHTTPRequestHandler):
         new = self.headers.get("If-None-Match") == "*"
         if in_log and not is_hidden(key, in_log):
             data = to_store(body.read())
-            self._bucket.counted(len(data))
+            self._bucket.traffic.add(len(data))
             if new:
                 etag = put_new(self._bucket.store, key, data)
             else:
@@ -253,24 +248,24 @@ class _Handler(BaseHTTPRequestHandler):
         hashed = hashlib.sha256()
         while chunk := body.read(_CHUNK_BYTES):
             hashed.update(chunk)
-            self._bucket.counted(len(chunk), requests=0)
+            self._bucket.traffic.add(len(chunk), requests=0)
         body.seek(0)
         mode: Any = "create" if new else "overwrite"
         # Few at a time, so that each gets through before it is given up, also on a slow line.
         found = obstore.put(self._bucket.store, key, body, mode=mode, max_concurrency=_PARTS_AT_ONCE)
-        self._bucket.counted()
+        self._bucket.traffic.add()
         self._bucket.written[key] = (found["e_tag"] or "", hashed.hexdigest())
         return found["e_tag"] or '""'
 
     def _delete(self, body: BinaryIO) -> None:
         obstore.delete(self._bucket.store, stored(self._key())[0])
-        self._bucket.counted()
+        self._bucket.traffic.add()
         self._send(204, {})
 
     def _delete_many(self, body: BinaryIO) -> None:
         asked = [one.text or "" for one in ElementTree.fromstring(body.read()).iter() if one.tag.endswith("Key")]
         obstore.delete(self._bucket.store, [stored(key)[0] for key in asked])
-        self._bucket.counted()
+        self._bucket.traffic.add()
         gone = "".join(f"<Deleted><Key>{escape(key)}</Key></Deleted>" for key in asked)
         self._send_xml(f'<DeleteResult xmlns="{_XMLNS}">{gone}</DeleteResult>')
 
@@ -330,12 +325,12 @@ class _Handler(BaseHTTPRequestHandler):
         folder = held.rstrip("/")
         if query.get("delimiter"):
             found = obstore.list_with_delimiter(self._bucket.store, folder or None)
-            self._bucket.counted()
+            self._bucket.traffic.add()
             objects, folders = list(found["objects"]), list(found["common_prefixes"])
         else:
             pages = obstore.list(self._bucket.store, folder or None, offset=after, chunk_size=_PAGE_KEYS)
             objects, folders = list(next(iter(pages), [])), []
-            self._bucket.counted()
+            self._bucket.traffic.add()
         entries, last = [], None
         for one in objects:
             key = one["path"]

@@ -19,9 +19,11 @@ from typing import Final
 
 from plait.errors import InvalidArgument, NotFound
 
-from plait_delta.files import BRANCHES, LOG, Failpoint, Files, Native, tables_below
+from plait_delta.files import BRANCHES, LOG, OWN, Failpoint, Files, Native, tables_below
 
 CLAIM: Final = f"{BRANCHES}/claim"
+ROOTS: Final = f"{OWN}/roots"
+"""Where a store keeps what it knows of roots."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
 
@@ -197,6 +199,13 @@ class Layout(ABC):
 
         Raises: InvalidArgument for a path that is neither in a root nor among a table's branches.
         """
+
+    def _own_place(self, name: str) -> str:
+        """Where an item is, after checking that it is plait's own."""
+        place = self.absolute(name)
+        if not (place.startswith(f"{self.path}/{OWN}/") or BRANCHES in place.split("/")[:-1]):
+            raise InvalidArgument(f"{name!r} is no file of plait's", remedy="delete what `inventory` names")
+        return place
 
 
 def check_part(part: str) -> str:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import pyarrow as pa
-from deltalake import DeltaTable, QueryBuilder
+from deltalake import QueryBuilder
 from plait.errors import NotFound
 from plait.rows.comparing import Row
 from plait.rows.items import hashed_item, keyed_item
 
 from plait_delta.actions import Action, FileId, State, joined_protocol, relocate
+from plait_delta.files import Native
 from plait_delta.log import encode
 from plait_delta.roots import Layout, Root
-from plait_delta.table import rows_of, translated
+from plait_delta.table import open_native, rows_of, translated
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +55,9 @@ def read(
 
     Cost: the files. Raises: NotFound for a lost file.
     """
-    with _view(side, files, under) as table, translated(f"table {side.root.table}"):
+    with _view(side, files, under) as native, translated(f"table {side.root.table}"):
         try:
-            return plain(rows_of(table(), sql))
+            return plain(rows_of(open_native(native), sql))
         except Exception:
             check_files(side, files)
             raise
@@ -69,9 +70,9 @@ def read_in_order(side: Side, shape: Shape) -> Iterator[pa.Table]:
     """
     order = ", ".join(f"{quoted(name)} ASC NULLS LAST" for name in shape.identifiers)
     sql = "SELECT * FROM this" + (f" ORDER BY {order}" if order else "")
-    with _view(side, side.state.files, None) as table, translated(f"table {side.root.table}"):
+    with _view(side, side.state.files, None) as native, translated(f"table {side.root.table}"):
         check_files(side, side.state.files)
-        for batch in QueryBuilder().register("this", table()).execute(sql):
+        for batch in QueryBuilder().register("this", open_native(native)).execute(sql):
             yield plain(pa.table(batch))
 
 
@@ -89,8 +90,7 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-@contextmanager
-def _view(side: Side, files: Iterable[FileId], under: State | None) -> Iterator[Callable[[], DeltaTable]]:
+def _view(side: Side, files: Iterable[FileId], under: State | None) -> AbstractContextManager[Native]:
     """A table of just these files, for reading by delta-rs, so that deletion vectors, column mapping and partition
     values are its business."""
     state = side.state
@@ -102,8 +102,7 @@ def _view(side: Side, files: Iterable[FileId], under: State | None) -> Iterator[
         adds: Iterable[Action] = ({"add": {**relocate(state.files[one], place), "dataChange": True}} for one in files)
         return encode([{"protocol": protocol}, {"metaData": metadata}, *adds])
 
-    with side.layout.view(side.root, log) as native:
-        yield lambda: DeltaTable(native.uri, storage_options=native.options)
+    return side.layout.view(side.root, log)
 
 
 def plain(rows: pa.Table) -> pa.Table:

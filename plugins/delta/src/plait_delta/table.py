@@ -55,7 +55,11 @@ def translated(what: str) -> Iterator[None]:
 
 def open_table(root: Root, version: int | None = None) -> DeltaTable:
     """A version of a table or of a root (None: the newest), for all that deltalake can."""
-    native = root.files.native(root.folder)
+    return open_native(root.files.native(root.folder), version)
+
+
+def open_native(native: Native, version: int | None = None) -> DeltaTable:
+    """The same, where it is known how deltalake gets there."""
     return DeltaTable(native.uri, version=version, storage_options=native.options)
 
 
