@@ -26,7 +26,7 @@ from plait.types import (
     Resolution,
     SnapshotRef,
 )
-from plait_block import BlockAdapter, qcow2, volume
+from plait_block import BlockAdapter, images, qcow2, volume
 from plait_conformance.testing import MemoryPort
 
 from .conftest import KEY, SIZE, Fresh, Work, content, need
@@ -182,6 +182,25 @@ def test_a_daemon_whose_sockets_are_gone_is_named_and_replaced_once_it_ended(
     wait_for_the_end_of(daemon)
     assert content(adapter, base, 0, 1) == b"a"
     assert Work(adapter, "tx-1", base).volume.uri.partition("?")[2] == uri.partition("?")[2]
+
+
+@pytest.mark.drivers("qcow2")
+def test_a_daemon_that_dies_right_after_its_start_is_started_again(
+    adapter: BlockAdapter, base: SnapshotRef, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter.close()
+    starts, pid = tmp_path / "starts", folder / "run" / "pid"
+    killer = tmp_path / "qemu-storage-daemon"
+    killer.write_text(
+        "#!/bin/sh\n"
+        f"echo start >> {starts}\n"
+        f'{images.find("qemu-storage-daemon")} "$@" || exit 1\n'
+        f"[ $(wc -l < {starts}) = 3 ] || kill -9 $(cat {pid})\n"
+    )
+    killer.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert content(adapter, base, 0, 1) == b"a"
+    assert starts.read_text().split() == ["start"] * 3
 
 
 @pytest.mark.drivers("qcow2")

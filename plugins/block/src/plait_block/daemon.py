@@ -33,6 +33,7 @@ from plait_block.folder import Folder, translated
 from plait_block.images import Image
 
 _SECONDS_MAX: Final = 60
+_START_SECONDS: Final = 10
 _STOP_SECONDS: Final = 10
 STAYS: Final = "stays"
 """The file in a working volume's folder that says so."""
@@ -231,12 +232,7 @@ class Daemon:
             client = self._connect()
             if client is None and starts:
                 self._use()
-                self._start()
-                client = self._connect()
-                if client is None:
-                    raise StoreUnavailable(
-                        f"the storage daemon of {self._folder.root} does not answer", remedy="try again"
-                    )
+                client = self._started()
             if client is None:
                 yield None
                 return
@@ -248,15 +244,35 @@ class Daemon:
                     self._wait(client.disconnect())
 
     def _connect(self) -> QMPClient | None:
-        socket = self._sockets() / "qmp"
-        if not socket.exists():
-            return None
-        client = QMPClient("plait")
         try:
-            self._wait(client.connect(str(socket)))
+            return self._reach()
         except (QMPError, OSError, EOFError):
             return None
+
+    def _reach(self) -> QMPClient:
+        """Raises: QMPError, OSError or EOFError where no daemon answers."""
+        client = QMPClient("plait")
+        self._wait(client.connect(str(self._sockets() / "qmp")))
         return client
+
+    def _started(self) -> QMPClient:
+        """Start it, and reach it. On a machine short of memory or time it may die, or refuse, right after its start:
+        it holds nothing yet, so another attempt costs nothing."""
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            self._start()
+            while True:
+                try:
+                    return self._reach()
+                except (QMPError, OSError, EOFError) as error:
+                    if time.monotonic() > deadline:
+                        raise StoreUnavailable(
+                            f"the storage daemon of {self._folder.root} was started, but does not answer: {error}",
+                            remedy="see whether the machine is short of memory or files, then try again",
+                        ) from error
+                time.sleep(0.02)
+                if not images.is_locked(self._folder.run / "pid"):
+                    break  # It ended.
 
     def _wait(self, call: Any) -> None:
         asyncio.run_coroutine_threadsafe(call, self._running_loop()).result(_SECONDS_MAX)
