@@ -295,6 +295,43 @@ def _fill(repository: Repository) -> None:
         rows.insert_token("t", repository.uuid.encode(), 1)
 
 
+AWKWARD = ("", "NULL", '{a,"b"}', "back\\slash", "naïve ☃", "two\nlines", "'quoted'", "seven")
+
+
+def _row(table: sa.Table, place: int, repository_id: int) -> dict[str, object]:
+    """A row of a table, with text and bytes that are easily taken for something else."""
+    values: dict[type, object] = {
+        sa.Integer: place,
+        sa.BigInteger: (1 << 62) + place,
+        sa.Boolean: place % 2 == 0,
+        sa.LargeBinary: AWKWARD[place].encode() + b"\0\xff\\x00",
+        sa.Text: AWKWARD[place],
+    }
+    row: dict[str, object] = {column.name: values[type(column.type)] for column in table.c}
+    row |= {column.name: None for column in table.c if column.nullable and place % 3 == 0}
+    return {**row, "repository_id": repository_id}
+
+
+OF_MANY_ROWS = [one for one in schema.metadata.tables.values() if len(one.primary_key) > 1]
+
+
+@pytest.mark.parametrize("table", OF_MANY_ROWS, ids=str)
+def test_many_rows_at_once_are_what_they_are_one_by_one(repository: Repository, table: sa.Table) -> None:
+    many = [_row(table, place, repository.id) for place in range(len(AWKWARD))]
+    with repository.write() as rows:
+        rows._delete(table)
+        for row in many:
+            rows._insert(table, [row])
+        one_by_one = rows._all(table)
+        rows._delete(table)
+        rows._insert(table, many)
+        at_once = rows._all(table)
+        rows._upsert(table, many)
+        again = rows._all(table)
+    assert sorted(map(repr, at_once)) == sorted(map(repr, one_by_one)) == sorted(map(repr, again))
+    assert len(at_once) == len(many)
+
+
 def _everything(rows: Rows) -> dict[str, object]:
     return {
         "log": rows.log(0, 10),
@@ -517,6 +554,15 @@ class TestTransactionRows:
             assert rows.swap_location("tx-1", key, "one", "two")
             (found,) = rows.participants("tx-1", [key])
             assert found.staging == Staging("tx-1", key, None, "two")
+
+    def test_of_several_conflicts_of_one_item_the_last_counts(self, repository: Repository) -> None:
+        twice = [
+            {"key": b"k", "item": item, "position": place, "body": b"%d" % place, "resolution": None}
+            for place, item in enumerate([b"a", b"b", b"c", b"d", b"a"])
+        ]
+        with repository.write() as rows:
+            rows.put_conflicts("tx-1", twice)
+            assert [body for _, body, _ in rows.conflicts("tx-1")] == [b"1", b"2", b"3", b"4"]
 
     def test_conflicts_are_paged_in_order_and_resolved_by_item(self, repository: Repository) -> None:
         key: Key = ("p", "a")

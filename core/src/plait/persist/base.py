@@ -58,12 +58,12 @@ class BaseRows:
     def _insert(self, table: sa.Table, rows: Sequence[Mapping[str, object]]) -> None:
         """Insert whole rows: each names every column."""
         if rows:
-            statements.insert(self._dialect, table).run_many(self._connection, self._owned(rows))
+            statements.insert(self._dialect, table).run(self._connection, self._owned(rows))
 
     def _upsert(self, table: sa.Table, rows: Sequence[Mapping[str, object]], update: Sequence[str] = ()) -> None:
         """Insert whole rows; where the primary key is taken, update these columns, or leave the row if none."""
         if rows:
-            statements.upsert(self._dialect, table, tuple(update)).run_many(self._connection, self._owned(rows))
+            statements.upsert(self._dialect, table, tuple(update)).run(self._connection, self._owned(rows))
 
     @contextmanager
     def together(self) -> Iterator[Swaps]:

@@ -7,6 +7,7 @@ runs it directly.
 
 from __future__ import annotations
 
+import re
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,10 @@ from plait.persist import schema
 _WANTED_COUNTS = (1, 8, 64, 512)
 """Lengths of SQLite's IN lists. Lists are padded by repetition, so that there are few texts and all stay prepared."""
 WANTED_MAX = _WANTED_COUNTS[-1]
+_ARRAYS_FROM = 4
+"""How many rows at once PostgreSQL takes faster as arrays, one for each column, than one by one."""
+_ARRAY = re.compile(r"%\((\w+)\)s(::\w+\[\])")
+"""An array in a text for psycopg. `%()b` sends it as bytes; as text, Python would quote it, one value at a time."""
 
 
 @cache
@@ -42,7 +47,7 @@ class Prepared:
     def __init__(self, statement: sa.sql.expression.Executable, dialect: str) -> None:
         assert isinstance(statement, sa.ClauseElement)
         compiled: Any = statement.compile(dialect=_dialect(dialect))
-        self._text = str(compiled)
+        self._text = _ARRAY.sub(r"%(\1)b\2", str(compiled))
         self._in_order = _getter(compiled.positiontup) if compiled.positional else None
         self._row: Callable[[Iterable[Any]], Any] | None = None
 
@@ -86,6 +91,28 @@ class Prepared:
             raise sa.exc.DBAPIError.instance(
                 self._text, None, error, dbapi.Error, dialect=connection.dialect
             ) from error
+
+
+class Bulk:
+    """An insert of any number of rows. Each names every column of the table, and no two have one primary key."""
+
+    def __init__(self, statement: sa.Insert, dialect: str) -> None:
+        self._of_one = Prepared(statement, dialect)
+        self._of_arrays = Prepared(_from_arrays(statement), dialect) if dialect == "postgresql" else None
+
+    def run(self, connection: Connection, rows: Sequence[Mapping[str, object]]) -> None:
+        """One call of the driver."""
+        if self._of_arrays is None or len(rows) < _ARRAYS_FROM:
+            self._of_one.run_many(connection, rows)
+        else:
+            self._of_arrays.change(connection, {name: [row[name] for row in rows] for name in rows[0]})
+
+
+def _from_arrays(statement: sa.Insert) -> sa.Insert:
+    columns = statement.table.columns
+    names = [column.name for column in columns]
+    arrays = sa.func.unnest(*(sa.bindparam(column.name, type_=sa.ARRAY(column.type)) for column in columns))
+    return statement.from_select(names, sa.select(arrays.table_valued(*names).render_derived(name="rows")))
 
 
 @cache
@@ -151,18 +178,18 @@ def delete(dialect: str, table: sa.Table, columns: tuple[str, ...]) -> Prepared:
 
 
 @cache
-def insert(dialect: str, table: sa.Table) -> Prepared:
-    return Prepared(sa.insert(table), dialect)
+def insert(dialect: str, table: sa.Table) -> Bulk:
+    return Bulk(sa.insert(table), dialect)
 
 
 @cache
-def upsert(dialect: str, table: sa.Table, update: tuple[str, ...]) -> Prepared:
-    """Insert; where the primary key is taken, update these columns, or leave the row when there are none."""
-    return Prepared(upsert_statement(dialect, table, update), dialect)
+def upsert(dialect: str, table: sa.Table, update: tuple[str, ...]) -> Bulk:
+    return Bulk(upsert_statement(dialect, table, update), dialect)
 
 
 @cache
 def upsert_statement(dialect: str, table: sa.Table, update: tuple[str, ...]) -> sa.Insert:
+    """Insert; where the primary key is taken, update these columns, or leave the row when there are none."""
     if dialect == "postgresql":
         from sqlalchemy.dialects.postgresql import insert as insert_into
     else:

@@ -148,8 +148,9 @@ class TxRows(GraphRows):
     # -- conflicts ---------------------------------------------------------------------------------------------------
 
     def put_conflicts(self, tx: str, rows: Sequence[Mapping[str, object]]) -> None:
-        """Rows of key, item, position, body, resolution."""
-        self._upsert(schema.conflict, [{"tx": tx, **row} for row in rows], update=("position", "body", "resolution"))
+        """Rows of key, item, position, body, resolution. Of several of one item, the last counts."""
+        by_item = {(row["key"], row["item"]): {"tx": tx, **row} for row in rows}
+        self._upsert(schema.conflict, [*by_item.values()], update=("position", "body", "resolution"))
 
     def conflicts(self, tx: str) -> list[tuple[int, bytes, bytes | None]]:
         """(position, body, resolution), in order of position."""
