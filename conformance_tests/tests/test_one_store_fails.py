@@ -15,7 +15,7 @@ import pytest
 from plait import limits
 from plait.catalog import Catalog
 from plait.clock import ManualClock, SystemClock
-from plait.errors import StoreUnavailable
+from plait.errors import Corrupt, StoreUnavailable
 from plait.failpoint import armed
 from plait.local import LocalBackend
 from plait.types import Commit, Depth, Health, SnapshotRef, TxState
@@ -242,3 +242,14 @@ def test_no_writer_of_some_stores_starves(tmp_path: Path) -> None:
     assert max(means) < 10 * statistics.median(means), sorted(means)
     single = [one for waited in waits.values() for one in waited]
     assert max(single) < 10 * statistics.median(single), sorted(single)
+
+
+def test_what_a_store_says_to_do_is_in_what_verify_finds(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter = cast(LocalBackend, catalog.backend).adapters.get("two")
+
+    def damaged(snapshot: SnapshotRef, depth: Depth) -> Health:
+        raise Corrupt(f"asset {snapshot.asset} has no root", remedy="restore it from a backup")
+
+    monkeypatch.setattr(adapter, "verify", damaged)
+    found = [problem for problem in catalog.verify() if "has no root" in problem.what]
+    assert {problem.remedy for problem in found} == {"restore it from a backup"}

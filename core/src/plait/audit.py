@@ -204,7 +204,7 @@ def _verify_open_txs(rows: Rows) -> Iterator[Problem]:
                 if resolution is not None:
                     codec.decode_resolution(resolution)
         except Corrupt as error:
-            yield Problem(f"working set {tx.id}", error.message)
+            yield Problem(f"working set {tx.id}", error.message, error.remedy)
 
 
 def _verify_publications(rows: Rows) -> Iterator[Problem]:
@@ -240,7 +240,7 @@ def _verify_tree(tree: Tree, commit: str, root: bytes, seen: set[bytes], snapsho
                 snapshots.update(unpack_value(value)[1] for value in node.values)
     except Corrupt as error:
         seen.add(root)
-        yield Problem(f"commit {commit}", error.message)
+        yield Problem(f"commit {commit}", error.message, error.remedy)
 
 
 def verify_stores(
@@ -293,7 +293,7 @@ def verify_stores(
                 told.add(unseen)
                 yield unseen
         except PlaitError as error:
-            yield Problem(where, error.message)
+            yield Problem(where, error.message, error.remedy)
     yield from _verify_heads(repository, publisher, told)
 
 
