@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
-from typing import IO, Any, Final, cast
+from typing import IO, Any, ClassVar, Final, cast
 
 import obstore
 from obstore.exceptions import (
@@ -114,6 +114,8 @@ class Traffic:
 
 class BucketFiles(Files):
     """URLs of objects in one bucket: `s3://bucket/key`. An object is there whole or not at all, and stays."""
+
+    is_remote: ClassVar[bool] = True
 
     def __init__(
         self, bucket: str, options: Mapping[str, str], *, failpoint: Failpoint, credential: Callable[[str], str]

@@ -108,6 +108,9 @@ class BucketLayout(Layout):
     def keep(self, root: Root, names: Collection[str], check_cancelled: Callable[[], None]) -> None:
         """Objects are durable as they are, and already inside the table."""
 
+    def links(self, root: Root) -> list[str]:
+        return []
+
     def own_places(self, root: Root, name: str) -> list[str]:
         return [f"{root.table}/{name}"]
 

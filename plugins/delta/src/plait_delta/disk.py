@@ -9,7 +9,7 @@ import shutil
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import IO, Final
+from typing import IO, ClassVar, Final
 
 from plait.disk import fsync
 from plait.errors import NotFound, PermissionDenied, StoreUnavailable
@@ -34,6 +34,8 @@ def translated(path: str) -> Iterator[None]:
 
 class DiskFiles(Files):
     """Absolute paths."""
+
+    is_remote: ClassVar[bool] = False
 
     def __init__(self, failpoint: Failpoint) -> None:
         self._failpoint = failpoint

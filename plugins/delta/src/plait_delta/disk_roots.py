@@ -112,6 +112,9 @@ class DiskLayout(Layout):
         fsync(root.path(LOG))
         fsync(root.folder)
 
+    def links(self, root: Root) -> list[str]:
+        return [root.path(LINK)] if root.own else []
+
     def own_places(self, root: Root, name: str) -> list[str]:
         places = [f"{root.table}/{name}"]
         if root.own and name.startswith(root.own):

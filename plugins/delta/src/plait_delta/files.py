@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import IO, Final, TypeAlias
+from typing import IO, ClassVar, Final, TypeAlias
 
 from plait.errors import PermissionDenied
 
@@ -46,6 +46,9 @@ class Files(ABC):
 
     All raise NotFound (unless they say otherwise), PermissionDenied, and StoreUnavailable.
     """
+
+    is_remote: ClassVar[bool]
+    """Whether a server answers for them, with one right to all. On a disk each folder has an owner of its own."""
 
     @abstractmethod
     def normal(self, place: str) -> str:
@@ -118,6 +121,6 @@ def tables_below(files: Files, top: str, *, is_table: Callable[[str, list[str]],
             try:
                 yield from tables_below(files, f"{top.rstrip('/')}/{name}", is_table=is_table)
             except PermissionDenied:
-                if top.startswith(SCHEME):
+                if files.is_remote:
                     raise
-                # On a disk somebody else's folder, like lost+found.
+                # Else somebody else's folder, like lost+found.

@@ -164,6 +164,10 @@ class Layout(ABC):
         """Make a root's log and its own files (canonical names) durable, and found in the table. Repeat: no-op."""
 
     @abstractmethod
+    def links(self, root: Root) -> list[str]:
+        """What a root's readers follow to its table: a link, on a disk."""
+
+    @abstractmethod
     def own_places(self, root: Root, name: str) -> list[str]:
         """Every place where a data file is, by its canonical name: in the table, and, on disks, in its root."""
 

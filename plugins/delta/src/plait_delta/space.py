@@ -15,7 +15,7 @@ from plait.errors import Corrupt, NotFound, StoreUnavailable, Unsupported
 from plait.types import Depth, Health, Item, Risk, SnapshotRef
 
 from plait_delta.actions import KEEPING, KEPT_FOR, State, vector_path
-from plait_delta.files import BRANCHES, LINK, SCHEME, Info
+from plait_delta.files import BRANCHES, Info
 from plait_delta.log import head_version, log_files, read_state
 from plait_delta.roots import CLAIM, Layout, Root
 from plait_delta.table import open_table
@@ -37,10 +37,8 @@ def data_files(state: State) -> Iterator[tuple[str, int | None]]:
 
 def reachable(layout: Layout, root: Root, state: State) -> Iterator[Item]:
     """Every file that reading this version needs: its log, its data, and the second names of its own data."""
-    places = [root.path(name) for name in log_files(root, state.version)]
+    places = [*(root.path(name) for name in log_files(root, state.version)), *layout.links(root)]
     optional = {f"{root.table}/{CLAIM}"}
-    if root.link == f"{LINK}/":
-        places.append(root.path(LINK))
     for name, _ in data_files(state):
         places += layout.own_places(root, name)
         if branch := _branch(name):
@@ -98,8 +96,9 @@ def verify(layout: Layout, snapshot: SnapshotRef, depth: Depth, *, check_cancell
         return Health(1, (f"version {snapshot.version} cannot be read: {error}",))
     if state.digest() != snapshot.digest:
         return Health(1, (f"the log of {snapshot.version} says something else than was committed",))
-    if root.link == f"{LINK}/" and not root.files.exists(root.path(LINK)):
-        return Health(1, (f"the link {root.path(LINK)} to the table is gone, and readers follow it",))
+    for link in layout.links(root):
+        if not root.files.exists(link):
+            return Health(1, (f"the link {link} to the table is gone, and readers follow it",))
     if depth is Depth.EXISTS:
         return Health(1)
     refusal = refused(root, version)
@@ -139,7 +138,7 @@ def refused(root: Root, version: int) -> str:
         return ""
     except (DeltaError, pa.ArrowException, OSError) as error:
         told = f"the log of {root.folder} at version {version} cannot be read by delta-rs: {error}"
-        if isinstance(error, OSError) and root.folder.startswith(SCHEME):  # The server did not answer: no damage.
+        if isinstance(error, OSError) and root.files.is_remote:  # The server did not answer: no damage.
             raise StoreUnavailable(told, remedy="check the store's endpoint") from error
         return told
     return ""
