@@ -27,7 +27,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store
-from plait.errors import InvalidArgument, NotFound, PermissionDenied, StoreUnavailable, Unsupported
+from plait.errors import Corrupt, InvalidArgument, NotFound, PermissionDenied, StoreUnavailable, Unsupported
 from plait.types import Depth, PublishState, Store
 from plait_conformance.delta_tables import KEY, ROWS, Tables, append, batch, correct, delete, ordered, row, rows_in
 from plait_conformance.s3_servers import S3Server, make_bucket
@@ -37,6 +37,7 @@ from plait_delta import DeltaAdapter
 from plait_delta.bucket import _CLIENT, BucketFiles
 from plait_delta.files import BRANCHES, LOG
 from plait_delta.gateway import Gateway
+from plait_delta.roots import ROOTS
 from plait_delta.space import SUMS
 
 pytestmark = [
@@ -227,6 +228,26 @@ def test_what_the_environment_says_of_another_bucket_is_not_for_this_one(
     monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
     base = tables.create([row(1)])
     tables.change(base, append(row(2)), delete("id = 1"))
+
+
+@pytest.mark.parametrize("damaged", [b"", b"{}", b"[]", b'{"table": 7, "root": null}', b'{"table": "PLACE/hourly"}'])
+def test_a_damaged_word_on_a_root_is_corrupt_and_can_be_discarded(tables: Tables, damaged: bytes) -> None:
+    base = tables.create([row(1)])
+    ours, theirs = tables.change(base, append(row(2))), tables.change(base, append(row(3)))
+    tx, files = tables.tx(), files_of(tables)
+
+    def merge() -> object:
+        return tables.adapter.merge(tx, 1, base=base, ours=ours, theirs=theirs)
+
+    merge()
+    records = f"{tables.place}/{ROOTS}/{tx}"
+    for name in files.children(records)[1]:
+        files.replace(f"{records}/{name}", damaged.replace(b"PLACE", tables.place.encode()))
+    with pytest.raises(Corrupt, match="cannot be read") as caught:
+        merge()
+    assert caught.value.remedy == "discard the working set"
+    tables.adapter.abort(tx)
+    assert files.children(records) == ([], [])
 
 
 def test_deltalake_asks_its_server_past_the_proxy_of_the_environment(

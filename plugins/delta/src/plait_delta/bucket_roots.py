@@ -15,7 +15,6 @@ import json
 import secrets
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
 
 from plait.errors import Corrupt, NotFound
 
@@ -59,12 +58,16 @@ class BucketLayout(Layout):
     def _note(self, tx: str, name: str, told: dict[str, str]) -> bool:
         return self.files.put_new(self._record(tx, name), json.dumps(told).encode())
 
-    def _noted(self, place: str) -> dict[str, Any]:
+    def _noted(self, place: str, *names: str) -> list[str]:
+        """What a record says under these names. Raises: NotFound, Corrupt."""
         try:
-            told: dict[str, Any] = json.loads(self.files.read(place))
-        except ValueError as error:
-            raise Corrupt(f"{place} cannot be read: {error}", remedy="discard the working set") from error
-        return told
+            told = json.loads(self.files.read(place))
+            found = [told[name] for name in names]
+        except (ValueError, KeyError, TypeError) as error:
+            raise _unreadable(place, f"{type(error).__name__}: {error}") from error
+        if not all(isinstance(one, str) for one in found):
+            raise _unreadable(place, f"it names {found!r}, expected texts")
+        return found
 
     def problems(self) -> Sequence[str]:
         self.files.native(self.path)
@@ -84,10 +87,10 @@ class BucketLayout(Layout):
     def made(self, root: Root) -> Root | None:
         tx, name = _named(root)
         try:
-            told = self._noted(self._record(tx, name))
+            table, unique = self._noted(self._record(tx, name), "table", "root")
         except NotFound:
             return None
-        return self.root(told["table"], tx, told["root"])
+        return self.root(table, tx, unique)
 
     def make_root(self, root: Root, tx: str, fill: Callable[[Root], None]) -> Root:
         if (held := self.made(root)) is not None:
@@ -125,8 +128,8 @@ class BucketLayout(Layout):
         records = [place for place, _ in self.files.below(self._record(tx))]
         tables = set()
         for place in records:
-            with suppress(Corrupt, KeyError, NotFound):
-                tables.add(self._noted(place)["table"])
+            with suppress(Corrupt, NotFound):
+                tables.update(self._noted(place, "table"))
         for table in sorted(tables):
             self._drop_table(tx, table)
         self._failpoint("delta.abort.before_roots")
@@ -139,6 +142,10 @@ class BucketLayout(Layout):
 
     def delete(self, name: str) -> None:
         self.files.remove(self._own_place(name))
+
+
+def _unreadable(place: str, why: str) -> Corrupt:
+    return Corrupt(f"{place} cannot be read: {why}", remedy="discard the working set")
 
 
 def _named(root: Root) -> tuple[str, str]:
