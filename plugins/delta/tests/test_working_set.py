@@ -455,6 +455,25 @@ def test_a_hash_that_is_lost_is_found(tables: Tables) -> None:
     assert len(tables.adapter.verify(base, Depth.BYTES).problems) == 1
 
 
+@pytest.mark.parametrize("name", ["a%20b", "a%2fb", "a[b", "a|b", "a^b", "a\\b", "a\tb"])
+def test_a_folder_that_deltalake_reads_otherwise_is_refused(tables: Tables, name: str) -> None:
+    """It would make the table elsewhere, fail, or panic."""
+    store = Tables(DeltaAdapter, tables.path / name)
+    (problem,) = store.adapter.check()
+    assert "reads otherwise" in problem
+    with pytest.raises(Unsupported, match="reads otherwise"):
+        store.create([row(1)])
+
+
+@pytest.mark.parametrize("name", ["a b", "100%", "a#b", "a?b", "a:b", "{a}", "*", "ü"])
+def test_a_folder_of_any_other_name_is_as_good_as_any(tables: Tables, name: str) -> None:
+    store = Tables(DeltaAdapter, tables.path / name)
+    assert store.adapter.check() == ()
+    base = store.create([row(1)])
+    store.published(None, store.change(base, append(row(2)), delete("id = 1")))
+    assert store.head() == [row(2)]
+
+
 def test_links_and_what_others_own_are_no_hindrance(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
     base = tables.create([row(1)])
     tables.published(None, base)

@@ -142,9 +142,7 @@ class DeltaAdapter(Adapter):
         if self.store.mode is not Mode.POINTER:
             check_supported(self._versions.state(table, version), f"the table in {table.folder}")
             if refusal := space.refused(table, version):
-                raise Unsupported(
-                    refusal, remedy="see that other clients read it; a '%' in a folder's name is one reason"
-                )
+                raise Unsupported(refusal, remedy="see that other clients read it")
         return table, version
 
     def diff(

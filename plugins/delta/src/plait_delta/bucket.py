@@ -33,7 +33,6 @@ INSIDE: Final = "_outside/"
 _CLIENT: Final = {"connect_timeout": "5s", "read_timeout": "60s", "timeout": "86400s"}
 """A server that says nothing is given up soon, one that sends a large file slowly is not."""
 _RETRIES: Final = 3
-_MISREAD: Final = re.compile(r"[%#?\[\]|^\\\x00-\x1f\x7f]")
 _FORBIDDEN: Final = " 403 Forbidden"
 _IN_MEMORY_BYTES: Final = 16 << 20
 _LISTED_FROM: Final = 4
@@ -116,6 +115,7 @@ class BucketFiles(Files):
     """URLs of objects in one bucket: `s3://bucket/key`. An object is there whole or not at all, and stays."""
 
     is_remote: ClassVar[bool] = True
+    misread: ClassVar[re.Pattern[str]] = re.compile(r"[%#?\[\]|^\\\x00-\x1f\x7f]")
 
     def __init__(
         self, bucket: str, options: Mapping[str, str], *, failpoint: Failpoint, credential: Callable[[str], str]
@@ -268,13 +268,7 @@ class BucketFiles(Files):
             return self._gateway
 
     def native(self, folder: str) -> Native:
-        """Raises: Unsupported for a place that deltalake, which takes it for a URL, would look for elsewhere."""
-        if found := _MISREAD.search(folder):
-            raise Unsupported(
-                f"{folder} has {found[0]!r} in it, which deltalake reads otherwise",
-                remedy="choose a place without one of % # ? [ ] | ^ and backslashes",
-            )
-        return Native(folder, self.gateway.options)
+        return Native(self.check_native(folder), self.gateway.options)
 
     def close(self) -> None:
         with self._starting:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -36,6 +37,7 @@ class DiskFiles(Files):
     """Absolute paths."""
 
     is_remote: ClassVar[bool] = False
+    misread: ClassVar[re.Pattern[str]] = re.compile(r"%[0-9A-Fa-f]{2}|[\[\]|^\\\x00-\x1f\x7f]")
 
     def __init__(self, failpoint: Failpoint) -> None:
         self._failpoint = failpoint
@@ -124,7 +126,7 @@ class DiskFiles(Files):
         return hashed.hexdigest()
 
     def native(self, folder: str) -> Native:
-        return Native(folder, None)
+        return Native(self.check_native(folder), None)
 
 
 def _write(path: str, data: bytes) -> None:

@@ -60,6 +60,7 @@ class DiskLayout(Layout):
     # -- roots -------------------------------------------------------------------------------------------------------
 
     def problems(self) -> Sequence[str]:
+        self.files.native(self.path)
         name = f"probe-{uuid.uuid4()}"
         probe = self.root(f".{name}", name, "probe")
         try:

@@ -5,13 +5,14 @@ Places are absolute paths, or URLs of objects; both are joined by slashes.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import IO, ClassVar, Final, TypeAlias
 
-from plait.errors import PermissionDenied
+from plait.errors import PermissionDenied, Unsupported
 
 Failpoint: TypeAlias = Callable[[str], None]
 
@@ -49,6 +50,8 @@ class Files(ABC):
 
     is_remote: ClassVar[bool]
     """Whether a server answers for them, with one right to all. On a disk each folder has an owner of its own."""
+    misread: ClassVar[re.Pattern[str]]
+    """What no place of a table may have in it: deltalake takes places for URLs, and would look elsewhere, or panic."""
 
     @abstractmethod
     def normal(self, place: str) -> str:
@@ -91,7 +94,16 @@ class Files(ABC):
 
     @abstractmethod
     def native(self, folder: str) -> Native:
-        """How deltalake is to open the table in a folder, for all that it can."""
+        """How deltalake is to open the table in a folder, for all that it can. Raises: Unsupported."""
+
+    def check_native(self, folder: str) -> str:
+        """The folder, unless deltalake would look for it elsewhere. Raises: Unsupported."""
+        if found := self.misread.search(folder):
+            raise Unsupported(
+                f"{folder} cannot be read by delta-rs: it has {found[0]!r} in it, which deltalake reads otherwise",
+                remedy="choose a place without one of % # ? [ ] | ^ and backslashes",
+            )
+        return folder
 
     def is_folder(self, folder: str) -> bool:
         """Whether there is a folder; in a bucket, which has none, whether anything is in it."""
