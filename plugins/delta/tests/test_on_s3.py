@@ -80,6 +80,12 @@ def test_a_handle_has_all_that_deltalake_can(tables: Tables) -> None:
     assert tables.adapter.verify(branch, Depth.BYTES).problems == ()
 
 
+def test_an_import_finds_tables_of_any_name_and_no_branches(tables: Tables) -> None:
+    tables.change(tables.create([row(1)]), append(row(2)))
+    write_deltalake(f"{tables.place}/_raw", batch([row(3)]), storage_options=tables.storage)
+    assert [found.name for found in tables.adapter.discover("")] == [("_raw",)]
+
+
 def test_a_large_file_arrives_in_parts_and_whole(tables: Tables) -> None:
     schema = pa.schema([("id", pa.int64()), ("noise", pa.binary())])
     rows = pa.table({"id": list(range(24)), "noise": [os.urandom(1 << 20) for _ in range(24)]}, schema)

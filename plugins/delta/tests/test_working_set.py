@@ -498,6 +498,15 @@ def test_links_and_what_others_own_are_no_hindrance(tables: Tables, monkeypatch:
     assert tables.read(base) == [row(1)]
 
 
+def test_a_table_whose_name_begins_with_an_underscore_is_found_and_what_is_plaits_own_is_not(tables: Tables) -> None:
+    tables.create([row(1)])
+    for name in ("_raw", "_deep/_er"):
+        write_deltalake(str(tables.path / name), batch([row(2)]))
+    found = list(tables.adapter.discover(""))
+    assert [(one.name, one.refusal) for one in found] == [(("_deep", "_er"), ""), (("_raw",), "")]
+    assert {risk.affects for risk in tables.adapter.retention_risks()} == {"_deep/_er", "_raw"}
+
+
 def test_an_empty_folder_holds_no_tables_and_is_there(tables: Tables) -> None:
     (tables.path / "empty").mkdir(parents=True)
     assert list(tables.adapter.discover("empty")) == []

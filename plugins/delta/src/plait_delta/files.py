@@ -118,7 +118,8 @@ class Files(ABC):
 
 
 def tables_below(files: Files, top: str, *, is_table: Callable[[str, list[str]], bool] | None = None) -> Iterator[str]:
-    """The folders at and below one that hold a Delta table, in order of their paths; none inside another.
+    """The folders at and below one that hold a Delta table, in order of their paths; none inside another, none that
+    is plait's own, and none in a folder whose name begins with a dot.
 
     Args:
         is_table: decides by a folder's place and the names of the folders in it; None: whether it has a log.
@@ -129,7 +130,7 @@ def tables_below(files: Files, top: str, *, is_table: Callable[[str, list[str]],
         yield top
         return
     for name in folders:
-        if not name.startswith(("_", ".")):
+        if name not in (OWN, BRANCHES) and not name.startswith("."):
             try:
                 yield from tables_below(files, f"{top.rstrip('/')}/{name}", is_table=is_table)
             except PermissionDenied:
