@@ -232,6 +232,7 @@ def test_what_the_environment_says_of_another_bucket_is_not_for_this_one(
     monkeypatch.setenv("AWS_SESSION_TOKEN", "of-another-account")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
+    monkeypatch.setenv("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "true")
     base = tables.create([row(1)])
     tables.change(base, append(row(2)), delete("id = 1"))
 

@@ -70,6 +70,7 @@ def object_store(bucket: str, options: Mapping[str, str]) -> S3Store:
     settings: dict[str, Any] = {"region": options.get("region") or "us-east-1"}
     if options.get("endpoint"):
         settings["aws_endpoint_url_s3"] = options["endpoint"]  # Goes before all that the environment says of it.
+        settings["virtual_hosted_style_request"] = False  # The endpoint of an option never has the bucket in it.
     if options.get("access_key") or options.get("secret_key"):
         keys = {"access_key_id": options.get("access_key", ""), "secret_access_key": options.get("secret_key", "")}
         settings["credential_provider"] = lambda: {**keys, "token": None, "expires_at": None}
