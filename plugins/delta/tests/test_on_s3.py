@@ -25,9 +25,12 @@ import obstore
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
+from deltalake.exceptions import DeltaError
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store
+from plait.adapter import Context
 from plait.errors import Corrupt, InvalidArgument, NotFound, PermissionDenied, StoreUnavailable, Unsupported
+from plait.stores import NoState, resolve_credential
 from plait.types import Depth, PublishState, Store
 from plait_conformance.delta_tables import KEY, ROWS, Tables, append, batch, correct, delete, ordered, row, rows_in
 from plait_conformance.s3_servers import S3Server, make_bucket
@@ -255,6 +258,31 @@ def test_a_damaged_word_on_a_root_is_corrupt_and_can_be_discarded(tables: Tables
     assert caught.value.remedy == "discard the working set"
     tables.adapter.abort(tx)
     assert files.children(records) == ([], [])
+
+
+def test_new_keys_in_the_file_of_an_option_count_at_once(tables: Tables, tmp_path: Path) -> None:
+    secret, right = tmp_path / "secret", tables.options["secret_key"]
+    secret.write_text(right)
+    store = Tables(DeltaAdapter, tables.place, {**tables.options, "secret_key": f"file:{secret}"})
+    options = {"path": tables.place, **store.options}
+    store.adapter = DeltaAdapter(
+        Store("weather", "delta", options=options), Context(NoState(), credential=resolve_credential)
+    )
+    base = store.create([row(1)])
+    port = store.port({KEY: base})
+    port.add(KEY)
+    opened = store.table(port)
+    secret.write_text("of-yesterday")
+    with pytest.raises(PermissionDenied):
+        store.change(base, append(row(2)))
+    with pytest.raises(DeltaError, match="lacked the necessary privileges"):
+        append(row(2))(opened)
+    secret.write_text(right)
+    store.published(None, store.change(base, append(row(2))))
+    append(row(3))(opened)
+    assert store.head() == ordered([row(1), row(2)])
+    assert store.read(store.vote(port)) == ordered([row(1), row(3)])
+    store.adapter.close()
 
 
 def test_deltalake_asks_its_server_past_the_proxy_of_the_environment(

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import cached_property
 from typing import IO, Any, ClassVar, Final, cast
 
 import obstore
@@ -121,7 +120,7 @@ class BucketFiles(Files):
     def __init__(
         self, bucket: str, options: Mapping[str, str], *, failpoint: Failpoint, credential: Callable[[str], str]
     ) -> None:
-        """`credential` resolves the values of options, when they are needed first."""
+        """`credential` resolves the values of options, each time that the bucket is asked."""
         self.bucket = bucket
         self._traffic = Traffic()
         self._options = options
@@ -129,14 +128,19 @@ class BucketFiles(Files):
         self._credential = credential
         self._starting = threading.Lock()
         self._gateway: Gateway | None = None
+        self._resolved: dict[str, str] = {}
+        self._store: S3Store | None = None
 
-    @cached_property
-    def _resolved(self) -> dict[str, str]:
-        return {name: self._credential(self._options[name]) for name in sorted(OPTIONS & self._options.keys())}
-
-    @cached_property
+    @property
     def store(self) -> S3Store:
-        return object_store(self.bucket, self._resolved)
+        """The bucket, by the keys that count now: the file that an option names may hold others than before."""
+        with self._starting:
+            resolved = {name: self._credential(self._options[name]) for name in sorted(OPTIONS & self._options.keys())}
+            if self._store is None or resolved != self._resolved:
+                self._resolved, self._store = resolved, object_store(self.bucket, resolved)
+                if self._gateway is not None and self._gateway.is_usable:
+                    self._gateway.renew(resolved)
+            return self._store
 
     def key(self, place: str) -> str:
         """The key of an object. Raises: Unsupported for one of another bucket, InvalidArgument for what names none."""
@@ -263,6 +267,7 @@ class BucketFiles(Files):
     @property
     def gateway(self) -> Gateway:
         """Where native handles read and write; started when the first one asks."""
+        _ = self.store  # Which sees that it has the keys that count now.
         with self._starting:
             if self._gateway is None or not self._gateway.is_usable:
                 self._gateway = Gateway(self.bucket, self._resolved)

@@ -73,6 +73,10 @@ class Gateway:
             "timeout": "86400s",
         }
 
+    def renew(self, options: Mapping[str, str]) -> None:
+        """Ask the bucket with other keys from now on, for handles that are open too."""
+        self._ask({"do": "renew", "options": dict(options)})
+
     @contextmanager
     def view(self, table_key: str, log: bytes) -> Iterator[str]:
         """A table that is only read, with this log and the files of another below `_outside/`; its key."""

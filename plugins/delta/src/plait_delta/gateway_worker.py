@@ -55,6 +55,8 @@ class Bucket:
     def told(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
         """The answer to a question of the parent."""
         match question["do"]:
+            case "renew":
+                self.store = object_store(self.name, question["options"])
             case "show":
                 self.views[question["key"]] = question["log"].encode()
             case "hide":
