@@ -519,6 +519,22 @@ def test_an_image_is_taken_in_where_it_is(adapter: BlockAdapter, tmp_path: Path,
 
 
 @pytest.mark.drivers("qcow2")
+def test_internal_snapshots_of_an_image_are_said_to_stay_behind(adapter: BlockAdapter, tmp_path: Path) -> None:
+    image = tmp_path / "images" / "disk.qcow2"
+    image.parent.mkdir()
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(image), "1M"], check=True)
+    for name in ("first", "second"):
+        subprocess.run(["qemu-img", "snapshot", "-c", name, str(image)], check=True)
+    (image.parent / "raw.img").write_bytes(bytes(1 << 20))
+    disk, raw = adapter.discover(str(image.parent))
+    assert (["internal snapshots (2)" in risk.rule for risk in disk.risks], disk.refusal, raw.risks) == ([True], "", ())
+    adapter.snapshot("tx-i", {KEY: str(image)})
+    assert disk.risks[0] in list(adapter.retention_risks())
+    image.unlink()
+    assert len(list(adapter.retention_risks())) == 1
+
+
+@pytest.mark.drivers("qcow2")
 def test_a_changed_image_is_found_out(adapter: BlockAdapter, tmp_path: Path) -> None:
     image = tmp_path / "image"
     image.write_bytes(bytes(1 << 20))

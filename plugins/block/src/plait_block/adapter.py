@@ -98,7 +98,8 @@ class BlockAdapter(Adapter):
     def discover(self, place: str) -> Iterator[Found]:
         """The images at a place that the driver could take in: a file, or those below a folder, by their paths."""
         for name, source in self.layers.sources(place):
-            yield Found(name, source, self._refusal(name, source), asset=self._asset_of(source))
+            refusal, left = self._refusal(name, source), tuple(self.layers.left_behind(source))
+            yield Found(name, source, refusal, left, asset=self._asset_of(source))
 
     def _refusal(self, name: Key, source: str) -> str:
         try:
@@ -368,7 +369,7 @@ class BlockAdapter(Adapter):
         self.layers.sweep()
 
     def retention_risks(self) -> Iterator[Risk]:
-        """Imported images are their owner's files."""
+        """Imported images are their owner's files, and may hold more than was taken in."""
         for layer in self.layers.all():
             if layer.source:
                 yield Risk(
@@ -376,6 +377,7 @@ class BlockAdapter(Adapter):
                     layer.source,
                     "keep the file as it is; or copy it into a volume that plait makes, and plait rm this one",
                 )
+                yield from self.layers.left_behind(layer.source)
 
     def close(self) -> None:
         self._daemon.close()

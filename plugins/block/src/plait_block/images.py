@@ -180,6 +180,13 @@ def virtual_size(image: Image) -> int:
     return int.from_bytes(header[24:32], "big")
 
 
+def internal_snapshots(path: Path) -> int:
+    """How many snapshots a qcow2 image has inside of it; 0 for others. Source: QEMU, docs/interop/qcow2, "Header"."""
+    with translated(f"image {path}"), path.open("rb") as stream:
+        header = stream.read(64)
+    return int.from_bytes(header[60:64], "big") if header.startswith(_MAGIC) else 0
+
+
 def images_below(top: Path, own: Path) -> Iterator[Path]:
     """The files at and below a folder that are images by their names or headers, in order of their paths; but not in
     `own`, where this store keeps its own."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from plait.errors import Corrupt, InvalidArgument, NotFound
-from plait.types import Depth, Key
+from plait.types import Depth, Key, Risk
 
 from plait_block import images
 from plait_block.folder import Folder
@@ -96,6 +96,10 @@ class Layers(ABC):
     @abstractmethod
     def check_source(self, source: str) -> None:
         """Whether `adopt` would take an image in. Raises: NotFound, InvalidArgument, Unsupported."""
+
+    def left_behind(self, source: str) -> Iterator[Risk]:
+        """What `adopt` would not take in of an image."""
+        return iter(())
 
     @abstractmethod
     def adopt(self, source: str, asset: str) -> Layer:

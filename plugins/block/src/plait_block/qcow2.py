@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from plait.codec import digest, pack
-from plait.errors import Corrupt, StoreUnavailable
-from plait.types import Depth
+from plait.errors import Corrupt, PlaitError, StoreUnavailable
+from plait.types import Depth, Risk
 
 from plait_block import images
 from plait_block.folder import translated
@@ -129,6 +129,18 @@ class Qcow2Layers(Layers):
 
     def check_source(self, source: str) -> None:
         images.check_sound(Path(source), images.format_of(Path(source)))
+
+    def left_behind(self, source: str) -> Iterator[Risk]:
+        try:
+            count = images.internal_snapshots(Path(source))
+        except PlaitError:
+            return  # `check_source` and `verify` tell what became of it.
+        if count:
+            yield Risk(
+                f"its internal snapshots ({count}) stay behind: only what the image holds now is taken in",
+                source,
+                "make an image of each to import it: qemu-img convert -l snapshot.name=NAME -O qcow2 IMAGE NEW.qcow2",
+            )
 
     def adopt(self, source: str, asset: str) -> Layer:
         path = Path(source)
