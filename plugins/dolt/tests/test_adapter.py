@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import pytest
-from plait.errors import NotFound, Unsupported
+from plait.errors import Corrupt, NotFound, PermissionDenied, StoreUnavailable, Unsupported
 from plait.types import Choice, Depth, ItemChangeKind, Merged, Move, PublishState, Resolution, SnapshotRef
+from plait_conformance.testing import MemoryState
 from plait_dolt.adapter import DoltAdapter
 from plait_dolt.testing import Place, Transaction, rows
 
@@ -203,3 +208,50 @@ def test_a_restored_row_takes_no_rows_of_other_tables_along(place: Place) -> Non
     tx = Transaction(adapter, place.key, new_tx(), now)
     adapter.restore(tx.tx, tx.staging, base, items=["city", "street"])
     assert tx.prepare().digest == base.digest
+
+
+@contextmanager
+def lite(folder: Path) -> Iterator[tuple[Place, SnapshotRef, Path]]:
+    """An embedded store with a database, a snapshot of it, and its file."""
+    place = Place({"path": str(folder)}, MemoryState(), "crm")
+    tx = Transaction(place.adapter(), place.key, "tx-1", None)
+    tx.run("CREATE TABLE city (id INTEGER PRIMARY KEY)")
+    try:
+        yield place, tx.prepare(), folder / "crm.db"
+    finally:
+        place.close()
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 4096, bytes(100)], ids=["empty", "overwritten", "headless"])
+def test_an_embedded_database_that_is_none_any_more_is_damage(tmp_path: Path, content: bytes) -> None:
+    with lite(tmp_path) as (place, one, file):
+        file.write_bytes(content + file.read_bytes()[len(content) :] if content else b"")
+        adapter = place.adapter()
+        with pytest.raises(Corrupt, match="cannot be read") as caught:
+            adapter.snapshot("tx-2", {place.key: f"{place.name}/{one.version}"})
+        assert caught.value.remedy == "restore a backup"
+        assert "cannot be read" in adapter.verify(one, Depth.EXISTS).problems[0]
+
+
+def test_an_embedded_database_that_cannot_be_opened_is_not_taken_for_a_lost_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with lite(tmp_path) as (place, one, file):
+        adapter = place.adapter()
+        really = Path.open
+
+        def refused(path: Path, *args: str) -> object:
+            if path == file:
+                raise PermissionError(13, os.strerror(13), str(path))
+            return really(path, *args)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "open", refused)
+            with pytest.raises(PermissionDenied, match=r"crm\.db may not be read"):
+                adapter.verify(one, Depth.EXISTS)
+        file.unlink()
+        file.mkdir()
+        with pytest.raises(StoreUnavailable, match="Is a directory"):
+            adapter.verify(one, Depth.EXISTS)
+        file.rmdir()
+        assert "there is no database" in adapter.verify(one, Depth.EXISTS).problems[0]

@@ -393,3 +393,33 @@ def test_dolts_words_for_damage_are_known(place: Place) -> None:
     for said in ("checksum error", "failed to read schema object i2jn3rbj: checksum error", "EOF", "unexpected EOF"):
         assert isinstance(engine.translate(pymysql.OperationalError(1105, said)), Corrupt)
     assert isinstance(engine.translate(pymysql.OperationalError(1105, "EOF is no column")), InvalidArgument)
+
+
+@pytest.mark.parametrize("state", ["", "{", None])
+def test_a_damaged_state_of_a_database_is_damage_and_no_wrong_request(
+    own: tuple[DoltServer, Place], state: str | None
+) -> None:
+    server, place = own
+    one = write(place.adapter(), place, None, CITY)
+    server.kill()
+    (file,) = server.databases.glob(f"{place.name}/.dolt/repo_state.json")
+    file.unlink()
+    if state is not None:
+        file.write_text(state)
+    server.start()
+    adapter = place.adapter()
+    for ask in (
+        lambda: adapter.snapshot("tx", {place.key: place.name}),
+        lambda: write(adapter, place, one, "SELECT 1"),
+    ):
+        with pytest.raises(Corrupt, match="cannot read what it holds") as caught:
+            ask()
+        assert caught.value.remedy == "restore a backup"
+    assert "cannot read what it holds" in adapter.verify(one, Depth.EXISTS).problems[0]
+
+
+def test_files_that_dolt_may_not_read_are_said_to_be_so(place: Place) -> None:
+    engine = place.adapter().engine
+    assert isinstance(engine, ServerEngine)
+    said = "open /var/lib/dolt/crm/.dolt/repo_state.json: permission denied"
+    assert isinstance(engine.translate(pymysql.OperationalError(1105, said)), PermissionDenied)

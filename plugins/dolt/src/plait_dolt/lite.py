@@ -43,7 +43,11 @@ def translate(error: sqlite3.Error, database: str) -> PlaitError:
         return PermissionDenied(
             f"database {database!r} may not be written: {text}", remedy="make its folder, and its disk, writable"
         )
-    if re.search(r"branch or revision .* not found|unable to open database", text):
+    if "unable to open database" in text:
+        return StoreUnavailable(
+            f"database {database!r} cannot be opened: {text}", remedy="check its folder's owner and mode, then retry"
+        )
+    if re.search(r"branch or revision .* not found", text):
         return NotFound(
             f"database {database!r}: {text}", remedy="where a commit names it, 'plait verify' says what is lost"
         )
@@ -78,8 +82,16 @@ class LiteEngine(Engine):
 
     def _uri(self, database: str, revision: str) -> str:
         path = self._file(database)
-        if not path.exists():
-            raise NotFound(f"there is no database {database!r} in {self._folder}", remedy="name one that exists")
+        try:
+            path.open("rb").close()  # doltlite says no more than that it cannot open it.
+        except FileNotFoundError as error:
+            raise NotFound(
+                f"there is no database {database!r} in {self._folder}", remedy="name one that exists"
+            ) from error
+        except PermissionError as error:
+            raise PermissionDenied(f"{path} may not be read", remedy="check its owner and mode") from error
+        except OSError as error:
+            raise StoreUnavailable(f"{path} cannot be read: {error.strerror}", remedy="check what it is") from error
         return "file:" + quote_uri(str(path) + (f"/{revision}" if revision else ""))
 
     def connect(self, database: str, revision: str, *, isolation: str | None, for_users: bool = False) -> Connection:
@@ -89,6 +101,13 @@ class LiteEngine(Engine):
         try:
             return Connection(self.process, uri, isolation=isolation, statements=statements)
         except sqlite3.Error as error:
+            if revision and "unable to open database" in str(error):  # Nor does this tell of damage.
+                if not self._file(database).stat().st_size:
+                    raise Corrupt(
+                        f"database {database!r} cannot be read: its file is empty", remedy="restore a backup"
+                    ) from error
+                with self.session(database, "") as session:
+                    session.tables()
             raise translate(error, database) from error
 
     @contextmanager

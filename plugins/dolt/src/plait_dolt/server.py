@@ -32,8 +32,11 @@ _CUT: Final = 2013
 _DENIED: Final = frozenset({1044, 1045, 1142, 1227, 1370})
 _DENIED_TEXTS: Final = ("access denied", "command denied", "does not have the correct permissions", "read only mode")
 _NO_DATABASE: Final = 1049
-_DAMAGED: Final = re.compile(r"checksum error|\bEOF$|corrupted|invalid file signature|root hash doesn't exist")
-"""Dolt's words for chunks that are not what was written."""
+_DAMAGED: Final = re.compile(
+    r"checksum error|\bEOF$|corrupted|invalid file signature|root hash doesn't exist"
+    r"|^unexpected end of JSON input$|^invalid character .* (looking for|after) |repo_state\.json: no such file"
+)
+"""Dolt's words for chunks, or for a database's `repo_state.json`, that are not what was written."""
 _BINARY: Final = 63
 """MySQL's id of what is no text."""
 _CONNECT_SECONDS: Final = 10
@@ -200,6 +203,11 @@ class ServerEngine(Engine):
             return StoreUnavailable(f"Dolt at {self.address} does not answer: {text}", remedy=remedy)
         if "no space left" in text:
             return StoreUnavailable(f"Dolt at {self.address} cannot write: {text}", remedy="make room on its disk")
+        if text.endswith(": permission denied"):
+            return PermissionDenied(
+                f"Dolt at {self.address} may not read its own files: {text}",
+                remedy="give them to the user whom its sql-server runs as",
+            )
         if _DAMAGED.search(text):
             return Corrupt(f"Dolt at {self.address} cannot read what it holds: {text}", remedy="restore a backup")
         return Refused(text, what=f"Dolt at {self.address} refused a statement")
@@ -303,8 +311,21 @@ class ServerSession(Session):
             cursor = driver.cursor(kind)
             cursor.execute(sql, tuple(args))
         except (pymysql.MySQLError, OSError) as error:
-            raise self._translate(error) from error
+            told = self._translate(error)
+            if isinstance(told, NotFound) and self.database:
+                told = self._damage() or told
+            raise told from error
         return cursor
+
+    def _damage(self) -> Corrupt | None:
+        """Of a database that Dolt cannot read: asked for one of its revisions, Dolt finds none."""
+        driver: Any = self.connection.driver_connection
+        try:
+            driver.cursor().execute(f"USE {quote(self.database)}")
+        except (pymysql.MySQLError, OSError) as error:
+            told = self._translate(error)
+            return told if isinstance(told, Corrupt) else None
+        return None
 
     def rows(self, sql: str, *args: object) -> list[Row]:
         cursor = self._execute(sql, args)
