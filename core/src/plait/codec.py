@@ -43,12 +43,12 @@ def pack(value: object) -> bytes:
     return _encoder.encode(value)
 
 
-def unpack(data: bytes, what: str) -> Any:
+def unpack(data: bytes, what: str, *, remedy: str = "") -> Any:
     """Read packed bytes. Raises: Corrupt naming `what`, when they are not one whole value."""
     try:
         return _decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Corrupt(f"{what} cannot be decoded: {error}") from error
+        raise Corrupt(f"{what} cannot be decoded: {error}", remedy=remedy) from error
 
 
 def split_store_record(payload: list[Any]) -> tuple[list[Any], bytes | None]:

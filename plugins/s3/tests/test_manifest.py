@@ -181,6 +181,15 @@ class TestPacks:
         with pytest.raises(Corrupt, match="no manifest pack"):
             Manifest(Packs(blobs), Root("foreign", b"x" * 32)).tree.get(b"x" * 32, b"a")
 
+    @pytest.mark.parametrize("kept", [0, 4, 20])
+    def test_a_pack_that_was_cut_short_is_to_be_restored(self, tmp_path: Path, kept: int) -> None:
+        blobs = blobs_at(tmp_path)
+        root = write(blobs, NOTHING, {b"a": entry(1)}, "t/1")
+        blobs.put(PACKS + "cut", blobs.get(PACKS + root.pack)[:kept])
+        with pytest.raises(Corrupt) as caught:
+            Manifest(Packs(blobs), Root("cut", root.node)).tree.get(root.node, b"a")
+        assert caught.value.remedy == "restore it from a backup of the store"
+
     def test_nothing_needs_no_pack(self, tmp_path: Path) -> None:
         manifest = Manifest(Packs(blobs_at(tmp_path)), NOTHING)
         assert list(manifest.entries(EMPTY_ROOT)) == []

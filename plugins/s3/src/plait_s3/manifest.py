@@ -33,6 +33,7 @@ _MAGIC: Final = b"PLT1"
 _FIRST_READ_BYTES: Final = 64 * 1024
 _GAP_BYTES_MAX: Final = 16 * 1024
 _CACHE_BYTES_MAX: Final = 64 << 20
+_REMEDY: Final = "restore it from a backup of the store"
 
 
 # -- entries -----------------------------------------------------------------------------------------------------------
@@ -77,10 +78,10 @@ def encode_entry(entry: Entry) -> bytes:
 
 def decode_entry(data: bytes) -> Entry:
     """Raises: Corrupt."""
-    match unpack(data, "a manifest's entry"):
+    match unpack(data, "a manifest's entry", remedy=_REMEDY):
         case [int(size), str(etag), bytes(sha256), str(place), str(version)]:
             return Entry(size, etag, sha256, place, version)
-    raise Corrupt("a manifest's entry does not have the fields of format 1")
+    raise Corrupt("a manifest's entry does not have the fields of format 1", remedy=_REMEDY)
 
 
 def optional_entry(data: bytes | None) -> Entry | None:
@@ -136,7 +137,7 @@ class Packs:
         found = self._open(name)
         for node_id in ids:
             if node_id not in found.slots:
-                raise Corrupt(f"manifest node {node_id.hex()} is not in pack {name!r}", remedy="restore a backup")
+                raise Corrupt(f"manifest node {node_id.hex()} is not in pack {name!r}", remedy=_REMEDY)
         missing = {node_id: found.slots[node_id] for node_id in ids if node_id not in found.nodes}
         read = {node_id: data for run in _runs(missing) for node_id, data in self._read(found, run).items()}
         return {
@@ -172,7 +173,7 @@ class Packs:
         try:
             return self._blobs.get(PACKS + name, start=start, stop=stop)
         except NotFound as error:
-            raise Corrupt(f"manifest pack {name!r} is lost", remedy="restore it from a backup of the store") from error
+            raise Corrupt(f"manifest pack {name!r} is lost", remedy=_REMEDY) from error
 
     def _open(self, name: str) -> _Pack:
         with self._lock:
@@ -182,7 +183,7 @@ class Packs:
                 return found
         first = self._get(name, 0, _FIRST_READ_BYTES)
         if first[:4] != _MAGIC or len(first) < 8:
-            raise Corrupt(f"object {PACKS + name!r} is no manifest pack of this release")
+            raise Corrupt(f"object {PACKS + name!r} is no manifest pack of this release", remedy=_REMEDY)
         stop = 8 + int.from_bytes(first[4:8], "big")
         if stop > len(first):
             first += self._get(name, len(first), stop)
@@ -214,11 +215,11 @@ def _runs(slots: Mapping[bytes, _Slot]) -> Iterator[Sequence[tuple[bytes, _Slot]
 
 
 def _parse(name: str, first: bytes, stop: int) -> _Pack:
-    match unpack(first[8:stop], f"manifest pack {name!r}"):
+    match unpack(first[8:stop], f"manifest pack {name!r}", remedy=_REMEDY):
         case [int(version), bytes(root), list(others), list(listed)] if version == FORMAT:
             pass
         case _:
-            raise Corrupt(f"manifest pack {name!r} does not have the index of format {FORMAT}")
+            raise Corrupt(f"manifest pack {name!r} does not have the index of format {FORMAT}", remedy=_REMEDY)
     slots: dict[bytes, _Slot] = {}
     nodes: dict[bytes, bytes] = {}
     for node_id, length, children in listed:
@@ -279,7 +280,7 @@ class Manifest:
             elif node_id in self._where:
                 by_pack.setdefault(self._where[node_id], []).append(node_id)
             else:
-                raise Corrupt(f"nothing says where manifest node {node_id.hex()} is")
+                raise Corrupt(f"nothing says where manifest node {node_id.hex()} is", remedy=_REMEDY)
         for name, wanted in by_pack.items():
             for node_id, (data, places) in self._packs.read(name, wanted).items():
                 if places:
