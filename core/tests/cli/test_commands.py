@@ -259,6 +259,12 @@ def test_discard_leaves_no_trace(run_plait: Any, example: Path) -> None:
     assert run_plait("show", "--json").value["id"] == head
 
 
+def test_putting_files_is_advised_for_objects_alone(run_plait: Any, example: Path) -> None:
+    for told in (run_plait("begin").out, run_plait("status").out):
+        assert "plait put FILE KEY::ITEM, where KEY holds objects" in told
+        assert "plait open KEY --write" in told
+
+
 def test_tx_list_tells_the_phase_of_each_store(run_plait: Any, example: Path) -> None:
     run_plait("begin", "first")
     run_plait("put", __file__, "raw.landing::test.py")

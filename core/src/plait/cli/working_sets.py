@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _WAITS_FOR = {"open": "its user", "sealed": "its commit", "aborting": "its stores"}
 _DIVERGED_SHOWN_MAX = 3
+_PUT = "plait put FILE KEY::ITEM, where KEY holds objects"
+"""Said of every catalog: whether a store takes objects is known by its adapter, which takes a second to import."""
 
 
 def committed(session: Session, commit: Commit) -> None:
@@ -51,7 +53,7 @@ def begin(session: Session, name: str, message: str, branch: str | None, propert
     if left is not None:
         kept = left.tx.name or left.id
         lines.append(f"{kept} stays open\n→ plait tx use {kept}   goes back to it")
-    lines.append("→ plait put FILE KEY::ITEM   → plait open KEY --write   → plait status   → plait commit -m '…'")
+    lines.append(f"→ plait open KEY --write   → {_PUT}   → plait status   → plait commit -m '…'")
     session.emit(_tx_row(tx.tx), "\n".join(lines))
 
 
@@ -90,7 +92,7 @@ def status(session: Session, name: str | None) -> None:
         return
     session.emit(None, f"working set {tx.tx.name or tx.id} on {tx.tx.ref}, {tx.tx.state.value}, from {tx.tx.base[:12]}")
     is_joined = tx.tx.source is not None
-    empty = "nothing is staged yet\n→ plait put FILE KEY::ITEM, or write from Python"
+    empty = f"nothing is staged yet\n→ plait open KEY --write, or write from Python   → {_PUT}"
     session.table(rows, ("state", "key", "location"), "nothing was written by hand" if is_joined else empty)
     if conflicts:
         session.emit(
