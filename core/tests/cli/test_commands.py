@@ -411,6 +411,7 @@ def test_a_store_that_moved_is_set_and_one_that_cannot_move_is_refused(run_plait
         else:
             assert (ran.code, "would be lost" in ran.error["message"]) == (2, True)
             assert "absolute paths" in ran.error["remedy"]
+            assert ran.error["message"].count(" at file://") == 1, ran.error["message"]
             (example / "lake-moved").rename(example / "lake")
     assert run_plait("cat", "raw.landing::1.json").out.startswith('{"id": 1')
     assert run_plait("merge", "more-orders").code == 0

@@ -15,14 +15,12 @@ from plait.stores import probe
 from plait.transaction import Transactions
 from plait.types import Depth, Lack, Mode, SnapshotRef, Store, TxState
 
-_SHOWN_MAX = 3
-
 
 def check_place(repository: Repository, before: Store, after: Adapter) -> Sequence[Lack]:
     """Check that an adapter with a store's new options finds all snapshots of the store. Changes nothing.
 
     Returns: what the new place lacks. Cost: one check of each live snapshot.
-    Raises: InvalidArgument naming the first missing snapshots, StoreUnavailable for a missing folder.
+    Raises: InvalidArgument naming the first missing snapshot, StoreUnavailable for a missing folder.
     """
     if folder := after.local_folder():
         check_folder(after.store, folder)
@@ -37,13 +35,12 @@ def check_place(repository: Repository, before: Store, after: Adapter) -> Sequen
         problems = list(verify(snapshot).problems)
         uri = "" if problems else after.locate(snapshot).uri
         # An Iceberg table, say, names its files by absolute location: it would still be read from the old place.
-        problems += [f"it is still read from {uri}" for place in old if _lies_in(uri, place, after.store)]
+        problems += [f"it is still read from {place}" for place in old if _lies_in(uri, place, after.store)]
         absent += [f"{snapshot.asset} at {snapshot.version}: {problem}" for problem in problems[:1]]
     if absent:
-        more = f"; and {len(absent) - _SHOWN_MAX} more" if len(absent) > _SHOWN_MAX else ""
         raise InvalidArgument(
-            f"store {before.name!r} is not there: of its {len(wanted)} snapshots, {len(absent)} would be lost: "
-            f"{'; '.join(absent[:_SHOWN_MAX])}{more}",
+            f"store {before.name!r} is not there: of its {len(wanted)} snapshots, {len(absent)} would be lost, "
+            f"first {absent[0]}",
             remedy="copy the whole store there first, or name the place that holds it; "
             "what names its files by absolute paths, as Iceberg's tables do, has to come back to where it was",
         )
