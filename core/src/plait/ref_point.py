@@ -9,6 +9,7 @@ from plait import codec
 from plait.batch import Batch, unexpected_head
 from plait.errors import AlreadyExists, InvalidArgument, NotFound
 from plait.persist import Rows
+from plait.refspec import format_key
 from plait.types import Commit, EventKind, Ref, RefKind, Session
 
 
@@ -47,7 +48,8 @@ class RefRequest:
         return Ref(name, RefKind(kind), head.hex(), incarnation, protected)
 
     def decide(self, batch: Batch) -> Ref:
-        """Raises: AlreadyExists, NotFound, InvalidArgument (a tag that moves, a protected ref), CommitConflict."""
+        """Raises: AlreadyExists, CommitConflict, NotFound (also for a store that the new head needs), InvalidArgument
+        (a tag that moves, a protected ref)."""
         before = batch.ref(self.name)
         if self.expected is None:
             return self._create(batch, before)
@@ -65,7 +67,7 @@ class RefRequest:
         if before is not None:
             raise AlreadyExists(f"{before.kind.value} {self.name!r} exists already", remedy="choose another name")
         assert self.after is not None
-        batch.commit(self.after)
+        _check_stores(batch, batch.commit(self.after))
         ref = Ref(self.name, self.kind, self.after, batch.next_seq, bool(self.protect))
         return self._record(batch, EventKind.REF_CREATED, None, ref)
 
@@ -80,7 +82,8 @@ class RefRequest:
     def _move(self, batch: Batch, before: Ref, head: str) -> Ref:
         if before.kind is RefKind.TAG and head != before.head:
             raise InvalidArgument(f"{self.name!r} is a tag, and tags never move", remedy="delete it and make it anew")
-        batch.commit(head)
+        if head != before.head:
+            _check_stores(batch, batch.commit(head))
         protected = before.protected if self.protect is None else self.protect
         if head != before.head and before.protected and protected:
             raise InvalidArgument(
@@ -98,6 +101,24 @@ class RefRequest:
         seq = batch.append(kind, codec.pack([ref.name, ref.kind.value, ref.incarnation, *heads, ref.protected]))
         batch.set_ref(self.name, after, seq=seq, at_us=at_us)
         return ref
+
+
+def _check_stores(batch: Batch, commit: Commit) -> None:
+    """Check that every store that a commit holds assets of is there: only then can a head be read, and written on.
+
+    Raises: NotFound naming the first one that was removed since. Cost: one path of the tree for each store in it.
+    """
+    start = b""
+    while (first := next(batch.tree.scan(commit.root, start=start), None)) is not None:
+        key = codec.decode_key(first[0])
+        try:
+            batch.store(key[0])
+        except NotFound as error:
+            raise NotFound(
+                f"commit {commit.id[:12]} holds {format_key(key)}, and store {key[0]!r} was removed since",
+                remedy=f"add it again where its data is, 'plait store add {key[0]} --kind …', or name another commit",
+            ) from error
+        start = key[0].encode() + b"\1"  # Behind all keys of this store.
 
 
 @dataclass(slots=True)

@@ -391,6 +391,30 @@ class TestStores:
         catalog.remove_store("p")
         assert catalog.stores() == []
 
+    def test_no_head_holds_assets_of_a_store_that_was_removed(self, catalog: Catalog) -> None:
+        first = catalog.resolve("main")
+        catalog.add_store("o", "pointer", mode=Mode.POINTER)
+        catalog.add_store("q", "pointer", mode=Mode.POINTER)
+        both = commit(catalog, put("a", 1), Put(("q", "b"), replace(pointer("b", 1), store="q"), None))
+        catalog.create_branch("dev", both.id[:12])
+        catalog.delete_ref("dev")
+        catalog.restore(first.id[:12], "main", keys=["q"])
+        catalog.remove_store("q")
+        catalog.create_branch("less")
+        moves: list[Callable[[], object]] = [
+            lambda: catalog.create_branch("old", both.id[:12]),
+            lambda: catalog.create_tag("old", both.id[:12]),
+            lambda: catalog.undelete("dev"),
+            lambda: catalog.reset_branch("less", both.id[:12]),
+        ]
+        for move in moves:
+            with pytest.raises(NotFound, match=r"holds q\.b, and store 'q' was removed since") as caught:
+                move()
+            assert "plait store add q" in caught.value.remedy
+        catalog.protect_branch("less")
+        catalog.add_store("q", "pointer", mode=Mode.POINTER)
+        assert catalog.undelete("dev").head == catalog.create_branch("old", both.id[:12]).head == both.id
+
     def test_many_that_use_a_store_are_counted(self, catalog: Catalog) -> None:
         commit(catalog, put("a", 1))
         for number in range(11):
