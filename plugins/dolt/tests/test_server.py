@@ -124,6 +124,28 @@ def test_a_server_that_hangs_is_unavailable_and_used_again_when_it_goes_on(
     write(adapter, place, one, "INSERT INTO city SELECT 1, SLEEP(1)")  # Longer than a greeting may take.
 
 
+def test_a_server_without_a_connection_left_is_said_to_be_so(
+    server: DoltServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dolt lets who connects wait until another one goes, and says nothing."""
+    few = servers._DOLT_CONFIGURATION.replace("listener:\n", "listener:\n  max_connections: 2\n")
+    monkeypatch.setattr(servers, "_DOLT_CONFIGURATION", few)
+    monkeypatch.setattr("plait_dolt.server._GREETING_SECONDS", 0.5)
+    with dolt_server(tmp_path) as running:
+        place = Place({"url": running.url}, MemoryState(), "crm")
+        clients = [pymysql.connect(host="127.0.0.1", port=running.port, user="root") for _ in range(2)]
+        adapter = place.adapter()
+        for ask in (lambda: list(adapter.discover("")), lambda: adapter.engine.client("crm", "main")):
+            with pytest.raises(
+                StoreUnavailable, match=r"nothing for 0\.5 seconds; all its max_connections may be in use"
+            ):
+                ask()
+        for client in clients:
+            client.close()
+        assert list(adapter.discover("")) == []
+        place.close()
+
+
 def test_check_finds_a_fit_server_fit_and_says_what_another_lacks(own: tuple[DoltServer, Place]) -> None:
     server, place = own
     adapter = place.adapter()

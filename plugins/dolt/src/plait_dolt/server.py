@@ -29,6 +29,8 @@ from plait_dolt.rights import missing, reserve
 _LOST: Final = frozenset({2003, 2006, 2013, 2014, 2055, 1053, 4031})
 """MySQL's codes for a connection that is gone, or never came to be."""
 _CUT: Final = 2013
+_FULL: Final = 1040
+"""MySQL's code for "Too many connections". Dolt (1.83) does not say it: it lets those who connect wait."""
 _DENIED: Final = frozenset({1044, 1045, 1142, 1227, 1370})
 _DENIED_TEXTS: Final = ("access denied", "command denied", "does not have the correct permissions", "read only mode")
 _NO_DATABASE: Final = 1049
@@ -120,17 +122,23 @@ class ServerEngine(Engine):
     def _connect(self, **options: Any) -> Any:
         """PyMySQL reads all certificates of the machine for each connection (20 ms), even where the server has no
         TLS: so the first connection tells what the next ones need, until one is lost."""
-        connection = _Connection(
-            host=str(self._url.host),
-            port=self._url.port or 3306,
-            user=self._url.username or "root",
-            password=self._password(),
-            connect_timeout=_CONNECT_SECONDS,
-            read_timeout=_GREETING_SECONDS,
-            charset="utf8mb4",
-            **(self._tls_asked if self._tls is None else self._tls),
-            **{"autocommit": True, **options},
-        )
+        try:
+            connection = _Connection(
+                host=str(self._url.host),
+                port=self._url.port or 3306,
+                user=self._url.username or "root",
+                password=self._password(),
+                connect_timeout=_CONNECT_SECONDS,
+                read_timeout=_GREETING_SECONDS,
+                charset="utf8mb4",
+                **(self._tls_asked if self._tls is None else self._tls),
+                **{"autocommit": True, **options},
+            )
+        except pymysql.OperationalError as error:
+            if error.args[0] != _CUT or "timed out" not in str(error):
+                raise
+            told = f"it took a connection and said nothing for {_GREETING_SECONDS:g} seconds"
+            raise pymysql.OperationalError(_FULL, told) from error
         if self._tls is None:
             has_tls = connection.server_capabilities & CLIENT.SSL
             self._tls = {"ssl": connection.ctx} if has_tls else {"ssl_disabled": True}
@@ -193,6 +201,12 @@ class ServerEngine(Engine):
             return NotFound(
                 f"Dolt at {self.address} has no {text.partition(': ')[2] or text!r}",
                 remedy="where a commit names it, 'plait verify' says what is lost",
+            )
+        if code == _FULL:
+            return StoreUnavailable(
+                f"Dolt at {self.address} does not answer: {text}; all its max_connections may be in use, or it hangs",
+                remedy="close clients of it or raise max_connections in its configuration, then retry; "
+                "start it anew where it hangs",
             )
         if code in _LOST or isinstance(error, pymysql.err.InterfaceError) or "connection was killed" in text:
             remedy = "start its sql-server, then retry"
