@@ -156,3 +156,13 @@ def test_a_server_lists_folders_side_by_side_as_one_after_another(s3_place: Plac
     assert [blob.key for blob in blobs.list("in/")] == [blob.key for blob in found]
     assert len(heard) > 2
     assert all(blob.version for blob in found) == blobs.versioned
+
+
+@pytest.mark.s3server
+def test_what_two_pages_hold_is_listed_once(s3_place: Place) -> None:
+    blobs = cast(S3Blobs, s3_place.adapter().blobs)
+    keys = [f"in/{number:04}" for number in range(1_002)]
+    blobs.put_all(dict.fromkeys(keys, b"1"), unheard)
+    assert [blob.key for blob in blobs.list_current("in/", unheard)] == keys
+    listed = [(blob.key, blob.version) for blob in blobs.list_versions("in/")]
+    assert len(listed) == len(set(listed)) == len(keys)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol, TypeAlias
 from urllib.parse import quote
 
+import msgspec
 from plait.errors import InvalidArgument, NotFound
 
 OWN: Final = "_plait/"
@@ -31,8 +31,7 @@ def unheard(done: int) -> None:
     """The report of work that nobody watches."""
 
 
-@dataclass(frozen=True, slots=True)
-class Blob:
+class Blob(msgspec.Struct, frozen=True, gc=False):
     """One stored object. `key` is relative to the store's root; `version` is "" where the store keeps no versions."""
 
     key: str
@@ -42,8 +41,7 @@ class Blob:
     modified_at_us: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Pinned:
+class Pinned(msgspec.Struct, frozen=True, gc=False):
     """Bytes that no later write can alter: at `place` ("": at the address of `sha256`), in the version `version`."""
 
     size_bytes: int

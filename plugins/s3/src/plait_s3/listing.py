@@ -22,7 +22,7 @@ from plait_s3.parallel import side_by_side
 ENTRIES: Final = "plait-entries"
 """Under which a page of botocore's holds the entries that were read here."""
 
-_ENTRY: Final = {"Contents", "Version"}
+_ENTRIES: Final = ("Contents", "Version")
 _FOLDERS_IN_PAGE_MAX: Final = 50
 """Each folder is a request of its own: where a page has more of them, pages one after another are fewer."""
 _DEPTH_MAX: Final = 16
@@ -118,8 +118,10 @@ def _take_out(response_dict: dict[str, Any], customized_response_dict: dict[str,
         return
     try:
         page = ElementTree.fromstring(response_dict["body"])
-        is_encoded = any(_name(part) == "EncodingType" and part.text == "url" for part in page)
-        found = [_entry(part, is_encoded) for part in page if _name(part) in _ENTRY]
+        space = page.tag[: page.tag.rfind("}") + 1]
+        entries = [part for member in _ENTRIES for part in page.findall(space + member)]
+        is_encoded = page.findtext(f"{space}EncodingType") == "url"
+        found = [_entry(part, len(space), is_encoded) for part in entries]
     except ElementTree.ParseError:
         response_dict["status_code"] = 500  # Cut off on the way: botocore asks again.
         return
@@ -128,19 +130,14 @@ def _take_out(response_dict: dict[str, Any], customized_response_dict: dict[str,
     if page.tag == "Error":
         response_dict["status_code"] = 500
         return
-    for part in [part for part in page if _name(part) in _ENTRY]:
-        page.remove(part)
+    page[:] = [part for part in page if part.tag[len(space) :] not in _ENTRIES]
     response_dict["body"] = ElementTree.tostring(page)
     customized_response_dict[ENTRIES] = found
 
 
-def _name(part: ElementTree.Element) -> str:
-    return part.tag.rpartition("}")[2]
-
-
-def _entry(part: ElementTree.Element, is_encoded: bool) -> Entry:
-    """Raises: KeyError, ValueError."""
-    said = {field.tag.rpartition("}")[2]: field.text or "" for field in part}
+def _entry(part: ElementTree.Element, start: int, is_encoded: bool) -> Entry:
+    """`start`: where the fields' own names begin, after their namespace. Raises: KeyError, ValueError."""
+    said = {field.tag[start:]: field.text or "" for field in part}
     key = unquote_plus(said["Key"]) if is_encoded else said["Key"]
     changed = datetime.fromisoformat(said["LastModified"])
     blob = Blob(
