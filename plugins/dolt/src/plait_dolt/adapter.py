@@ -71,6 +71,7 @@ class DoltAdapter(Adapter):
         super().__init__(store, context)
         where = _where(store)
         self._known = ending.Known()
+        self._kept = space.Kept()
         self._branch = check_ref_name(store.options.get("branch", "main"))
         self.engine: Engine
         if where == "path":
@@ -134,7 +135,7 @@ class DoltAdapter(Adapter):
         return self.engine.locate(target.asset, target.version)
 
     def verify(self, snapshot: SnapshotRef, depth: Depth) -> Health:
-        return space.verify(self.engine, snapshot, depth, self.context)
+        return space.verify(self.engine, snapshot, depth, self.context, self._kept)
 
     # -- writing inside a transaction --------------------------------------------------------------------------------
 
@@ -279,7 +280,8 @@ class DoltAdapter(Adapter):
         self._known.take(tx)
 
     def release(self, tx: str, kept: Sequence[SnapshotRef]) -> None:
-        """Drop its branches, and the tags of attempts and merges that lost."""
+        """Drop its branches, the tags of attempts and merges that lost and, on doltlite, the tags of what the kept
+        ones descend from."""
         names.checked_id(tx)
         databases = {snapshot.asset for snapshot in kept}
         touched = self._known.take(tx)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import sqlalchemy as sa
 from plait.errors import InvalidArgument
@@ -170,6 +170,20 @@ class Session(ABC):
         """The native common ancestor of two commits."""
         return str(self.value("SELECT dolt_merge_base(%s, %s)", ours, theirs))
 
+    def ancestors(self, commits: Iterable[str]) -> set[str]:
+        """These commits, and all that they descend from. Cost: O(commits of the database)."""
+        parents: dict[str, list[str]] = {}
+        for row in self.rows("SELECT commit_hash, parent_hash FROM dolt_commit_ancestors"):
+            parents.setdefault(row["commit_hash"], []).append(row["parent_hash"])
+        found: set[str] = set()
+        left = list(commits)
+        while left:
+            commit = left.pop()
+            if commit is not None and commit not in found:
+                found.add(commit)
+                left += parents.get(commit, ())
+        return found
+
     def first_commit(self, commit: str) -> str:
         """The oldest commit that it descends from: the empty database, unless it was made otherwise."""
         return str(self.rows("SELECT commit_hash AS c FROM dolt_log(%s)", commit)[-1]["c"])
@@ -221,6 +235,9 @@ class Session(ABC):
 
 class Engine(ABC):
     """One server, or one folder of embedded databases. Thread-safe."""
+
+    rewrites_refs: ClassVar[bool] = False
+    """Whether each new branch or tag, or the end of one, writes the list of all of them anew."""
 
     @abstractmethod
     def session(self, database: str, revision: str) -> AbstractContextManager[Session]:

@@ -59,6 +59,8 @@ def translate(error: sqlite3.Error, database: str) -> PlaitError:
 class LiteEngine(Engine):
     """A folder of database files; doltlite's process is started when it is first needed."""
 
+    rewrites_refs = True
+
     def __init__(self, folder: str) -> None:
         self._folder = Path(folder)
         self._running: Process | None = None

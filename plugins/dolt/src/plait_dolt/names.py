@@ -6,6 +6,7 @@
     plait/txn/<tx>/<attempt>/join-<hash>   tag: what a merge or a succession made, by all arguments
     plait/txn/<tx>/head/<commit>           tag: a native head that was described
     plait/found/<commit>                   tag: a native head that was found where plait did not put it
+    plait/kept/<commit>                    tag: a commit that was kept by a descendant's tag, which retention dropped
 
 A place is ``<database>/<branch>``, which Dolt's own clients take as a database's name.
 """
@@ -20,6 +21,7 @@ from plait.types import Key, Staging
 
 OWN: Final = "plait/"
 FOUND: Final = "plait/found/"
+KEPT: Final = "plait/kept/"
 _ID = re.compile(r"[A-Za-z0-9_-]{1,80}\Z")
 _NAME_MAX = 40
 
@@ -58,6 +60,11 @@ def branches_of(tx: str) -> tuple[str, str]:
 
 def tags_of(tx: str) -> str:
     return f"{OWN}txn/{checked_id(tx)}/"
+
+
+def tx_of(name: str) -> str:
+    """The transaction that a branch or tag of plait's own belongs to; another word where it is no transaction's."""
+    return name.split("/")[2]
 
 
 def place(database: str, branch: str) -> str:

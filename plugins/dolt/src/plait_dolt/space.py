@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from plait.adapter import Context
 from plait.errors import Corrupt, InvalidArgument, NotFound, StoreUnavailable
 from plait.types import Depth, Health, Item, SnapshotRef
 
-from plait_dolt.engine import Engine, Refused
-from plait_dolt.names import OWN, quote
+from plait_dolt.engine import Engine, Refused, Session
+from plait_dolt.names import KEPT, OWN, quote
 
 _TAGS = "tags"
 
@@ -19,7 +19,10 @@ def _item(database: str, tag: str) -> Item:
 
 
 def reachable(engine: Engine, snapshot: SnapshotRef) -> Iterator[Item]:
-    """The tags that name the snapshot's commit. What the commit is made of lives and dies with them."""
+    """The tags that name the snapshot's commit. What the commit is made of lives and dies with them.
+
+    None, where only descendants have tags: `delete` names it before the last of those goes.
+    """
     with engine.session(snapshot.asset, "") as session:
         found = [tag for tag, commit in session.tags(OWN).items() if commit == snapshot.version]
     for tag in sorted(found):
@@ -48,6 +51,9 @@ def delete(engine: Engine, items: Iterable[Item], context: Context) -> None:
     for database, tags in by_database.items():
         try:
             with engine.session(database, "") as session:
+                if engine.rewrites_refs:
+                    _pin_ancestors(session, tags)
+                    context.failpoint("dolt.delete.ancestors_pinned")
                 for tag in tags:
                     context.check_cancelled()
                     if session.tag(tag) is not None:
@@ -59,7 +65,39 @@ def delete(engine: Engine, items: Iterable[Item], context: Context) -> None:
         context.failpoint("dolt.delete.collected")
 
 
-def verify(engine: Engine, snapshot: SnapshotRef, depth: Depth, context: Context) -> Health:
+def _pin_ancestors(session: Session, going: Collection[str]) -> None:
+    """Give commits that only these tags keep a tag of their own, since what is alive may be among them: what is not
+    goes the next time. What the tags name is dead, as they say who drop them. Cost: O(commits of the database)."""
+    tags = session.tags("")
+    dead = {commit for tag, commit in tags.items() if tag in going}
+    staying = {commit for tag, commit in tags.items() if tag not in going}
+    staying.update(row["hash"] for row in session.rows("SELECT hash FROM dolt_branches"))
+    for commit in sorted(session.ancestors(dead) - dead - session.ancestors(staying)):
+        session.pin(KEPT + commit, commit)
+
+
+class Kept:
+    """Which commits plait's tags keep: those that they name, and the ancestors of these.
+
+    Remembered until the tags of a database are others, or another one is asked for: looking at each of its commits
+    would else read all of them each time. Thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._last: tuple[str, frozenset[str], set[str]] = ("", frozenset(), set())
+
+    def has(self, session: Session, commit: str) -> bool:
+        tagged = frozenset(session.tags(OWN).values())
+        if commit in tagged:
+            return True
+        database, then, kept = self._last
+        if (database, then) != (session.database, tagged):
+            kept = session.ancestors(tagged)
+            self._last = session.database, tagged, kept
+        return commit in kept
+
+
+def verify(engine: Engine, snapshot: SnapshotRef, depth: Depth, context: Context, kept: Kept) -> Health:
     """EXISTS: the commit is there, with the tables' root of the digest. METADATA: its tables can be described, and a
     tag of plait's keeps it. BYTES: every row of every table can be read."""
     problems: list[str] = []
@@ -72,7 +110,7 @@ def verify(engine: Engine, snapshot: SnapshotRef, depth: Depth, context: Context
                 return Health(1, (f"commit {snapshot.version} of database {snapshot.asset} has {found}",))
             if depth is Depth.EXISTS:
                 return Health(1)
-            if snapshot.version not in session.tags(OWN).values():
+            if not kept.has(session, snapshot.version):
                 problems.append(f"no tag of plait's keeps commit {snapshot.version} of database {snapshot.asset}")
             tables = session.tables()
         for name in tables:
