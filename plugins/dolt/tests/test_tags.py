@@ -9,7 +9,6 @@ import pytest
 from plait.errors import PlaitError
 from plait.types import Depth, Merged, SnapshotRef
 from plait_dolt.adapter import DoltAdapter
-from plait_dolt.ending import drop_superseded
 from plait_dolt.names import KEPT, OWN
 from plait_dolt.testing import Place, Transaction, rows
 
@@ -121,15 +120,28 @@ def test_a_vote_stays_until_its_own_transaction_ends(place: Place) -> None:
     assert len(kept(adapter, place)) == 1
 
 
-def test_nothing_is_superseded_by_what_has_no_tag_of_its_own(place: Place) -> None:
+def test_what_a_commit_keeps_outlives_the_abort_that_an_older_copy_of_the_catalog_asks_for(place: Place) -> None:
+    """In such a copy the transaction is not committed yet, and its lease has run out."""
+    adapter = place.adapter()
+    base = commit(adapter, place, None, CITY)
+    tx = Transaction(adapter, place.key, str(uuid.uuid4()), base)
+    tx.run("INSERT INTO city VALUES (1, 0)")
+    voted = tx.prepare()
+    adapter.release(tx.tx, [voted])
+    place.adapter().abort(tx.tx)
+    adapter.engine.collect(place.name)
+    for snapshot in (base, voted):
+        assert adapter.verify(snapshot, Depth.BYTES).problems == ()
+
+
+def test_nothing_is_superseded_by_what_is_not_there_any_more(place: Place) -> None:
     adapter = place.adapter()
     base = commit(adapter, place, None, CITY)
     tx = Transaction(adapter, place.key, str(uuid.uuid4()), base)
     tx.run("INSERT INTO city VALUES (1, 0)")
     voted = tx.prepare()
     adapter.abort(tx.tx)
-    with adapter.engine.session(place.name, "") as session:
-        drop_superseded(session, adapter.context, tx.tx, [voted.version])
+    adapter.release(tx.tx, [voted])
     assert kept(adapter, place) == versions(base)
 
 

@@ -12,7 +12,7 @@ from plait.adapter import Context
 from plait.errors import NotFound
 
 from plait_dolt.engine import Engine, Refused, Session
-from plait_dolt.names import OWN, branches_of, tags_of, tx_of
+from plait_dolt.names import FOUND, KEPT, OWN, branches_of, tags_of
 
 _TRANSACTIONS_MAX: Final = 10_000
 _RECENT_COMMITS: Final = 32
@@ -89,10 +89,10 @@ def release(
                     _drop(session, context, branches)
                 else:
                     _drop(session, context, branches_found(session, tx))
-                if touched.may_have_lost or database not in known:
-                    drop_tags(session, context, tx, kept)
                 if engine.rewrites_refs:
-                    drop_superseded(session, context, tx, kept)
+                    keep_ends(session, context, tx, kept)
+                elif touched.may_have_lost or database not in known:
+                    drop_tags(session, context, tx, kept)
         except NotFound:
             continue  # Dropped behind plait.
 
@@ -114,22 +114,26 @@ def drop_tags(session: Session, context: Context, tx: str, kept: Collection[str]
             context.failpoint("dolt.end.tag_dropped")
 
 
-def drop_superseded(session: Session, context: Context, tx: str, kept: Collection[str]) -> None:
-    """Drop the tags of commits that a committed one descends from: its own tag keeps them too.
+def keep_ends(session: Session, context: Context, tx: str, kept: Collection[str]) -> None:
+    """Give what a committed transaction keeps a tag that no transaction owns, and drop all of its own; then the tags of
+    the commits that this one descends from, since it keeps them too.
 
-    So there are as many tags as there are ends of branches, not as commits. The votes of transactions that have not
-    ended stay: those still have their branches. Repeat: no-op. Cost: O(tags) rows, three statements.
+    So there are as many tags as ends of branches, not as commits, and votes end with their transaction alone.
+    Repeat: no-op. Cost: O(tags) rows, two writes.
     """
     own = session.tags(tags_of(tx))
-    superseded = {
-        row["tag"] for commit in set(own.values()).intersection(kept) for row in session.rows(_TAGS_BEFORE, commit)
-    }
-    # Branches are looked for after tags: what began since has none of these.
-    open_txs = {tx_of(name) for name in session.branches(OWN)} if superseded else set()
-    for name in sorted(superseded):
-        if name.startswith(OWN) and tx_of(name) not in open_txs:
-            _call_once(session, "dolt_tag", "-d", name)
-            context.failpoint("dolt.end.superseded_dropped")
+    going = list(own)
+    for commit in sorted(set(own.values()).intersection(kept)):
+        session.pin(KEPT + commit, commit)
+        context.failpoint("dolt.end.kept")
+        going += [row["tag"] for row in session.rows(_TAGS_BEFORE, commit) if row["tag"].startswith((KEPT, FOUND))]
+    if going:
+        try:
+            session.call("dolt_tag", "-d", *going)
+        except Refused:  # Somebody else has dropped one of them.
+            for name in going:
+                _call_once(session, "dolt_tag", "-d", name)
+        context.failpoint("dolt.end.superseded_dropped")
 
 
 def _call_once(session: Session, procedure: str, *args: str) -> None:

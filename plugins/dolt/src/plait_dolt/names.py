@@ -6,7 +6,7 @@
     plait/txn/<tx>/<attempt>/join-<hash>   tag: what a merge or a succession made, by all arguments
     plait/txn/<tx>/head/<commit>           tag: a native head that was described
     plait/found/<commit>                   tag: a native head that was found where plait did not put it
-    plait/kept/<commit>                    tag: a commit that was kept by a descendant's tag, which retention dropped
+    plait/kept/<commit>                    tag: on doltlite, what an ended transaction keeps, with all that it descends from
 
 A place is ``<database>/<branch>``, which Dolt's own clients take as a database's name.
 """
@@ -60,11 +60,6 @@ def branches_of(tx: str) -> tuple[str, str]:
 
 def tags_of(tx: str) -> str:
     return f"{OWN}txn/{checked_id(tx)}/"
-
-
-def tx_of(name: str) -> str:
-    """The transaction that a branch or tag of plait's own belongs to; another word where it is no transaction's."""
-    return name.split("/")[2]
 
 
 def place(database: str, branch: str) -> str:
