@@ -21,7 +21,7 @@ _TAGS_BEFORE: Final = f"""
         SELECT a.parent_hash AS parent FROM (SELECT commit_hash FROM dolt_log(%s) LIMIT {_RECENT_COMMITS}) l
         JOIN dolt_commit_ancestors a ON a.commit_hash = l.commit_hash
     ) p ON t.tag_hash = p.parent"""
-"""Tags of a commit's nearest ancestors. Parents are asked for, since a merge's other side may be older than the rest."""
+"""Tags of a commit's nearest ancestors, by way of parents: a merge's other side may be older than the rest."""
 
 
 @dataclass(slots=True)
@@ -122,16 +122,17 @@ def keep_ends(session: Session, context: Context, tx: str, kept: Collection[str]
     Repeat: no-op. Cost: O(tags) rows, two writes.
     """
     own = session.tags(tags_of(tx))
-    going = list(own)
+    going = set(own)
     for commit in sorted(set(own.values()).intersection(kept)):
         session.pin(KEPT + commit, commit)
         context.failpoint("dolt.end.kept")
-        going += [row["tag"] for row in session.rows(_TAGS_BEFORE, commit) if row["tag"].startswith((KEPT, FOUND))]
+        before = [str(row["tag"]) for row in session.rows(_TAGS_BEFORE, commit)]
+        going.update(name for name in before if name.startswith((KEPT, FOUND)))
     if going:
         try:
-            session.call("dolt_tag", "-d", *going)
+            session.call("dolt_tag", "-d", *sorted(going))
         except Refused:  # Somebody else has dropped one of them.
-            for name in going:
+            for name in sorted(going):
                 _call_once(session, "dolt_tag", "-d", name)
         context.failpoint("dolt.end.superseded_dropped")
 

@@ -6,7 +6,7 @@
     plait/txn/<tx>/<attempt>/join-<hash>   tag: what a merge or a succession made, by all arguments
     plait/txn/<tx>/head/<commit>           tag: a native head that was described
     plait/found/<commit>                   tag: a native head that was found where plait did not put it
-    plait/kept/<commit>                    tag: on doltlite, what an ended transaction keeps, with all that it descends from
+    plait/kept/<commit>                    tag: on doltlite, what a commit keeps, with all that it descends from
 
 A place is ``<database>/<branch>``, which Dolt's own clients take as a database's name.
 """
