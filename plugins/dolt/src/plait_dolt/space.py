@@ -30,8 +30,11 @@ def reachable(engine: Engine, snapshot: SnapshotRef) -> Iterator[Item]:
 
 
 def inventory(engine: Engine, prefix: str) -> Iterator[Item]:
-    """Plait's tags in every database."""
+    """Plait's tags in every database that the prefix may be of."""
     for database in sorted(engine.databases()):
+        root = _item(database, OWN).path
+        if not (root.startswith(prefix) or prefix.startswith(root)):
+            continue
         with engine.session(database, "") as session:
             found = session.tags(OWN)
         yield from (item for tag in sorted(found) if (item := _item(database, tag)).path.startswith(prefix))
