@@ -44,7 +44,7 @@ test: $(READY) ## Everything that CI runs
 
 soak: $(READY) ## The full crash matrices: hours
 	@bash scripts/engines.sh
-	@PLAIT_SOAK=1 $(PYTEST) --timeout 7200 conformance_tests/tests
+	@PLAIT_SOAK=1 $(PYTEST) --timeout 7200 conformance_tests/tests demo/tests/test_crashes.py plugins/*/tests/test_conformance.py
 
 bench: $(READY) ## Speed, as ratios in one run; writes benchmarks/results.json
 	@$(BIN)/python benchmarks/bench.py --json benchmarks/results.json

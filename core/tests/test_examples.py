@@ -35,6 +35,7 @@ def test_the_tour_runs_as_a_script(tmp_path: Path) -> None:
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_tour_runs_as_a_notebook_and_draws_its_answers(tmp_path: Path) -> None:
     notebook = nbformat.read(f"{TOUR}.ipynb", as_version=4)

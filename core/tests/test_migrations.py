@@ -198,6 +198,7 @@ class Died(BaseException):
     """Stands for the process that ends here: nothing that catches errors may catch it."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_migration_that_dies_anywhere_goes_on_where_it_was(
     request: pytest.FixtureRequest, tmp_path: Path, two_on: int, backend: str

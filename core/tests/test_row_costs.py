@@ -125,6 +125,7 @@ def test_a_call_reads_the_same_in_a_long_history(catalog: Catalog) -> None:
     assert not grew(counted)
 
 
+@pytest.mark.slow
 def test_a_commit_reads_the_same_in_a_store_with_many_native_heads(database_url: str, tmp_path: Path) -> None:
     scene = Scene(tmp_path, database_url)
     create_catalog(scene)

@@ -133,6 +133,7 @@ def test_what_fails_only_when_it_is_taken_keeps_nothing_back(
     assert (alone.code, alone.error["code"]) == (2, "INVALID_ARGUMENT")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["import.staged@3", "import.before_commit@2", "import.before_merge", "import.merged"])
 def test_databases_come_with_their_history_as_one_merge_whenever_it_is_killed(
     place: str, here: Path, run_plait: Plait
@@ -177,6 +178,7 @@ def killed(place: str, *words: str) -> int:
     return subprocess.run([sys.executable, "-c", armed, *words], env=dying, capture_output=True, check=False).returncode
 
 
+@pytest.mark.slow
 def test_an_import_that_was_killed_is_gone_on_with(here: Path, run_plait: Plait) -> None:
     """With copies, since what comes in place leaves nothing to go on with but the working set."""
     for name in ("a", "b", "c"):

@@ -89,6 +89,7 @@ def test_words_that_are_no_text_and_empty_keys_are_refused(
     assert not list(example.glob("*\udcff*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("locale", ["C", "POSIX"])
 def test_a_message_in_utf_8_is_one_in_every_locale(locale: str, example: Path) -> None:
     bare = {**os.environ, "LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -134,6 +135,7 @@ def test_an_example_that_cannot_be_made_leaves_nothing(is_there: bool, tmp_path:
     assert run_plait("init", "--example", str(where)).code == 0
 
 
+@pytest.mark.slow
 def test_a_file_may_have_any_name_that_its_system_takes(example: Path) -> None:
     (example / "\udcff").write_text("odd")
     strict = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}

@@ -213,6 +213,7 @@ def test_a_daemon_whose_process_id_was_lost_is_stopped_as_well(
     assert not {"qmp", "nbd"} & {path.name for path in (folder / "run").iterdir()}
 
 
+@pytest.mark.slow
 @pytest.mark.drivers("qcow2", "raw")
 @pytest.mark.parametrize("is_new", [True, False])
 def test_a_volume_that_an_unreachable_daemon_serves_is_not_frozen_under_its_client(
@@ -559,6 +560,7 @@ def test_images_that_plait_cannot_take_in_are_refused(adapter: BlockAdapter, tmp
         adapter.snapshot("tx-i", {KEY: "disk.img"})
 
 
+@pytest.mark.slow
 @pytest.mark.drivers("qcow2")
 def test_damaged_encrypted_and_odd_images_are_refused_and_leave_the_name_free(
     adapter: BlockAdapter, tmp_path: Path
@@ -594,6 +596,7 @@ def grown(adapter: BlockAdapter, base: SnapshotRef, commits: int) -> list[Snapsh
     return history
 
 
+@pytest.mark.slow
 @pytest.mark.drivers("qcow2")
 def test_chains_stay_short_and_every_version_readable(adapter: BlockAdapter, base: SnapshotRef, folder: Path) -> None:
     history = grown(adapter, base, 40)
@@ -607,6 +610,7 @@ def test_chains_stay_short_and_every_version_readable(adapter: BlockAdapter, bas
     assert adapter.verify(newest, Depth.BYTES).problems == ()
 
 
+@pytest.mark.slow
 @pytest.mark.drivers("qcow2")
 def test_a_key_frame_that_fails_says_so_and_leaves_nothing_half_done(
     adapter: BlockAdapter, base: SnapshotRef, folder: Path
@@ -624,6 +628,7 @@ def test_a_key_frame_that_fails_says_so_and_leaves_nothing_half_done(
     assert not list(folder.glob("layers/.*"))
 
 
+@pytest.mark.slow
 @pytest.mark.drivers("qcow2")
 def test_freezing_under_a_client_keeps_the_chain_short_as_well(
     adapter: BlockAdapter, base: SnapshotRef, folder: Path
@@ -640,6 +645,7 @@ def test_freezing_under_a_client_keeps_the_chain_short_as_well(
     assert content(adapter, work.prepare(), 5 * PAGE, 4) == b"0005"
 
 
+@pytest.mark.slow
 @pytest.mark.drivers("qcow2")
 def test_what_is_collected_breaks_no_kept_layer_and_no_working_set(adapter: BlockAdapter, base: SnapshotRef) -> None:
     history = grown(adapter, base, 40)

@@ -405,6 +405,7 @@ def test_names_of_one_file_whose_content_is_merged_stay_names_of_one(adapter: Bl
         assert (root / "home/motd").stat().st_nlink == 2
 
 
+@pytest.mark.slow
 def test_a_merge_that_fails_or_conflicts_at_its_end_leaves_no_layer(
     adapter: BlockAdapter, disk: SnapshotRef, folder: Path
 ) -> None:

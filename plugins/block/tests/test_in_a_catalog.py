@@ -207,6 +207,7 @@ catalog.publish()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "place", ["coordinator.after_commit_point", "block.publish.before_head", "block.prepare.before_vote"]
 )

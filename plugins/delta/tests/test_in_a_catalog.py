@@ -160,6 +160,7 @@ def test_a_dropped_and_a_renamed_table(catalog: Catalog, tmp_path: Path) -> None
     assert rows_in(tmp_path / "tables" / "hourly") == ordered([row(1), row(2)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "committed"),
     [

@@ -28,6 +28,7 @@ class Writes:
         return lambda table: table.optimize.compact()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keyed", [True, False])
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(files=model.FILES, ours=model.STEPS, theirs=model.STEPS)

@@ -67,6 +67,7 @@ def test_columns_of_any_name_are_keys(tmp_path: Path, name: str) -> None:
     assert DeltaTable(tmp_path).to_pyarrow_table()["other"].to_pylist() == [2, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sort", HOSTILE)
 @pytest.mark.parametrize("is_partition", [False, True])
 def test_a_key_of_any_value_takes_out_its_row_alone(tmp_path: Path, sort: str, is_partition: bool) -> None:

@@ -402,6 +402,7 @@ with catalog.transaction(message="committed") as tx:
 """
 
 
+@pytest.mark.slow
 def test_killed_between_commit_and_publish_it_is_published_by_the_next(folder: str, place: Place) -> None:
     with open_catalog(folder) as catalog:
         begin(catalog, place)

@@ -44,6 +44,7 @@ def versions(*snapshots: SnapshotRef) -> list[str]:
     return sorted(snapshot.version for snapshot in snapshots)
 
 
+@pytest.mark.slow
 def test_the_file_grows_with_its_commits_and_not_with_their_square(place: Place) -> None:
     adapter = place.adapter()
     last = commit(adapter, place, None, CITY)

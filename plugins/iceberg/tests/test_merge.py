@@ -394,6 +394,7 @@ def _write(rows: dict[int, str], edits: dict[int, str | None]) -> list[Any]:
     return writes
 
 
+@pytest.mark.slow
 @settings(max_examples=8, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ours=_edits, theirs=_edits)
 def test_a_merge_equals_the_merge_of_plain_dictionaries(

@@ -403,6 +403,7 @@ class _StoppedError(Exception):
 
 
 class TestStopped:
+    @pytest.mark.slow
     def test_it_goes_on_wherever_it_was_stopped(self, files_place: Place, tmp_path: Path) -> None:
         """At each step of an update, then on to what is newest by then: exactly that, and nothing counts as edited."""
         written = Writer(files_place.adapter())
@@ -435,6 +436,7 @@ class TestStopped:
             assert held(out) == contents(third), names[number]
             assert sorted(os.listdir(out / ".plait-export")) == ["lock", "state.jsonl"]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("at", ["export.before_place@2", "export.after_place@2", "export.before_end@1"])
     def test_a_kill_in_the_middle_and_a_second_run_give_exactly_the_version(
         self, at: str, anywhere: Writer, place: Place, out: Path

@@ -72,6 +72,7 @@ class TestCost:
         assert [blob.key for blob in added] == [PACKS + changed.pack]
         assert added[0].size_bytes <= 64 * 1024
 
+    @pytest.mark.slow
     def test_packs_stay_small_after_many_commits(self, large: tuple[FilesBlobs, Root]) -> None:
         blobs, root = large
         tx, asset = "01a2103c-44c4-7f60-b771-4d50a0fb2e59", "c967c9ab-2128-5bc8-b6c1-3171caabdb61"
@@ -96,6 +97,7 @@ class TestCost:
         assert manifest.tree.get(changed.node, some_name(77_777)) is not None
         assert packs.reads == reads
 
+    @pytest.mark.slow
     def test_reading_all_is_a_request_for_hundreds_of_objects(
         self, large: tuple[FilesBlobs, Root], monkeypatch: pytest.MonkeyPatch
     ) -> None:
