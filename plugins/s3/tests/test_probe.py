@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import urllib.request
 import uuid
 from pathlib import Path
 
 import pytest
-from plait.errors import InvalidArgument, PermissionDenied
+from plait.errors import InvalidArgument, PermissionDenied, StoreUnavailable
 from plait_conformance.testing import MemoryState
 from plait_s3.bucket_rules import risks
 from plait_s3.disk import FilesBlobs
@@ -80,6 +81,24 @@ def test_wrong_keys_are_denied_and_never_shown(s3_place: Place) -> None:
     told = found + str(caught.value)
     assert "not-the-right-secret" not in told
     assert adapter.store.options["access_key"] not in told
+
+
+@pytest.mark.s3server
+def test_keys_that_a_file_holds_by_now_count_at_once(s3_place: Place, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("of before")
+    adapter = s3_place.adapter(secret_key=f"file:{secret}")
+    with pytest.raises(PermissionDenied):
+        adapter.blobs.put("a", b"1")
+    secret.write_text(s3_place.options["secret_key"])
+    adapter.blobs.put("a", b"1")
+    assert b"".join(adapter.blobs.stream("a")) == b"1"
+    link = adapter.blobs.presign("a")
+    with urllib.request.urlopen(link) as answer:
+        assert answer.read() == b"1"
+    secret.unlink()
+    with pytest.raises(StoreUnavailable, match=str(secret)):
+        adapter.blobs.put("a", b"2")
 
 
 @pytest.mark.s3server

@@ -50,8 +50,7 @@ class S3Adapter(ObjectAdapter):
         # boto3 takes a third of a second to import, which commands on other stores need not pay.
         from plait_s3.s3_blobs import S3Blobs
 
-        resolved = {name: self.context.credential(value) for name, value in self.store.options.items()}
-        return S3Blobs(resolved, self.context.failpoint)
+        return S3Blobs(self.store.options, self.context.failpoint, self.context.credential)
 
     def check(self) -> Sequence[str]:
         from plait_s3.bucket_rules import problems

@@ -17,7 +17,8 @@ from typing import Any, BinaryIO, Final
 import boto3
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.credentials import CredentialProvider, CredentialResolver, Credentials, ReadOnlyCredentials
+from botocore.exceptions import ClientError, PartialCredentialsError
 from botocore.loaders import Loader, create_loader
 from botocore.session import get_session
 from plait.errors import InvalidArgument, NotFound, StoreUnavailable
@@ -48,27 +49,64 @@ def _descriptions() -> Loader:
     return create_loader()
 
 
-def _session() -> boto3.session.Session:
-    """A session of its own, so that credentials are looked up anew."""
+class _Keys(Credentials, CredentialProvider):  # type: ignore[misc]  # botocore left them untyped.
+    """Keys that are read for each request: the file that an option names may hold others than before."""
+
+    METHOD = CANONICAL_NAME = "plait"
+
+    def __init__(self, read: Callable[[], tuple[str, str]]) -> None:
+        super().__init__(*read())
+        self._read = read
+
+    def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        return ReadOnlyCredentials(*self._read(), None)
+
+    def load(self) -> Credentials:
+        return self
+
+
+def _session(keys: _Keys | None) -> boto3.session.Session:
+    """A session of its own, so that credentials are looked up anew; without keys, where boto3 looks for them."""
     session = get_session()
     session.register_component("data_loader", _descriptions())
+    if keys is not None:
+        session.register_component("credential_provider", CredentialResolver([keys]))
     return boto3.session.Session(botocore_session=session)
 
 
 class S3Blobs:
     """Objects below one prefix of one bucket. Thread-safe, as boto3's clients are."""
 
-    def __init__(self, options: Mapping[str, str], failpoint: Callable[[str], None]) -> None:
-        """`options`: bucket, prefix, endpoint, region, access_key, secret_key, resolved already. Connects lazily."""
-        self.bucket = options["bucket"]
-        prefix = options.get("prefix", "").strip("/")
-        self._prefix = prefix + "/" if prefix else ""
+    def __init__(
+        self,
+        options: Mapping[str, str],
+        failpoint: Callable[[str], None],
+        credential: Callable[[str], str] = lambda value: value,
+    ) -> None:
+        """`options`: bucket, prefix, endpoint, region, access_key, secret_key. Connects lazily.
+
+        `credential` resolves their values; those of the keys for each request.
+        """
         self._options = options
+        self._credential = credential
+        self.bucket = self._option("bucket")
+        prefix = self._option("prefix").strip("/")
+        self._prefix = prefix + "/" if prefix else ""
         self._failpoint = failpoint
+
+    def _option(self, name: str) -> str:
+        return self._credential(self._options.get(name, ""))
+
+    def _option_keys(self) -> tuple[str, str]:
+        """Raises: PartialCredentialsError where there is one of the two."""
+        keys = self._option("access_key"), self._option("secret_key")
+        if any(keys) and not all(keys):
+            raise PartialCredentialsError(provider="options", cred_var="secret_key" if keys[0] else "access_key")
+        return keys
 
     @cached_property
     def client(self) -> Any:
-        endpoint = self._options.get("endpoint") or None
+        endpoint = self._option("endpoint") or None
         config = Config(
             signature_version="s3v4",
             # A server that takes connections and never answers is given up after two minutes.
@@ -80,13 +118,9 @@ class S3Blobs:
         )
         try:
             with translated(f"bucket {self.bucket!r}"):
-                client = _session().client(
-                    "s3",
-                    endpoint_url=endpoint,
-                    region_name=self._options.get("region") or "us-east-1",
-                    aws_access_key_id=self._options.get("access_key") or None,
-                    aws_secret_access_key=self._options.get("secret_key") or None,
-                    config=config,
+                keys = _Keys(self._option_keys) if any(self._option_keys()) else None
+                client = _session(keys).client(
+                    "s3", endpoint_url=endpoint, region_name=self._option("region") or "us-east-1", config=config
                 )
         except ValueError as error:
             raise InvalidArgument(
@@ -116,11 +150,11 @@ class S3Blobs:
     @property
     def reached(self) -> Mapping[str, str]:
         """The options that say how, and not where: credentials in clear."""
-        return {name: self._options[name] for name in (*_REACHED, "region") if self._options.get(name)}
+        return {name: value for name in (*_REACHED, "region") if (value := self._option(name))}
 
     def is_reached_as(self, other: S3Blobs) -> bool:
         """Whether another is behind the same endpoint, with the same credentials: it can copy from here by itself."""
-        return all(self._options.get(name, "") == other._options.get(name, "") for name in _REACHED)
+        return all(self._option(name) == other._option(name) for name in _REACHED)
 
     # -- names -------------------------------------------------------------------------------------------------------
 

@@ -42,7 +42,12 @@ class Place:
 
     def adapter(self, mergers: Sequence[Merger] = (), **options: str) -> ObjectAdapter:
         """A new instance, with these mergers before the built-in ones and these options over the place's own."""
-        context = Context(state=self.state, clock=ManualClock(), mergers=lambda: [*mergers, *BUILT_IN])
+        context = Context(
+            state=self.state,
+            clock=ManualClock(),
+            credential=resolve_credential,
+            mergers=lambda: [*mergers, *BUILT_IN],
+        )
         adapter: type[ObjectAdapter] = FilesAdapter if self.kind == "files" else S3Adapter
         return adapter(Store("raw", self.kind, options={**self.options, **options}), context)
 
