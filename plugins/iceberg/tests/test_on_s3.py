@@ -10,7 +10,7 @@ from typing import cast
 import plait
 import pytest
 from plait.catalog import Catalog
-from plait.errors import CommitConflict, NotFound
+from plait.errors import CommitConflict, NotFound, PermissionDenied
 from plait.failpoint import armed
 from plait.types import Choice, Depth, Key, SnapshotRef, Store
 from plait_conformance.s3_servers import S3Server, make_bucket, seaweedfs_server, versitygw_server
@@ -174,6 +174,17 @@ def test_a_fit_warehouse_lacks_nothing_and_wrong_keys_are_named(
     assert "cannot be written" in found
     assert "check the store's credentials" in found
     assert "wrong" not in found
+
+
+def test_keys_that_changed_count_at_once(
+    catalog: Catalog, options: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLAIT_TEST_SECRET", "of before")
+    with pytest.raises(PermissionDenied):
+        write(catalog, "main", append(order(1)))
+    monkeypatch.setenv("PLAIT_TEST_SECRET", options["s3.secret-access-key"])
+    write(catalog, "main", append(order(1)))
+    assert len(held(catalog, "main")) == 1
 
 
 def test_a_missing_bucket_is_named(options: Mapping[str, str]) -> None:

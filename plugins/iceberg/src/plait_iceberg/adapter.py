@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import ClassVar
 
 from plait.adapter import Adapter, Capability, Context, StagingPort
@@ -85,12 +84,17 @@ class IcebergAdapter(Adapter):
                     remedy="known are warehouse and pyiceberg's s3.* and client.*",
                 )
         self._warehouse = warehouse_uri(store.options["warehouse"])
+        self._files: Files | None = None
 
-    @cached_property
+    @property
     def files(self) -> Files:
-        """The warehouse's files. Credentials are resolved on first use."""
+        """The warehouse's files, by the credentials that count now: the file that an option names may hold others than
+        before. Tables that are open go on with theirs."""
         options = {name: value for name, value in self.store.options.items() if name != "warehouse"}
-        return Files(self._warehouse, {name: self.context.credential(value) for name, value in options.items()})
+        properties = {name: self.context.credential(value) for name, value in options.items()}
+        if self._files is None or self._files.properties != properties:
+            self._files = Files(self._warehouse, properties)
+        return self._files
 
     def local_folder(self) -> str:
         return self._warehouse.removeprefix("file://") if self._warehouse.startswith("file://") else ""

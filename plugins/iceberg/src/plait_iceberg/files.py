@@ -71,6 +71,7 @@ class Files:
 
     def __init__(self, warehouse: str, properties: Mapping[str, str]) -> None:
         self.warehouse = warehouse
+        self.properties = properties
         self.io = PyArrowFileIO(dict(properties))
         self.read_only_io = ReadOnlyFileIO(dict(properties))
 
