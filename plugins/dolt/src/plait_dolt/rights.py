@@ -95,7 +95,7 @@ def _rights(session: Session, reserved: Sequence[str]) -> Iterator[str]:
             session.call(procedure, probe)
             session.call(procedure, "-D" if procedure == "dolt_branch" else "-d", probe)
     except PlaitError as error:
-        yield f"the user may not make branches and tags in database {own[0]!r}: {error.message}"
+        yield f"no branches and tags can be made in database {own[0]!r}: {error}"
         return
     try:
         reserve(session, reserved)
