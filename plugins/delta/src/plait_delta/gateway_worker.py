@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import IO, Any, BinaryIO, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
@@ -127,14 +127,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         with tempfile.SpooledTemporaryFile(max_size=16 * _CHUNK_BYTES) as body:
             try:
-                left = int(self.headers.get("Content-Length") or 0)
-                while left:
-                    chunk = self.rfile.read(min(left, _CHUNK_BYTES))
-                    if not chunk:
-                        self.close_connection = True
-                        return
-                    body.write(chunk)
-                    left -= len(chunk)
+                if not self._take(body):
+                    self.close_connection = True
+                    return
                 body.seek(0)
                 method(body)
             except (FileNotFoundError, NotFoundError) as error:
@@ -147,7 +142,29 @@ class _Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
             except (BaseError, OSError, ValueError) as error:
                 self._fail(500, "InternalError", str(error))
-                self.close_connection = True  # Something of the request may not have been read.
+                self.close_connection = True
+
+    def _take(self, body: IO[bytes]) -> bool:
+        """Read the request's content. Returns: whether it came whole.
+
+        Raises: OSError where the disk is full, once all is read: who still sends when the connection ends hears no
+        answer.
+        """
+        left = int(self.headers.get("Content-Length") or 0)
+        failed: OSError | None = None
+        while left:
+            chunk = self.rfile.read(min(left, _CHUNK_BYTES))
+            if not chunk:
+                return False
+            left -= len(chunk)
+            if failed is None:
+                try:
+                    body.write(chunk)
+                except OSError as error:
+                    failed = error
+        if failed is not None:
+            raise failed
+        return True
 
     def _is_known(self) -> bool:
         """Whether the request is from who has the secret: it is the name of the key that signed it."""
