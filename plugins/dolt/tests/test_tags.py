@@ -20,11 +20,18 @@ CITY = "CREATE TABLE city (id INT PRIMARY KEY, pop INT)"
 
 def commit(adapter: DoltAdapter, place: Place, base: SnapshotRef | None, *statements: str) -> SnapshotRef:
     """One transaction, from its begin to its end."""
-    tx = Transaction(adapter, place.key, str(uuid.uuid4()), base)
-    tx.run(*statements)
-    voted = tx.prepare()
+    tx, voted = prepared(adapter, place, base, *statements)
     adapter.release(tx.tx, [voted])
     return voted
+
+
+def prepared(
+    adapter: DoltAdapter, place: Place, base: SnapshotRef | None, *statements: str
+) -> tuple[Transaction, SnapshotRef]:
+    """One transaction, from its begin to its vote."""
+    tx = Transaction(adapter, place.key, str(uuid.uuid4()), base)
+    tx.run(*statements)
+    return tx, tx.prepare()
 
 
 def line(adapter: DoltAdapter, place: Place, base: SnapshotRef, *numbers: int) -> list[SnapshotRef]:
@@ -101,9 +108,7 @@ def test_a_merge_takes_the_place_of_both_sides(place: Place) -> None:
 def test_a_release_that_is_repeated_by_another_process_drops_the_same_tags(place: Place) -> None:
     adapter = place.adapter()
     base = commit(adapter, place, None, CITY)
-    tx = Transaction(adapter, place.key, str(uuid.uuid4()), base)
-    tx.run("INSERT INTO city VALUES (1, 0)")
-    voted = tx.prepare()
+    tx, voted = prepared(adapter, place, base, "INSERT INTO city VALUES (1, 0)")
     assert kept(adapter, place) == versions(base, voted)
     for _ in range(2):
         place.adapter().release(tx.tx, [voted])
@@ -114,9 +119,7 @@ def test_two_processes_may_release_at_once(place: Place) -> None:
     """A recovery, while the one that committed is still at it."""
     adapter = place.adapter()
     base = commit(adapter, place, None, CITY)
-    tx = Transaction(adapter, place.key, str(uuid.uuid4()), base)
-    tx.run("INSERT INTO city VALUES (1, 0)")
-    voted = tx.prepare()
+    tx, voted = prepared(adapter, place, base, "INSERT INTO city VALUES (1, 0)")
     others = iter([place.adapter()])
 
     def meanwhile(name: str) -> None:
@@ -146,9 +149,7 @@ def test_what_a_commit_keeps_outlives_the_abort_that_an_older_copy_of_the_catalo
     """In such a copy the transaction is not committed yet, and its lease has run out."""
     adapter = place.adapter()
     base = commit(adapter, place, None, CITY)
-    tx = Transaction(adapter, place.key, str(uuid.uuid4()), base)
-    tx.run("INSERT INTO city VALUES (1, 0)")
-    voted = tx.prepare()
+    tx, voted = prepared(adapter, place, base, "INSERT INTO city VALUES (1, 0)")
     adapter.release(tx.tx, [voted])
     place.adapter().abort(tx.tx)
     adapter.engine.collect(place.name)
@@ -159,9 +160,7 @@ def test_what_a_commit_keeps_outlives_the_abort_that_an_older_copy_of_the_catalo
 def test_nothing_is_superseded_by_what_is_not_there_any_more(place: Place) -> None:
     adapter = place.adapter()
     base = commit(adapter, place, None, CITY)
-    tx = Transaction(adapter, place.key, str(uuid.uuid4()), base)
-    tx.run("INSERT INTO city VALUES (1, 0)")
-    voted = tx.prepare()
+    tx, voted = prepared(adapter, place, base, "INSERT INTO city VALUES (1, 0)")
     adapter.abort(tx.tx)
     adapter.release(tx.tx, [voted])
     assert kept(adapter, place) == versions(base)

@@ -217,7 +217,7 @@ class TestBuckets:
         assert re.fullmatch(rf"aws s3 cp FILE {place['uri']} --endpoint-url {far['endpoint']}\n", place["snippet"])
         bucket, _, prefix = place["uri"].removeprefix("s3://").partition("/")
         assert plaited("cat", "far.photos::2013/new", "--at", "main")[0] == 3
-        client = S3Blobs({name: resolve_credential(value) for name, value in far.items()}, lambda name: None).client
+        client = S3Blobs(far, lambda name: None, resolve_credential).client
         client.put_object(Bucket=bucket, Key=f"{prefix}2013/new", Body=b"by hand")
         assert plaited("commit", "-m", "by hand")[0] == 0
         assert plaited("cat", "far.photos::2013/new")[1]["content"] == "by hand"

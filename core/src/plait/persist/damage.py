@@ -8,8 +8,9 @@ from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Connection
+
+from plait.persist.statements import dialect_named
 
 _SQLITE_TYPES = {
     "Text": "text",
@@ -41,7 +42,7 @@ def _counting(table: sa.Table) -> str:
     """The text that counts, for each column, the rows whose value there is wrong."""
     counts = [sa.func.count().filter(_is_wrong(column)) for column in table.columns]
     statement = sa.select(*counts).select_from(table)
-    return str(statement.compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True}))
+    return str(statement.compile(dialect=dialect_named("sqlite"), compile_kwargs={"literal_binds": True}))
 
 
 def _is_wrong(column: sa.Column[Any]) -> sa.ColumnElement[bool]:

@@ -30,7 +30,7 @@ _ARRAY = re.compile(r"%\((\w+)\)s(::\w+\[\])")
 
 
 @cache
-def _dialect(name: str) -> Dialect:
+def dialect_named(name: str) -> Dialect:
     """The dialect, imported when it is used: importing PostgreSQL's takes a tenth of the time `plait log` may take."""
     if name == "sqlite":
         from sqlalchemy.dialects.sqlite import pysqlite
@@ -46,7 +46,7 @@ class Prepared:
 
     def __init__(self, statement: sa.sql.expression.Executable, dialect: str) -> None:
         assert isinstance(statement, sa.ClauseElement)
-        compiled: Any = statement.compile(dialect=_dialect(dialect))
+        compiled: Any = statement.compile(dialect=dialect_named(dialect))
         self._text = _ARRAY.sub(r"%(\1)b\2", str(compiled))
         self._in_order = _getter(compiled.positiontup) if compiled.positional else None
         self._row: Callable[[Iterable[Any]], Any] | None = None

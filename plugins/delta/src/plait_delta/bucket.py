@@ -135,12 +135,16 @@ class BucketFiles(Files):
     def store(self) -> S3Store:
         """The bucket, by the keys that count now: the file that an option names may hold others than before."""
         with self._starting:
-            resolved = {name: self._credential(self._options[name]) for name in sorted(OPTIONS & self._options.keys())}
-            if self._store is None or resolved != self._resolved:
-                self._resolved, self._store = resolved, object_store(self.bucket, resolved)
-                if self._gateway is not None and self._gateway.is_usable:
-                    self._gateway.renew(resolved)
-            return self._store
+            return self._renewed()
+
+    def _renewed(self) -> S3Store:
+        """`store`, for who holds the lock."""
+        resolved = {name: self._credential(self._options[name]) for name in sorted(OPTIONS & self._options.keys())}
+        if self._store is None or resolved != self._resolved:
+            self._resolved, self._store = resolved, object_store(self.bucket, resolved)
+            if self._gateway is not None and self._gateway.is_usable:
+                self._gateway.renew(resolved)
+        return self._store
 
     def key(self, place: str) -> str:
         """The key of an object. Raises: Unsupported for one of another bucket, InvalidArgument for what names none."""
@@ -267,8 +271,8 @@ class BucketFiles(Files):
     @property
     def gateway(self) -> Gateway:
         """Where native handles read and write; started when the first one asks."""
-        _ = self.store  # Which sees that it has the keys that count now.
         with self._starting:
+            self._renewed()
             if self._gateway is None or not self._gateway.is_usable:
                 self._gateway = Gateway(self.bucket, self._resolved)
             return self._gateway

@@ -223,9 +223,10 @@ class IcebergAdapter(Adapter):
         if found.format != TABLE:
             return
         old = {snapshot["snapshot-id"] for snapshot in known.get("snapshots", ())}
-        reader = ManifestReader(self.files.io)
+        files = self.files
+        reader = ManifestReader(files.io)
         for snapshot in found.table.snapshots:
-            if snapshot.snapshot_id in old or not self.files.is_local(snapshot.manifest_list):
+            if snapshot.snapshot_id in old or not files.is_local(snapshot.manifest_list):
                 continue
             yield snapshot.manifest_list
             for manifest in reader.manifests(found.table, snapshot.snapshot_id):
@@ -361,10 +362,11 @@ class IcebergAdapter(Adapter):
         yield from space.inventory(self.files, prefix)
 
     def delete(self, items: Iterable[Item]) -> None:
+        files = self.files
         for item in items:
             self.context.check_cancelled()
             self.context.failpoint("iceberg.delete.before_file")
-            self.files.delete(item.path)
+            files.delete(item.path)
 
     def retention_risks(self) -> Iterator[Risk]:
         yield from space.retention_risks(self.files)
