@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,6 +81,22 @@ def test_installed_plugins_come_through_their_entry_points(tmp_path: Path, monke
     assert Plugins().adapter_class("gadget").__name__ == "Gadget"
     assert Plugins().kinds == ["gadget"]
     assert Plugins(installed=False).kinds == []
+
+
+def test_a_plugin_that_is_installed_while_the_process_runs_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    os.utime(tmp_path, (1, 1))  # Long ago: clocks of file systems have ticks of some milliseconds.
+    assert Plugins().kinds == []
+    install(
+        tmp_path,
+        "plait-late",
+        "late_plugin",
+        "from plait.hookspecs import hookimpl\n"
+        "@hookimpl\ndef plait_register_adapters():\n    return {'late': 'late_plugin:Late'}\n",
+    )
+    assert Plugins().kinds == ["late"]
 
 
 @pytest.mark.parametrize(

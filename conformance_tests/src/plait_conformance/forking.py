@@ -13,11 +13,23 @@ import runpy
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(["plait_conformance.preloaded"])
+
+
+def child(target: Callable[..., None], *arguments: object) -> ForkServerProcess:
+    """A process that is to call `target` in the environment that this one has now; not started yet."""
+    return context.Process(target=_call, args=(dict(os.environ), target, arguments))
+
+
+def _call(environment: Mapping[str, str], target: Callable[..., None], arguments: Sequence[object]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    target(*arguments)
 
 
 class Forked:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from importlib import import_module, metadata
 from inspect import isabstract
 from typing import Any, Final
@@ -46,7 +50,7 @@ class Plugins:
         self.manager = pluggy.PluginManager("plait")
         self.manager.add_hookspecs(hookspecs)
         if installed:
-            for entry_point in metadata.entry_points(group=ENTRY_POINT_GROUP):
+            for entry_point in _entry_points(_places()):
                 self._register(entry_point.name, entry_point)
         for plugin in plugins:
             self._register(getattr(plugin, "__name__", type(plugin).__name__), plugin)
@@ -104,6 +108,21 @@ class Plugins:
                     )
                 found[kind] = _Registered(plugin, adapter)
         return found
+
+
+def _places() -> tuple[tuple[str, int], ...]:
+    """Where packages are looked for, and when each place last changed: installing one changes it."""
+    found = []
+    for folder in sys.path:
+        with suppress(OSError):
+            found.append((folder, os.stat(folder or os.curdir).st_mtime_ns))
+    return tuple(found)
+
+
+@lru_cache(maxsize=1)
+def _entry_points(places: tuple[tuple[str, int], ...]) -> metadata.EntryPoints:
+    """The group's, of every package in these places. Kept until one changes: it reads a file of each package."""
+    return metadata.entry_points(group=ENTRY_POINT_GROUP)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ closed. What the child was told is done stands in a file that it cannot take bac
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sys
@@ -23,6 +22,7 @@ from plait.failpoint import armed
 from plait.local import LocalBackend
 from plait.types import Commit, Depth
 
+from plait_conformance import forking
 from plait_conformance.harness import Rows
 from plait_conformance.killing import Place
 from plait_conformance.suite.history import History
@@ -169,7 +169,7 @@ def run_child(
         _, status = os.waitpid(child, 0)
         code = os.waitstatus_to_exitcode(status)
     else:
-        started = multiprocessing.get_context("spawn").Process(target=_be_child, args=arguments)
+        started = forking.child(_be_child, *arguments)
         started.start()
         started.join()
         code = started.exitcode or 0

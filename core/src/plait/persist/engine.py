@@ -155,7 +155,7 @@ class Database:
             self.lock_schema(connection)
             if not sa.inspect(connection).has_table("schema_version"):
                 _check_encoding(connection)
-                schema.metadata.create_all(connection)
+                schema.metadata.create_all(connection, checkfirst=False)
                 connection.execute(sa.insert(schema.schema_version).values(id=1, revision=schema.REVISION))
                 fix_plans(connection)
             _check_revision(connection)

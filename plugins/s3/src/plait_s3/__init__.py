@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
 
 from plait.adapter import Context, Merger
 from plait.hookspecs import hookimpl
 from plait.types import SnapshotRef, Store
 
-from plait_s3.content import BUILT_IN, command_merger
-
 if TYPE_CHECKING:
     import click
 
+    from plait_s3.content import command_merger
     from plait_s3.exporting import export
     from plait_s3.filesystem import AssetFileSystem
     from plait_s3.kinds import FilesAdapter, S3Adapter
@@ -40,6 +40,8 @@ def plait_register_adapters() -> Mapping[str, str]:
 @hookimpl(trylast=True)
 def plait_register_mergers() -> Sequence[Merger]:
     """JSON by path, CSV by key columns, text by lines: after everybody else's, since text takes every name."""
+    from plait_s3.content import BUILT_IN
+
     return BUILT_IN
 
 
@@ -65,13 +67,16 @@ def open_snapshot(kind: str, version: str, digest: str, **options: str) -> Asset
     return adapter.open(SnapshotRef("store", kind, "", version, bytes.fromhex(digest)), None)
 
 
+_PLACES: Final = {
+    "AssetFileSystem": "filesystem",
+    "FilesAdapter": "kinds",
+    "S3Adapter": "kinds",
+    "command_merger": "content",
+    "export": "exporting",
+}
+
+
 def __getattr__(name: str) -> object:
-    if name in ("FilesAdapter", "S3Adapter", "AssetFileSystem"):
-        from plait_s3 import filesystem, kinds
-
-        return getattr(filesystem if name == "AssetFileSystem" else kinds, name)
-    if name == "export":
-        from plait_s3.exporting import export
-
-        return export
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"plait_s3.{_PLACES[name]}"), name)
