@@ -17,6 +17,7 @@ import pytest
 from plait.cli import main_group
 from plait.errors import BY_CODE, Corrupt, NotFound, PermissionDenied, PlaitError, StoreUnavailable
 from plait.persist import schema
+from plait.plugins import Plugins
 from plait_conformance.fake_storage import write_behind
 
 
@@ -156,6 +157,24 @@ def test_init_makes_a_catalog_and_says_what_is_next(run_plait: Any, here: Path) 
     assert "→ plait store add" in ran.out
     assert (here / ".plait" / "catalog.db").exists()
     assert run_plait("init", "--json").code == 4
+
+
+@pytest.mark.parametrize("kind", ["iceberg", "delta", "files", "dolt", "block"])
+def test_the_first_store_is_of_a_kind_that_is_installed(
+    run_plait: Any, here: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(Plugins, "kinds", [kind])
+    (step,) = run_plait("init", "--json").value["next"]
+    ran = run_plait(*step.replace("$PWD", str(here)).split()[1:])
+    assert (ran.code, ran.err) == (0, "")
+    assert f"of kind {kind}" in ran.out
+
+
+def test_where_no_adapter_is_installed_one_is_what_to_install_next(
+    run_plait: Any, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Plugins, "kinds", [])
+    assert run_plait("init", "--json").value["next"] == ["pip install plait-iceberg"]
 
 
 def test_the_example_names_commands_that_work(run_plait: Any, here: Path) -> None:

@@ -14,6 +14,7 @@ from plait.cli.plugin_commands import Group, OpenGroup
 from plait.cli.session import Session, json_option, located, pairs, pass_session
 from plait.cli.working_sets import committed
 from plait.errors import InvalidArgument, NotFound, StoreDiverged, StoreUnavailable, Unsupported
+from plait.plugins import Plugins
 
 
 @click.command("init")
@@ -27,7 +28,7 @@ def init(session: Session, where: str, example: bool) -> None:
     from plait.connecting import is_url, shown
 
     with plait.init(where, example=example) as catalog:
-        steps = _AFTER_EXAMPLE if example else [_FIRST_STORE]
+        steps = _AFTER_EXAMPLE if example else [_first_store()]
         stores = [one.name for one in catalog.stores()]
     if is_url(where):
         url = where if shown(where) == where else "'THE URL THAT YOU GAVE'"  # Its password is not repeated.
@@ -43,7 +44,20 @@ _AFTER_EXAMPLE = [
     "plait diff main more-orders --items",
     "plait merge more-orders",
 ]
-_FIRST_STORE = "plait store add lake --kind iceberg --option warehouse=$PWD/warehouse"
+_FIRST_STORES = {
+    "iceberg": "lake --kind iceberg --option warehouse=$PWD/warehouse",
+    "delta": "lake --kind delta --option path=$PWD/tables",
+    "files": "raw --kind files --option path=$PWD/objects",
+    "dolt": "crm --kind dolt --option path=$PWD/databases",
+    "block": "vm --kind block --option path=$PWD/volumes",
+}
+
+
+def _first_store() -> str:
+    """The next step, with what is installed."""
+    kinds = Plugins().kinds
+    first = next((words for kind, words in _FIRST_STORES.items() if kind in kinds), None)
+    return f"plait store add {first}" if first else "pip install plait-iceberg"
 
 
 @click.command("serve", context_settings={"ignore_unknown_options": True})
