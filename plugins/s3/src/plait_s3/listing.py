@@ -150,6 +150,11 @@ def _entry(part: ElementTree.Element, start: int, is_encoded: bool) -> Entry:
     return blob, said.get("IsLatest") != "false"
 
 
+def entries_of(page: Mapping[str, Any], member: str) -> list[Entry]:
+    """The entries of a page, read here or by botocore, which lists them as `member`."""
+    return page[ENTRIES] if ENTRIES in page else [parsed_entry(one) for one in page.get(member, ())]
+
+
 def parsed_entry(one: Mapping[str, Any]) -> Entry:
     """The same of an entry that botocore parsed."""
     blob = Blob(

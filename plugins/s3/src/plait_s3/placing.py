@@ -53,13 +53,12 @@ class Placing:
         with self._new() as (temporary, descriptor):
             if isinstance(content, bytes):
                 _write_all(descriptor, content)
+            elif isinstance(content, Path):
+                with open(descriptor, "wb", closefd=False) as stream, content.open("rb") as source:
+                    _fill(stream, source)
             else:
                 with open(descriptor, "wb", closefd=False) as stream:
-                    if isinstance(content, Path):
-                        with content.open("rb") as source:
-                            _fill(stream, source)
-                    else:
-                        shutil.copyfileobj(content, stream, CHUNK_BYTES)
+                    shutil.copyfileobj(content, stream, CHUNK_BYTES)
             os.fsync(descriptor)
             return temporary
 

@@ -10,26 +10,21 @@ import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import cache, cached_property, partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-import boto3
 from boto3.s3.transfer import TransferConfig
-from botocore.config import Config
-from botocore.credentials import CredentialProvider, CredentialResolver, Credentials, ReadOnlyCredentials
-from botocore.exceptions import ClientError, PartialCredentialsError
-from botocore.loaders import Loader, create_loader
-from botocore.session import get_session
+from botocore.exceptions import ClientError
 from plait.errors import InvalidArgument, NotFound, StoreUnavailable
 
 from plait_s3.blobs import CHUNK_BYTES, Blob, Content, Pinned, Report, address, pinning, sha256_of, unheard
-from plait_s3.listing import ENTRIES, Entry, Page, list_all, parsed_entry, read_entries_apart
+from plait_s3.listing import Entry, Page, entries_of, list_all, read_entries_apart
 from plait_s3.parallel import side_by_side
+from plait_s3.s3_access import Access
 from plait_s3.s3_errors import GONE, LOST, code_of, translated
 
 _MD5: Final = re.compile(r"[0-9a-f]{32}\Z")
-_REACHED: Final = ("endpoint", "access_key", "secret_key")
 _BULK_KEYS_MAX: Final = 1000
 _NOT_IN_XML: Final = re.compile("[\x00-\x08\x0b-\x1f\ufffe\uffff]")
 """What a bulk deletion cannot name: its request would be refused, or delete another object."""
@@ -41,37 +36,6 @@ _TRANSFER: Final = TransferConfig(use_threads=False)
 def is_md5(etag: str) -> bool:
     """Whether an ETag has the form of the content's MD5: that of an object put whole, on most servers."""
     return bool(_MD5.match(etag))
-
-
-@cache
-def _descriptions() -> Loader:
-    """What botocore knows of services and endpoints: a tenth of a second to read, and the same for every client."""
-    return create_loader()
-
-
-class _Keys(Credentials, CredentialProvider):  # type: ignore[misc]  # botocore left them untyped.
-    """Keys that are read for each request: the file that an option names may hold others than before."""
-
-    METHOD = CANONICAL_NAME = "plait"
-
-    def __init__(self, read: Callable[[], tuple[str, str]]) -> None:
-        super().__init__(*read())
-        self._read = read
-
-    def get_frozen_credentials(self) -> ReadOnlyCredentials:
-        return ReadOnlyCredentials(*self._read(), None)
-
-    def load(self) -> Credentials:
-        return self
-
-
-def _session(keys: _Keys | None) -> boto3.session.Session:
-    """A session of its own, so that credentials are looked up anew; without keys, where boto3 looks for them."""
-    session = get_session()
-    session.register_component("data_loader", _descriptions())
-    if keys is not None:
-        session.register_component("credential_provider", CredentialResolver([keys]))
-    return boto3.session.Session(botocore_session=session)
 
 
 class S3Blobs:
@@ -87,46 +51,15 @@ class S3Blobs:
 
         `credential` resolves their values; those of the keys for each request.
         """
-        self._options = options
-        self._credential = credential
-        self.bucket = self._option("bucket")
-        prefix = self._option("prefix").strip("/")
+        self._access = Access(options, credential)
+        self.bucket = self._access.option("bucket")
+        prefix = self._access.option("prefix").strip("/")
         self._prefix = prefix + "/" if prefix else ""
         self._failpoint = failpoint
 
-    def _option(self, name: str) -> str:
-        return self._credential(self._options.get(name, ""))
-
-    def _option_keys(self) -> tuple[str, str]:
-        """Raises: PartialCredentialsError where there is one of the two."""
-        keys = self._option("access_key"), self._option("secret_key")
-        if any(keys) and not all(keys):
-            raise PartialCredentialsError(provider="options", cred_var="secret_key" if keys[0] else "access_key")
-        return keys
-
     @cached_property
     def client(self) -> Any:
-        endpoint = self._option("endpoint") or None
-        config = Config(
-            signature_version="s3v4",
-            # A server that takes connections and never answers is given up after two minutes.
-            retries={"mode": "standard", "total_max_attempts": 4},
-            max_pool_connections=32,
-            connect_timeout=10,
-            read_timeout=30,
-            s3={"addressing_style": "path"} if endpoint else {},
-        )
-        try:
-            with translated(f"bucket {self.bucket!r}"):
-                keys = _Keys(self._option_keys) if any(self._option_keys()) else None
-                client = _session(keys).client(
-                    "s3", endpoint_url=endpoint, region_name=self._option("region") or "us-east-1", config=config
-                )
-        except ValueError as error:
-            raise InvalidArgument(
-                f"bucket {self.bucket!r} has the endpoint {endpoint!r}, which is no URL",
-                remedy="write it with http:// or https:// before the host",
-            ) from error
+        client = self._access.connect(self.bucket)
         read_entries_apart(client)
         return client
 
@@ -150,11 +83,11 @@ class S3Blobs:
     @property
     def reached(self) -> Mapping[str, str]:
         """The options that say how, and not where: credentials in clear."""
-        return {name: value for name in (*_REACHED, "region") if (value := self._option(name))}
+        return self._access.in_clear()
 
     def is_reached_as(self, other: S3Blobs) -> bool:
         """Whether another is behind the same endpoint, with the same credentials: it can copy from here by itself."""
-        return all(self._option(name) == other._option(name) for name in _REACHED)
+        return self._access.is_as(other._access)
 
     # -- names -------------------------------------------------------------------------------------------------------
 
@@ -260,7 +193,7 @@ class S3Blobs:
         last: Entry | None = None
         with translated(f"prefix s3://{self.bucket}/{prefix}"):
             for page in self.client.get_paginator(operation).paginate(**asked):
-                entries = page[ENTRIES] if ENTRIES in page else [parsed_entry(one) for one in page.get(member, ())]
+                entries = entries_of(page, member)
                 if entries and entries[0] == last:
                     del entries[0]  # versitygw 1.8 ends some pages of versions with what the next one begins with.
                 last = entries[-1] if entries else last
@@ -322,8 +255,7 @@ class S3Blobs:
         with translated(f"object {self.uri(key)}"):
             asked = {"Bucket": self.bucket, "Prefix": self._full(key)}
             for page in self.client.get_paginator("list_object_versions").paginate(**asked):
-                entries = page[ENTRIES] if ENTRIES in page else [parsed_entry(one) for one in page.get("Versions", ())]
-                versions += [blob for blob, _ in entries if blob.key == self._full(key)]
+                versions += [blob for blob, _ in entries_of(page, "Versions") if blob.key == self._full(key)]
                 found = [one for one in page.get("DeleteMarkers", ()) if one["Key"] == self._full(key)]
                 markers += [Blob(one["Key"], 0, version=one["VersionId"]) for one in found]
                 is_deleted = is_deleted or any(one["IsLatest"] for one in found)
