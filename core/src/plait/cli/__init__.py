@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from plait.cli import changing, events, history, items, merging, refs, stores, working_sets
+from plait.cli import changing, diff, events, history, items, log, merging, refs, stores, working_sets
 from plait.cli.plugin_commands import PluginGroup
 from plait.cli.session import Session, json_option, pass_session
 from plait.cli.where import where_now
@@ -55,9 +55,11 @@ def main_group(context: click.Context, catalog: str | None, no_color: bool) -> N
 
 for _command in (
     *changing.COMMANDS,
+    *diff.COMMANDS,
     *events.COMMANDS,
     *history.COMMANDS,
     *items.COMMANDS,
+    *log.COMMANDS,
     *merging.COMMANDS,
     *refs.COMMANDS,
     *stores.COMMANDS,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -55,6 +55,14 @@ def points_and_key(session: Session, words: Sequence[str], points_max: int, exam
         how_many = "one point" if points_max == 1 else f"{points_max} points"
         raise InvalidArgument(f"give at most {how_many} and one key", remedy=example)
     return points, "".join(keys)
+
+
+def refuse_items(arguments: Iterable[str], why: str, remedy: str) -> None:
+    """`remedy` names the first one as {path}, and its {key}. Raises: InvalidArgument for KEY::ITEM."""
+    for path in arguments:
+        key, separator, _ = path.partition("::")
+        if separator:
+            raise InvalidArgument(f"{path!r} is one item, and {why}", remedy=remedy.format(path=path, key=key))
 
 
 def must_be_there(session: Session, key: str, points: Sequence[str]) -> None:
