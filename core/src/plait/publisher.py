@@ -1,12 +1,11 @@
 """Publishing: native heads follow the bound ref. A publication's target is compared with what is published, so a
 repeat does nothing.
 
-Each store with native heads has a cursor: the head of the bound ref up to which its publications have their targets.
-The tree diff from the cursor to the ref's head sets new targets, by asset (a rename is one move). Whoever claims a
-publication, by compare-and-swap, moves its native head. The move ends as DONE, BUSY (tried again later) or DIVERGED
-(recorded, never overwritten). One write sets the targets and takes the claims of all stores; then the stores move
-their heads side by side. Several moves of the ref in a row become one move of the native head: native readers see each
-state that the ref rested in, not each that it passed through.
+What the bound ref holds sets the targets (see `targets`). Whoever claims a publication, by compare-and-swap, moves its
+native head. The move ends as DONE, BUSY (tried again later) or DIVERGED (recorded, never overwritten). One write sets
+the targets and takes the claims of all stores; then the stores move their heads side by side. Several moves of the ref
+in a row become one move of the native head: native readers see each state that the ref rested in, not each that it
+passed through.
 """
 
 from __future__ import annotations
@@ -15,25 +14,23 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 
 from plait import limits
 from plait.adapter import Adapter, Capability
 from plait.clock import Clock
-from plait.codec import decode_key, encode_key, encode_snapshot
-from plait.commit_point import unpack_value
+from plait.codec import encode_snapshot
 from plait.errors import Corrupt, PlaitError, StoreUnavailable
 from plait.failpoint import failpoint
-from plait.graph import RowNodes, load_snapshots
-from plait.native_heads import still_holds
+from plait.graph import load_snapshots
 from plait.persist import Repository, Rows
 from plait.persist.store_rows import NO_SNAPSHOT, Publication, in_order
 from plait.refspec import format_key
 from plait.stores import Adapters, side_by_side
-from plait.tree import NodeCache, Tree
-from plait.tree_diff import TreeChange
-from plait.types import Commit, Depth, Key, Move, Published, PublishState, SnapshotRef, Store
+from plait.targets import Targets
+from plait.tree import NodeCache
+from plait.types import Depth, Key, Move, Published, PublishState, SnapshotRef, Store
 
 _log = logging.getLogger("plait.publisher")
 _MOVES_MAX = 8
@@ -43,15 +40,6 @@ _CLAIMS_MAX = 16
 
 
 _Claim = tuple[Publication, Move]
-
-
-@dataclass(frozen=True, slots=True)
-class _Behind:
-    """A store whose bound ref moved, from root `since` (None: from the start) to `head`, since its targets were set."""
-
-    store: str
-    since: bytes | None
-    head: Commit
 
 
 class Publisher:
@@ -70,7 +58,7 @@ class Publisher:
         self._repository = repository
         self._adapters = adapters
         self._clock = clock
-        self._cache = cache
+        self._targets = Targets(repository.salt, cache)
         self._owner = owner
         self._turns = count(1)
         self._runs: set[str] = set()
@@ -114,8 +102,8 @@ class Publisher:
             if not spare_down:
                 for name in wanted:
                     self._down_until_us.pop(name, None)
-            behind = self._behind(rows, wanted, cursors)
-            is_moved = any(True for one in behind for _ in self._moved(rows, one))
+            behind = self._targets.behind(rows, wanted, cursors)
+            is_moved = any(self._targets.has_changes(rows, one) for one in behind)
             if not is_moved and not any(self._undone(rows, wanted, is_alive)):
                 return
         failpoint("publisher.behind")
@@ -123,7 +111,7 @@ class Publisher:
             with self._repository.write() as rows:  # Targets and claims must be durable before the first move.
                 # One publisher at a time: without the lock, two could deadlock on PostgreSQL.
                 cursors = rows.publish_cursors(lock=True)
-                self._set_targets(rows, self._behind(rows, wanted, cursors))
+                self._targets.set(rows, self._targets.behind(rows, wanted, cursors))
                 waiting: dict[str, list[Publication]] = {}
                 for publication in self._undone(rows, wanted, is_alive):
                     waiting.setdefault(publication.store, []).append(publication)
@@ -220,57 +208,6 @@ class Publisher:
             is_left = one.owner.startswith(f"{self._owner}/") and one.owner not in self._runs
             if not one.owner or is_left or one.lease_until_us <= now or not is_alive(one.owner):
                 yield one
-
-    def _behind(self, rows: Rows, wanted: Mapping[str, Store], cursors: Mapping[str, tuple[str, int]]) -> list[_Behind]:
-        """The stores whose bound ref moved since their targets were set."""
-        since = {store: head for store, (head, _) in cursors.items()}
-        refs = rows.refs_named({store.bound_ref for store in wanted.values()})
-        heads = {name: refs[store.bound_ref].head for name, store in wanted.items() if store.bound_ref in refs}
-        moved = {name: head for name, head in heads.items() if head != since.get(name)}
-        named = {*moved.values(), *(since[name] for name in moved if name in since)}
-        commits = {commit: rows.commit(commit) for commit in named}
-        return [
-            _Behind(name, commits[since[name]].root if name in since else None, commits[head])
-            for name, head in moved.items()
-        ]
-
-    def _moved(self, rows: Rows, one: _Behind) -> Iterator[TreeChange]:
-        tree = self._tree(rows)
-        before = tree.empty if one.since is None else one.since
-        return tree.diff(before, one.head.root, prefix=encode_key((one.store,)))
-
-    def _set_targets(self, rows: Rows, behind: Sequence[_Behind]) -> None:
-        """Turn the bound refs' moves since the cursors into targets, and advance the cursors, in the same write."""
-        for one in behind:
-            changes = list(self._moved(rows, one))
-            if changes:
-                rows.set_targets(self._targets(rows, one, changes))
-        rows.set_publish_cursors({one.store: (one.head.id, one.head.seq) for one in behind})
-
-    def _targets(self, rows: Rows, one: _Behind, changes: Sequence[TreeChange]) -> list[Publication]:
-        tree, root = self._tree(rows), one.head.root
-        changed: dict[str, Publication] = {}
-        gone: dict[str, Publication] = {}
-        digests = {unpack_value(v)[1] for c in changes for v in (c.before, c.after) if v is not None}
-        snapshots = load_snapshots(rows, digests)
-        known = rows.publications_of(one.store, {snapshot.asset for snapshot in snapshots.values()})
-        for change in changes:
-            key = decode_key(change.key)
-            for value, into in ((change.before, gone), (change.after, changed)):
-                if value is None:
-                    continue
-                digest = unpack_value(value)[1]
-                asset = snapshots[digest].asset
-                last = known[asset].key if asset in known else key
-                if last != key and still_holds(rows, tree, root, last, (one.store, asset)):
-                    continue  # The head follows the key that it was published under, while that key holds the asset.
-                start = known.get(asset) or Publication(one.store, asset, key, None, None, 0)
-                target = digest if into is changed else None
-                into[asset] = replace(start, key=key, target=target, seq=one.head.seq)
-        return list({**gone, **changed}.values())
-
-    def _tree(self, rows: Rows) -> Tree:
-        return Tree(RowNodes(rows), salt=self._repository.salt, cache=self._cache)
 
     # -- moves -------------------------------------------------------------------------------------------------------
 

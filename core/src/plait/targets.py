@@ -1,0 +1,92 @@
+"""What native heads are to be moved to: each move of a bound ref sets the targets of publications, by asset.
+
+Each store with native heads has a cursor: the head of the bound ref up to which its publications have their targets.
+The tree diff from the cursor to the ref's head sets new ones (a rename is one move), and the cursor goes there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from plait.codec import decode_key, encode_key
+from plait.commit_point import unpack_value
+from plait.graph import RowNodes, load_snapshots
+from plait.native_heads import still_holds
+from plait.persist import Rows
+from plait.persist.store_rows import Publication
+from plait.tree import NodeCache, Tree
+from plait.tree_diff import TreeChange
+from plait.types import Commit, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """A store whose bound ref moved, from root `since` (None: from the start) to `head`, since its targets were set."""
+
+    store: str
+    since: bytes | None
+    head: Commit
+
+
+class Targets:
+    """Sets the targets of one repository's publications. Reads and writes rows alone, no store."""
+
+    def __init__(self, salt: bytes, cache: NodeCache) -> None:
+        self._salt = salt
+        self._cache = cache
+
+    def behind(self, rows: Rows, wanted: Mapping[str, Store], cursors: Mapping[str, tuple[str, int]]) -> list[Behind]:
+        """The stores whose bound ref moved since their targets were set."""
+        since = {store: head for store, (head, _) in cursors.items()}
+        refs = rows.refs_named({store.bound_ref for store in wanted.values()})
+        heads = {name: refs[store.bound_ref].head for name, store in wanted.items() if store.bound_ref in refs}
+        moved = {name: head for name, head in heads.items() if head != since.get(name)}
+        named = {*moved.values(), *(since[name] for name in moved if name in since)}
+        commits = {commit: rows.commit(commit) for commit in named}
+        return [
+            Behind(name, commits[since[name]].root if name in since else None, commits[head])
+            for name, head in moved.items()
+        ]
+
+    def has_changes(self, rows: Rows, one: Behind) -> bool:
+        """Whether the move changed anything of the store's. Cost: as the beginning of a diff."""
+        return any(True for _ in self._changes(rows, one))
+
+    def set(self, rows: Rows, behind: Sequence[Behind]) -> None:
+        """Turn the bound refs' moves since the cursors into targets, and advance the cursors, in the same write."""
+        for one in behind:
+            changes = list(self._changes(rows, one))
+            if changes:
+                rows.set_targets(self._publications(rows, one, changes))
+        rows.set_publish_cursors({one.store: (one.head.id, one.head.seq) for one in behind})
+
+    def _publications(self, rows: Rows, one: Behind, changes: Sequence[TreeChange]) -> list[Publication]:
+        tree, root = self._tree(rows), one.head.root
+        changed: dict[str, Publication] = {}
+        gone: dict[str, Publication] = {}
+        digests = {unpack_value(v)[1] for c in changes for v in (c.before, c.after) if v is not None}
+        snapshots = load_snapshots(rows, digests)
+        known = rows.publications_of(one.store, {snapshot.asset for snapshot in snapshots.values()})
+        for change in changes:
+            key = decode_key(change.key)
+            for value, into in ((change.before, gone), (change.after, changed)):
+                if value is None:
+                    continue
+                digest = unpack_value(value)[1]
+                asset = snapshots[digest].asset
+                last = known[asset].key if asset in known else key
+                if last != key and still_holds(rows, tree, root, last, (one.store, asset)):
+                    continue  # The head follows the key that it was published under, while that key holds the asset.
+                start = known.get(asset) or Publication(one.store, asset, key, None, None, 0)
+                target = digest if into is changed else None
+                into[asset] = replace(start, key=key, target=target, seq=one.head.seq)
+        return list({**gone, **changed}.values())
+
+    def _changes(self, rows: Rows, one: Behind) -> Iterator[TreeChange]:
+        tree = self._tree(rows)
+        before = tree.empty if one.since is None else one.since
+        return tree.diff(before, one.head.root, prefix=encode_key((one.store,)))
+
+    def _tree(self, rows: Rows) -> Tree:
+        return Tree(RowNodes(rows), salt=self._salt, cache=self._cache)
