@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -26,20 +24,19 @@ from pyiceberg.exceptions import (
 )
 from pyiceberg.io import FileIO
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionSpec
-from pyiceberg.schema import Schema, assign_fresh_schema_ids
+from pyiceberg.schema import Schema
 from pyiceberg.serializers import ToOutputFile
-from pyiceberg.table import CommitTableResponse, CreateTableTransaction, StagedTable, Table, TableProperties
-from pyiceberg.table.metadata import TableMetadata, new_table_metadata
+from pyiceberg.table import CommitTableResponse, CreateTableTransaction, StagedTable, Table
+from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Summary
 from pyiceberg.table.sorting import UNSORTED_SORT_ORDER, SortOrder
 from pyiceberg.table.update import AddSnapshotUpdate, TableRequirement, TableUpdate, update_table_metadata
 from pyiceberg.typedef import EMPTY_DICT, Identifier, Properties
 from pyiceberg.view import View
-from pyiceberg.view.metadata import ViewHistoryEntry, ViewMetadata, ViewVersion
+from pyiceberg.view.metadata import ViewVersion
 
 from plait_iceberg.files import Files, translated
 from plait_iceberg.metadata import (
-    FORMAT_VERSION_MAX,
     TABLE,
     VIEW,
     Metadata,
@@ -49,15 +46,10 @@ from plait_iceberg.metadata import (
     load_side,
     metadata_location,
 )
+from plait_iceberg.new_tables import new_table, new_view
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-OWN_FOLDER = re.compile(r"-plait-[0-9a-f]{8}\Z")
-"""Tables that plait creates live in folders of this form: what is in them is plait's alone."""
-
-_PROTECTED = {"gc.enabled": "false"}
-"""Keeps engines' expire_snapshots and orphan removal from deleting files that other branches need."""
 
 
 class TransactionCatalog(MetastoreCatalog):
@@ -118,7 +110,7 @@ class TransactionCatalog(MetastoreCatalog):
     def load_table(self, identifier: str | Identifier) -> Table:
         found = self._load(self._key(identifier), TABLE)
         if found is None:
-            raise NoSuchTableError(f"Table does not exist: {'.'.join(self.identifier_to_tuple(identifier))}")
+            raise NoSuchTableError(f"Table does not exist: {self._dotted(identifier)}")
         return Table(self.identifier_to_tuple(identifier), found.table, found.location, self._files.io, self)
 
     def table_exists(self, identifier: str | Identifier) -> bool:
@@ -126,7 +118,7 @@ class TransactionCatalog(MetastoreCatalog):
 
     def drop_table(self, identifier: str | Identifier) -> None:
         if not self.table_exists(identifier):
-            raise NoSuchTableError(f"Table does not exist: {'.'.join(self.identifier_to_tuple(identifier))}")
+            raise NoSuchTableError(f"Table does not exist: {self._dotted(identifier)}")
         self._port.drop(self._key(identifier))
 
     def purge_table(self, identifier: str | Identifier) -> None:
@@ -227,29 +219,18 @@ class TransactionCatalog(MetastoreCatalog):
         sort_order: SortOrder = UNSORTED_SORT_ORDER,
         properties: Properties = EMPTY_DICT,
     ) -> StagedTable:
-        version = int(properties.get(TableProperties.FORMAT_VERSION, TableProperties.DEFAULT_FORMAT_VERSION))
-        if version > FORMAT_VERSION_MAX:
-            raise Unsupported(
-                f"format version {version} cannot be written, the newest is {FORMAT_VERSION_MAX}",
-                remedy=f"leave {TableProperties.FORMAT_VERSION} out",
-            )
-        table_uuid = uuid.uuid4()
-        metadata = new_table_metadata(
-            schema=self._convert_schema_if_needed(schema),
+        metadata = new_table(
+            self._files.warehouse,
+            self.identifier_to_tuple(identifier),
+            self._convert_schema_if_needed(schema),
+            location=location,
             partition_spec=partition_spec,
             sort_order=sort_order,
-            location=location.rstrip("/") if location else self._new_location(identifier, table_uuid),
-            properties={**_PROTECTED, **properties},
-            table_uuid=table_uuid,
+            properties=properties,
         )
         document = {"location": metadata.location, "properties": metadata.properties}
         named = metadata_location(document, 0, self._port.tx)
         return StagedTable(self.identifier_to_tuple(identifier), metadata, named, self._files.io, self)
-
-    def _new_location(self, identifier: str | Identifier, unique: uuid.UUID) -> str:
-        """A folder of the table's own: tables of one name on two branches, or one after the other, never share it."""
-        *folders, name = (re.sub(r"[^A-Za-z0-9_-]", "_", part) for part in self.identifier_to_tuple(identifier))
-        return "/".join([self._files.warehouse, *folders, f"{name}-plait-{unique.hex[:8]}"])
 
     def _intend(self, key: Key) -> None:
         """Start an asset, or go on with one that was started here but never got its metadata."""
@@ -268,6 +249,9 @@ class TransactionCatalog(MetastoreCatalog):
 
     def _key(self, identifier: str | Identifier) -> Key:
         return (self.name, *self.identifier_to_tuple(identifier))
+
+    def _dotted(self, identifier: str | Identifier) -> str:
+        return ".".join(self.identifier_to_tuple(identifier))
 
     def _load(self, key: Key, wanted: str) -> Metadata | None:
         held: SnapshotRef | Staging | None = self._port.get(key)
@@ -347,16 +331,13 @@ class TransactionCatalog(MetastoreCatalog):
         location: str | None = None,
         properties: Properties = EMPTY_DICT,
     ) -> View:
-        key, view_uuid = self._key(identifier), uuid.uuid4()
-        fresh = assign_fresh_schema_ids(self._convert_schema_if_needed(schema))
-        metadata = ViewMetadata(
-            view_uuid=str(view_uuid),
-            format_version=1,
-            location=location or self._new_location(identifier, view_uuid),
-            schemas=[fresh],
-            current_version_id=view_version.version_id,
-            versions=[view_version.model_copy(update={"schema_id": fresh.schema_id})],
-            version_log=[ViewHistoryEntry(timestamp_ms=view_version.timestamp_ms, version_id=view_version.version_id)],
+        key = self._key(identifier)
+        metadata = new_view(
+            self._files.warehouse,
+            self.identifier_to_tuple(identifier),
+            self._convert_schema_if_needed(schema),
+            view_version,
+            location=location,
             properties=properties,
         )
         named = metadata_location({"location": metadata.location}, 0, self._port.tx)
@@ -379,7 +360,7 @@ class TransactionCatalog(MetastoreCatalog):
     def load_view(self, identifier: str | Identifier) -> View:
         found = self._load(self._key(identifier), VIEW)
         if found is None:
-            raise NoSuchViewError(f"View does not exist: {'.'.join(self.identifier_to_tuple(identifier))}")
+            raise NoSuchViewError(f"View does not exist: {self._dotted(identifier)}")
         return View(self.identifier_to_tuple(identifier), found.view)
 
     def view_exists(self, identifier: str | Identifier) -> bool:
@@ -390,7 +371,7 @@ class TransactionCatalog(MetastoreCatalog):
 
     def drop_view(self, identifier: str | Identifier) -> None:
         if not self.view_exists(identifier):
-            raise NoSuchViewError(f"View does not exist: {'.'.join(self.identifier_to_tuple(identifier))}")
+            raise NoSuchViewError(f"View does not exist: {self._dotted(identifier)}")
         self._port.drop(self._key(identifier))
 
 

@@ -14,7 +14,7 @@ from pyiceberg.manifest import DataFile, FileFormat
 from plait_iceberg.files import Files
 from plait_iceberg.manifests import ManifestReader
 from plait_iceberg.metadata import VIEW, Metadata, load, load_side
-from plait_iceberg.namespace import OWN_FOLDER
+from plait_iceberg.new_tables import OWN_FOLDER
 
 _LOST = (NotFound, Corrupt)
 """What `verify` reports; a store that does not answer is an error."""
