@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import sqlalchemy as sa
 from plait.adapter import Adapter, Capability, Context, Side, StagingPort, folder_option
-from plait.errors import InvalidArgument, NotFound, PlaitError, StoreUnavailable
+from plait.errors import InvalidArgument, NotFound, PlaitError
 from plait.refspec import check_ref_name, format_key
 from plait.types import (
     Conflicted,
@@ -39,12 +39,11 @@ from plait_dolt.engine import Engine, Refused, Session
 from plait_dolt.history import discover, native_history
 from plait_dolt.join import Joining
 from plait_dolt.lite import LiteEngine
+from plait_dolt.new_databases import NewDatabases
+from plait_dolt.options import read_url, reserved_of, where_of
 from plait_dolt.publish import publish_one
 from plait_dolt.restore import restore_items, restore_whole
-from plait_dolt.server import ServerEngine, read_url
-
-_OPTIONS = {"url": frozenset({"password", "tls_ca", "branch", "reserve"}), "path": frozenset({"branch"})}
-"""The option that decides the engine, with what else can be said of it."""
+from plait_dolt.server import ServerEngine
 
 
 class DoltAdapter(Adapter):
@@ -69,7 +68,7 @@ class DoltAdapter(Adapter):
 
     def __init__(self, store: Store, context: Context) -> None:
         super().__init__(store, context)
-        where = _where(store)
+        where = where_of(store)
         self._known = ending.Known()
         self._kept = space.Kept()
         self._branch = check_ref_name(store.options.get("branch", "main"))
@@ -81,8 +80,9 @@ class DoltAdapter(Adapter):
                 read_url(store.options["url"], store.name),
                 lambda: context.credential(store.options.get("password", "")),
                 tls_ca=store.options.get("tls_ca", ""),
-                reserved=_reserved(store, self._branch),
+                reserved=reserved_of(store, self._branch),
             )
+        self._new = NewDatabases(self.engine, context, self._branch)
 
     @property
     def public_branch(self) -> str:
@@ -146,7 +146,7 @@ class DoltAdapter(Adapter):
     def _stage(self, tx: str, key: Key, intent: Intent) -> Staging:
         branch = names.staging_branch(tx, intent.id)
         base = intent.base
-        database = self._new_database(tx, key, intent.id) if base is None else base.asset
+        database = self._new.create(tx, key, intent.id) if base is None else base.asset
         with self.engine.session(database, "") as session:
             self.context.failpoint("dolt.stage.before_branch")
             try:
@@ -161,38 +161,6 @@ class DoltAdapter(Adapter):
             self.context.failpoint("dolt.stage.after_branch")
         self._known.note(tx, (database, branch))
         return Staging(tx, key, base, names.place(database, branch))
-
-    def _new_database(self, tx: str, key: Key, intent: str) -> str:
-        """A database for a new asset: named after the key where that name is free, else with the intent's end too.
-
-        Who may create (and, aborting, drop) a name is said in the state before it is created.
-        """
-        wanted = names.wanted_database(key)
-        claim = names.claim(tx, intent)
-        there = set(self.engine.databases())
-        for name in (wanted, f"{wanted}_{intent.replace('-', '')[-12:]}"):
-            state = f"database/{name}"
-            mine = self.context.state.get(state) == claim
-            if not mine:
-                mine = name not in there and self.context.state.compare_and_set(state, None, claim)
-            if not mine:
-                continue
-            self.context.failpoint("dolt.stage.claimed")
-            if name not in there:
-                try:
-                    self.engine.create_database(name, self._branch)
-                except Refused:
-                    self.context.state.compare_and_set(state, claim, None)
-                    if name not in self.engine.databases():
-                        raise
-                    continue  # Somebody else made it meanwhile.
-                except StoreUnavailable:
-                    if name not in self.engine.databases():
-                        self.context.state.compare_and_set(state, claim, None)
-                    raise
-                self.context.failpoint("dolt.stage.created")
-            return name
-        raise InvalidArgument(f"database {wanted!r} exists already", remedy="choose another key")
 
     def open(self, target: SnapshotRef | Staging, port: StagingPort | None) -> sa.Engine:
         """An SQLAlchemy engine: on the working set's branch, or read-only at a snapshot's commit.
@@ -263,7 +231,7 @@ class DoltAdapter(Adapter):
             intent = Intent(names.intent_of(staging), snapshot)
             moved = replace(self._stage(tx, staging.key, intent), base=staging.base)
             if staging.base is None:
-                self._drop_new(tx, names.database_of(staging))
+                self._new.drop(tx, names.database_of(staging))
             restore_whole(self.engine, self.context, moved, snapshot, onto=snapshot.version)
             return moved
         onto = None if staging.base is None else staging.base.version
@@ -275,7 +243,7 @@ class DoltAdapter(Adapter):
         names.checked_id(tx)
         for database in self.engine.databases():
             with suppress(NotFound):  # Dropped since they were listed.
-                if not self._drop_new(tx, database):
+                if not self._new.drop(tx, database):
                     ending.abort(self.engine, self.context, tx, database)
         self._known.take(tx)
 
@@ -286,25 +254,8 @@ class DoltAdapter(Adapter):
         databases = {snapshot.asset for snapshot in kept}
         touched = self._known.take(tx)
         for database in {database for database, _ in touched.places} - databases:
-            self._drop_new(tx, database)  # Begun, and dropped before the commit.
+            self._new.drop(tx, database)  # Begun, and dropped before the commit.
         ending.release(self.engine, self.context, tx, touched, databases, {snapshot.version for snapshot in kept})
-
-    def _drop_new(self, tx: str, database: str) -> bool:
-        """Drop a database that this transaction began, unless somebody else works there by now."""
-        claimed = self.context.state.get(f"database/{database}")
-        if claimed is None or not claimed.startswith(names.claim(tx, "")):
-            return False
-        with self.engine.session(database, self._branch) as session:
-            others = [name for name in session.branches("") if not name.startswith((*names.branches_of(tx),))]
-            pins = [name for name in session.tags("") if not name.startswith(names.tags_of(tx))]
-            has_content = session.tables() or len(session.rows(names.TWO_COMMITS)) > 1
-            is_used = others != [self._branch] or pins or has_content
-        if is_used:
-            return False
-        self.engine.drop_database(database)
-        self.context.failpoint("dolt.abort.database_dropped")
-        self.context.state.compare_and_set(f"database/{database}", claimed, None)
-        return True
 
     # -- joining -----------------------------------------------------------------------------------------------------
 
@@ -371,36 +322,3 @@ class DoltAdapter(Adapter):
 
     def _refer(self, session: Session, commit: str, root: str) -> SnapshotRef:
         return SnapshotRef(self.store.name, self.kind, session.database, commit, root.encode())
-
-
-def _where(store: Store) -> str:
-    """Which option says where the databases are. Raises: InvalidArgument."""
-    given = [name for name in _OPTIONS if name in store.options]
-    if len(given) != 1:
-        raise InvalidArgument(
-            f"store {store.name!r} needs one of the options 'url' and 'path'",
-            remedy="write --option url=mysql://user@127.0.0.1:3306 for a server, --option path=/data/dolt for doltlite",
-        )
-    (where,) = given
-    for name in store.options:
-        if name != where and name not in _OPTIONS[where]:
-            known = ", ".join(sorted(_OPTIONS[where]))
-            raise InvalidArgument(
-                f"stores of kind 'dolt' with a {where} have no option {name!r}", remedy=f"known: {known}"
-            )
-    if where == "url":
-        read_url(store.options["url"], store.name)
-    else:
-        folder_option(store, "path")
-    return where
-
-
-def _reserved(store: Store, branch: str) -> tuple[str, ...]:
-    """Patterns of the branches that others may only read. Raises: InvalidArgument."""
-    wanted = store.options.get("reserve", "nothing")
-    known = {"nothing": (), "working-sets": (f"{names.OWN}%",), "all": (f"{names.OWN}%", branch)}
-    if wanted not in known:
-        raise InvalidArgument(
-            f"option 'reserve' of store {store.name!r} is {wanted!r}", remedy=f"write one of {', '.join(known)}"
-        )
-    return known[wanted]

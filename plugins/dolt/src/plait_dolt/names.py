@@ -84,9 +84,6 @@ def wanted_database(key: Key) -> str:
     return re.sub(r"[^A-Za-z0-9_]", "_", text)[:_NAME_MAX]
 
 
-TWO_COMMITS: Final = "SELECT commit_hash FROM dolt_log LIMIT 2"
-
-
 def claim(tx: str, intent: str) -> bytes:
     """What says in the adapter's state who made a database."""
     return f"{tx} {intent}".encode()
