@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Final
@@ -78,23 +79,18 @@ def release(
 
     `databases`: where it may have written without this process. Repeat: no-op. Cost: a statement for each staging.
     """
-    known = {database for database, _ in touched.places}
-    for database in sorted(known | set(databases)):
-        try:
-            with engine.session(database, "") as session:
-                if database in known:
-                    branches = [branch for one, branch in touched.places if one == database]
-                    for branch in branches:
-                        engine.forget_client(database, branch)
-                    _drop(session, context, branches)
-                else:
-                    _drop(session, context, branches_found(session, tx))
-                if engine.rewrites_refs:
-                    keep_ends(session, context, tx, kept)
-                elif touched.may_have_lost or database not in known:
-                    drop_tags(session, context, tx, kept)
-        except NotFound:
-            continue  # Dropped behind plait.
+    known: dict[str, list[str]] = {}
+    for database, branch in touched.places:
+        known.setdefault(database, []).append(branch)
+    for database in sorted({*known, *databases}):
+        with suppress(NotFound), engine.session(database, "") as session:  # It may be dropped behind plait.
+            for branch in known.get(database, ()):
+                engine.forget_client(database, branch)
+            _drop(session, context, known[database] if database in known else branches_found(session, tx))
+            if engine.rewrites_refs:
+                keep_ends(session, context, tx, kept)
+            elif touched.may_have_lost or database not in known:
+                drop_tags(session, context, tx, kept)
 
 
 def branches_found(session: Session, tx: str) -> list[str]:

@@ -53,19 +53,23 @@ def delete(engine: Engine, items: Iterable[Item], context: Context) -> None:
         by_database.setdefault(database, []).append(tag)
     for database, tags in by_database.items():
         try:
-            with engine.session(database, "") as session:
-                if engine.rewrites_refs:
-                    _pin_ancestors(session, tags)
-                    context.failpoint("dolt.delete.ancestors_pinned")
-                for tag in tags:
-                    context.check_cancelled()
-                    if session.tag(tag) is not None:
-                        session.call("dolt_tag", "-d", tag)
-                    context.failpoint("dolt.delete.tag_dropped")
+            _drop_tags(engine, database, tags, context)
         except NotFound:
             continue  # The database is gone, and its tags with it.
         engine.collect(database)
         context.failpoint("dolt.delete.collected")
+
+
+def _drop_tags(engine: Engine, database: str, tags: Collection[str], context: Context) -> None:
+    with engine.session(database, "") as session:
+        if engine.rewrites_refs:
+            _pin_ancestors(session, tags)
+            context.failpoint("dolt.delete.ancestors_pinned")
+        for tag in tags:
+            context.check_cancelled()
+            if session.tag(tag) is not None:
+                session.call("dolt_tag", "-d", tag)
+            context.failpoint("dolt.delete.tag_dropped")
 
 
 def _pin_ancestors(session: Session, going: Collection[str]) -> None:
