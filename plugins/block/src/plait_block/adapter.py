@@ -9,14 +9,14 @@ from __future__ import annotations
 import shlex
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Final
 
 from plait.adapter import Adapter, Capability, Context, Side, StagingPort
 from plait.codec import digest, encode_resolution, pack
-from plait.errors import NotFound, PlaitError, StoreUnavailable
+from plait.errors import NotFound, PlaitError
 from plait.refspec import check_key
 from plait.types import (
     Conflicted,
@@ -41,6 +41,7 @@ from plait.types import (
 from plait_block import drivers, extents, images, space
 from plait_block.comparing import Comparing
 from plait_block.daemon import Daemon
+from plait_block.ending import Ending
 from plait_block.ext4 import Filesystems
 from plait_block.folder import check_id
 from plait_block.heads import LIVE, Heads
@@ -51,7 +52,6 @@ from plait_block.place import Place
 from plait_block.volume import Version, Volume, Volumes
 
 _ASSETS: Final = uuid.UUID("0d3a7a54-98a5-5b6f-9c21-5f3a0f1b7c55")
-_RELEASED: Final = "released.json"
 
 
 class BlockAdapter(Adapter):
@@ -78,6 +78,7 @@ class BlockAdapter(Adapter):
         self._daemon = Daemon(self.folder)
         self._filesystems = Filesystems(self.folder, self.layers, self._daemon)
         self._comparing = Comparing(self.layers, self._daemon, self._filesystems, context)
+        self._ending = Ending(self.folder, self.layers, self._daemon, self._working, context.failpoint)
         self._heads = Heads(self.folder, self.layers, live=self._live, refer=self._refer, failpoint=context.failpoint)
 
     def local_folder(self) -> str:
@@ -174,7 +175,7 @@ class BlockAdapter(Adapter):
             asset = intent.id if intent.base is None else intent.base.asset
             path = self.folder.places(tx) / check_id(intent.id)
             self.context.failpoint("block.stage.before_place")
-            self._place_at(path, f"w-{intent.id}").make(asset, layer)
+            self._working(path).make(asset, layer)
             staged[key] = Staging(tx, key, intent.base, str(path), {"asset": asset, "intent": intent.id})
         return staged
 
@@ -232,44 +233,12 @@ class BlockAdapter(Adapter):
 
     def abort(self, tx: str) -> None:
         """Drop its volumes, cutting clients off, and every layer that it made."""
-        self._end(tx, kept=(), force=True)
+        self._ending.abort(tx)
 
     def release(self, tx: str, kept: Sequence[SnapshotRef]) -> None:
         """Drop its volumes, and the layers that `kept` does not need. A volume with clients stays until they have gone:
         each later release looks again."""
-        if not self.folder.places(tx).is_dir():
-            return
-        self.folder.write(self.folder.places(tx) / _RELEASED, {"kept": [snapshot.version for snapshot in kept]})
-        for marker in sorted(self.folder.root.glob(f"places/*/{_RELEASED}")):
-            record = self.folder.read(marker)
-            if record is not None:
-                with suppress(StoreUnavailable):
-                    self._end(marker.parent.name, kept=record["kept"], force=False)
-
-    def _end(self, tx: str, *, kept: Sequence[str], force: bool) -> None:
-        places = self.folder.places(tx)
-        notes = sorted((places / "made").glob("*"))
-        self.folder.remove_tree(self.folder.votes(tx))  # First: no vote names a layer that is gone.
-        self.context.failpoint("block.end.after_votes")
-        for path in sorted(places.glob("*/place.json")):
-            self._place_at(path.parent, f"w-{path.parent.name}").remove(force=force)
-            self.context.failpoint("block.end.after_place")
-        needed = {layer.id for version in kept for layer in self.layers.lineage(version)}
-        for note in notes:
-            if note.name not in needed:
-                self._drop(note.name)
-                self.context.failpoint("block.end.after_layer")
-        self.folder.remove_tree(places)
-
-    def _drop(self, layer: str) -> None:
-        found = self.layers.find(layer)
-        if found is not None:
-            with self._daemon.monitor_if_running() as monitor:
-                if monitor is not None:
-                    for export in (f"v-{layer}", f"m-{layer}"):
-                        monitor.withdraw(export, force=True)
-                    monitor.remove_chain([self.layers.image(found)])
-        self.layers.remove(layer)
+        self._ending.release(tx, [snapshot.version for snapshot in kept])
 
     # -- joining -----------------------------------------------------------------------------------------------------
 
@@ -302,10 +271,10 @@ class BlockAdapter(Adapter):
         try:
             answer = self._comparing.merge(sides, resolutions, lambda size: self._new_layer(tx, name, ours, size))
         except BaseException:
-            self._drop(name)  # At once: the disk may be full of it.
+            self._ending.drop(name)  # At once: the disk may be full of it.
             raise
         if isinstance(answer, Conflicted):
-            self._drop(name)
+            self._ending.drop(name)
             return answer
         if answer is None:
             return Merged(ours)
@@ -316,10 +285,8 @@ class BlockAdapter(Adapter):
         return Merged(self._refer(layer, ours.asset))
 
     def _new_layer(self, tx: str, name: str, onto: SnapshotRef, size_bytes: int) -> Layer:
-        """A layer of the transaction on a snapshot, noted before it is made, so that an abort finds it."""
-        made = self.folder.places(tx) / "made"
-        self.folder.make(made)
-        (made / name).touch()
+        """A layer of the transaction on a snapshot."""
+        self.folder.note_made(self.folder.places(tx), name)
         below = self.layers.get(onto.version)
         self.layers.base_for(below)
         return self.layers.create(name, onto.asset, below, size_bytes)
@@ -395,8 +362,10 @@ class BlockAdapter(Adapter):
         return Version(self.layers, self._daemon, layer)
 
     def _place(self, staging: Staging) -> Place:
-        intent = staging.attrs["intent"]
-        return self._place_at(self.folder.places(staging.tx) / check_id(intent), f"w-{intent}")
+        return self._working(self.folder.places(staging.tx) / check_id(staging.attrs["intent"]))
+
+    def _working(self, path: Path) -> Place:
+        return self._place_at(path, f"w-{path.name}")
 
     def _live(self, asset: str) -> Place:
         return self._place_at(self.folder.head(asset), f"live-{asset}")

@@ -68,6 +68,17 @@ class Folder:
     def head(self, asset: str) -> Path:
         return self.root / "heads" / check_id(asset)
 
+    # -- layers made -------------------------------------------------------------------------------------------------
+
+    def note_made(self, places: Path, layer: str) -> None:
+        """Note a layer beside the places of its transaction, before it is made: so an abort finds it."""
+        self.make(places / "made")
+        (places / "made" / layer).touch()
+
+    def made(self, places: Path) -> list[str]:
+        """The layers that are noted there, in order of their ids."""
+        return sorted(path.name for path in (places / "made").glob("*"))
+
     # -- whole files -------------------------------------------------------------------------------------------------
 
     def read(self, path: Path) -> Mapping[str, Any] | None:

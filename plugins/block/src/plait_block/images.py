@@ -271,14 +271,7 @@ def digest_of(path: Path) -> str:
     with translated(f"file {path}"), path.open("rb", buffering=0) as stream:
         size = os.fstat(stream.fileno()).st_size
         hashed.update(size.to_bytes(8, "big"))
-        end = 0
-        while end < size:
-            try:
-                data = os.lseek(stream.fileno(), end, os.SEEK_DATA)
-            except OSError:
-                break  # Only a hole is left.
-            start = data // _PAGE * _PAGE
-            end = -(-os.lseek(stream.fileno(), data, os.SEEK_HOLE) // _PAGE) * _PAGE
+        for start, end in _data_ranges(stream.fileno(), size):
             for at in range(start, end, _BLOCK):
                 block = os.pread(stream.fileno(), min(_BLOCK, end - at), at)
                 for within in range(0, len(block), _PAGE):
@@ -287,6 +280,19 @@ def digest_of(path: Path) -> str:
                         hashed.update((at + within).to_bytes(8, "big"))
                         hashed.update(page)
     return hashed.hexdigest()
+
+
+def _data_ranges(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
+    """Where a file's pages are that are no holes, in order."""
+    end = 0
+    while end < size:
+        try:
+            data = os.lseek(descriptor, end, os.SEEK_DATA)
+        except OSError:
+            return  # Only a hole is left.
+        start = data // _PAGE * _PAGE
+        end = -(-os.lseek(descriptor, data, os.SEEK_HOLE) // _PAGE) * _PAGE
+        yield start, end
 
 
 def dig_holes(path: Path) -> None:

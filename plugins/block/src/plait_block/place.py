@@ -271,10 +271,8 @@ class Place:
         monitor.execute("blockdev-snapshot", {"node": old, "overlay": new.node})
 
     def _create(self, layer: str, state: State, under: str | None, *, content: Layer | None = None) -> Layer:
-        """A layer of this place, noted before it is made, so that an abort finds it."""
-        made = self.path.parent / "made"
-        self._folder.make(made)
-        (made / layer).touch()
+        """A layer of this place."""
+        self._folder.note_made(self.path.parent, layer)
         assert state.size_bytes is not None
         below = None if under is None else self._layers.get(under)
         if below is not None and below.is_sealed:

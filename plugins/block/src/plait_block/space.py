@@ -78,7 +78,7 @@ def held_by_working_sets(folder: Folder, layers: Layers, places: Iterable[Place]
         tx = place.path.parent
         votes = (folder.read(path) for path in folder.votes(tx.name).glob("*.json"))
         voted = {vote["layer"] for vote in votes if vote is not None}
-        made = {path.name for path in (tx / "made").glob("*")}
+        made = set(folder.made(tx))
         for name in place.stands_on():
             for layer in layers.lineage(name):
                 if layer.id not in made or layer.id in voted:
