@@ -14,7 +14,7 @@ from plait.errors import AlreadyExists, PlaitError, StoreUnavailable
 from plait.liveness import is_alive
 from plait.local.moving import check_place, check_unstaged, with_options
 from plait.persist import Repository
-from plait.persist.graph_rows import session_id
+from plait.persist.session_rows import session_id
 from plait.persist.store_rows import Publication
 from plait.plugins import Plugins
 from plait.presence import check_unused

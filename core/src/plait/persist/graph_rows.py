@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
 
-from plait.codec import digest, pack, pairs
 from plait.errors import AlreadyExists, Corrupt, InvalidArgument, NotFound
 from plait.persist import schema
 from plait.persist.base import (
-    BaseRows,
     Swaps,
     from_json,
     join_ids,
@@ -23,11 +20,9 @@ from plait.persist.base import (
     split_ids,
     to_json,
 )
+from plait.persist.session_rows import SessionRows, session_id
 from plait.refspec import no_ref
-from plait.types import Commit, Ref, RefKind, RefMove, Session
-
-_SESSIONS_KEPT_MAX = 1024
-"""Sessions whose ids are remembered: a client makes many commits in one."""
+from plait.types import Commit, Ref, RefKind, RefMove
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +71,7 @@ class Answer:
     result: bytes
 
 
-class GraphRows(BaseRows):
+class GraphRows(SessionRows):
     """The history's rows. Writers call `lock_serial` first: it orders them, in every process."""
 
     # -- serial and log ----------------------------------------------------------------------------------------------
@@ -218,45 +213,6 @@ class GraphRows(BaseRows):
             for row in rows
         ]
 
-    # -- sessions ----------------------------------------------------------------------------------------------------
-
-    def put_sessions(self, sessions: Iterable[Session]) -> None:
-        by_id = {session_id(session): session for session in sessions}
-        self._upsert(
-            schema.session,
-            [
-                {
-                    "id": identity,
-                    "principal": session.principal,
-                    "author": session.author,
-                    "client": session.client,
-                    "properties": to_json(session.properties),
-                }
-                # Always in the same order, so that two inserters cannot deadlock.
-                for identity, session in sorted(by_id.items(), key=lambda found: found[0])
-            ],
-        )
-
-    def sessions(self, ids: Iterable[bytes]) -> dict[bytes, Session]:
-        return {
-            row.id: Session(row.principal, row.author, row.client, from_json(row.properties, "a session"))
-            for row in self._in(schema.session, "id", ids)
-        }
-
-    def sessions_of(self, rows: Sequence[sa.Row[Any]], what: str) -> dict[bytes, Session]:
-        """The sessions of some commits or transactions. Raises: Corrupt naming the one whose session is missing."""
-        found = self.sessions({row.session_id for row in rows})
-        for row in rows:
-            if row.session_id not in found:
-                named = row.id.hex() if isinstance(row.id, bytes) else row.id
-                raise Corrupt(f"{what} {named} is of session {row.session_id.hex()}, which is missing")
-        return found
-
-    def altered_sessions(self) -> list[bytes]:
-        """Ids of sessions whose fields no longer match the id, which is a digest of them."""
-        kept = self.sessions([row.id for row in self._all(schema.session)])
-        return sorted(identity for identity, session in kept.items() if session_id(session) != identity)
-
     # -- refs --------------------------------------------------------------------------------------------------------
 
     def refs(self) -> list[Ref]:
@@ -375,16 +331,6 @@ class GraphRows(BaseRows):
                 for answer in answers
             ],
         )
-
-
-def session_id(session: Session) -> bytes:
-    """The id of a session's row, a digest of its fields: equal sessions share one row."""
-    return _session_id(session.principal, session.author, session.client, tuple(pairs(session.properties)))
-
-
-@lru_cache(_SESSIONS_KEPT_MAX)
-def _session_id(principal: str, author: str, client: str, properties: tuple[tuple[str, str], ...]) -> bytes:
-    return digest(b"session", pack([principal, author, client, properties]))[:16]
 
 
 def _to_ref(row: sa.Row[Any]) -> Ref:

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from plait.codec import decode_key, decode_snapshot, decode_source, encode_key, encode_snapshot, encode_source
 from plait.persist import schema, statements
 from plait.persist.base import Swaps, from_json, join_ids, of_enum, split_ids, to_json
-from plait.persist.graph_rows import GraphRows, session_id
+from plait.persist.graph_rows import GraphRows
+from plait.persist.session_rows import session_id
 from plait.types import Entry, Key, Participant, SnapshotRef, Staging, Tx, TxState
 
 
