@@ -12,9 +12,9 @@ from plait.clock import SystemClock
 from plait.errors import AlreadyExists, CommitConflict, NotFound, PlaitError, StoreUnavailable, TransactionClosed
 from plait.failpoint import armed
 from plait.working_set import WorkingSet
+from plait_conformance.behaviour.adoption import TestAdoption
 from plait_conformance.behaviour.stores import (
     A,
-    TestAdoption,
     TestJoins,
     TestNativeHeads,
     handle,

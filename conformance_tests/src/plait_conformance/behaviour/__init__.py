@@ -13,16 +13,16 @@ The catalog must have the fake stores' plugin, and reach the test's `tmp_path`, 
 
 from __future__ import annotations
 
+from plait_conformance.behaviour.adoption import TestAdoption
+from plait_conformance.behaviour.configuration import TestStores
 from plait_conformance.behaviour.history import (
     TestCommit,
     TestLooking,
     TestRefs,
-    TestStores,
     TestTimeTravel,
 )
 from plait_conformance.behaviour.joining import TestThreeWay
 from plait_conformance.behaviour.stores import (
-    TestAdoption,
     TestJoins,
     TestNativeHeads,
     headed,
