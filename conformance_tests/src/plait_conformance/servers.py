@@ -133,6 +133,7 @@ class DoltServer:
         """It takes connections in this block, as the system does that for it, and answers nothing."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)  # It may be answering just now.
         try:
             yield
         finally:
