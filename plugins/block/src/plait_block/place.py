@@ -134,11 +134,6 @@ class Place:
         with self._locked() as state:
             self._withdraw(state, force=force)
 
-    def top_extents(self) -> list[tuple[int, int]]:
-        """What was written since the last freeze, as ranges. Cost: O(extents)."""
-        with self._locked() as state:
-            return self._top_extents(state)
-
     # -- freezing ----------------------------------------------------------------------------------------------------
 
     def freeze(
@@ -315,6 +310,7 @@ class Place:
                 images.check_unused(path)
 
     def _top_extents(self, state: State) -> list[tuple[int, int]]:
+        """What was written since the last freeze, as ranges. Cost: O(extents)."""
         if state.top is None:
             return []
         if self._layers.flips and self._is_served(state.top):
