@@ -124,7 +124,12 @@ def test_the_page_is_well_formed_and_holds_every_commit(run_plait: Any, example:
     run_plait("merge", "more-orders")
     run_plait("tag", "v1")
     assert run_plait("log", "--html", "graph.html", "--svg", "graph.svg").code == 0
-    assert run_plait("log", "--svg", "-").out.strip() == (example / "graph.svg").read_text().strip()
+    picture = (example / "graph.svg").read_text().strip()
+    assert run_plait("log", "--svg", "-").out.strip() == picture
+    assert run_plait("log", "--svg", "-", "--html", "again.html").out.strip() == picture
+    assert (example / "again.html").read_text() == (example / "graph.html").read_text()
+    both = run_plait("log", "--svg", "-", "--html", "-", "--json")
+    assert (both.code, both.out, both.error["remedy"]) == (2, "", "write them to two files")
     assert not Path("-").exists()
     with plait.open(example) as catalog:
         commits = {one.id: one for ref in catalog.refs() for one in catalog.log(ref.name)}

@@ -11,12 +11,15 @@ from plait.cli.destination import writing
 from plait.cli.points import SPEC, points_and_key, refuse_items
 from plait.cli.printing import commit_row, printable, subject
 from plait.cli.session import COUNT, Session, json_option, pairs, pass_session
+from plait.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from plait.graph import LogFilter
     from plait.types import Commit, Ref
+
+_STDOUT = Path("-")
 
 
 @click.command("log")
@@ -89,6 +92,10 @@ def log(
     starts = [f"@{ref.head}" for ref in session.catalog.refs()] if everything else [spec or session.branch]
     commits = _commits(session, starts, wanted, limit)
     if html is not None or svg is not None:
+        if html == svg:
+            raise InvalidArgument(
+                f"the page and the picture cannot both go to {html}", remedy="write them to two files"
+            )
         _draw(session, commits, html=html, svg=svg)
         return
     names = _names(session.catalog.refs())
@@ -130,14 +137,17 @@ def _draw(session: Session, commits: Sequence[Commit], *, html: Path | None, svg
             changes = session.catalog.diff(f"@{commit.parents[0]}", f"@{commit.id}")
             keys[commit.id] = [format_key(change.key) for change in islice(changes, KEYS_SHOWN_MAX + 1)]
     refs = session.catalog.refs()
-    if Path("-") in (html, svg):
-        click.echo(graph_page(commits, refs, keys) if html == Path("-") else graph_svg(commits, refs, keys))
-        return
     for path, draw in ((html, graph_page), (svg, graph_svg)):
-        if path is not None:
-            page = draw(commits, refs, keys)
-            with writing(path):
-                path.write_text(page, encoding="utf-8")
+        if path is None:
+            continue
+        drawn = draw(commits, refs, keys)
+        if path == _STDOUT:
+            click.echo(drawn)
+            continue
+        with writing(path):
+            path.write_text(drawn, encoding="utf-8")
+    if _STDOUT in (html, svg):
+        return  # Nothing else may stand there.
     written = {name: str(path) for name, path in (("html", html), ("svg", svg)) if path is not None}
     session.emit(
         {"commits": len(commits), **written}, f"wrote {' and '.join(written.values())} with {len(commits)} commits"
