@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
 from datetime import datetime, timedelta, tzinfo
@@ -402,6 +403,27 @@ def test_an_import_of_a_folder_with_two_newest_files_says_which(tables: Tables) 
     tables.change(base, append(order(3)))
     with pytest.raises(InvalidArgument, match="2 metadata files"):
         tables.adapter.snapshot("tx", {KEY: static(base).location()})
+
+
+@pytest.mark.parametrize("name", ["v{}.metadata.json", "v{}.gz.metadata.json", "v{}.metadata.json.gz"])
+def test_an_import_of_a_folder_follows_its_version_hint_as_spark_does(
+    tables: Tables, warehouse: Path, name: str
+) -> None:
+    base = tables.create([order(1)])
+    content = Path(base.version.removeprefix("file://")).read_bytes()
+    folder = warehouse / "foreign" / "metadata"
+    folder.mkdir(parents=True)
+    (folder / "00009-a-branch-of-plait.metadata.json").write_bytes(content)
+    hint = folder / "version-hint.text"
+    for number in (1, 2):
+        (folder / name.format(number)).write_bytes(gzip.compress(content) if "gz" in name else content)
+        for hinted in range(1, number + 1):  # Spark commits before it writes the hint, which may stay behind.
+            hint.write_text(str(hinted))
+            found = tables.adapter.snapshot("tx", {KEY: f"file://{warehouse}/foreign"})[KEY]
+            assert found.version == f"file://{folder}/{name.format(number)}"
+            opened = tables.adapter.open(found, None)
+            assert isinstance(opened, Table)
+            assert opened.scan().to_arrow().to_pylist() == [order(1)]
 
 
 def test_an_import_of_nothing_is_not_found(tables: Tables, warehouse: Path) -> None:

@@ -31,7 +31,9 @@ VIEW: Final = "view"
 FORMAT_VERSION_MAX: Final = 2
 """The newest table format that pyiceberg writes; newer tables are refused, save as pointers."""
 
-_VERSION = re.compile(r"v?(\d+)[^/]*\.metadata\.json\Z")
+_VERSION = re.compile(r"v?(\d+)[^/]*\.metadata\.json(?:\.gz)?\Z")
+_HADOOP_VERSION = re.compile(r"v(\d+)(?:\.gz)?\.metadata\.json(?:\.gz)?\Z")
+_GZIP = b"\x1f\x8b"
 _PREVIOUS_VERSIONS_MAX = "write.metadata.previous-versions-max"
 
 
@@ -103,7 +105,8 @@ def parse_table(document: Document, location: str) -> TableMetadata:
 def parse(location: str, data: bytes) -> Metadata:
     """Read the bytes of a metadata file. Raises: Corrupt."""
     try:
-        text = gzip.decompress(data) if location.endswith((".gz.metadata.json", ".metadata.json.gz")) else data
+        # Not by the name: pyarrow has unpacked what is called .gz, and not what is called .gz.metadata.json.
+        text = gzip.decompress(data) if data.startswith(_GZIP) else data
         document = json.loads(text)
     except (ValueError, OSError, EOFError) as error:
         raise Corrupt(f"metadata file {location} cannot be read: {error}") from error
@@ -151,8 +154,7 @@ def resolve(files: Files, location: str) -> str:
     folder = f"{location.rstrip('/')}/metadata"
     hint = f"{folder}/version-hint.text"
     if files.size_bytes(hint) is not None:
-        text = files.read(hint).decode().strip()
-        return f"{folder}/{text if text.endswith('.json') else f'v{text}.metadata.json'}"
+        return _hinted(files, folder, files.read(hint).decode().strip())
     versions: dict[int, list[str]] = {}
     for item in files.walk(folder, keep_folder=lambda path: False):
         name = item.path.rpartition("/")[2]
@@ -170,6 +172,21 @@ def resolve(files: Files, location: str) -> str:
             remedy="name the metadata file that the table's catalog points to",
         )
     return newest[0]
+
+
+def _hinted(files: Files, folder: str, hint: str) -> str:
+    """The metadata file that a version hint means, as Iceberg's Hadoop tables read it.
+
+    They write the hint last and do not insist on it, so versions after it count; compressed files say so in their names.
+    """
+    if not hint.isdecimal():
+        return f"{folder}/{hint if hint.endswith('.json') else f'v{hint}.metadata.json'}"
+    names = (item.path.rpartition("/")[2] for item in files.walk(folder, keep_folder=lambda path: False))
+    known = {int(match[1]): f"{folder}/{name}" for name in names if (match := _HADOOP_VERSION.match(name))}
+    version = int(hint)
+    while version + 1 in known:
+        version += 1
+    return known.get(version, f"{folder}/v{version}.metadata.json")
 
 
 def check_writable(metadata: Metadata, what: str) -> None:
