@@ -39,8 +39,14 @@ POSITIONS = pa.schema(
 IDS = pa.schema([pa.field("id", pa.int64(), nullable=False, metadata={"PARQUET:field_id": "1"})])
 
 
-def commit_deletes(adapter: IcebergAdapter, base: SnapshotRef, rows: pa.Table, content: DataFileContent) -> SnapshotRef:
-    """What an engine with merge-on-read commits: one new delete file."""
+def commit_deletes(
+    adapter: IcebergAdapter,
+    base: SnapshotRef,
+    rows: pa.Table,
+    content: DataFileContent,
+    file_format: FileFormat = FileFormat.PARQUET,
+) -> SnapshotRef:
+    """What an engine with merge-on-read commits: one new delete file. (Its bytes are Parquet's, whatever it is named.)"""
     found = load(adapter.files, base.version)
     unique = uuid.uuid4()
     path = f"{found.document['location']}/data/{unique}-deletes.parquet"
@@ -48,7 +54,7 @@ def commit_deletes(adapter: IcebergAdapter, base: SnapshotRef, rows: pa.Table, c
     file = DataFile.from_args(
         content=content,
         file_path=path,
-        file_format=FileFormat.PARQUET,
+        file_format=file_format,
         partition=Record(),
         record_count=rows.num_rows,
         file_size_in_bytes=Path(path.removeprefix("file://")).stat().st_size,
@@ -151,6 +157,22 @@ def test_a_merged_table_reaches_and_verifies_its_delete_files(tables: Tables, ad
     assert adapter.verify(merged, Depth.BYTES).problems == ()
     reached = {item.path for item in adapter.reachable(merged)}
     assert any(path.endswith("-deletes.parquet") for path in reached)
+
+
+def test_position_deletes_as_avro_are_unsupported_and_no_damage(
+    tables: Tables, adapter: IcebergAdapter, warehouse: Path
+) -> None:
+    base = tables.create([order(1), order(2)])
+    appended = tables.change(base, append(order(3)))
+    deleted = commit_deletes(adapter, base, POSITIONS.empty_table(), DataFileContent.POSITION_DELETES, FileFormat.AVRO)
+    before = {path for path in warehouse.rglob("*") if path.is_file()}
+    for mine, others in ((appended, deleted), (deleted, appended)):
+        with pytest.raises(Unsupported, match="position deletes as AVRO"):
+            adapter.merge("tx", 1, base=base, ours=mine, theirs=others)
+    for older in (None, base):
+        with pytest.raises(Unsupported, match="position deletes as AVRO"):
+            list(adapter.diff(older, deleted))
+    assert {path for path in warehouse.rglob("*") if path.is_file()} == before
 
 
 # -- equality deletes --------------------------------------------------------------------------------------------------

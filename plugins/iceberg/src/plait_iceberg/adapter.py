@@ -305,7 +305,8 @@ class IcebergAdapter(Adapter):
         """Ours plus one snapshot with what theirs changed since base, schema and properties included.
 
         Repeat: the metadata file is named after all arguments; where it exists already it is the answer.
-        Raises: Unsupported, before anything is written, for equality deletes and formats other than 2.
+        Raises: Unsupported, before anything is written, for delete files that pyiceberg cannot read, and formats
+        other than 2.
         """
         _check_resolutions(resolutions)
         sides = [load_side(self.files, side) for side in (base, ours, theirs)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from plait.errors import Corrupt, PlaitError, Unsupported
 from pyiceberg.expressions import AlwaysTrue
@@ -13,6 +14,7 @@ from pyiceberg.io.pyarrow import _read_deletes
 from pyiceberg.manifest import (
     DataFile,
     DataFileContent,
+    FileFormat,
     ManifestContent,
     ManifestEntry,
     ManifestFile,
@@ -23,6 +25,10 @@ from pyiceberg.table.delete_file_index import DeleteFileIndex
 from pyiceberg.table.metadata import TableMetadata
 
 from plait_iceberg.files import translated
+
+
+_DELETE_FORMATS: Final = frozenset({FileFormat.PARQUET, FileFormat.ORC})
+"""Of position deletes that pyiceberg reads. (Deletion vectors, in Puffin files, are of format version 3.)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +103,8 @@ class ManifestReader:
         return manifest.manifest_path in self._held
 
     def deleted_paths(self, delete_file: DataFile) -> frozenset[str]:
-        """The data files whose rows a position delete file deletes. Raises: Unsupported for equality deletes."""
-        check_no_equality_delete(delete_file)
+        """The data files whose rows a position delete file deletes. Raises: Unsupported for one that cannot be read."""
+        check_applicable(delete_file)
         path = delete_file.file_path
         if path not in self._positions:
             with translated(f"delete file {path}"), _decoded(f"delete file {path}"):
@@ -117,12 +123,17 @@ def _decoded(what: str) -> Iterator[None]:
         raise Corrupt(f"{what} cannot be decoded: {error}") from error
 
 
-def check_no_equality_delete(file: DataFile) -> None:
-    """Raises: Unsupported."""
+def check_applicable(file: DataFile) -> None:
+    """Raises: Unsupported for a delete file that pyiceberg cannot read; data files may be in any format here."""
     if file.content == DataFileContent.EQUALITY_DELETES:
         raise Unsupported(
             f"{file.file_path} holds equality deletes, which pyiceberg cannot read",
             remedy="compact the table with the engine that wrote them, so that the deletes are applied",
+        )
+    if file.content == DataFileContent.POSITION_DELETES and file.file_format not in _DELETE_FORMATS:
+        raise Unsupported(
+            f"{file.file_path} holds position deletes as {file.file_format.value}, which pyiceberg cannot read",
+            remedy="set write.delete.format.default=parquet, and compact the table with the engine that wrote them",
         )
 
 
@@ -170,7 +181,7 @@ def touched_paths(reader: ManifestReader, held: Mapping[str, Held]) -> dict[str,
 def scan_tasks(reader: ManifestReader, table: TableMetadata, held: Iterable[Held]) -> Iterator[FileScanTask]:
     """What to read for these data files' live rows: each with the position deletes that apply to it.
 
-    Only delete manifests young enough to apply are opened. Raises: Unsupported for equality deletes among them.
+    Only delete manifests young enough to apply are opened. Raises: Unsupported for those among them that cannot be read.
     """
     wanted = sorted(held, key=lambda one: one.file.file_path)
     if not wanted:
@@ -180,7 +191,7 @@ def scan_tasks(reader: ManifestReader, table: TableMetadata, held: Iterable[Held
     for manifest in reader.manifests(table):
         if manifest.content == ManifestContent.DELETES and (manifest.sequence_number or 0) >= oldest:
             for one in reader.live(manifest).values():
-                check_no_equality_delete(one.file)
+                check_applicable(one.file)
                 index.add_delete_file(one.entry, partition_key=one.file.partition)
     for one in wanted:
         applying = index.for_data_file(one.sequence, one.file, partition_key=one.file.partition)

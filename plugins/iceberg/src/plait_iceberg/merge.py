@@ -31,7 +31,7 @@ from plait_iceberg.manifests import (
     FileChanges,
     Held,
     ManifestReader,
-    check_no_equality_delete,
+    check_applicable,
     compare,
     data_files,
     delete_files,
@@ -120,7 +120,7 @@ class Merge:
         """
         for changes in (self.ours_changes, self.theirs_changes):
             for held in (*changes.added.values(), *changes.removed.values()):
-                check_no_equality_delete(held.file)
+                check_applicable(held.file)
         evolved = evolve(self.sides.base, self.sides.ours, self.sides.theirs, self.decisions)
         if self.decisions.conflicts:
             return None
