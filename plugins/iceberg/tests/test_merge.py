@@ -112,6 +112,19 @@ def test_both_delete_the_same_file_is_no_conflict(tables: Tables) -> None:
         assert read_back(tables.merged(base, ours, theirs)) == [order(2)]
 
 
+def test_rows_are_merged_as_parquet_in_a_table_whose_engine_writes_another_format(tables: Tables) -> None:
+    base = tables.create([order(1), order(2), order(3)])
+    ours = tables.change(base, correct(order(1, "cap")))
+    orc = {"write.format.default": "orc"}
+    theirs = tables.change(
+        base, correct(order(2, "ink")), lambda table: table.transaction().set_properties(orc).commit_transaction()
+    )
+    for mine, others in ((ours, theirs), (theirs, ours)):
+        merged = tables.merged(base, mine, others)
+        assert read_back(merged) == ordered([order(1, "cap"), order(2, "ink"), order(3)])
+        assert static(merged).properties["write.format.default"] == "orc"
+
+
 def test_partitions_are_merged_and_stay_pruned(tables: Tables) -> None:
     spec = PartitionSpec(PartitionField(source_id=2, field_id=1000, transform=IdentityTransform(), name="item"))
     base = tables.create([order(1, "pen"), order(2, "ink")], partition_spec=spec)

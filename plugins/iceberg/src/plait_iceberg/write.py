@@ -84,10 +84,14 @@ class SnapshotWriter:
         return parse(self.location, self._files.read(self.location))
 
     def write_rows(self, document: Document, rows: pa.Table) -> list[tuple[int, DataFile]]:
-        """Write data files of rows under the document's current schema and spec."""
+        """Write data files of rows under the document's current schema and spec.
+
+        As Parquet: pyiceberg writes nothing else, and a table's default format does not keep out files of others.
+        """
         if rows.num_rows == 0:
             return []
-        table = parse_table(document, self.location)
+        properties = {**(document.get("properties") or {}), TableProperties.WRITE_FILE_FORMAT: "parquet"}
+        table = parse_table({**document, "properties": properties}, self.location)
         self._context.failpoint("iceberg.write.before_data")
         with translated(f"a data file of table {table.table_uuid}"):
             try:
