@@ -380,6 +380,19 @@ def test_a_column_of_type_variant_is_refused(tables: Tables) -> None:
         imported(tables)
 
 
+def test_all_features_that_keep_a_table_out_are_named(tables: Tables) -> None:
+    write_deltalake(str(tables.path / "raw"), batch([row(1)]))
+
+    def change(action: dict[str, Any]) -> None:
+        if "protocol" in action:
+            listed = ["appendOnly", "domainMetadata", "rowTracking"]  # Row tracking brings the other with it.
+            action["protocol"] = {"minReaderVersion": 1, "minWriterVersion": 7, "writerFeatures": listed}
+
+    edit_log(tables.path / "raw", change)
+    with pytest.raises(Unsupported, match="cannot keep: 'domainMetadata', 'rowTracking'"):
+        imported(tables)
+
+
 def test_a_table_that_delta_rs_itself_cannot_read_stays_out(tables: Tables) -> None:
     write_deltalake(str(tables.path / "raw"), batch([row(1)]))
     shutil.move(tables.path / "raw", tables.path / "100%25")

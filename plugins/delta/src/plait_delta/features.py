@@ -38,9 +38,10 @@ def check_supported(state: State, what: str) -> None:
     if "variantType" in refused and "variant" not in _types(state.schema):
         refused.remove("variantType")
     if refused:
+        named = ", ".join(repr(one) for one in refused)
         raise Unsupported(
-            f"{what} uses the table feature {refused[0]!r}, which plait cannot keep",
-            remedy=f"plait keeps {', '.join(sorted(HONOURED))}; drop the other feature, or add the store as a pointer",
+            f"{what} uses table features which plait cannot keep: {named}",
+            remedy=f"plait keeps {', '.join(sorted(HONOURED))}; drop the others, or add the store as a pointer",
         )
     if '"delta.identity.' in state.metadata["schemaString"]:
         raise Unsupported(f"{what} has identity columns, which plait cannot keep", remedy="drop the column")
