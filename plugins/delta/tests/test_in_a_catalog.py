@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +13,10 @@ import plait_delta
 import pytest
 from deltalake import DeltaTable, write_deltalake
 from plait.catalog import Catalog
-from plait.errors import CommitConflict, InvalidArgument
+from plait.errors import CommitConflict, InvalidArgument, Unsupported
 from plait.failpoint import arm_from_environment
 from plait.plugins import Plugins
-from plait.types import Choice, Depth
+from plait.types import Choice, Depth, Mode
 from plait_conformance.delta_tables import ROWS, Rows, batch, ordered, row, rows_in
 from plait_conformance.killing import Place, kill_at
 from plait_delta.table import Namespace, SnapshotTable, WorkingTable
@@ -227,3 +228,21 @@ def test_rows_of_an_append_only_table_are_not_reverted(catalog: Catalog) -> None
     catalog.revert("main~2", "main")  # The property goes, and with that all is as in any table.
     catalog.revert(f"@{head.id}", "main")
     assert held(catalog) == ordered([row(1), row(2)])
+
+
+def test_a_pointer_store_takes_tables_that_plait_could_not_write_and_writes_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "tables" / "hourly"
+    write_deltalake(str(folder), batch([row(1)]))
+    log = folder / "_delta_log" / f"{0:020}.json"
+    tracked = '"protocol":{"minReaderVersion":1,"minWriterVersion":7,"writerFeatures":["domainMetadata","rowTracking"]}'
+    log.write_text(re.sub(r'"protocol":\{[^}]*\}', tracked, log.read_text()))
+    before = sorted((tmp_path / "tables").rglob("*"))
+    plait.init(str(tmp_path / "catalog")).close()
+    with opened(tmp_path) as catalog:
+        catalog.add_store("weather", "delta", {"path": str(tmp_path / "tables")}, mode=Mode.POINTER)
+        catalog.import_assets({("weather", "hourly"): "hourly"})
+        assert held(catalog) == [row(1)]
+        assert list(catalog.verify(Depth.BYTES)) == []
+        with pytest.raises(Unsupported, match="only records"), catalog.transaction(message="write") as tx:
+            tx.open(HOURLY)
+    assert sorted((tmp_path / "tables").rglob("*")) == before

@@ -160,6 +160,7 @@ class DeltaAdapter(Adapter):
 
     def locate(self, target: SnapshotRef | Staging) -> Location:
         """A folder or a URL, with the version; in a bucket, also how to reach the server, and never a secret."""
+        target = _place(target)
         if isinstance(target, Staging):
             return staging_location(self.store, target)
         return version_location(self.store, *self._layout.parse(target.asset, target.version))
@@ -172,13 +173,18 @@ class DeltaAdapter(Adapter):
     def stage(self, tx: str, intents: Mapping[Key, Intent]) -> Mapping[Key, Staging]:
         """A root of the transaction's own for each. Cost: a log with the base's files; no data is copied.
 
-        Raises: Unsupported for a base with a table feature that plait could not keep.
+        In a pointer store only imports are staged, and nothing is written: the base is what they commit.
+
+        Raises: Unsupported for a base with a table feature that plait could not keep, save in pointer stores.
         """
         stagings = {}
         for done, (key, intent) in enumerate(intents.items()):
             self.context.check_cancelled()
             self.context.progress("tables", done, len(intents))
             base = intent.base
+            if base is not None and self.store.mode is Mode.POINTER:
+                stagings[key] = Staging(tx, key, base, "", {"asset": base.asset})
+                continue
             asset = base.asset if base else self._layout.claim(tx, intent.id, ".".join(key[1:]))
             state = self._versions.side(base).state if base else None
             root = self._versions.make_root(self._layout.root(asset, tx, intent.id), tx, state)
@@ -187,6 +193,7 @@ class DeltaAdapter(Adapter):
 
     def open(self, target: SnapshotRef | Staging, port: StagingPort | None) -> WorkingTable | SnapshotTable:
         """A deltalake DeltaTable: writable for a staging with its port, else read-only."""
+        target = _place(target)
         if isinstance(target, Staging):
             if head_version(self._versions.root_of(target)) is None:
                 raise NotFound(
@@ -226,6 +233,8 @@ class DeltaAdapter(Adapter):
         return votes
 
     def _vote(self, attempt: int, staging: Staging) -> SnapshotRef | None:
+        if not staging.location:
+            return staging.base
         root = self._versions.root_of(staging)
         record = root.path(OWN, f"{attempt}.json")
         try:
@@ -411,3 +420,8 @@ class DeltaAdapter(Adapter):
 
     def retention_risks(self) -> Iterator[Risk]:
         yield from space.retention_risks(self._layout)
+
+
+def _place(target: SnapshotRef | Staging) -> SnapshotRef | Staging:
+    """What says where a table is: a staging, or its base where it has no root, as in pointer stores."""
+    return target.base if isinstance(target, Staging) and not target.location and target.base else target

@@ -91,6 +91,8 @@ class Versions:
 
     def side_or_none(self, one: SnapshotRef | Staging | None) -> Side | None:
         """One side of a diff, replayed; None for nothing, and for a staging without a table."""
+        if isinstance(one, Staging) and not one.location:
+            one = one.base  # Of a pointer store, which has no roots.
         if isinstance(one, SnapshotRef):
             return self.side(one)
         if one is None:
