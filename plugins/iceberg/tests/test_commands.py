@@ -10,6 +10,7 @@ import plait
 import pyarrow as pa
 import pytest
 from plait.cli import run
+from plait.types import Mode
 from pyiceberg.catalog import load_catalog
 from pyiceberg.utils.config import Config
 
@@ -78,6 +79,22 @@ def test_matching_tables_are_one_commit_and_stay_where_they_are(
     assert (code, again["commit"], [row["take"] for row in again["assets"]]) == (0, None, [False, False])
     assert plaited(capfd, "--from", source)[0] == 0
     assert len(keys()) == 3
+
+
+def test_a_table_in_a_newer_format_comes_into_a_pointer_store_as_its_refusal_advises(
+    source: str, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with plait.open(".") as catalog:
+        catalog.add_store("seen", "iceberg", {"warehouse": str(tmp_path / "lake")}, mode=Mode.POINTER)
+    (metadata,) = (tmp_path / "source" / "sales" / "orders" / "metadata").glob("00001-*.metadata.json")
+    metadata.write_text(json.dumps({**json.loads(metadata.read_text()), "format-version": 3, "next-row-id": 0}))
+    _, refused = plaited(capfd, "--from", source, "--match", "sales.orders", "--store", "lake", "--dry-run")
+    _, taken = plaited(capfd, "--from", source, "--match", "sales.orders", "--store", "seen", "--dry-run")
+    assert isinstance(refused, list)
+    assert isinstance(taken, list)
+    assert [row["take"] for row in (*refused, *taken)] == [False, True]
+    assert plaited(capfd, "--from", source, "--match", "sales.orders", "--store", "seen")[0] == 0
+    assert keys() == [("seen", "sales", "orders")]
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,8 @@ def import_iceberg(
     target = store_of_kind(session, "iceberg", store)
     origin = origin or name or _only_configured("--from")
     _check_file(origin)
-    found = discover(_load(origin, name, options), match)
+    (mode,) = (one.mode for one in session.catalog.stores() if one.name == target)
+    found = discover(_load(origin, name, options), match, mode)
     named = name or ("default" if "://" in origin else origin)
     look = f"SQL catalogs keep tables under the catalog's name, and {named!r} has none there: give another --name"
     asked = Asked(shown_place(origin), match, into, message, dry_run=dry_run, look=look)

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 
 from plait.errors import InvalidArgument, StoreUnavailable
 from plait.refspec import check_key, format_key
-from plait.types import Entry, Found, Key
+from plait.types import Entry, Found, Key, Mode
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import (
     NoSuchNamespaceError,
@@ -33,16 +33,18 @@ _UNREACHABLE = (ConnectionError, TimeoutError, ServiceUnavailableError)
 # -- into plait --------------------------------------------------------------------------------------------------------
 
 
-def discover(source: Catalog, match: str = "*") -> Iterator[Found]:
+def discover(source: Catalog, match: str = "*", mode: Mode = Mode.MANAGED) -> Iterator[Found]:
     """Every table and view of a catalog whose dotted name fits a glob, in order of their names, namespace by namespace.
 
-    Views are listed to be refused: pyiceberg's catalogs do not tell where a view's metadata is.
+    Views are listed to be refused: pyiceberg's catalogs do not tell where a view's metadata is. So are tables in a
+    format that plait could not write, unless they are for a store in pointer mode.
+
     Raises: StoreUnavailable. Cost: one listing for each namespace, one load for each table that fits.
     """
     for namespace in _namespaces(source):
         for identifier in sorted(_listed(source, namespace)):
             if fnmatchcase(".".join(identifier), match):
-                yield _describe(source, identifier)
+                yield _describe(source, identifier, mode)
         for identifier in sorted(_listed_views(source, namespace)):
             if fnmatchcase(".".join(identifier), match):
                 yield Found(identifier, refusal="it is a view, and catalogs do not tell where its metadata is")
@@ -86,7 +88,7 @@ def _listed_views(source: Catalog, namespace: Identifier) -> list[Identifier]:
         return []
 
 
-def _describe(source: Catalog, identifier: Identifier) -> Found:
+def _describe(source: Catalog, identifier: Identifier, mode: Mode) -> Found:
     try:
         check_key(("store", *identifier))
         table = source.load_table(identifier)
@@ -99,7 +101,7 @@ def _describe(source: Catalog, identifier: Identifier) -> Found:
     except Exception as error:
         # One table that its catalog or pyiceberg cannot load must not keep the others back.
         return Found(identifier, refusal=f"it cannot be loaded: {error}")
-    if table.format_version > FORMAT_VERSION_MAX:
+    if table.format_version > FORMAT_VERSION_MAX and mode is not Mode.POINTER:
         return Found(
             identifier,
             table.metadata_location,
