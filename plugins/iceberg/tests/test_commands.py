@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import plait
@@ -118,6 +120,21 @@ def test_an_origin_that_is_no_catalog_is_refused(source: str, capfd: pytest.Capt
     assert code == 2
     assert isinstance(told, dict)
     assert "unheard-of" in told["message"]
+
+
+def test_a_database_that_is_no_catalog_is_refused_and_stays_as_it_is(
+    source: str, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    other = tmp_path / "other.db"
+    with closing(sqlite3.connect(other)) as made:
+        made.execute("CREATE TABLE mine (number INTEGER)")
+    before = other.read_bytes()
+    code, told = plaited(capfd, "--from", f"sqlite:///{other}", "--dry-run")
+    assert code != 0
+    assert isinstance(told, dict)
+    assert "no such table" in told["message"]
+    assert "see that it is an Iceberg catalog" in told["remedy"]
+    assert other.read_bytes() == before
 
 
 @pytest.fixture

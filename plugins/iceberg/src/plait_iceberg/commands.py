@@ -47,7 +47,9 @@ def import_iceberg(
     origin = origin or name or _only_configured("--from")
     _check_file(origin)
     (mode,) = (one.mode for one in session.catalog.stores() if one.name == target)
-    found = discover(_load(origin, name, options), match, mode)
+    # pyiceberg would make a catalog's tables in a database that has none; an import only looks.
+    source = _load(origin, name, ("init_catalog_tables=false", *options))
+    found = discover(source, match, mode)
     named = name or ("default" if "://" in origin else origin)
     look = f"SQL catalogs keep tables under the catalog's name, and {named!r} has none there: give another --name"
     asked = Asked(shown_place(origin), match, into, message, dry_run=dry_run, look=look)

@@ -62,6 +62,8 @@ def _namespaces(source: Catalog) -> Iterator[Identifier]:
             raise _unavailable(source, error) from error
         except NoSuchNamespaceError:
             children = []
+        except Exception as error:
+            raise _unlisted(source, error) from error
         new = sorted({tuple(child) for child in children} - seen)
         seen.update(new)
         waiting.extend(reversed(new))
@@ -76,6 +78,8 @@ def _listed(source: Catalog, namespace: Identifier) -> list[Identifier]:
         raise _unavailable(source, error) from error
     except NoSuchNamespaceError:
         return []
+    except Exception as error:
+        raise _unlisted(source, error) from error
 
 
 def _listed_views(source: Catalog, namespace: Identifier) -> list[Identifier]:
@@ -113,6 +117,15 @@ def _describe(source: Catalog, identifier: Identifier, mode: Mode) -> Found:
 
 def _unavailable(catalog: Catalog, error: Exception) -> StoreUnavailable:
     return StoreUnavailable(f"catalog {catalog.name!r} does not answer: {error}", remedy="check its uri and try again")
+
+
+def _unlisted(catalog: Catalog, error: Exception) -> StoreUnavailable:
+    """Every driver that pyiceberg brings has errors of its own, some of many lines."""
+    told = next(iter(str(error).splitlines()), type(error).__name__)
+    return StoreUnavailable(
+        f"the tables of catalog {catalog.name!r} cannot be listed: {told}",
+        remedy="see that it is an Iceberg catalog, and that you may read it",
+    )
 
 
 # -- out of plait ------------------------------------------------------------------------------------------------------
