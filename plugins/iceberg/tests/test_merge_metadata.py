@@ -7,6 +7,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from plait.errors import InvalidArgument, Unsupported
 from plait.types import Choice, ConflictKind, Json, Resolution, SnapshotRef
@@ -70,6 +72,12 @@ def with_column(name: str, value: object, number: int) -> dict[str, Any]:
     return {**order(number), name: value}
 
 
+def add_plain_file(path: Path, **columns: list[object]) -> Callable[[Table], None]:
+    """A Parquet file without field ids, as engines add those of a table that was no Iceberg table before."""
+    pq.write_table(pa.table(columns), path)
+    return lambda table: table.add_files([str(path)])
+
+
 # -- columns -----------------------------------------------------------------------------------------------------------
 
 
@@ -89,6 +97,40 @@ def test_columns_that_both_sides_added_are_both_there_with_their_values(tables: 
         ]
     )
     assert len({field.field_id for field in static(merged).schema().fields}) == 5
+
+
+@pytest.mark.parametrize("since", ["base", "theirs"])
+def test_names_of_files_without_ids_mean_the_same_columns_after_a_merge(
+    tables: Tables, tmp_path: Path, since: str
+) -> None:
+    old = add_plain_file(tmp_path / "old.parquet", id=[4], item=["cap"])
+    base = tables.create([order(1)], schema=LOOSE)
+    base = tables.change(base, old) if since == "base" else base
+    ours = tables.change(base, add_column("weight", LongType()), append(with_column("weight", 70, 2)))
+    theirs = tables.change(base, add_column("note", LongType()), append(with_column("note", 30, 3)))
+    theirs = theirs if since == "base" else tables.change(theirs, old)
+    merged = tables.merged(base, ours, theirs)
+    after = tables.change(merged, add_plain_file(tmp_path / "new.parquet", id=[5], item=["ink"], note=[50]))
+    found = [(row["id"], row["item"], row["weight"], row["note"]) for row in read_back(after)]
+    assert found == [
+        (1, order(1)["item"], None, None),
+        (2, order(2)["item"], 70, None),
+        (3, order(3)["item"], None, 30),
+        (4, "cap", None, None),
+        (5, "ink", None, 50),
+    ]
+
+
+@pytest.mark.parametrize(
+    "changed", ['[{"names":["thing"],"field-id":2}]', '[{"names":["item"]}]', "no JSON"], ids=["other", "none", "broken"]
+)
+def test_a_name_that_both_sides_give_to_different_columns_is_a_conflict(tables: Tables, changed: str) -> None:
+    name = "schema.name-mapping.default"
+    base = tables.create([order(1)])
+    ours = tables.change(base, set_property(name, '[{"names":["thing"],"field-id":3}]'))
+    theirs = tables.change(base, set_property(name, changed))
+    (conflict,) = tables.conflicts(base, ours, theirs)
+    assert conflict.item == f"property:{name}"
 
 
 def test_the_same_column_added_by_both_sides_is_one_column(tables: Tables) -> None:

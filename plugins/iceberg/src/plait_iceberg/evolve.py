@@ -22,6 +22,7 @@ from pyiceberg.types import IcebergType
 
 from plait_iceberg.fields import current_schema, descend, last_column_id, origins, renumber, renumbered, schemas
 from plait_iceberg.metadata import Document, Metadata
+from plait_iceberg.name_mapping import NAME_MAPPING, joined
 
 _PARTS: Final = frozenset({"element", "key", "value"})
 _TYPE: Final[TypeAdapter[IcebergType]] = TypeAdapter(IcebergType)
@@ -371,13 +372,10 @@ def _nested_ids(document: Document) -> Iterator[int]:
 def _merge_properties(merged: Evolved, base: Metadata, ours: Metadata, theirs: Metadata, decisions: Decisions) -> None:
     properties: dict[str, str] = {}
     for name in sorted({*base.properties, *ours.properties, *theirs.properties}):
-        value = decisions.three_way(
-            f"property:{name}",
-            base.properties.get(name),
-            ours.properties.get(name),
-            theirs.properties.get(name),
-            ConflictKind.ITEM_CHANGED,
-        )
+        values = (base.properties.get(name), ours.properties.get(name), theirs.properties.get(name))
+        value = joined(*values, merged.base_columns, merged.columns) if name == NAME_MAPPING else None
+        if value is None:
+            value = decisions.three_way(f"property:{name}", *values, ConflictKind.ITEM_CHANGED)
         if value is not None:
             properties[name] = value
     merged.document["properties"] = properties
