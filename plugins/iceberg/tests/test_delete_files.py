@@ -46,7 +46,7 @@ def commit_deletes(
     content: DataFileContent,
     file_format: FileFormat = FileFormat.PARQUET,
 ) -> SnapshotRef:
-    """What an engine with merge-on-read commits: one new delete file. (Its bytes are Parquet's, whatever it is named.)"""
+    """What an engine with merge-on-read commits: one new delete file. (In Parquet, whatever it is called.)"""
     found = load(adapter.files, base.version)
     unique = uuid.uuid4()
     path = f"{found.document['location']}/data/{unique}-deletes.parquet"

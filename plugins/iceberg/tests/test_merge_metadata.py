@@ -122,7 +122,9 @@ def test_names_of_files_without_ids_mean_the_same_columns_after_a_merge(
 
 
 @pytest.mark.parametrize(
-    "changed", ['[{"names":["thing"],"field-id":2}]', '[{"names":["item"]}]', "no JSON"], ids=["other", "none", "broken"]
+    "changed",
+    ['[{"names":["thing"],"field-id":2}]', '[{"names":["item"]}]', "no JSON"],
+    ids=["other", "none", "broken"],
 )
 def test_a_name_that_both_sides_give_to_different_columns_is_a_conflict(tables: Tables, changed: str) -> None:
     name = "schema.name-mapping.default"

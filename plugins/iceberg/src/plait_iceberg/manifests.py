@@ -26,7 +26,6 @@ from pyiceberg.table.metadata import TableMetadata
 
 from plait_iceberg.files import translated
 
-
 _DELETE_FORMATS: Final = frozenset({FileFormat.PARQUET, FileFormat.ORC})
 """Of position deletes that pyiceberg reads. (Deletion vectors, in Puffin files, are of format version 3.)"""
 
@@ -181,7 +180,7 @@ def touched_paths(reader: ManifestReader, held: Mapping[str, Held]) -> dict[str,
 def scan_tasks(reader: ManifestReader, table: TableMetadata, held: Iterable[Held]) -> Iterator[FileScanTask]:
     """What to read for these data files' live rows: each with the position deletes that apply to it.
 
-    Only delete manifests young enough to apply are opened. Raises: Unsupported for those among them that cannot be read.
+    Only delete manifests young enough to apply are opened. Raises: Unsupported for a file in one that cannot be read.
     """
     wanted = sorted(held, key=lambda one: one.file.file_path)
     if not wanted:

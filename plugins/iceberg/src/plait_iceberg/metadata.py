@@ -177,7 +177,7 @@ def resolve(files: Files, location: str) -> str:
 def _hinted(files: Files, folder: str, hint: str) -> str:
     """The metadata file that a version hint means, as Iceberg's Hadoop tables read it.
 
-    They write the hint last and do not insist on it, so versions after it count; compressed files say so in their names.
+    They write the hint last and do not insist on it: versions after it count. Compressed files say so in their names.
     """
     if not hint.isdecimal():
         return f"{folder}/{hint if hint.endswith('.json') else f'v{hint}.metadata.json'}"
