@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -47,6 +47,7 @@ from plait_iceberg.merge import Merge, Sides, check_mergeable, check_rewritable,
 from plait_iceberg.metadata import TABLE, VIEW, Metadata, check_writable, load, load_side, resolve
 from plait_iceberg.namespace import SnapshotCatalog, TransactionCatalog
 from plait_iceberg.rows import Shape
+from plait_iceberg.verifying import Verifier
 from plait_iceberg.write import Edits, SnapshotWriter, token
 
 _OPTION_PREFIXES = ("s3.", "client.")
@@ -161,7 +162,10 @@ class IcebergAdapter(Adapter):
         return Location(target.version, options, snippet)
 
     def verify(self, snapshot: SnapshotRef, depth: Depth) -> Health:
-        return space.verify(self.files, snapshot, depth, check_cancelled=self.context.check_cancelled)
+        return self.verifier(depth)(snapshot)
+
+    def verifier(self, depth: Depth) -> Callable[[SnapshotRef], Health]:
+        return Verifier(self.files, depth, check_cancelled=self.context.check_cancelled).verify
 
     # -- writing inside a transaction --------------------------------------------------------------------------------
 

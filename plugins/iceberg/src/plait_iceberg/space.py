@@ -1,23 +1,16 @@
-"""Which files a version needs, which there are, whether they are whole, and what rules could delete them."""
+"""Which files a version needs, which there are, and what rules could delete them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-import pyarrow as pa
-import pyarrow.dataset as ds
-from plait.errors import Corrupt, NotFound
-from plait.types import Depth, Health, Item, Risk, SnapshotRef
-from pyiceberg.io.pyarrow import _get_file_format
-from pyiceberg.manifest import DataFile, FileFormat
+from plait.types import Item, Risk
 
 from plait_iceberg.files import Files
 from plait_iceberg.manifests import ManifestReader
-from plait_iceberg.metadata import VIEW, Metadata, load, load_side
+from plait_iceberg.metadata import VIEW, Metadata, load
 from plait_iceberg.new_tables import OWN_FOLDER
-
-_LOST = (NotFound, Corrupt)
-"""What `verify` reports; a store that does not answer is an error."""
+from plait_iceberg.verifying import LOST
 
 
 def reachable(files: Files, found: Metadata, *, check_cancelled: Callable[[], None]) -> Iterator[Item]:
@@ -69,77 +62,6 @@ def inventory(files: Files, prefix: str) -> Iterator[Item]:
             yield item
 
 
-def verify(files: Files, snapshot: SnapshotRef, depth: Depth, *, check_cancelled: Callable[[], None]) -> Health:
-    """EXISTS: the metadata file has the snapshot's digest. METADATA: all manifests can be read and all files that
-    they name are there, in their size. BYTES: every data file can be decoded, by the checksums of its pages where its
-    writer made any, and has as many rows as it should."""
-    try:
-        found = load_side(files, snapshot)
-    except _LOST as error:
-        return Health(1, (str(error),))
-    if found is None or depth is Depth.EXISTS or found.format == VIEW:
-        return Health(1)
-    problems: list[str] = []
-    seen: set[str] = set()
-    reader = ManifestReader(files.io)
-    for one in found.table.snapshots:
-        seen.add(one.manifest_list)
-        try:
-            manifests = reader.manifests(found.table, one.snapshot_id)
-        except _LOST as error:
-            problems.append(str(error))
-            continue
-        for manifest in manifests:
-            path = manifest.manifest_path
-            if path in seen:
-                continue
-            seen.add(path)
-            problems += _check_size(files, path, manifest.manifest_length)
-            try:
-                live = reader.live(manifest)
-            except _LOST as error:
-                problems.append(str(error))
-                continue
-            for data_path, held in live.items():
-                if data_path not in seen:
-                    check_cancelled()
-                    seen.add(data_path)
-                    problems += _check_file(files, held.file, depth)
-    return Health(1 + len(seen), tuple(problems))
-
-
-def _check_size(files: Files, path: str, expected: int) -> list[str]:
-    try:
-        size_bytes = files.size_bytes(path)
-    except _LOST as error:
-        return [str(error)]
-    except ValueError as error:
-        # Bytes that changed inside a manifest can make a path that no file system takes.
-        return [f"file {path!r} cannot be named: {error}"]
-    if size_bytes is None:
-        return [f"file {path} does not exist"]
-    return [] if size_bytes == expected else [f"file {path} has {size_bytes} bytes, expected {expected}"]
-
-
-_CHECKED_PAGES = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
-"""Checks what has a checksum: the pages that Java engines write. pyiceberg writes none."""
-
-
-def _check_file(files: Files, one: DataFile, depth: Depth) -> list[str]:
-    problems = _check_size(files, one.file_path, one.file_size_in_bytes)
-    if problems or depth is not Depth.BYTES or one.file_format not in (FileFormat.PARQUET, FileFormat.ORC):
-        return problems
-    try:
-        with files.io.new_input(one.file_path).open() as stream:
-            fragment = _get_file_format(one.file_format).make_fragment(stream)
-            options = _CHECKED_PAGES if one.file_format is FileFormat.PARQUET else None
-            scanner = ds.Scanner.from_fragment(fragment, fragment_scan_options=options)
-            count = sum(batch.num_rows for batch in scanner.to_batches())
-    except (OSError, pa.ArrowException) as error:
-        return [f"file {one.file_path} cannot be decoded: {error}"]
-    return [] if count == one.record_count else [f"file {one.file_path} has {count} rows, expected {one.record_count}"]
-
-
 _EXPIRE = "history.expire."
 
 
@@ -155,7 +77,7 @@ def retention_risks(files: Files) -> Iterator[Risk]:
     for _, item in sorted(newest.items()):
         try:
             found = load(files, item.path)
-        except _LOST:
+        except LOST:
             continue  # no metadata of any table, or deleted since: `verify` tells what a commit has lost
         yield from risks_of(found.document["location"], found.properties, is_view=found.format == VIEW)
 

@@ -1,0 +1,151 @@
+"""Whether versions of tables are whole. They share most of their files: those are looked at once for many versions."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+from plait.errors import Corrupt, NotFound
+from plait.types import Depth, Health, SnapshotRef
+from pyiceberg.io.pyarrow import _get_file_format
+from pyiceberg.manifest import DataFile, FileFormat, ManifestFile
+from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.snapshots import Snapshot
+from pyiceberg.utils.concurrent import ExecutorFactory
+
+from plait_iceberg.files import Files
+from plait_iceberg.manifests import ManifestReader
+from plait_iceberg.metadata import VIEW, load_side
+
+LOST = (NotFound, Corrupt)
+"""What is reported; a store that does not answer is an error."""
+
+_CHECKED_PAGES = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+"""Checks what has a checksum: the pages that Java engines write. pyiceberg writes none."""
+
+_Listed = tuple[str, int]
+"""A manifest, and the size that a manifest list says it has; or a manifest list, and 0."""
+
+
+_File = tuple[str, int, int]
+"""A data file as a manifest lists it: its path, size and count of rows."""
+
+_BATCH = 256
+
+
+def _named(one: DataFile) -> _File:
+    return one.file_path, one.file_size_in_bytes, one.record_count
+
+
+class Verifier:
+    """Verifies versions of tables, at one depth: what one shares with another is not looked at again. Thread-safe, one
+    version at a time.
+
+    Cost: of the first version of a table all that it needs, of each other its metadata file and what is new in it.
+    """
+
+    def __init__(self, files: Files, depth: Depth, *, check_cancelled: Callable[[], None]) -> None:
+        self._files = files
+        self._depth = depth
+        self._check_cancelled = check_cancelled
+        self._bad_in_lists: dict[str, Sequence[_Listed]] = {}
+        self._wrong: dict[_Listed, Sequence[str]] = {}
+        self._wrong_in_files: dict[_File, Sequence[str]] = {}
+        self._checked = 0
+        self._lock = threading.Lock()
+
+    def verify(self, snapshot: SnapshotRef) -> Health:
+        """EXISTS: the metadata file has the snapshot's digest. METADATA: all manifests can be read and all files that
+        they name are there, in their size. BYTES: every data file can be decoded, by the checksums of its pages where
+        its writer made any, and has as many rows as it should."""
+        with self._lock:
+            self._checked = 1
+            problems = tuple(dict.fromkeys(self._problems(snapshot)))
+            return Health(self._checked, problems)
+
+    def _problems(self, snapshot: SnapshotRef) -> Iterable[str]:
+        try:
+            found = load_side(self._files, snapshot)
+        except LOST as error:
+            return [str(error)]
+        if found is None or self._depth is Depth.EXISTS or found.format == VIEW:
+            return []
+        # Lists of one table share manifests: each is told of once.
+        bad = dict.fromkeys(listed for one in found.table.snapshots for listed in self._bad_in(found.table, one))
+        return [problem for listed in bad for problem in self._wrong[listed]]
+
+    def _bad_in(self, table: TableMetadata, snapshot: Snapshot) -> Sequence[_Listed]:
+        """What is wrong in a manifest list: itself, or some of its manifests."""
+        path = snapshot.manifest_list
+        if path not in self._bad_in_lists:
+            self._bad_in_lists[path] = self._look_in(table, snapshot)
+        return self._bad_in_lists[path]
+
+    def _look_in(self, table: TableMetadata, snapshot: Snapshot) -> Sequence[_Listed]:
+        self._checked += 1
+        # A reader of its own for each list: the entries of a whole history need not fit into memory.
+        reader = ManifestReader(self._files.io)
+        try:
+            manifests = reader.manifests(table, snapshot.snapshot_id)
+        except LOST as error:
+            lost = snapshot.manifest_list, 0
+            self._wrong[lost] = [str(error)]
+            return [lost]
+        bad = []
+        for manifest in manifests:
+            listed = manifest.manifest_path, manifest.manifest_length
+            if listed not in self._wrong:
+                self._wrong[listed] = self._look_at(reader, manifest)
+            if self._wrong[listed]:
+                bad.append(listed)
+        return bad
+
+    def _look_at(self, reader: ManifestReader, manifest: ManifestFile) -> Sequence[str]:
+        self._checked += 1
+        problems = self._check_size(manifest.manifest_path, manifest.manifest_length)
+        try:
+            live = reader.live(manifest)
+        except LOST as error:
+            return [*problems, str(error)]
+        files = {_named(held.file): held.file for held in live.values()}
+        self._check_all([one for named, one in files.items() if named not in self._wrong_in_files])
+        return [*problems, *(problem for named in files for problem in self._wrong_in_files[named])]
+
+    def _check_all(self, new: Sequence[DataFile]) -> None:
+        """Look at files side by side: on object stores each is a request."""
+        for start in range(0, len(new), _BATCH):
+            self._check_cancelled()
+            batch = new[start : start + _BATCH]
+            found = ExecutorFactory.get_or_create().map(self._check_file, batch)
+            self._wrong_in_files.update(zip(map(_named, batch), found, strict=True))
+            self._checked += len(batch)
+
+    def _check_file(self, one: DataFile) -> Sequence[str]:
+        problems = self._check_size(one.file_path, one.file_size_in_bytes)
+        if problems or self._depth is not Depth.BYTES or one.file_format not in (FileFormat.PARQUET, FileFormat.ORC):
+            return problems
+        try:
+            with self._files.io.new_input(one.file_path).open() as stream:
+                fragment = _get_file_format(one.file_format).make_fragment(stream)
+                options = _CHECKED_PAGES if one.file_format is FileFormat.PARQUET else None
+                scanner = ds.Scanner.from_fragment(fragment, fragment_scan_options=options)
+                count = sum(batch.num_rows for batch in scanner.to_batches())
+        except (OSError, pa.ArrowException) as error:
+            return [f"file {one.file_path} cannot be decoded: {error}"]
+        if count == one.record_count:
+            return []
+        return [f"file {one.file_path} has {count} rows, expected {one.record_count}"]
+
+    def _check_size(self, path: str, expected: int) -> list[str]:
+        try:
+            size_bytes = self._files.size_bytes(path)
+        except LOST as error:
+            return [str(error)]
+        except ValueError as error:
+            # Bytes that changed inside a manifest can make a path that no file system takes.
+            return [f"file {path!r} cannot be named: {error}"]
+        if size_bytes is None:
+            return [f"file {path} does not exist"]
+        return [] if size_bytes == expected else [f"file {path} has {size_bytes} bytes, expected {expected}"]
