@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -46,7 +46,7 @@ from plait_block.ext4 import Filesystems
 from plait_block.folder import check_id
 from plait_block.heads import LIVE, Heads
 from plait_block.hooks import quieted
-from plait_block.layers import Layer, Layers
+from plait_block.layers import Known, Layer, Layers
 from plait_block.merging import Sides
 from plait_block.place import Place
 from plait_block.volume import Version, Volume, Volumes
@@ -163,7 +163,11 @@ class BlockAdapter(Adapter):
         return Location(uri, {"image": chain}, snippet)
 
     def verify(self, snapshot: SnapshotRef, depth: Depth) -> Health:
-        return space.verify(self.layers, snapshot, depth)
+        return self.verifier(depth)(snapshot)
+
+    def verifier(self, depth: Depth) -> Callable[[SnapshotRef], Health]:
+        known: Known = {}
+        return lambda snapshot: space.verify(self.layers, snapshot, depth, known)
 
     # -- writing inside a transaction --------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import ClassVar, Final, TypeAlias
 
 from plait.errors import Corrupt, InvalidArgument, NotFound
 from plait.types import Depth, Key, Risk
@@ -52,6 +52,10 @@ class Layer:
     @property
     def is_sealed(self) -> bool:
         return bool(self.digest)
+
+
+Known: TypeAlias = dict[Path, list[str]]
+"""What is wrong with layers and key frames, at one depth, by their records."""
 
 
 class Layers(ABC):
@@ -137,9 +141,10 @@ class Layers(ABC):
         yield from self.own_files(layer)
 
     @abstractmethod
-    def verify(self, layer: Layer, depth: Depth) -> tuple[int, list[str]]:
+    def verify(self, layer: Layer, depth: Depth, known: Known) -> tuple[int, list[str]]:
         """How many layers were looked at, and what is wrong. EXISTS: every file is there. METADATA: records hash to
-        their digests, images have their sizes. BYTES: every file holds what was written."""
+        their digests, images have their sizes. BYTES: every file holds what was written. What is `known` is not looked
+        at again, and what is looked at is known from then on."""
 
     def sweep(self) -> None:
         """Drop bytes that no record names, as deaths leave them, where the folder does not show them."""

@@ -21,7 +21,7 @@ from plait.types import Depth, Risk
 from plait_block import images
 from plait_block.folder import translated
 from plait_block.images import Image
-from plait_block.layers import Layer, Layers
+from plait_block.layers import Known, Layer, Layers
 from plait_block.ranges import Range, union
 
 CHAIN_MAX: Final = 32
@@ -207,23 +207,23 @@ class Qcow2Layers(Layers):
 
     # -- checking ----------------------------------------------------------------------------------------------------
 
-    def verify(self, layer: Layer, depth: Depth) -> tuple[int, list[str]]:
+    def verify(self, layer: Layer, depth: Depth, known: Known) -> tuple[int, list[str]]:
         """All the way down to a root or a key frame."""
         problems: list[str] = []
-        checked = 0
+        before = len(known)
         at: Layer | None = layer
         while at is not None:
-            checked += 1
-            if depth is Depth.EXISTS:
-                if not self.file(at).exists():
-                    problems.append(f"layer {at.id} is missing its file {self.file(at)}")
-            else:
-                problems += self._problems(at, reads_bytes=depth is Depth.BYTES)
+            record = self.record(at.id)
+            if record not in known:
+                known[record] = self._problems(at, depth)
+            problems += known[record]
             if at.parent is None:
                 break
             if self.has_key_frame(at.parent):
-                checked += 1
-                problems += self._key_frame_problems(at.parent, reads_bytes=depth is Depth.BYTES)
+                record = self.key_record(at.parent)
+                if record not in known:
+                    known[record] = self._key_frame_problems(at.parent, reads_bytes=depth is Depth.BYTES)
+                problems += known[record]
                 break
             parent = self.find(at.parent)
             if parent is None:
@@ -231,13 +231,15 @@ class Qcow2Layers(Layers):
             elif parent.digest != at.below:
                 problems.append(f"layer {at.id} was written on another parent than {at.parent} is now")
             at = parent
-        return checked, problems
+        return len(known) - before, problems
 
-    def _problems(self, layer: Layer, *, reads_bytes: bool) -> list[str]:
-        """What is wrong with one layer's own file and record. `reads_bytes`: hash it again."""
-        path = self.file(layer)
+    def _problems(self, layer: Layer, depth: Depth) -> list[str]:
+        """What is wrong with one layer's own file and record."""
+        path, reads_bytes = self.file(layer), depth is Depth.BYTES
         if not path.exists():
             return [f"layer {layer.id} is missing its file {path}"]
+        if depth is Depth.EXISTS:
+            return []
         if not layer.is_sealed:
             return [f"layer {layer.id} was never sealed"]
         if layer.digest != _digest(layer):
@@ -258,7 +260,7 @@ class Qcow2Layers(Layers):
         return []
 
     def _key_frame_problems(self, layer: str, *, reads_bytes: bool) -> list[str]:
-        """As `_problems`, of a key frame."""
+        """As `_problems`, of a key frame. `reads_bytes`: hash it again."""
         path = self.key_frame(layer)
         record = self._folder.read(self.key_record(layer))
         if record is None or not path.exists():

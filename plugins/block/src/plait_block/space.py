@@ -10,7 +10,7 @@ from plait.types import Depth, Health, Item, SnapshotRef
 
 from plait_block.daemon import Daemon
 from plait_block.folder import Folder, translated
-from plait_block.layers import Layers
+from plait_block.layers import Known, Layers
 from plait_block.place import Place
 
 
@@ -94,12 +94,12 @@ def _forget(layers: Layers, daemon: Daemon, layer: str) -> None:
             monitor.remove_chain([layers.image(found)])
 
 
-def verify(layers: Layers, snapshot: SnapshotRef, depth: Depth) -> Health:
-    """Whether a snapshot is whole, as its driver sees it."""
+def verify(layers: Layers, snapshot: SnapshotRef, depth: Depth, known: Known) -> Health:
+    """Whether a snapshot is whole, as its driver sees it. `known`: see `Layers.verify`."""
     layer = layers.find(snapshot.version)
     if layer is None:
         return Health(1, (f"layer {snapshot.version} is missing its record",))
-    checked, problems = layers.verify(layer, depth)
+    checked, problems = layers.verify(layer, depth, known)
     if layer.digest != snapshot.digest.hex():
         problems.insert(0, f"layer {layer.id} has another digest than the snapshot")
     return Health(checked, tuple(problems))

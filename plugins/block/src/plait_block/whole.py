@@ -12,7 +12,7 @@ from plait.types import Depth
 
 from plait_block import content
 from plait_block.extents import NOTHING, Reader
-from plait_block.layers import Layer, Layers
+from plait_block.layers import Known, Layer, Layers
 from plait_block.ranges import Range
 
 
@@ -54,22 +54,25 @@ class WholeLayers(Layers):
             with self.reading(parent) as before:
                 return content.brought_up(parent.pages, ranges, before, after)
 
-    def verify(self, layer: Layer, depth: Depth) -> tuple[int, list[str]]:
+    def verify(self, layer: Layer, depth: Depth, known: Known) -> tuple[int, list[str]]:
         """The layer alone: it needs no other."""
+        return 1, self._problems(layer, depth)
+
+    def _problems(self, layer: Layer, depth: Depth) -> list[str]:
         size = self._size(layer)
         if size is None:
-            return 1, [f"layer {layer.id} is missing: {self.image(layer)}"]
+            return [f"layer {layer.id} is missing: {self.image(layer)}"]
         if depth is Depth.EXISTS:
-            return 1, []
+            return []
         if size != layer.size_bytes:
-            return 1, [f"layer {layer.id} is of {size} bytes, expected {layer.size_bytes}"]
+            return [f"layer {layer.id} is of {size} bytes, expected {layer.size_bytes}"]
         if not layer.is_sealed:
-            return 1, [f"layer {layer.id} was never sealed"]
+            return [f"layer {layer.id} was never sealed"]
         if layer.digest != _digest(layer.size_bytes, layer.pages):
-            return 1, [f"the record of layer {layer.id} does not hash to its digest"]
+            return [f"the record of layer {layer.id} does not hash to its digest"]
         if depth is Depth.BYTES and self._sum(None, layer) != layer.pages:
-            return 1, [f"layer {layer.id} holds other bytes than were committed: {self.image(layer)}"]
-        return 1, []
+            return [f"layer {layer.id} holds other bytes than were committed: {self.image(layer)}"]
+        return []
 
 
 def _digest(size_bytes: int, pages: str) -> str:

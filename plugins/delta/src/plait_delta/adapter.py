@@ -8,7 +8,7 @@ published   one commit in the table's own log, written by plait (plait_delta.pub
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import ClassVar
@@ -55,6 +55,7 @@ from plait_delta.publish import Publishing
 from plait_delta.roots import Root
 from plait_delta.rows import Shape, Side
 from plait_delta.table import Namespace, SnapshotTable, WorkingTable, translated
+from plait_delta.verifying import Verifier, refused
 from plait_delta.versions import KIND, Versions
 
 _TRIES_MAX = 10
@@ -141,7 +142,7 @@ class DeltaAdapter(Adapter):
             raise NotFound(f"{table.folder} holds no Delta table", remedy="name a folder that has a _delta_log")
         if self.store.mode is not Mode.POINTER:
             check_supported(self._versions.state(table, version), f"the table in {table.folder}")
-            if refusal := space.refused(table, version):
+            if refusal := refused(table, version):
                 raise Unsupported(refusal, remedy="see that other clients read it")
         return table, version
 
@@ -166,7 +167,10 @@ class DeltaAdapter(Adapter):
         return version_location(self.store, *self._layout.parse(target.asset, target.version))
 
     def verify(self, snapshot: SnapshotRef, depth: Depth) -> Health:
-        return space.verify(self._layout, snapshot, depth, check_cancelled=self.context.check_cancelled)
+        return self.verifier(depth)(snapshot)
+
+    def verifier(self, depth: Depth) -> Callable[[SnapshotRef], Health]:
+        return Verifier(self._layout, depth, check_cancelled=self.context.check_cancelled).verify
 
     # -- writing inside a transaction --------------------------------------------------------------------------------
 
