@@ -259,7 +259,8 @@ class Adapter(ABC):
         """
 
     def verifier(self, depth: Depth) -> Callable[[SnapshotRef], Health]:
-        """`verify` for many snapshots in a row, from several threads: what they share may be looked at once."""
+        """`verify` for many snapshots, from several threads, in the order of their commits. With CHEAP_DIFF, it looks
+        once at what snapshots share."""
         return lambda snapshot: self.verify(snapshot, depth)
 
     # -- writing inside a transaction --------------------------------------------------------------------------------

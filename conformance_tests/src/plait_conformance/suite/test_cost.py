@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 from plait.adapter import Capability
-from plait.types import ItemChange, SnapshotRef
+from plait.types import Depth, Health, ItemChange, SnapshotRef
 
 from plait_conformance.harness import NotOffered
 from plait_conformance.suite.trial import Trial
@@ -63,6 +63,25 @@ class TestCost:
         diff = trial.cost_of(lambda: found.extend(trial.changes(base, votes[0])))
         assert len(found) == 2
         return prepare, diff
+
+    @pytest.mark.assertion(9)
+    def test_a_verifier_looks_once_at_what_snapshots_share(self, trial: Trial) -> None:
+        check(self._cost_of_verifying(trial, "a", SMALL), self._cost_of_verifying(trial, "b", LARGE))
+
+    def _cost_of_verifying(self, trial: Trial, asset: str, count: int) -> Mapping[str, int]:
+        """All bytes of a snapshot with two new items, after those of its base, which has `count`."""
+        base = trial.create(rows(count), asset=asset)
+        trial.reopen()
+        port = trial.changed(base, {"r5000": "new", "r5001": "new"}, asset=asset)
+        vote = trial.vote(port, asset=asset)
+        trial.reopen()
+        trial.harness.cost(trial.adapter)
+        verify = trial.adapter.verifier(Depth.BYTES)
+        assert verify(base).problems == ()
+        healths: list[Health] = []
+        cost = trial.cost_of(lambda: healths.append(verify(vote)))
+        assert healths[0].problems == ()
+        return cost
 
     @pytest.mark.assertion(2)
     def test_locate_writes_nothing(self, trial: Trial) -> None:

@@ -119,8 +119,9 @@ class GraphRows(SessionRows):
         return {row.ref_digest: SnapshotRow(row.body, row.state) for row in rows}
 
     def all_snapshots(self) -> dict[bytes, SnapshotRow]:
-        """Every snapshot of the repository by its digest, in no order."""
-        return {row.ref_digest: SnapshotRow(row.body, row.state) for row in self._all(schema.snapshot)}
+        """Every snapshot of the repository by its digest, in the order in which commits named them last."""
+        rows = sorted(self._all(schema.snapshot), key=lambda row: int(row.touched_seq))
+        return {row.ref_digest: SnapshotRow(row.body, row.state) for row in rows}
 
     def put_snapshots(self, bodies: Mapping[bytes, bytes], seq: int) -> None:
         """Record snapshots as live. Known ones keep their state; their `touched_seq` becomes `seq`."""

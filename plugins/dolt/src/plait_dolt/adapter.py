@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import ClassVar
@@ -44,6 +44,7 @@ from plait_dolt.options import read_url, reserved_of, where_of
 from plait_dolt.publish import publish_one
 from plait_dolt.restore import restore_items, restore_whole
 from plait_dolt.server import ServerEngine
+from plait_dolt.verifying import Verifier
 
 
 class DoltAdapter(Adapter):
@@ -70,7 +71,6 @@ class DoltAdapter(Adapter):
         super().__init__(store, context)
         where = where_of(store)
         self._known = ending.Known()
-        self._kept = space.Kept()
         self._branch = check_ref_name(store.options.get("branch", "main"))
         self.engine: Engine
         if where == "path":
@@ -135,7 +135,10 @@ class DoltAdapter(Adapter):
         return self.engine.locate(target.asset, target.version)
 
     def verify(self, snapshot: SnapshotRef, depth: Depth) -> Health:
-        return space.verify(self.engine, snapshot, depth, self.context, self._kept)
+        return self.verifier(depth)(snapshot)
+
+    def verifier(self, depth: Depth) -> Callable[[SnapshotRef], Health]:
+        return Verifier(self.engine, depth, self.context).verify
 
     # -- writing inside a transaction --------------------------------------------------------------------------------
 

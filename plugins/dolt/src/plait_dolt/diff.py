@@ -16,7 +16,6 @@ from plait_dolt.items import ItemName, cell_item, condition, parse_item, row_ite
 from plait_dolt.names import branch_of, database_of, quote
 
 WORKING: Final = "WORKING"
-_HASHES_AT_ONCE = 100
 _ROWS_AT_ONCE = 100
 _CHANGES = {"added": ItemChangeKind.ADDED, "removed": ItemChangeKind.REMOVED, "modified": ItemChangeKind.CHANGED}
 
@@ -131,14 +130,7 @@ class _State:
     def of(cls, session: Session | None) -> _State:
         if session is None:
             return cls({}, {})
-        names = session.tables()
-        hashes: dict[str, str] = {}
-        for start in range(0, len(names), _HASHES_AT_ONCE):
-            some = names[start : start + _HASHES_AT_ONCE]
-            asked = ", ".join(f"dolt_hashof_table(%s) AS t{place}" for place in range(len(some)))
-            (row,) = session.rows(f"SELECT {asked}", *some)
-            hashes.update(zip(some, row.values(), strict=True))
-        return cls(hashes, session.programs())
+        return cls(session.table_hashes(session.tables()), session.programs())
 
 
 def _named(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[ItemChange]:

@@ -14,6 +14,8 @@ from plait.types import Location
 
 Row: TypeAlias = dict[str, Any]
 
+_HASHES_AT_ONCE = 100
+
 
 class Refused(InvalidArgument):
     """The engine answered, and said no to a statement. `text` is what it said."""
@@ -85,6 +87,16 @@ class Session(ABC):
     @abstractmethod
     def tables(self) -> list[str]:
         """The tables here, by name; views and Dolt's own are none."""
+
+    def table_hashes(self, names: Sequence[str]) -> Mapping[str, str]:
+        """The hash of what each table is here, rows and schema: equal for equal tables."""
+        hashes: dict[str, str] = {}
+        for start in range(0, len(names), _HASHES_AT_ONCE):
+            some = names[start : start + _HASHES_AT_ONCE]
+            asked = ", ".join(f"dolt_hashof_table(%s) AS t{place}" for place in range(len(some)))
+            (row,) = self.rows(f"SELECT {asked}", *some)
+            hashes.update(zip(some, map(str, row.values()), strict=True))
+        return hashes
 
     @abstractmethod
     def table(self, name: str) -> Table: ...

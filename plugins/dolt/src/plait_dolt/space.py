@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from plait.adapter import Context
-from plait.errors import Corrupt, InvalidArgument, NotFound, StoreUnavailable
-from plait.types import Depth, Health, Item, SnapshotRef
+from plait.errors import InvalidArgument, NotFound
+from plait.types import Item, SnapshotRef
 
-from plait_dolt.engine import Engine, Refused, Session
-from plait_dolt.names import KEPT, OWN, quote
+from plait_dolt.engine import Engine, Session
+from plait_dolt.names import KEPT, OWN
 
 _TAGS = "tags"
 
@@ -81,68 +81,3 @@ def _pin_ancestors(session: Session, going: Collection[str]) -> None:
     staying.update(row["hash"] for row in session.rows("SELECT hash FROM dolt_branches"))
     for commit in sorted(session.ancestors(dead) - dead - session.ancestors(staying)):
         session.pin(KEPT + commit, commit)
-
-
-class Kept:
-    """Which commits plait's tags keep: those that they name, and the ancestors of these.
-
-    Remembered until the tags of a database are others, or another one is asked for: looking at each of its commits
-    would else read all of them each time. Thread-safe.
-    """
-
-    def __init__(self) -> None:
-        self._last: tuple[str, frozenset[str], set[str]] = ("", frozenset(), set())
-
-    def has(self, session: Session, commit: str) -> bool:
-        tagged = frozenset(session.tags(OWN).values())
-        if commit in tagged:
-            return True
-        database, then, kept = self._last
-        if (database, then) != (session.database, tagged):
-            kept = session.ancestors(tagged)
-            self._last = session.database, tagged, kept
-        return commit in kept
-
-
-def verify(engine: Engine, snapshot: SnapshotRef, depth: Depth, context: Context, kept: Kept) -> Health:
-    """EXISTS: the commit is there, with the tables' root of the digest. METADATA: its tables can be described, and a
-    tag of plait's keeps it. BYTES: every row of every table can be read."""
-    problems: list[str] = []
-    checked = 1
-    try:
-        with engine.session(snapshot.asset, snapshot.version) as session:
-            root = str(session.value("SELECT dolt_hashof_db()"))
-            if root.encode() != snapshot.digest:
-                found = f"root {root}, expected {snapshot.digest.decode(errors='replace')}"
-                return Health(1, (f"commit {snapshot.version} of database {snapshot.asset} has {found}",))
-            if depth is Depth.EXISTS:
-                return Health(1)
-            if not kept.has(session, snapshot.version):
-                problems.append(f"no tag of plait's keeps commit {snapshot.version} of database {snapshot.asset}")
-            tables = session.tables()
-        for name in tables:
-            context.check_cancelled()
-            try:
-                checked += _read(engine, snapshot, name, depth)
-            except (Refused, Corrupt) as error:
-                problems.append(f"table {name} of database {snapshot.asset} cannot be read: {error.message}")
-    except (NotFound, Refused, Corrupt) as error:
-        problems.append(f"commit {snapshot.version} of database {snapshot.asset} cannot be read: {error.message}")
-    return Health(checked, tuple(problems))
-
-
-def _read(engine: Engine, snapshot: SnapshotRef, table: str, depth: Depth) -> int:
-    """How much of a table was read. Raises: Refused, Corrupt; StoreUnavailable when the engine answers nothing at all:
-    over some damage it drops the connection, whenever the table is read."""
-    for attempt in (1, 2):
-        try:
-            with engine.session(snapshot.asset, snapshot.version) as session:
-                session.table(table)
-                if depth is not Depth.BYTES:
-                    return 1
-                return 1 + sum(1 for _ in session.stream(f"SELECT * FROM {quote(table)}"))
-        except StoreUnavailable as error:
-            with engine.session(snapshot.asset, snapshot.version):
-                if attempt == 2:
-                    raise Corrupt(f"reading it ends the connection: {error.message}") from error
-    raise AssertionError("unreachable")
