@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 from plait.errors import Unsupported
 from plait_delta.disk import DiskFiles
+from plait_delta.files import Native
 from plait_delta.merge import write_rows
 from plait_delta.roots import Root
+from plait_delta.table import WorkingTable, misread_rows, rows_of
 
 
 def _root(folder: str | Path) -> Root:
@@ -104,3 +109,67 @@ def test_bytes_that_partition_a_table_are_refused_as_keys_before_anything_is_wri
     with pytest.raises(Unsupported, match="'k'"):
         write_rows(_root(tmp_path), "tx", keys=rows.slice(0, 1).select(["k"]), rows=None)
     assert DeltaTable(tmp_path).version() == 0
+
+
+def _spark_table(folder: Path, *times: datetime) -> pa.Table:
+    """A table as Spark writes it: times as INT96, without statistics, and no Arrow schema that tells more."""
+    wrapped = [{"at": one} for one in times]
+    struct = pa.struct([pa.field("at", pa.timestamp("us", tz="UTC"))])
+    rows = pa.table(
+        {
+            "n": list(range(len(times))),
+            "at": pa.array(times, pa.timestamp("us", tz="UTC")),
+            "it's": pa.array(wrapped, struct),
+        }
+    )
+    write_deltalake(str(folder), rows)
+    (path,) = folder.glob("*.parquet")
+    pq.write_table(rows, path, use_deprecated_int96_timestamps=True, store_schema=False)
+    log = folder / "_delta_log" / f"{0:020}.json"
+    actions = [json.loads(line) for line in log.read_text().splitlines()]
+    for action in actions:
+        if "add" in action:
+            action["add"] = {**action["add"], "size": path.stat().st_size, "stats": None}
+    log.write_text("".join(json.dumps(action) + "\n" for action in actions))
+    return rows
+
+
+NEAR, FAR = datetime(2024, 2, 29, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "far",
+    [FAR, datetime(1, 1, 1, tzinfo=UTC), datetime(2262, 4, 12, tzinfo=UTC), datetime(1677, 9, 21, tzinfo=UTC)],
+    ids=["late", "early", "just late", "just early"],
+)
+def test_times_of_spark_outside_of_nanoseconds_are_read_and_rewrites_that_would_change_them_refused(
+    tmp_path: Path, far: datetime
+) -> None:
+    rows = _spark_table(tmp_path, NEAR, far)
+    assert rows_of(DeltaTable(tmp_path)).sort_by("n").to_pylist() == rows.to_pylist()
+    before = sorted(tmp_path.rglob("*"))
+    table = WorkingTable(Native(str(tmp_path), None), {})
+    keys = rows.slice(0, 1).select(["n"])
+    rewrites: list[Callable[[], object]] = [
+        lambda: write_rows(_root(tmp_path), "tx", keys=keys, rows=None),
+        lambda: table.delete("n = 0"),
+        lambda: table.update(new_values={"n": 7}, predicate="n = 0"),
+        lambda: table.merge(rows, "s.n = t.n", source_alias="s", target_alias="t"),
+        lambda: table.overwrite(rows.slice(0, 1), predicate="n = 0"),
+        lambda: table.optimize.compact(),
+    ]
+    for rewrite in rewrites:
+        with pytest.raises(Unsupported, match="1 rows have times before 1678 or after 2261"):
+            rewrite()
+    assert sorted(tmp_path.rglob("*")) == before
+    table.append(rows.slice(1, 1))
+    assert rows_of(table).num_rows == 3
+    assert misread_rows(table) == 1
+
+
+def test_times_of_spark_that_nanoseconds_hold_are_rewritten(tmp_path: Path) -> None:
+    rows = _spark_table(tmp_path, NEAR, datetime(2262, 4, 11, 1, tzinfo=UTC))
+    more = rows.slice(0, 1).set_column(1, "at", pa.array([FAR], rows["at"].type))
+    write_deltalake(str(tmp_path), more, mode="append")
+    write_rows(_root(tmp_path), "tx", keys=rows.slice(0, 1).select(["n"]), rows=None)
+    assert rows_of(DeltaTable(tmp_path)).to_pylist() == rows.slice(1, 1).to_pylist()

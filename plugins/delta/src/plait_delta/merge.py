@@ -28,8 +28,8 @@ from plait_delta.diff import row_changes, rows_lost, same_types
 from plait_delta.evolve import evolve
 from plait_delta.features import required_columns
 from plait_delta.roots import Root
-from plait_delta.rows import Shape, Side, plain, quoted, read
-from plait_delta.table import KEEP_LOG, open_table, rows_of, translated
+from plait_delta.rows import Shape, Side, plain, read
+from plait_delta.table import KEEP_LOG, check_rewritable, open_table, quoted, rows_of, translated
 
 _ON_TABLE = "choose a side for the table, or name its key columns (property plait.key-columns) first"
 _CONSTRAINT = "delta.constraints."
@@ -235,6 +235,7 @@ def write_rows(
                 f"(t.{quoted(name)} IS NOT DISTINCT FROM s.k{n})" for n, name in enumerate(keys.column_names)
             )
             table = open_table(root)
+            check_rewritable(table)
             before = table.version()
             merger = table.merge(named, same, source_alias="s", target_alias="t", **options)
             deleted = merger.when_matched_delete().execute()["num_target_rows_deleted"]

@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import pyarrow as pa
-from deltalake import QueryBuilder
 from plait.errors import NotFound
 from plait.rows.comparing import Row
 from plait.rows.items import hashed_item, keyed_item
@@ -16,7 +15,7 @@ from plait_delta.actions import Action, FileId, State, joined_protocol, relocate
 from plait_delta.files import Native
 from plait_delta.log import encode
 from plait_delta.roots import Layout, Root
-from plait_delta.table import open_native, rows_of, translated
+from plait_delta.table import engine_of, open_native, quoted, rows_of, translated
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ def read_in_order(side: Side, shape: Shape) -> Iterator[pa.Table]:
     sql = "SELECT * FROM this" + (f" ORDER BY {order}" if order else "")
     with _view(side, side.state.files, None) as native, translated(f"table {side.root.table}"):
         check_files(side, side.state.files)
-        for batch in QueryBuilder().register("this", open_native(native)).execute(sql):
+        for batch in engine_of(open_native(native)).execute(sql):
             yield plain(pa.table(batch))
 
 
@@ -83,11 +82,6 @@ def check_files(side: Side, files: Iterable[FileId]) -> None:
     for named in places.values():
         if not any(place in found for place in named):
             raise NotFound(f"data file {named[0]} does not exist", remedy="see 'plait verify'")
-
-
-def quoted(name: str) -> str:
-    """A column's name in SQL."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _view(side: Side, files: Iterable[FileId], under: State | None) -> AbstractContextManager[Native]:

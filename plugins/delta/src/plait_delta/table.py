@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NoReturn, cast
@@ -63,9 +64,68 @@ def open_native(native: Native, version: int | None = None) -> DeltaTable:
     return DeltaTable(native.uri, version=version, storage_options=native.options)
 
 
+def engine_of(table: DeltaTable) -> QueryBuilder:
+    """delta-rs's SQL engine with a table as `this`. (`to_pyarrow_table` refuses deletion vectors, this one reads them.)
+
+    Spark's timestamps (INT96) are read as microseconds. As nanoseconds, the engine's default, they end in 2262, and it
+    reads what is later, like the 9999 of many a warehouse, as some other time.
+    """
+    engine = QueryBuilder()
+    engine.execute("SET datafusion.execution.parquet.coerce_int96 = 'us'").read_all()
+    return engine.register("this", table)
+
+
 def rows_of(table: DeltaTable, sql: str = "SELECT * FROM this") -> pa.Table:
-    """Query a table as `this` with SQL. (`to_pyarrow_table` refuses deletion vectors, this engine reads them.)"""
-    return pa.table(QueryBuilder().register("this", table).execute(sql).read_all())
+    """Query a table as `this` with SQL."""
+    return pa.table(engine_of(table).execute(sql).read_all())
+
+
+def check_rewritable(table: DeltaTable) -> None:
+    """Raises: Unsupported for rows that delta-rs would change by writing their file anew. Cost: as `misread_rows`."""
+    if number := misread_rows(table):
+        raise Unsupported(
+            f"{number} rows have times before 1678 or after 2261 as INT96, which delta-rs would change where it "
+            "rewrites their files",
+            remedy="rewrite the table with Spark first, with spark.sql.parquet.outputTimestampType=TIMESTAMP_MICROS",
+        )
+
+
+def misread_rows(table: DeltaTable) -> int:
+    """How many rows have times that delta-rs takes for others wherever it reads not by `engine_of`: where it rewrites
+    files, and in a change data feed.
+
+    Times inside of lists and maps are not looked at. Cost: nothing without columns of times; else a query by them,
+    which statistics answer where all times are near.
+    """
+    partitions = table.metadata().partition_columns
+    fields = [one for one in json.loads(table.schema().to_json())["fields"] if one["name"] not in partitions]
+    times = [one for field in fields for one in _times(field["type"], quoted(field["name"]))]
+    if not times:
+        return 0
+    # What nanoseconds hold, to the microsecond: what they do not hold is misread as a time that they do.
+    first, last = "timestamp '1677-09-21T00:12:43.145225Z'", "timestamp '2262-04-11T23:47:16.854775Z'"
+    far = " OR ".join(f"{one} < {first} OR {one} > {last}" for one in times)
+    sql = f"SELECT count(*) AS number FROM this WHERE {far}"
+    number = int(rows_of(table, sql)["number"][0].as_py())
+    if number:
+        misread = pa.table(QueryBuilder().register("this", table).execute(sql).read_all())
+        number -= int(misread["number"][0].as_py())
+    return number
+
+
+def _times(kind: Any, place: str) -> Iterator[str]:
+    """The columns of times in one of a type, as SQL names them."""
+    if kind == "timestamp":
+        yield place
+    elif isinstance(kind, dict) and kind["type"] == "struct":
+        for one in kind["fields"]:
+            name = one["name"].replace("'", "''")
+            yield from _times(one["type"], f"{place}['{name}']")
+
+
+def quoted(name: str) -> str:
+    """A column's name in SQL."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 class WorkingTable(DeltaTable):
@@ -97,6 +157,8 @@ class WorkingTable(DeltaTable):
         self._write(rows, "overwrite", schema_mode, predicate)
 
     def _write(self, rows: object, mode: str, schema_mode: str | None, predicate: str | None = None) -> None:
+        if predicate is not None:
+            check_rewritable(self)
         write_deltalake(
             self, cast(Any, rows), mode=cast(Any, mode), schema_mode=cast(Any, schema_mode), predicate=predicate,
             commit_properties=self._commit, post_commithook_properties=KEEP_LOG,
@@ -111,7 +173,14 @@ class WorkingTable(DeltaTable):
     def merge(self, *args: Any, **options: Any) -> Any:
         return super().merge(*args, **self._stamped(options))
 
+    @property
+    def optimize(self) -> Any:
+        check_rewritable(self)
+        return super().optimize
+
     def _stamped(self, options: dict[str, Any]) -> dict[str, Any]:
+        """For what rewrites files."""
+        check_rewritable(self)
         return {"commit_properties": self._commit, "post_commithook_properties": KEEP_LOG, **options}
 
     def vacuum(self, *args: Any, **options: Any) -> NoReturn:
