@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
+import pyarrow.parquet as pq
 import pytest
-from plait.errors import Corrupt
+from plait.errors import Corrupt, Unsupported
 from plait.types import ItemChange, ItemChangeKind, SnapshotRef, Staging
-from plait_conformance.tables import KEY, LOOSE, Tables, append, correct, delete, order
+from plait_conformance.tables import KEY, LOOSE, Tables, append, correct, delete, order, static
 from plait_iceberg import IcebergAdapter
+from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.transforms import IdentityTransform
-from pyiceberg.types import LongType
+from pyiceberg.types import ListType, LongType, NestedField, TimestamptzType
 
 ADDED, REMOVED, CHANGED = ItemChangeKind.ADDED, ItemChangeKind.REMOVED, ItemChangeKind.CHANGED
 
@@ -129,3 +132,28 @@ def test_a_snapshot_whose_metadata_was_overwritten_is_corrupt(tables: Tables, ad
     lying = SnapshotRef(base.store, base.kind, base.asset, base.version, b"\0" * 32, base.attrs)
     with pytest.raises(Corrupt, match="digest"):
         list(adapter.diff(lying, None))
+
+
+AT = Schema(
+    NestedField(1, "id", LongType(), required=True),
+    NestedField(2, "at", ListType(3, TimestamptzType(), element_required=False), required=False),
+    identifier_field_ids=[1],
+)
+
+
+@pytest.mark.parametrize(("year", "is_misread"), [(2024, False), (2262, False), (2263, True), (1, True), (9999, True)])
+def test_times_as_int96_that_pyiceberg_would_misread_are_refused_and_others_are_rows(
+    tables: Tables, year: int, is_misread: bool
+) -> None:
+    """As they are in tables that Spark migrated."""
+    at = datetime(year, 1, 1, tzinfo=UTC)
+    base = tables.create([{"id": 1, "at": [at, None]}], schema=AT)
+    (task,) = static(base).scan().plan_files()
+    path = task.file.file_path.removeprefix("file://")
+    pq.write_table(pq.read_table(path), path, use_deprecated_int96_timestamps=True, store_schema=False)
+    if is_misread:
+        with pytest.raises(Unsupported, match="which pyiceberg reads as others"):
+            list(tables.adapter.diff(None, base))
+    else:
+        (row,) = [change for change in tables.adapter.diff(None, base) if change.aspect == "row"]
+        assert row.after == {"id": 1, "at": [at.isoformat(), None]}

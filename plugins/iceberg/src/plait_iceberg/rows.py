@@ -18,6 +18,7 @@ from pyiceberg.table.metadata import TableMetadata
 
 from plait_iceberg.files import translated
 from plait_iceberg.manifests import Held, ManifestReader, scan_tasks
+from plait_iceberg.times import check_times
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ def read(
         path = task.file.file_path
         with translated(f"data file {path}"):
             try:
+                check_times(reader.io, task.file, schema)
                 batches = [pa.Table.from_batches([batch]).cast(arrow) for batch in scan.to_record_batches([task])]
             except (ValueError, ResolveError, NotImplementedError) as error:
                 raise Unsupported(f"data file {path} cannot be read by pyiceberg: {error}") from error
