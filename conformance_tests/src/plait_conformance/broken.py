@@ -469,6 +469,11 @@ class _CountedFolder(Folder):
         self.read_bytes += (self.path / "objects" / content).stat().st_size
         return super().object(content)
 
+    def object_bytes(self, content: str) -> bytes | None:
+        found = super().object_bytes(content)
+        self.read_bytes += len(found or b"")
+        return found
+
 
 BROKEN: Sequence[type[BrokenHarness]] = [
     found
