@@ -49,7 +49,7 @@ class Capability(StrEnum):
     ITEM_DIFF = "item-diff"
     """`diff` yields changes of single items, not only of the asset as a whole."""
     CHEAP_DIFF = "cheap-diff"
-    """`diff` costs O(changes), never O(items)."""
+    """`diff` costs O(changes), never O(items); and a `verifier` looks at O(changes) beside what it has seen."""
     MERGE = "merge"
     """`merge` joins two changed sides; without it, they are a conflict on the key."""
     ITEM_RESOLUTION = "item-resolution"
@@ -259,8 +259,10 @@ class Adapter(ABC):
         """
 
     def verifier(self, depth: Depth) -> Callable[[SnapshotRef], Health]:
-        """`verify` for many snapshots, from several threads, in the order of their commits. With CHEAP_DIFF, it looks
-        once at what snapshots share."""
+        """`verify` for many snapshots, from several threads, about in the order of their commits.
+
+        With CHEAP_DIFF, it looks once at what snapshots share.
+        """
         return lambda snapshot: self.verify(snapshot, depth)
 
     # -- writing inside a transaction --------------------------------------------------------------------------------
