@@ -718,6 +718,20 @@ class TestWhereNobodyMayWrite:
             plait.open(closed.parent.parent)
 
 
+@pytest.mark.parametrize("left", ["BEGIN", "BEGIN IMMEDIATE"])
+def test_a_transaction_that_an_interrupt_left_open_is_in_nobodys_way(tmp_path: Path, left: str) -> None:
+    """A Ctrl-C may come where SQLAlchemy is just to end it: its connection is the next to be used."""
+    with plait.init(tmp_path) as catalog:
+        database = catalog.backend._repository.database  # type: ignore[attr-defined]
+        with database.read() as connection:
+            driver = connection.connection.driver_connection
+        driver.execute(left)
+        assert [ref.name for ref in catalog.refs()] == ["main"]
+        driver.execute(left)
+        catalog.create_branch("dev")
+        assert not driver.in_transaction
+
+
 class TestLostConnections:
     """PostgreSQL was started anew, as far as its clients can see: every connection they have is dead."""
 

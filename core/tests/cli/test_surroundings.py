@@ -185,6 +185,16 @@ def test_an_interrupt_stops_quietly(run_plait: Any, unchanging: Path, failing: A
     assert "stopped" in ran.err
 
 
+def test_an_interrupt_that_a_library_turns_into_an_error_of_its_own_stops_quietly_too(
+    run_plait: Any, unchanging: Path, failing: Any
+) -> None:
+    error = AssertionError("a pool that was cut off in the middle")
+    error.__context__ = KeyboardInterrupt()
+    failing.append(error)
+    ran = run_plait("fail")
+    assert (ran.code, ran.err) == (130, "stopped\n")
+
+
 # -- where the catalog is ----------------------------------------------------------------------------------------------
 
 

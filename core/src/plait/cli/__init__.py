@@ -135,8 +135,21 @@ def _run(session: Session, words: list[str]) -> int:
         session.print_error(refused)
         return refused.exit_code
     except Exception as error:
+        if _was_interrupted(error):
+            click.echo("stopped", err=True)
+            return _STOPPED
         return _unexpected(session, error)
     return code if isinstance(code, int) else 0
+
+
+def _was_interrupted(error: BaseException) -> bool:
+    """Whether it came of an interrupt: libraries that are cut off in the middle may fail in ways of their own."""
+    at: BaseException | None = error
+    while at is not None:
+        if isinstance(at, KeyboardInterrupt):
+            return True
+        at = at.__cause__ or at.__context__
+    return False
 
 
 def _output_refused(session: Session, reason: str) -> int:

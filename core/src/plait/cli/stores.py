@@ -14,7 +14,6 @@ from plait.cli.plugin_commands import Group, OpenGroup
 from plait.cli.session import Session, json_option, located, pairs, pass_session
 from plait.cli.working_sets import committed
 from plait.errors import InvalidArgument, NotFound, StoreDiverged, StoreUnavailable, Unsupported
-from plait.plugins import Plugins
 
 
 @click.command("init")
@@ -55,6 +54,8 @@ _FIRST_STORES = {
 
 def _first_store() -> str:
     """The next step, with what is installed."""
+    from plait.plugins import Plugins
+
     kinds = Plugins().kinds
     first = next((words for kind, words in _FIRST_STORES.items() if kind in kinds), None)
     return f"plait store add {first}" if first else "pip install plait-iceberg"

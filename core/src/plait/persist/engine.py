@@ -307,9 +307,11 @@ def _sqlite_engine(url: URL, module: ModuleType) -> Engine:
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         options = connection.get_execution_options()
+        driver: Any = connection.connection.driver_connection
+        if driver.in_transaction:  # Who had it was interrupted (Ctrl-C) just where SQLAlchemy was to end it.
+            driver.rollback()
         is_writer = options.get("plait_write", False) or options.get("plait_unmanaged", False)
         if is_writer and journal == "WAL":  # With a rollback journal, NORMAL could corrupt the file in a power loss.
-            driver: Any = connection.connection.driver_connection
             driver.execute(f"PRAGMA synchronous={'FULL' if options.get('plait_flush', True) else 'NORMAL'}")
         if not options.get("plait_unmanaged", False):
             connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("plait_write", False) else "BEGIN")
