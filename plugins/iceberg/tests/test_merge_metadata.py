@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from plait.errors import InvalidArgument, Unsupported
-from plait.types import Choice, ConflictKind, Json, Resolution, SnapshotRef
+from plait.types import Choice, ConflictKind, Depth, Json, Resolution, SnapshotRef
 from plait_conformance.tables import (
     KEY,
     KEYED,
@@ -520,6 +520,30 @@ def test_a_tag_on_a_snapshot_that_ours_cannot_have_is_refused_before_anything_is
     with pytest.raises(Unsupported, match="audited"):
         tables.merged(base, ours, theirs)
     assert {path for path in warehouse.rglob("*") if path.is_file()} == before
+
+
+def expire_all_but_the_current(table: Table) -> None:
+    current = table.current_snapshot()
+    old = [one.snapshot_id for one in table.snapshots() if current is None or one.snapshot_id != current.snapshot_id]
+    table.maintenance.expire_snapshots().by_ids(old).commit()
+
+
+@pytest.mark.parametrize("expiring", ["ours", "theirs", "both"])
+def test_snapshots_that_a_side_expired_are_in_nobodys_way(tables: Tables, expiring: str) -> None:
+    """The history keeps them: older versions list them still, and name all their files."""
+    base = tables.change(tables.create([order(1)]), append(order(2)), append(order(3)))
+    also: list[Callable[[Table], None]] = [expire_all_but_the_current]
+    ours = tables.change(base, append(order(4)), *(also if expiring != "theirs" else []))
+    theirs = tables.change(base, correct({**order(2), "price": 7}), *(also if expiring != "ours" else []))
+    merged = tables.merged(base, ours, theirs)
+    assert read_back(merged) == ordered([order(1), {**order(2), "price": 7}, order(3), order(4)])
+    assert len(static(merged).snapshots()) == len(static(ours).snapshots()) + 1
+    for version in (base, ours, theirs, merged):
+        assert tables.adapter.verify(version, Depth.BYTES).problems == ()
+    assert [one.snapshot_id for one in static(base).snapshots()] != [
+        one.snapshot_id for one in static(ours).snapshots()
+    ]
+    assert read_back(base) == ordered([order(1), order(2), order(3)])
 
 
 def test_a_table_of_format_version_1_is_written_and_read_but_not_merged(tables: Tables) -> None:
