@@ -21,9 +21,11 @@ context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(["plait_conformance.preloaded"])
 
 
-def child(target: Callable[..., None], *arguments: object) -> ForkServerProcess:
-    """A process that is to call `target` in the environment that this one has now; not started yet."""
-    return context.Process(target=_call, args=(dict(os.environ), target, arguments))
+def child(
+    target: Callable[..., None], *arguments: object, environment: Mapping[str, str] | None = None
+) -> ForkServerProcess:
+    """A process that is to call `target` in an environment (None: as this one's is now); not started yet."""
+    return context.Process(target=_call, args=(dict(environment or os.environ), target, arguments))
 
 
 def _call(environment: Mapping[str, str], target: Callable[..., None], arguments: Sequence[object]) -> None:
