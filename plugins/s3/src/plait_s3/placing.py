@@ -21,6 +21,10 @@ from plait.disk import fsync
 from plait_s3.blobs import CHUNK_BYTES, OWN, Content, address
 from plait_s3.parallel import side_by_side
 
+_FEW: Final = 32
+"""Folders that are flushed one after the other: the first flush makes the changes of all of them durable, and starting
+threads takes longer than to hear that of the rest."""
+
 _FICLONE: Final = 0x40049409
 """ioctl of Linux: share the blocks of another file until one of the two is written."""
 
@@ -165,7 +169,12 @@ class Placing:
             self.drop(temporary for temporary, _ in waiting)
             raise
         self._failpoint("objects.place.before_fsync")
-        side_by_side(fsync, self._with_parents(folders))
+        changed = self._with_parents(folders)
+        if len(changed) > _FEW:
+            side_by_side(fsync, changed)
+            return
+        for path in changed:
+            fsync(path)
 
     def _with_parents(self, folders: set[str]) -> set[str]:
         """These folders, and those that lead to them from the root."""
