@@ -85,7 +85,7 @@ class DoltHarness(Harness):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self._counts: dict[int, Counted] = {}
+        self._counts: dict[Adapter, Counted] = {}
 
     @property
     def options(self) -> Mapping[str, str]:
@@ -123,7 +123,9 @@ class DoltHarness(Harness):
     def cost(self, adapter: Adapter) -> Mapping[str, int]:
         """Statements that the adapter has sent, and rows that it got for them, since this was first asked."""
         assert isinstance(adapter, DoltAdapter)
-        return self._counts.setdefault(id(adapter), Counted(adapter.engine)).asked
+        if adapter not in self._counts:
+            self._counts[adapter] = Counted(adapter.engine)
+        return self._counts[adapter].asked
 
     def item(self, row: str) -> str:
         return f"things::id={row[1:]}"
