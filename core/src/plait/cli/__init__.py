@@ -109,8 +109,7 @@ def _run(session: Session, words: list[str]) -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("stopped", err=True)
-        return _STOPPED
+        return _stopped()
     except click.ClickException as error:
         return _misused(session, error)
     except PlaitError as error:
@@ -135,11 +134,13 @@ def _run(session: Session, words: list[str]) -> int:
         session.print_error(refused)
         return refused.exit_code
     except Exception as error:
-        if _was_interrupted(error):
-            click.echo("stopped", err=True)
-            return _STOPPED
-        return _unexpected(session, error)
+        return _stopped() if _was_interrupted(error) else _unexpected(session, error)
     return code if isinstance(code, int) else 0
+
+
+def _stopped() -> int:
+    click.echo("stopped", err=True)
+    return _STOPPED
 
 
 def _was_interrupted(error: BaseException) -> bool:
