@@ -16,9 +16,12 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from plait.errors import Unsupported
 from plait_delta.disk import DiskFiles
+from plait_delta.disk_roots import DiskLayout
 from plait_delta.files import Native
+from plait_delta.log import read_state
 from plait_delta.merge import write_rows
 from plait_delta.roots import Root
+from plait_delta.rows import Side, has_misread_rows
 from plait_delta.table import WorkingTable, misread_rows, rows_of
 
 
@@ -165,6 +168,17 @@ def test_times_of_spark_outside_of_nanoseconds_are_read_and_rewrites_that_would_
     table.append(rows.slice(1, 1))
     assert rows_of(table).num_rows == 3
     assert misread_rows(table) == 1
+
+
+def test_only_files_that_a_feed_tells_of_are_looked_at_for_such_times(tmp_path: Path) -> None:
+    folder = tmp_path / "t"
+    rows = _spark_table(folder, NEAR, FAR)
+    (misread,) = read_state(_root(folder)).files
+    write_deltalake(str(folder), rows, mode="append")
+    layout = DiskLayout(str(tmp_path), DiskFiles(lambda name: None), lambda name: None)
+    side = Side(layout, _root(folder), read_state(_root(folder)))
+    assert has_misread_rows(side, [misread])
+    assert not has_misread_rows(side, [one for one in side.state.files if one != misread])
 
 
 def test_times_of_spark_that_nanoseconds_hold_are_rewritten(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from plait.rows.comparing import RowChanges, compare
 from plait_delta.actions import State, described, features
 from plait_delta.features import is_mapped
 from plait_delta.log import read_state
-from plait_delta.rows import Shape, Side, plain
-from plait_delta.table import misread_rows, open_table, translated
+from plait_delta.rows import Shape, Side, has_misread_rows, plain
+from plait_delta.table import open_table, translated
 
 _ENABLED: Final = "delta.enableChangeDataFeed"
 _TYPE: Final = "_change_type"
@@ -37,8 +37,9 @@ def feed_changes(shape: Shape, before: Side, after: Side) -> RowChanges | None:
     names = [column["name"] for column in after.state.schema["fields"]]
     try:
         with translated(after.root.folder):
-            if any(misread_rows(open_table(side.root, side.state.version)) for side in (before, after)):
-                return None
+            for side, other in ((before, after), (after, before)):
+                if has_misread_rows(side, side.state.files.keys() - other.state.files.keys()):
+                    return None
             feed = open_table(after.root, after.state.version).load_cdf(
                 starting_version=start + 1, ending_version=after.state.version, columns=[*names, _TYPE]
             )

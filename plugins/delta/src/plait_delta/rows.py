@@ -15,7 +15,7 @@ from plait_delta.actions import Action, FileId, State, joined_protocol, relocate
 from plait_delta.files import Native
 from plait_delta.log import encode
 from plait_delta.roots import Layout, Root
-from plait_delta.table import engine_of, open_native, quoted, rows_of, translated
+from plait_delta.table import engine_of, misread_rows, open_native, quoted, rows_of, times_in, translated
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,15 @@ def read_in_order(side: Side, shape: Shape) -> Iterator[pa.Table]:
         check_files(side, side.state.files)
         for batch in engine_of(open_native(native)).execute(sql):
             yield plain(pa.table(batch))
+
+
+def has_misread_rows(side: Side, files: Collection[FileId]) -> bool:
+    """Whether some files of a version have rows that delta-rs misreads in a change data feed. Cost: as `misread_rows`,
+    of these files."""
+    if not times_in(side.state.schema, side.state.partition_columns):
+        return False
+    with _view(side, files, None) as native, translated(f"table {side.root.table}"):
+        return misread_rows(open_native(native)) > 0
 
 
 def check_files(side: Side, files: Iterable[FileId]) -> None:

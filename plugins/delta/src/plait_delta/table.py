@@ -97,9 +97,7 @@ def misread_rows(table: DeltaTable) -> int:
     Times inside of lists and maps are not looked at. Cost: nothing without columns of times; else a query by them,
     which statistics answer where all times are near.
     """
-    partitions = table.metadata().partition_columns
-    fields = [one for one in json.loads(table.schema().to_json())["fields"] if one["name"] not in partitions]
-    times = [one for field in fields for one in _times(field["type"], quoted(field["name"]))]
+    times = times_in(json.loads(table.schema().to_json()), table.metadata().partition_columns)
     if not times:
         return 0
     # What nanoseconds hold, to the microsecond: what they do not hold is misread as a time that they do.
@@ -111,6 +109,12 @@ def misread_rows(table: DeltaTable) -> int:
         misread = pa.table(QueryBuilder().register("this", table).execute(sql).read_all())
         number -= int(misread["number"][0].as_py())
     return number
+
+
+def times_in(schema: Mapping[str, Any], partition_columns: Sequence[str]) -> list[str]:
+    """The columns of times in a schema as Delta's log has it, as SQL names them; not those that partition the table."""
+    fields = [field for field in schema["fields"] if field["name"] not in partition_columns]
+    return [one for field in fields for one in _times(field["type"], quoted(field["name"]))]
 
 
 def _times(kind: Any, place: str) -> Iterator[str]:
