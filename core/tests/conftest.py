@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,16 @@ def postgresql_database(postgresql_url: str) -> Iterator[Database]:
         opened.close()
 
 
+@pytest.fixture(scope="session")
+def sqlite_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with the tables, to be copied, for the same reason."""
+    file = tmp_path_factory.mktemp("tables") / "catalog.db"
+    opened = Database(f"sqlite:///{file}")
+    opened.create_schema()
+    opened.close()
+    return file
+
+
 @pytest.fixture(params=BACKENDS)
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a database that is new and empty."""
@@ -56,9 +67,9 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
                     connection.execute(sa.delete(table))
         yield shared
         return
+    shutil.copyfile(request.getfixturevalue("sqlite_tables"), tmp_path / "catalog.db")
     opened = Database(f"sqlite:///{tmp_path / 'catalog.db'}")
     try:
-        opened.create_schema()
         yield opened
     finally:
         opened.close()
@@ -76,6 +87,8 @@ def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalog]
     url = f"sqlite:///{tmp_path / 'catalog.db'}"
     if request.param == "postgresql":
         url = request.getfixturevalue("postgresql_of_catalogs")
+    else:
+        shutil.copyfile(request.getfixturevalue("sqlite_tables"), tmp_path / "catalog.db")
     with embedded_catalog(url) as made:
         yield made
 

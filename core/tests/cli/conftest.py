@@ -73,19 +73,42 @@ def _made_example(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]
     """Where the example catalog lives, for its stores name whole paths, and a copy of it as it was made."""
     folder = tmp_path_factory.mktemp("shop") / "here"
     plait.init(folder, example=True).close()
-    pristine = folder.with_name("pristine")
-    shutil.copytree(folder, pristine)
-    return folder, pristine
+    return folder, _copied(folder, folder.with_name("pristine"))
 
 
 @pytest.fixture
 def example(_made_example: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """The example catalog, as it was made, and the test in it: a table and objects, `main` and `more-orders` apart."""
     folder, pristine = _made_example
-    shutil.rmtree(folder)
-    shutil.copytree(pristine, folder)
-    monkeypatch.chdir(folder)
+    monkeypatch.chdir(_copied(pristine, folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def _made_conflict(_made_example: tuple[Path, Path]) -> Path:
+    """A copy of the example, with row id=1 changed otherwise on `main` than on `more-orders`."""
+    folder, pristine = _made_example
+    with plait.open(_copied(pristine, folder)) as catalog:
+        for branch, price in (("main", 5), ("more-orders", 6)):
+            with catalog.transaction(branch, message=f"Tea is {price}") as tx:
+                table: Any = tx.open("lake.sales.orders")
+                table.overwrite(pa.table([[1], ["tea"], [price]], schema=SCHEMA), "id = 1")
+    return _copied(folder, folder.with_name("conflict"))
+
+
+@pytest.fixture
+def conflicting(_made_example: tuple[Path, Path], _made_conflict: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The example, with row id=1 changed otherwise on `main` than on `more-orders`, and the test in it."""
+    folder, _ = _made_example
+    monkeypatch.chdir(_copied(_made_conflict, folder))
+    return folder
+
+
+def _copied(source: Path, target: Path) -> Path:
+    """The target, which is a copy of the source now, whatever it was."""
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target)
+    return target
 
 
 @pytest.fixture(scope="session")
@@ -100,14 +123,3 @@ def unchanging(_read_only: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The example, shared by tests that only read it."""
     monkeypatch.chdir(_read_only)
     return _read_only
-
-
-@pytest.fixture
-def conflicting(example: Path) -> Path:
-    """The example, with row id=1 changed otherwise on `main` than on `more-orders`."""
-    with plait.open(example) as catalog:
-        for branch, price in (("main", 5), ("more-orders", 6)):
-            with catalog.transaction(branch, message=f"Tea is {price}") as tx:
-                table: Any = tx.open("lake.sales.orders")
-                table.overwrite(pa.table([[1], ["tea"], [price]], schema=SCHEMA), "id = 1")
-    return example

@@ -90,6 +90,7 @@ def test_what_cannot_be_put_or_gotten_is_said(run_plait: Any, photos: Path) -> N
     assert not Path("x").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["lake.new", "lake.sales.orders", "p.new"])
 def test_what_takes_no_objects_is_told_before_anything_is_staged(run_plait: Any, photos: Path, key: str) -> None:
     run_plait("store", "add", "p", "--kind", "pointer", "--mode", "pointer")
@@ -159,6 +160,7 @@ def test_a_reader_that_has_gone_is_no_refusal() -> None:
         raise BrokenPipeError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["get", "raw.landing::1.json", "-"], ["log"], ["ls"]])
 def test_a_full_standard_output_is_said(example: Path, words: list[str]) -> None:
     command = [sys.executable, "-c", "import plait.cli; plait.cli.main()", *words]

@@ -332,6 +332,7 @@ def colours(words: list[str], cwd: Path, environment: dict[str, str] | None = No
     return b"\x1b[" in written
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo terminals")
 def test_colour_is_for_terminals_that_want_it(unchanging: Path) -> None:
     assert colours(["log"], unchanging)

@@ -266,7 +266,7 @@ def test_what_fsck_refuses_is_not_taken_in(adapter: BlockAdapter, disk: Snapshot
     work = Work(adapter, "tx-1", disk)
     with pytest.raises(Broken, match="e2fsck"):
         with work.volume.files() as root:
-            # Before anything is written: while fuse2fs writes, debugfs finds bitmaps that do not match, and opens nothing.
+            # Before anything is written: debugfs opens nothing while fuse2fs writes its bitmaps.
             broken = root.parent / "volume"
             tool = ["/usr/sbin/debugfs", "-w", "-R", "zap_block -f /home -p 0xff 0", str(broken)]
             zapped = subprocess.run(tool, check=True, capture_output=True, text=True)

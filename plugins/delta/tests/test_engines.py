@@ -48,6 +48,7 @@ def duckdb_rows(tables: Tables, folder: str, version: int | None = None) -> Rows
         return ordered(dict(zip(names, values, strict=True)) for values in found.fetchall())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tables", ["folder", pytest.param("seaweedfs", marks=pytest.mark.s3server)], indirect=True)
 @pytest.mark.parametrize("read", [polars_rows, duckdb_rows])
 def test_an_engine_reads_tables_branches_and_past_commits(tables: Tables, read: Callable[..., Rows]) -> None:

@@ -78,6 +78,7 @@ def test_the_ends_keep_all_that_they_descend_from(place: Place) -> None:
         assert again.verify(snapshot, Depth.BYTES).problems == ()
 
 
+@pytest.mark.slow
 def test_a_commit_that_no_tag_keeps_is_told(place: Place) -> None:
     adapter = place.adapter()
     base = commit(adapter, place, None, CITY)
@@ -157,6 +158,7 @@ def test_what_a_commit_keeps_outlives_the_abort_that_an_older_copy_of_the_catalo
         assert adapter.verify(snapshot, Depth.BYTES).problems == ()
 
 
+@pytest.mark.slow
 def test_nothing_is_superseded_by_what_is_not_there_any_more(place: Place) -> None:
     adapter = place.adapter()
     base = commit(adapter, place, None, CITY)
