@@ -16,7 +16,7 @@ __all__ = ["BlockAdapter", "Volume", "Volumes", "plait_register_adapters"]
 
 @hookimpl
 def plait_register_adapters() -> Mapping[str, str]:
-    """The kind `block`; asyncio and the QMP client are imported with it."""
+    """The kind `block`, imported when a store of it is opened."""
     return {"block": "plait_block.adapter:BlockAdapter"}
 
 

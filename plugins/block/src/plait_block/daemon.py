@@ -9,30 +9,26 @@ the next use.
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
-import logging
 import os
 import shutil
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Container, Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, Final, cast
+from typing import IO, Any, Final
 from urllib.parse import quote
 
 from plait.errors import StoreUnavailable
-from qemu.qmp import QMPClient, QMPError
-from qemu.qmp.qmp_client import ExecuteError
 
 from plait_block import images
 from plait_block.folder import Folder, translated
 from plait_block.images import Image
+from plait_block.qmp import CommandFailed, Qmp
 
-_SECONDS_MAX: Final = 60
 _START_SECONDS: Final = 10
 _STOP_SECONDS: Final = 10
 STAYS: Final = "stays"
@@ -43,10 +39,6 @@ _SOCKET_PATH_MAX: Final = 100
 """The system takes 107 bytes."""
 
 
-# What it logs as errors is raised here, or is no error: a daemon that is gone is started again.
-logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
-
-
 class Refused(StoreUnavailable):
     """The daemon answered with an error."""
 
@@ -54,26 +46,18 @@ class Refused(StoreUnavailable):
 class Monitor:
     """One conversation with the daemon. Nodes are images, exports are what clients connect to."""
 
-    def __init__(self, client: QMPClient, loop: asyncio.AbstractEventLoop, nbd: Path) -> None:
-        self._client = client
-        self._loop = loop
+    def __init__(self, qmp: Qmp, nbd: Path) -> None:
+        self._qmp = qmp
         self.nbd = nbd
 
     def execute(self, command: str, arguments: Mapping[str, object] | None = None) -> Any:
         """Raises: Refused with the daemon's words; StoreUnavailable when it is gone."""
-        return self._run(command, self._execute(command, arguments))
-
-    async def _execute(self, command: str, arguments: Mapping[str, object] | None = None) -> Any:
-        return await self._client.execute(command, cast(Any, dict(arguments or {})))
-
-    def _run(self, command: str, call: Coroutine[Any, Any, Any]) -> Any:
-        """What asks several times in one call waits for the daemon alone, and not each time for two threads as well."""
         try:
-            return asyncio.run_coroutine_threadsafe(call, self._loop).result(_SECONDS_MAX)
-        except ExecuteError as error:
+            return self._qmp.execute(command, arguments)
+        except CommandFailed as error:
             remedy = images.remedy_for(str(error))
             raise Refused(f"the storage daemon refused {command}: {error}", remedy=remedy) from error
-        except (QMPError, OSError, TimeoutError) as error:
+        except OSError as error:
             raise StoreUnavailable(f"the storage daemon went away during {command}", remedy="try again") from error
 
     def nodes(self) -> dict[str, Mapping[str, Any]]:
@@ -85,30 +69,29 @@ class Monitor:
 
     def add_chain(self, chain: Sequence[Image], *, writable: bool = False) -> str:
         """The top image's node, over the rest of its chain; `writable` counts for the top. Repeat: no-op."""
-
-        async def add(known: Container[str]) -> None:
-            below: str | None = None
-            for image in reversed(chain):
-                if image.node not in known:
-                    node = _options(image, writable=writable and image is chain[0])
-                    if image.format == "qcow2":
-                        node["backing"] = below
-                    try:
-                        await self._execute("blockdev-add", node)
-                    except ExecuteError as error:
-                        raise Refused(
-                            f"the storage daemon cannot open image {image}: {error}",
-                            remedy=images.remedy_for(str(error))
-                            or "'plait verify --depth bytes' tells whether it is whole",
-                        ) from error
-                below = image.node
-
         try:
-            self._run("blockdev-add", add(self.nodes()))
+            self._add_missing(chain, writable)
         except Refused:
             # Somebody else's working set ended meanwhile, and took along a node that was to be used.
-            self._run("blockdev-add", add(self.nodes()))
+            self._add_missing(chain, writable)
         return chain[0].node
+
+    def _add_missing(self, chain: Sequence[Image], writable: bool) -> None:
+        known = self.nodes()
+        below: str | None = None
+        for image in reversed(chain):
+            if image.node not in known:
+                node = _options(image, writable=writable and image is chain[0])
+                if image.format == "qcow2":
+                    node["backing"] = below
+                try:
+                    self.execute("blockdev-add", node)
+                except Refused as error:
+                    raise Refused(
+                        f"the storage daemon cannot open image {image}: {error.__cause__}",
+                        remedy=error.remedy or "'plait verify --depth bytes' tells whether it is whole",
+                    ) from error
+            below = image.node
 
     def add_alone(self, image: Image) -> None:
         """A writable overlay's node without what is below it, to be put on top of a node. Repeat: no-op."""
@@ -148,12 +131,9 @@ class Monitor:
     def remove_chain(self, chain: Sequence[Image]) -> None:
         """Forget the images that nobody uses any more, from the top down to the first that is in use."""
 
-        async def remove() -> None:
-            for image in chain:
-                await self._execute("blockdev-del", {"node-name": image.node})
-
         with suppress(Refused):
-            self._run("blockdev-del", remove())
+            for image in chain:
+                self.execute("blockdev-del", {"node-name": image.node})
 
     def remove_idle(self, names: Iterable[str]) -> None:
         """Forget those of these images that nobody uses, once they are many: each costs memory."""
@@ -161,16 +141,14 @@ class Monitor:
         if len(nodes) <= _NODES_KEPT_MAX:
             return
 
-        async def remove(names: Sequence[str]) -> list[str]:
-            kept = []
-            for name in names:
-                try:
-                    await self._execute("blockdev-del", {"node-name": name})
-                except ExecuteError:
-                    kept.append(name)  # In use, or below one that is.
-            return kept
+        def is_kept(name: str) -> bool:
+            try:
+                self.execute("blockdev-del", {"node-name": name})
+            except Refused:
+                return True  # In use, or below one that is.
+            return False
 
-        while len(kept := self._run("blockdev-del", remove(nodes))) < len(nodes):
+        while len(kept := [name for name in nodes if is_kept(name)]) < len(nodes):
             nodes = kept
 
     def written(self) -> dict[str, int]:
@@ -185,8 +163,6 @@ class Daemon:
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
         self._using: IO[bytes] | None = None
 
     @contextmanager
@@ -215,11 +191,6 @@ class Daemon:
             if using is not None:
                 using.close()
                 self._stop_if_unused()
-            if self._loop is not None and self._thread is not None:
-                self._loop.call_soon_threadsafe(self._loop.stop)
-                self._thread.join()
-                self._loop.close()
-                self._loop = self._thread = None
 
     # -- parts -------------------------------------------------------------------------------------------------------
 
@@ -229,33 +200,28 @@ class Daemon:
             yield None
             return
         with self._folder.locked(self._folder.run / "monitor.lock"):
-            client = self._connect()
-            if client is None and starts:
+            qmp = self._reach_if_running()
+            if qmp is None and starts:
                 self._use()
-                client = self._started()
-            if client is None:
+                qmp = self._started()
+            if qmp is None:
                 yield None
                 return
-            try:
+            with qmp:
                 self._use()
-                yield Monitor(client, self._running_loop(), self.nbd_socket())
-            finally:
-                with suppress(QMPError, OSError, EOFError):  # It may have gone first.
-                    self._wait(client.disconnect())
+                yield Monitor(qmp, self.nbd_socket())
 
-    def _connect(self) -> QMPClient | None:
+    def _reach_if_running(self) -> Qmp | None:
         try:
             return self._reach()
-        except (QMPError, OSError, EOFError):
+        except OSError:
             return None
 
-    def _reach(self) -> QMPClient:
-        """Raises: QMPError, OSError or EOFError where no daemon answers."""
-        client = QMPClient("plait")
-        self._wait(client.connect(str(self._sockets() / "qmp")))
-        return client
+    def _reach(self) -> Qmp:
+        """Raises: OSError where no daemon answers."""
+        return Qmp(self._sockets() / "qmp")
 
-    def _started(self) -> QMPClient:
+    def _started(self) -> Qmp:
         """Start it, and reach it. On a machine short of memory or time it may die, or refuse, right after its start:
         it holds nothing yet, so another attempt costs nothing."""
         deadline = time.monotonic() + _START_SECONDS
@@ -264,7 +230,7 @@ class Daemon:
             while True:
                 try:
                     return self._reach()
-                except (QMPError, OSError, EOFError) as error:
+                except OSError as error:
                     if time.monotonic() > deadline:
                         raise StoreUnavailable(
                             f"the storage daemon of {self._folder.root} was started, but does not answer: {error}",
@@ -273,17 +239,6 @@ class Daemon:
                 time.sleep(0.02)
                 if not images.is_locked(self._folder.run / "pid"):
                     break  # It ended.
-
-    def _wait(self, call: Any) -> None:
-        asyncio.run_coroutine_threadsafe(call, self._running_loop()).result(_SECONDS_MAX)
-
-    def _running_loop(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=self._loop.run_forever, name="plait-qmp", daemon=True)
-                self._thread.start()
-            return self._loop
 
     def _use(self) -> None:
         """Say that this process uses the daemon, for as long as it lives or until `close`."""
@@ -361,19 +316,15 @@ class Daemon:
     def _quit(self) -> None:
         """Ask it to end, and wait for that. By its own socket, since a process id may be another's by now."""
         socket, pid = self._sockets() / "qmp", self._folder.run / "pid"
-        client = QMPClient("plait")
-        with closing(asyncio.new_event_loop()) as loop:
-            try:
-                loop.run_until_complete(client.connect(str(socket)))
-            except (QMPError, OSError, EOFError):
-                if images.is_locked(pid):
-                    return  # It lives, without sockets: nothing else names it.
-                pid.unlink(missing_ok=True)  # It was killed, and left that.
-                self._remove_sockets()
-            else:
-                with suppress(QMPError, OSError, EOFError):
-                    loop.run_until_complete(client.execute("quit"))
-                    loop.run_until_complete(client.disconnect())
+        qmp = self._reach_if_running()
+        if qmp is not None:
+            with qmp, suppress(OSError):
+                qmp.execute("quit")
+        elif images.is_locked(pid):
+            return  # It lives, without sockets: nothing else names it.
+        else:
+            pid.unlink(missing_ok=True)  # It was killed, and left that.
+            self._remove_sockets()
         deadline = time.monotonic() + _STOP_SECONDS
         # Both are what it removes at its very end, be it from under the next one.
         while (pid.exists() or socket.exists()) and time.monotonic() < deadline:
