@@ -7,7 +7,9 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from plait.errors import Corrupt, InvalidArgument, NotFound, StoreUnavailable, Unsupported
@@ -27,6 +29,7 @@ from plait.types import (
     SnapshotRef,
 )
 from plait_block import BlockAdapter, images, qcow2, volume
+from plait_block.folder import Folder
 from plait_conformance.testing import MemoryPort
 
 from .conftest import KEY, SIZE, Fresh, Work, content, need
@@ -643,6 +646,29 @@ def test_freezing_under_a_client_keeps_the_chain_short_as_well(
     assert len([item for item in adapter.reachable(last) if item.path.endswith(".qcow2")]) <= 32
     assert content(adapter, last, 5 * PAGE, 4) == b"0005"
     assert content(adapter, work.prepare(), 5 * PAGE, 4) == b"0005"
+
+
+def test_a_commit_in_a_long_history_reads_no_more_records(
+    adapter: BlockAdapter, base: SnapshotRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside one that is a key frame's distance before, so that chains are of one length."""
+    monkeypatch.setattr(qcow2, "CHAIN_MAX", 4)
+    publish(adapter, None, base, 1)
+    read, heads, costs = Folder.read, [base], []
+
+    def counting(folder: Folder, path: Path) -> Mapping[str, Any] | None:
+        costs[-1] += 1
+        return read(folder, path)
+
+    monkeypatch.setattr(Folder, "read", counting)
+    for number in range(12):
+        costs.append(0)
+        work = Work(adapter, f"tx-{number}", heads[-1]).write(number * PAGE, b"x")
+        heads.append(work.prepare())
+        publish(adapter, heads[-2], heads[-1], number + 2)
+        adapter.release(work.port.tx, [heads[-1]])
+        assert items(adapter, heads[-2], heads[-1]) == [f"@{number * PAGE}+{PAGE}"]
+    assert max(costs[-4:]) <= max(costs[4:-4])
 
 
 @pytest.mark.slow

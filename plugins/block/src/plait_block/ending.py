@@ -75,9 +75,18 @@ class Ending:
         for path in sorted(places.glob("*/place.json")):
             self._working(path.parent).remove(force=force)
             self._failpoint("block.end.after_place")
-        needed = {layer.id for version in kept for layer in self._layers.lineage(version)}
-        for layer in made:
-            if layer not in needed:
-                self.drop(layer)
-                self._failpoint("block.end.after_layer")
+        for layer in self._unneeded(made, kept):
+            self.drop(layer)
+            self._failpoint("block.end.after_layer")
         self._folder.remove_tree(places)
+
+    def _unneeded(self, made: Sequence[str], kept: Sequence[str]) -> list[str]:
+        """The layers that no kept version stands on, in order. Cost: a record for each layer from the kept ones down
+        to the last that is needed; all below them where one is not."""
+        unneeded = dict.fromkeys(made)
+        for version in kept:
+            for layer in self._layers.lineage(version):
+                if not unneeded:
+                    return []
+                unneeded.pop(layer.id, None)
+        return list(unneeded)

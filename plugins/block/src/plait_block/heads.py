@@ -113,15 +113,12 @@ class Heads:
             return head
         layer = live.freeze(frozen)
         published = self._layers.get(head.snapshot.version)
-        if layer is None or layer.id == published.id or published.id not in self._above(layer):
+        if layer is None or layer.id == published.id or not self._layers.stands_on(layer.id, published.id):
             return head
         self._failpoint("block.freeze.before_head")
         found = Head(self._refer(layer), head.seq)
         self._write(asset, found)
         return found
-
-    def _above(self, layer: Layer) -> set[str]:
-        return {one.id for one in self._layers.lineage(layer.parent)}
 
     def _write(self, asset: str, head: Head) -> None:
         text = None if head.snapshot is None else encode_snapshot(head.snapshot).hex()

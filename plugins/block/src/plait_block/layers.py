@@ -10,8 +10,9 @@ import os
 import re
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile, zip_longest
 from pathlib import Path
 from typing import ClassVar, Final, TypeAlias
 
@@ -213,6 +214,28 @@ class Layers(ABC):
             yield found
             layer = found.parent
 
+    def stands_on(self, layer: str | None, ancestor: str) -> bool:
+        """Whether a layer is another one, or a descendant of it. Cost: a record for each layer between them."""
+        return any(one.id == ancestor for one in self.lineage(layer))
+
+    def ways(self, before: Layer | None, after: Layer | None) -> tuple[list[Layer], list[Layer], Layer | None]:
+        """The layers from each side down to their common ancestor, which is not among them, and that ancestor.
+
+        All layers there are, and None, where they have none, or a layer on the way is gone (collected). Cost: a record
+        for each layer of the longer way, on both sides.
+        """
+        found: tuple[dict[str, Layer], dict[str, Layer]] = ({}, {})
+        walks = (self.lineage(None if side is None else side.id) for side in (before, after))
+        for both in zip_longest(*walks):
+            for layer, own, other in zip(both, found, reversed(found), strict=True):
+                if layer is None:
+                    continue
+                own[layer.id] = layer
+                if layer.id in other:
+                    old, new = (_before(side.values(), layer) for side in found)
+                    return old, new, layer
+        return [*found[0].values()], [*found[1].values()], None
+
     def all(self) -> Iterator[Layer]:
         """Every layer that has a record, by id."""
         if self._folder.layers.is_dir():
@@ -265,3 +288,7 @@ class Layers(ABC):
 
     def _write(self, layer: Layer) -> None:
         self._folder.write(self.record(layer.id), {name: getattr(layer, name) for name in Layer.__slots__})
+
+
+def _before(layers: Iterable[Layer], end: Layer) -> list[Layer]:
+    return [*takewhile(lambda one: one.id != end.id, layers)]

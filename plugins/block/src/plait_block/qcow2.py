@@ -100,21 +100,15 @@ class Qcow2Layers(Layers):
     def changed(self, before: Layer | None, after: Layer | None) -> list[Range]:
         """What the layers on the ways to the common ancestor hold. Without one, or where a layer on the way is gone
         (collected), everything that either holds."""
-        old, new = ([] if side is None else list(self.lineage(side.id)) for side in (before, after))
-        ancestors = {layer.id for layer in old}
-        common = next((layer.id for layer in new if layer.id in ancestors), None)
+        *ways, common = self.ways(before, after)
         ranges = []
-        for lineage in (old, new):
-            smallest = lineage[0].size_bytes if lineage else 0
-            for layer in lineage:
-                if layer.id == common:
-                    if smallest < layer.size_bytes:
-                        ranges.append([(smallest, layer.size_bytes)])  # Cut off, and zeroes where it grew again.
-                    break
-                smallest = min(smallest, layer.size_bytes)
-                ranges.append(images.own_extents(self.image(layer), is_root=layer.parent is None))
-            if common is None and lineage and lineage[-1].parent is not None:
-                ranges.append(images.own_extents(self._below(lineage[-1].parent)[0], is_root=True))
+        for way in filter(None, ways):
+            ranges += [images.own_extents(self.image(layer), is_root=layer.parent is None) for layer in way]
+            smallest = min(layer.size_bytes for layer in way)
+            if common is not None and smallest < common.size_bytes:
+                ranges.append([(smallest, common.size_bytes)])  # Cut off, and zeroes where it grew again.
+            if common is None and way[-1].parent is not None:
+                ranges.append(images.own_extents(self._below(way[-1].parent)[0], is_root=True))
         return union(*ranges)
 
     def written(self, layer: Layer) -> list[Range]:

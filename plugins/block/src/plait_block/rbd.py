@@ -131,19 +131,10 @@ class RbdLayers(WholeLayers):
         if before is not None and after is not None and before.size_bytes != after.size_bytes:
             smaller, larger = sorted((before, after), key=lambda side: side.size_bytes)
             ranges.append(intersection(self._all(larger), [(smaller.size_bytes, larger.size_bytes)]))
-        if before is not None and after is not None and after.parent == before.id:
-            return union(self._own(after), *ranges)
-        old, new = ([] if side is None else list(self.lineage(side.id)) for side in (before, after))
-        ancestors = {layer.id for layer in old}
-        common = next((layer.id for layer in new if layer.id in ancestors), None)
+        old, new, common = self.ways(before, after)
         if common is None:
             return union(*(self._all(side) for side in (before, after) if side is not None))
-        for lineage in (old, new):
-            for layer in lineage:
-                if layer.id == common:
-                    break
-                ranges.append(self._own(layer))
-        return union(*ranges)
+        return union(*ranges, *map(self._own, [*old, *new]))
 
     def _all(self, layer: Layer) -> list[Range]:
         return self.pool.extents(*self._at(layer), below=True)

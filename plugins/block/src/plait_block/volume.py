@@ -182,7 +182,7 @@ class Volumes:
         base = self._base(name)
         staging = self._port.add(self._key(name))
         layer = self._layers.get(self._adapter.freeze(base.asset).version)
-        if base.version not in {one.id for one in self._layers.lineage(layer.id)}:
+        if not self._layers.stands_on(layer.id, base.version):
             raise StoreDiverged(
                 f"the live volume {name!r} does not stand on what this working set began from",
                 remedy="publish first ('plait publish'), or adopt what was written to it ('plait store adopt')",
