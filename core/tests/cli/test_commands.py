@@ -18,6 +18,7 @@ from plait.cli import main_group
 from plait.errors import BY_CODE, Corrupt, NotFound, PermissionDenied, PlaitError, StoreUnavailable
 from plait.persist import schema
 from plait.plugins import Plugins
+from plait.types import Session
 from plait_conformance.fake_storage import write_behind
 
 
@@ -586,6 +587,19 @@ def test_a_mistake_is_answered_with_what_is_wrong(
     assert (ran.code, ran.out) == (code, "")
     assert says in ran.error["message"]
     assert ran.error["remedy"]
+
+
+def test_blame_and_show_name_the_process_beside_the_author(run_plait: Any, example: Path) -> None:
+    made = Session("ada", "Ada <ada@example.org>", "load.py", {"run": "41"})
+    with plait.open(example, session=made) as catalog, catalog.transaction(message="Loaded") as tx:
+        opened: Any = tx.open("raw.landing")
+        opened.pipe_file("9.json", b"{}")
+    header, row = run_plait("blame", "raw.landing::9.json").out.splitlines()
+    assert header.split() == ["item", "commit", "author", "client", "at", "message"]
+    assert ("Ada <ada@example.org>" in row, "load.py" in row) == (True, True)
+    (blamed,) = run_plait("blame", "raw.landing::9.json", "--json").value
+    assert (blamed["principal"], blamed["client"], blamed["properties"]) == ("ada", "load.py", {"run": "41"})
+    assert "client   load.py" in run_plait("show", "main").out
 
 
 def test_the_diff_of_a_long_table_is_cut_and_says_so(run_plait: Any, unchanging: Path) -> None:

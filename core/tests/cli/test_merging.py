@@ -46,13 +46,24 @@ def test_conflicts_are_a_table_with_the_next_commands(run_plait: Any, conflictin
     assert (ran.code, ran.out) == (5, "")
     error, header, row, *steps = ran.err.splitlines()
     assert error.startswith("error: 1 conflict with 'main'")
-    assert header.split() == ["key", "item", "base", "ours", "theirs"]
+    assert header.split() == ["key", "item", "base", "ours", "theirs", "detail"]
     assert row.split()[:2] == [KEY, ITEM]
     places = [row.index(f'"price": {value}') for value in (4, 5, 6)]
     assert places == sorted(places)
     assert "plait conflicts" in steps[0]
     assert "plait resolve KEY::ITEM --ours" in steps[0]
     assert "plait commit" in steps[1]
+
+
+def test_what_a_store_says_of_a_conflict_is_shown_wherever_conflicts_are(run_plait: Any, conflicting: Path) -> None:
+    run_plait("rm", KEY, "-m", "Not sold any more")
+    told = "ours deleted it, theirs changed it"
+    dry = run_plait("merge", "more-orders", "--dry-run")
+    assert told in dry.out
+    refused = run_plait("merge", "more-orders")
+    assert refused.err.splitlines()[1].split()[-1] == "detail"
+    assert told in refused.err
+    assert told in run_plait("conflicts").out
 
 
 def test_conflicts_in_json_name_all_sides_and_the_working_set(run_plait: Any, conflicting: Path) -> None:

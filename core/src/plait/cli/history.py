@@ -62,7 +62,7 @@ def show(session: Session, spec: str | None) -> None:
         return
     click.echo(click.style(f"commit {commit.id}", fg="yellow"))
     facts = [("parent", parent) for parent in commit.parents]
-    facts += [("author", commit.author), ("at", format_time(commit.committed_at_us))]
+    facts += [("author", commit.author), ("client", commit.session.client), ("at", format_time(commit.committed_at_us))]
     facts += sorted({**commit.session.properties, **commit.properties}.items())
     for name, fact in facts:
         click.echo(f"{printable(name):<8} {printable(fact)}")
@@ -77,7 +77,7 @@ def show(session: Session, spec: str | None) -> None:
 @json_option
 @pass_session
 def blame(session: Session, path: str, spec: str | None, limit: int) -> None:
-    """Say which commit last changed each item of KEY, or one KEY::ITEM."""
+    """Say which commit last changed each item of KEY, or one KEY::ITEM, who made it, and with which client."""
     from itertools import islice
 
     from plait.refspec import format_key, format_time, parse_path
@@ -89,15 +89,17 @@ def blame(session: Session, path: str, spec: str | None, limit: int) -> None:
             "item": one.item,
             "commit": one.commit.id if session.as_json else one.commit.id[:12],
             "author": one.commit.author,
+            "principal": one.commit.session.principal,
+            "client": one.commit.session.client,
             "at": format_time(one.commit.committed_at_us),
             "message": one.commit.message,
-            "properties": dict(one.commit.properties),
+            "properties": {**one.commit.session.properties, **one.commit.properties},
         }
         for one in islice(found, limit)
     ]
     if item is not None and not rows:
         raise NotFound(f"{path} does not exist there", remedy=f"see all items with 'plait blame {format_key(key)}'")
-    session.table(rows, ("item", "commit", "author", "at", "message"), "it holds no items")
+    session.table(rows, ("item", "commit", "author", "client", "at", "message"), "it holds no items")
 
 
 @click.command("reflog")

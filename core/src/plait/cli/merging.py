@@ -9,7 +9,7 @@ import click
 
 from plait.cli.points import SPEC
 from plait.cli.previewing import preview_rows, print_preview
-from plait.cli.printing import CONFLICT_COLUMNS, conflict_row
+from plait.cli.printing import conflict_columns, conflict_row
 from plait.cli.session import COUNT, NEXT_AFTER_CONFLICTS, Session, json_option, pass_session
 from plait.cli.working_sets import committed
 from plait.errors import CommitConflict, InvalidArgument, NotFound
@@ -98,7 +98,7 @@ def conflicts(session: Session, name: str | None, limit: int | None, only_left: 
         session.emit(rows[:limit])
         return
     shown = rows[: limit or _CONFLICTS_SHOWN]
-    session.table(shown, (*CONFLICT_COLUMNS, "settled"), "" if every else "no conflicts")
+    session.table(shown, (*conflict_columns(shown), "settled"), "" if every else "no conflicts")
     if len(rows) > len(shown):
         session.emit(None, f"… and {len(rows) - len(shown)} more; see --limit")
     if left:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from plait.cli.printing import CONFLICT_COLUMNS, change_row, conflict_row, counted
+from plait.cli.printing import change_row, conflict_columns, conflict_row, counted
 from plait.cli.session import Session
 
 if TYPE_CHECKING:
@@ -38,4 +38,4 @@ def print_preview(session: Session, rows: dict[str, list[dict[str, Any]]], branc
     if count := len(rows["conflicts"]):
         above = "\n" if rows["changes"] else ""
         session.emit(None, f"{above}{counted(count, 'conflict')} with {branch}; {told}")
-        session.table(rows["conflicts"], CONFLICT_COLUMNS, "")
+        session.table(rows["conflicts"], conflict_columns(rows["conflicts"]), "")

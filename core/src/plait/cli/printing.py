@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from plait.types import Change, Commit, Conflict
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-CONFLICT_COLUMNS = ("key", "item", "base", "ours", "theirs")
+_CONFLICT_COLUMNS = ("key", "item", "base", "ours", "theirs")
 
 
 def printable(text: str) -> str:
@@ -137,7 +137,7 @@ def change_row(change: Change, *, whole: bool) -> dict[str, Any]:
 
 
 def conflict_row(conflict: Conflict) -> dict[str, Any]:
-    """A conflict as JSON, and as a row of CONFLICT_COLUMNS."""
+    """A conflict as JSON, and as a row of `conflict_columns`."""
     from plait.refspec import format_key
 
     return {
@@ -149,3 +149,8 @@ def conflict_row(conflict: Conflict) -> dict[str, Any]:
         "theirs": conflict.theirs,
         "detail": conflict.detail,
     }
+
+
+def conflict_columns(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """What is shown of conflicts; `detail`, where a store says more of one: which cells, or what a check found."""
+    return (*_CONFLICT_COLUMNS, "detail") if any(row["detail"] for row in rows) else _CONFLICT_COLUMNS

@@ -13,7 +13,7 @@ import click
 
 from plait import limits
 from plait.cli.current import Current
-from plait.cli.printing import CONFLICT_COLUMNS, conflict_row, make_console, print_table, printable, to_json
+from plait.cli.printing import conflict_columns, conflict_row, make_console, print_table, printable, to_json
 from plait.cli.progress import Bars
 from plait.errors import CommitConflict, InvalidArgument, NotFound, PlaitError, ProposalRejected
 
@@ -179,7 +179,8 @@ class Session:
         click.echo(click.style("error", fg="red") + f": {printable(error.message)}", err=True, color=self._color)
         if rows:
             console = make_console(stderr=True, no_color=self.no_color)
-            print_table(console, rows[:_CONFLICTS_SHOWN_MAX], CONFLICT_COLUMNS)
+            shown = rows[:_CONFLICTS_SHOWN_MAX]
+            print_table(console, shown, conflict_columns(shown))
             if len(rows) > _CONFLICTS_SHOWN_MAX:
                 click.echo(f"… and {len(rows) - _CONFLICTS_SHOWN_MAX} more", err=True)
             if "tx" in error.details:
