@@ -6,10 +6,12 @@ the tests that speak of the rule.
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 from unittest import mock
 
@@ -425,6 +427,37 @@ class LosesItsVote(FakeDoltAdapter):
         named = super()._name_group(stagings)
         fake_storage.remove(begun)
         return named
+
+
+@breaks(
+    "TestEveryCallMayBeRepeatedAfterACrash::test_stage_and_prepare",
+    "TestEveryCallMayBeRepeatedAfterACrash::test_stage_of_a_new_asset",
+    "TestEveryCallMayBeRepeatedAfterACrash::test_restore_of_items",
+    "TestEveryCallMayBeRepeatedAfterACrash::test_merge",
+)
+class TakesTornContentForWhole(FakeDoltAdapter):
+    """What is stored under its hash is not written at once; half of it, left by a death, is taken for the whole."""
+
+    def __init__(self, store: Store, context: Context) -> None:
+        super().__init__(store, context)
+        self.folder = _TornFolder(self.folder.path, context.failpoint)
+
+
+class _TornFolder(Folder):
+    def __init__(self, path: Path, failpoint: Callable[[str], None]) -> None:
+        super().__init__(path)
+        self._failpoint = failpoint
+
+    def put_object(self, items: Mapping[str, str]) -> str:
+        data = fake_storage._pack(dict(items))
+        content = hashlib.sha256(data).hexdigest()
+        path = self.path / "objects" / content
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data[:-1])
+            self._failpoint("fake.put_object.half")
+            path.write_bytes(data)
+        return content
 
 
 class ExcusesDenials(BrokenHarness):

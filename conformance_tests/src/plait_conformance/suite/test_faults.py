@@ -74,24 +74,29 @@ Attempt = tuple[Callable[[], object], Callable[[object], None]]
 """One attempt: the call that may die, and what must hold of its answer."""
 
 
-def survive(trial: Trial, attempt: Callable[[], Attempt]) -> None:
-    """Let a call die at each of its places; then a new instance, asked the same, gives the whole answer, twice."""
+def survive(trial: Trial, attempt: Callable[[str], Attempt]) -> None:
+    """Let a call die at each of its places; then a new instance, asked the same, gives the whole answer, twice.
+
+    `attempt` is given a text that no attempt had before: where equal content is stored once, nothing is written for
+    what another attempt wrote already, and nobody dies over it.
+    """
     reached: list[str] = []
-    call, check = attempt()
+    call, check = attempt("whole")
     trial.on_failpoint = reached.append
     check(call())
     numbers = range(len(reached))
     for number in numbers if SOAK else sorted({*numbers[:6], *numbers[-6:]}):
         trial.on_failpoint = lambda name: None
-        call, check = attempt()
-        _die(trial, call, number)
+        call, check = attempt(f"dies at {number}")
+        assert _die(trial, call, number), f"{reached[number]} is passed by one call, and not by the next one like it"
         trial.reopen()
         first = call()
         check(first)
         assert call() == first, f"after a death at {reached[number]}, the answer changes"
 
 
-def _die(trial: Trial, call: Callable[[], object], number: int) -> None:
+def _die(trial: Trial, call: Callable[[], object], number: int) -> bool:
+    """Whether the call came so far."""
     count = 0
 
     def reach(name: str) -> None:
@@ -104,40 +109,43 @@ def _die(trial: Trial, call: Callable[[], object], number: int) -> None:
     try:
         call()
     except Died:
-        pass
+        return True
     finally:
         trial.on_failpoint = lambda name: None
+    return False
 
 
 @pytest.mark.assertion(6)
 class TestEveryCallMayBeRepeatedAfterACrash:
     def test_snapshot(self, trial: Trial) -> None:
-        name = trial.harness.write_behind(None, ROWS)
+        key = trial.key()
+        native = trial.adapter.snapshot(trial.new_tx(), {key: trial.harness.write_behind(None, ROWS)})[key]
 
-        def attempt() -> Attempt:
-            tx, key = trial.new_tx(), trial.key()
-            return (lambda: trial.adapter.snapshot(tx, {key: name})[key]), _holds(trial, ROWS)
+        def attempt(text: str) -> Attempt:
+            name, tx = trial.harness.write_behind(native, {"r0": text}), trial.new_tx()
+            return (lambda: trial.adapter.snapshot(tx, {key: name})[key]), _holds(trial, {**ROWS, "r0": text})
 
         survive(trial, attempt)
 
     def test_stage_and_prepare(self, trial: Trial) -> None:
         base = trial.create(ROWS)
 
-        def attempt() -> Attempt:
-            port = trial.changed(base, {"r0": "changed", "r7": "new", "r2": None})
-            return (lambda: trial.vote(port)), _holds(trial, {"r0": "changed", "r1": "two", "r7": "new"})
+        def attempt(text: str) -> Attempt:
+            port = trial.changed(base, {"r0": text, "r7": f"new, {text}", "r2": None})
+            return (lambda: trial.vote(port)), _holds(trial, {"r0": text, "r1": "two", "r7": f"new, {text}"})
 
         survive(trial, attempt)
 
     def test_stage_of_a_new_asset(self, trial: Trial) -> None:
-        def attempt() -> Attempt:
-            port = trial.begun(ROWS)
+        def attempt(text: str) -> Attempt:
+            rows = {row: f"{row}, {text}" for row in ROWS}
+            port = trial.begun(rows)
 
             def call() -> object:
                 trial.adapter.stage(port.tx, port.intents)
                 return trial.vote(port)
 
-            return call, _holds(trial, ROWS)
+            return call, _holds(trial, rows)
 
         survive(trial, attempt)
 
@@ -145,8 +153,8 @@ class TestEveryCallMayBeRepeatedAfterACrash:
         then = trial.create(ROWS)
         now = trial.change(then, {"r0": "now", "r1": None})
 
-        def attempt() -> Attempt:
-            port = trial.changed(now, {"r5": "staged"})
+        def attempt(text: str) -> Attempt:
+            port = trial.changed(now, {"r5": text})
 
             def call() -> object:
                 staging = trial.adapter.restore(port.tx, trial.staged(port), then, items=None)
@@ -162,41 +170,42 @@ class TestEveryCallMayBeRepeatedAfterACrash:
         now = trial.change(then, {"r0": "now", "r1": None, "r2": "now"})
         items = [trial.harness.item(row) for row in ("r0", "r1")]
 
-        def attempt() -> Attempt:
-            port = trial.changed(now, {"r5": "staged"})
+        def attempt(text: str) -> Attempt:
+            port = trial.changed(now, {"r5": text})
 
             def call() -> object:
                 staging = trial.adapter.restore(port.tx, trial.staged(port), then, items=items)
                 return trial.prepare(port.tx, {trial.key(): staging})[trial.key()]
 
-            return call, _holds(trial, {"r0": "one", "r1": "two", "r2": "now", "r5": "staged"})
+            return call, _holds(trial, {"r0": "one", "r1": "two", "r2": "now", "r5": text})
 
         survive(trial, attempt)
 
     @pytest.mark.needs(Capability.MERGE)
     def test_merge(self, trial: Trial) -> None:
         base = trial.create(ROWS)
-        ours, theirs = trial.change(base, {"r0": "ours"}), trial.change(base, {"r1": "theirs"})
+        theirs = trial.change(base, {"r1": "theirs"})
 
-        def attempt() -> Attempt:
-            tx = trial.new_tx()
+        def attempt(text: str) -> Attempt:
+            ours, tx = trial.change(base, {"r0": text}), trial.new_tx()
 
             def call() -> object:
                 answer = trial.merge(base, ours, theirs, tx=tx)
                 assert isinstance(answer, Merged), answer
                 return answer.snapshot
 
-            return call, _holds(trial, {"r0": "ours", "r1": "theirs", "r2": "three"})
+            return call, _holds(trial, {"r0": text, "r1": "theirs", "r2": "three"})
 
         survive(trial, attempt)
 
     def test_succeed(self, trial: Trial) -> None:
-        old = trial.create(ROWS)
-        new = trial.change(old, {"r0": "new"})
+        first = trial.create(ROWS)
 
-        def attempt() -> Attempt:
-            tx = trial.new_tx()
-            return (lambda: trial.adapter.succeed(tx, 1, onto=new, content=old)), _holds(trial, ROWS)
+        def attempt(text: str) -> Attempt:
+            old = trial.change(first, {"r0": text})
+            new, tx = trial.change(old, {"r0": "new"}), trial.new_tx()
+            expected = {**ROWS, "r0": text}
+            return (lambda: trial.adapter.succeed(tx, 1, onto=new, content=old)), _holds(trial, expected)
 
         survive(trial, attempt)
 
@@ -206,10 +215,10 @@ class TestEveryCallMayBeRepeatedAfterACrash:
         seq = 1
         assert trial.publish(None, head, seq) == DONE
 
-        def attempt() -> Attempt:
+        def attempt(text: str) -> Attempt:
             nonlocal head, seq
             before, seq = head, seq + 1
-            head, number = trial.change(before, {"r0": f"seq {seq}"}), seq
+            head, number = trial.change(before, {"r0": text}), seq
 
             def check(answer: object) -> None:
                 assert answer == DONE
@@ -221,8 +230,8 @@ class TestEveryCallMayBeRepeatedAfterACrash:
     def test_abort(self, trial: Trial) -> None:
         base = trial.create(ROWS)
 
-        def attempt() -> Attempt:
-            port = trial.changed(base, {"r0": "dropped"})
+        def attempt(text: str) -> Attempt:
+            port = trial.changed(base, {"r0": text})
             trial.vote(port)
 
             def check(answer: object) -> None:
