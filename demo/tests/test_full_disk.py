@@ -49,8 +49,9 @@ def test_full_disks_keep_the_working_set_and_the_branch(kind: str, tmp_path: Pat
         else:
             cast(Any, tx.store("here")).create_table(".".join(key[1:]), ROWS.schema).append(ROWS)
         head = catalog.resolve("main").id
-        with no_file_grows_beyond(4096 if kind == "files" else 100), pytest.raises(PlaitError):
+        with no_file_grows_beyond(4096 if kind == "files" else 100), pytest.raises(PlaitError) as caught:
             tx.commit()
+        assert caught.value.remedy
         assert catalog.resolve("main").id == head
         assert [one.id for one in catalog.working_sets()] == [tx.id]
         assert tx.commit().message == "too much"

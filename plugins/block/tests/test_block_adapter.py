@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from plait.types import (
     SnapshotRef,
 )
 from plait_block import BlockAdapter, images, qcow2, volume
-from plait_block.folder import Folder
+from plait_block.folder import Folder, translated
 from plait_conformance.testing import MemoryPort
 
 from .conftest import KEY, SIZE, Fresh, Work, content, need
@@ -692,6 +694,22 @@ def test_what_is_collected_breaks_no_kept_layer_and_no_working_set(adapter: Bloc
     assert adapter.verify(history[7], Depth.EXISTS).problems
 
 
+def test_a_collection_breaks_no_export_that_a_client_reads(
+    adapter: BlockAdapter, base: SnapshotRef, driver: str
+) -> None:
+    history = grown(adapter, base, 4)
+    kept = {item.path for item in adapter.reachable(history[1])}
+    dead = [item for item in adapter.inventory() if item.path not in kept]
+    with adapter.open(history[3], None).connect() as client:
+        with pytest.raises(StoreUnavailable, match="is read by a client") if driver == "rbd" else nullcontext():
+            adapter.delete(dead)
+        assert client.read(2 * PAGE, 4) == b"0002"
+        assert client.read(PAGE, 4) == b"0001"
+    adapter.delete(dead)
+    assert adapter.verify(history[3], Depth.EXISTS).problems
+    assert adapter.verify(history[1], Depth.BYTES).problems == ()
+
+
 def test_what_a_live_volume_stands_on_is_not_deleted(adapter: BlockAdapter, base: SnapshotRef) -> None:
     publish(adapter, None, base, 1)
     with pytest.raises(InvalidArgument, match="in use"):
@@ -805,6 +823,16 @@ def test_a_store_whose_daemon_was_killed_is_closed_at_once(
 
 
 # -- bad input ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.drivers("qcow2")
+def test_a_disk_that_is_full_is_said_with_what_to_do() -> None:
+    with (
+        pytest.raises(StoreUnavailable, match="file place cannot be reached: full") as caught,
+        translated("file place"),
+    ):
+        raise OSError(errno.ENOSPC, "full")
+    assert "make room" in caught.value.remedy
 
 
 @pytest.mark.drivers("qcow2")

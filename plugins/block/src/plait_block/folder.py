@@ -39,7 +39,9 @@ def translated(what: str) -> Iterator[None]:
     except PermissionError as error:
         raise PermissionDenied(f"{what} may not be read or written", remedy="check the folder's owner") from error
     except OSError as error:
-        raise StoreUnavailable(f"{what} cannot be reached: {error.strerror or error}") from error
+        raise StoreUnavailable(
+            f"{what} cannot be reached: {error.strerror or error}", remedy="check the disk, and make room on it"
+        ) from error
 
 
 def check_id(text: str) -> str:

@@ -72,6 +72,9 @@ class Layers(ABC):
     """How a volume is cut under its clients. True: it goes on in a new layer, put on top, and what was the top is the
     cut. False: it goes on where it is, and the cut is a new layer, made beside it in one atomic step."""
 
+    is_read_on_when_deleted: ClassVar[bool] = True
+    """Who has a layer open reads it to its end, as files are whose names are gone."""
+
     def __init__(self, folder: Folder, failpoint: Callable[[str], None]) -> None:
         self._folder = folder
         self._failpoint = failpoint

@@ -59,6 +59,7 @@ class RbdLayers(WholeLayers):
 
     driver: ClassVar[str] = "rbd"
     format: ClassVar[str] = "raw"
+    is_read_on_when_deleted: ClassVar[bool] = False
 
     def __init__(self, folder: Folder, failpoint: Callable[[str], None], pool: Pool) -> None:
         super().__init__(folder, failpoint)

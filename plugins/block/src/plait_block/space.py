@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from plait.errors import InvalidArgument
+from plait.errors import InvalidArgument, StoreUnavailable
 from plait.types import Depth, Health, Item, SnapshotRef
 
 from plait_block.daemon import Daemon
@@ -40,8 +40,8 @@ def _item(folder: Folder, path: Path) -> Item:
 
 
 def delete(folder: Folder, layers: Layers, daemon: Daemon, items: Iterable[Item], held: Iterable[Path]) -> None:
-    """Delete these. Repeat: no-op. Raises: InvalidArgument, and then nothing is deleted, for what is not plait's, and
-    for files that are held."""
+    """Delete these. Repeat: no-op. Raises: InvalidArgument for what is not plait's, and for files that are held;
+    StoreUnavailable for what a client reads that could not read on. Then nothing is deleted."""
     doomed = [folder.root / item.path for item in items]
     needed = set(held)
     for path in doomed:
@@ -51,10 +51,12 @@ def delete(folder: Folder, layers: Layers, daemon: Daemon, items: Iterable[Item]
             raise InvalidArgument(
                 f"{path} is in use by a working set or a live volume", remedy="commit or discard it, then collect again"
             )
+    for path in filter(_is_record, doomed):
+        if not _forget(layers, daemon, path.stem) and not layers.is_read_on_when_deleted:
+            raise StoreUnavailable(f"layer {path.stem} is read by a client", remedy="disconnect it, then collect again")
     # Records last: a layer without its bytes is found by verify, bytes without a record by nobody.
     for path in sorted(doomed, key=lambda one: one.suffix == ".json"):
-        if path.suffix == ".json" and not path.name.endswith(".key.json"):
-            _forget(layers, daemon, path.stem)
+        if _is_record(path):
             layers.forget_bytes(path.stem)
         with translated(f"file {path}"):
             path.unlink(missing_ok=True)
@@ -86,12 +88,20 @@ def held_by_working_sets(folder: Folder, layers: Layers, places: Iterable[Place]
                 yield from layers.own_files(layer)
 
 
-def _forget(layers: Layers, daemon: Daemon, layer: str) -> None:
-    """Stop serving a layer; clients that are connected keep the open file until they go."""
+def _is_record(path: Path) -> bool:
+    return path.suffix == ".json" and not path.name.endswith(".key.json")
+
+
+def _forget(layers: Layers, daemon: Daemon, layer: str) -> bool:
+    """Stop serving a layer, unless clients are connected to it; whether it is served no more."""
     with daemon.monitor_if_running() as monitor:
         found = None if monitor is None else layers.find(layer)
-        if monitor is not None and found is not None and monitor.withdraw(f"v-{layer}", force=False):
-            monitor.remove_chain([layers.image(found)])
+        if monitor is None or found is None:
+            return True
+        if not monitor.withdraw(f"v-{layer}", force=False):
+            return False
+        monitor.remove_chain([layers.image(found)])
+        return True
 
 
 def verify(layers: Layers, snapshot: SnapshotRef, depth: Depth, known: Known) -> Health:
