@@ -16,7 +16,7 @@ from typing import ClassVar
 from unittest import mock
 
 from plait.adapter import Adapter, Capability, Context, Side
-from plait.errors import InvalidArgument, NotFound, StoreUnavailable
+from plait.errors import InvalidArgument, NotFound, PlaitError, StoreUnavailable
 from plait.types import (
     Choice,
     Conflicted,
@@ -401,6 +401,17 @@ class ForgetsWhatItNeeds(FakeDoltAdapter):
 
     def reachable(self, snapshot: SnapshotRef) -> Iterator[Item]:
         return (item for item in super().reachable(snapshot) if not item.path.startswith("objects/"))
+
+
+@breaks("TestSpace::test_only_plaiterror_leaves")
+class LetsErrorsOfTheSystemOut(FakeDoltAdapter):
+    """What is lost is told in the words of the system."""
+
+    def diff(self, before: Side, after: Side, *, items: Sequence[str] | None = None) -> Iterator[ItemChange]:
+        try:
+            yield from super().diff(before, after, items=items)
+        except PlaitError as error:
+            raise FileNotFoundError(error.message) from error
 
 
 @breaks("TestFaults::test_killed_at_any_step_both_stores_have_moved_or_neither")

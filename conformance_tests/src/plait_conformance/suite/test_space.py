@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pytest
-from plait.errors import Unsupported
+from plait.errors import PlaitError, Unsupported
 from plait.types import Depth, Item, Risk, SnapshotRef
 
 from plait_conformance.pytest_plugin import pending
@@ -73,6 +73,19 @@ class TestSpace:
         needed = paths(trial, kept)
         delete(trial, [item for path, item in inventory(trial).items() if path not in needed])
         assert trial.held(trial.change(kept, {"r1": "later"})) == {**ROWS, "r0": "changed", "r1": "later"}
+
+    def test_only_plaiterror_leaves(self, trial: Trial) -> None:
+        """Of a snapshot that is lost: who reads it is told in plait's words, and `verify` finds it at every depth."""
+        kept, port = trial.create({"r0": "kept"}, asset="b"), trial.begun(ROWS)
+        lost = trial.vote(port)
+        doomed = paths(trial, lost) - paths(trial, kept)
+        trial.adapter.abort(port.tx)
+        delete(trial, [item for path, item in inventory(trial).items() if path in doomed])
+        trial.reopen()
+        with pytest.raises(PlaitError):
+            list(trial.adapter.diff(None, lost))
+        for depth in Depth:
+            assert trial.adapter.verify(lost, depth).problems, f"at depth {depth}, nothing is lost"
 
     def test_the_stores_own_rules_that_could_delete_what_a_commit_needs(self, trial: Trial) -> None:
         for risk in trial.adapter.retention_risks():
