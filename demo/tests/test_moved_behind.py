@@ -12,7 +12,7 @@ import plait
 import pyarrow as pa
 import pytest
 from plait.catalog import Catalog
-from plait.errors import PlaitError
+from plait.errors import NotFound, PlaitError
 from plait.types import Depth, TxState
 from plait.working_set import WorkingSet
 
@@ -101,3 +101,32 @@ def asked(kind: str, catalog: Catalog) -> list[Callable[[], object]]:
 
     (left,) = catalog.working_sets()
     return [catalog.working_set(left.id).commit, begin]
+
+
+@pytest.mark.parametrize(("kind", "place"), [("delta", "raw"), ("dolt", "raw.db"), ("iceberg", "raw/events-*")])
+def test_one_asset_that_was_moved_is_an_error_that_writes_nothing_and_goes_on_once_it_is_back(
+    kind: str, place: str, tmp_path: Path
+) -> None:
+    folder, away = tmp_path / "store", tmp_path / "away"
+    with plait.init(str(tmp_path)) as catalog:
+        catalog.add_store("here", kind, {"warehouse" if kind == "iceberg" else "path": str(folder)})
+        with catalog.transaction(message="made") as tx:
+            create(kind, tx)
+        assert catalog.publish() == []
+        working = catalog.begin(message="more")
+        change(kind, working)
+    (asset,) = folder.glob(place)
+    asset.rename(away)
+    with plait.open(str(tmp_path)) as catalog:
+        head = catalog.resolve("main").id
+        with pytest.raises(NotFound) as caught:
+            catalog.working_set(working.id).commit()
+        assert "raw" in caught.value.message
+        assert "discard" in caught.value.remedy
+        assert catalog.resolve("main").id == head
+        assert [one.id for one in catalog.working_sets()] == [working.id]
+        assert not asset.exists()
+        away.rename(asset)
+        catalog.working_set(working.id).commit()
+        assert catalog.publish() == []
+        assert list(catalog.verify(Depth.BYTES)) == []

@@ -188,10 +188,18 @@ class Layout(ABC):
         def is_table(folder: str, folders: list[str]) -> bool:
             if folder == self.path:
                 return False
-            return LOG in folders or (BRANCHES in folders and self.files.exists(f"{folder}/{CLAIM}"))
+            return LOG in folders or (BRANCHES in folders and self._claimed(folder) is not None)
 
         for folder in tables_below(self.files, self.path, is_table=is_table):
             yield Root(folder, folder, self.files)
+
+    def check_table(self, root: Root) -> None:
+        """Raises: NotFound where a root's table was moved or deleted: what is written there is half of a table."""
+        if self._claimed(root.table) is None and LOG not in self.files.children(root.table)[0]:
+            raise NotFound(
+                f"the table's folder {root.table} is gone, or holds no table any more",
+                remedy="bring it back and commit again, or discard the working set",
+            )
 
     @abstractmethod
     def private(self) -> Iterator[str]:

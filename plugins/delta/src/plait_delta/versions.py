@@ -55,7 +55,11 @@ class Versions:
         return [{"commitInfo": info}, *difference(before, after, now_ms=now_ms, place=root.place)]
 
     def keep_data(self, root: Root, state: State) -> None:
-        """Make a root's log and its own files durable, and found in the table. Repeat: no-op. Cost: their bytes."""
+        """Make a root's log and its own files durable, and found in the table. Repeat: no-op. Cost: their bytes.
+
+        Raises: NotFound where the table itself is gone, and writes nothing there.
+        """
+        self.layout.check_table(root)
         names = [name for name, _ in space.data_files(state) if name.startswith(root.own)]
         self.layout.keep(root, names, self._context.check_cancelled)
         if names:

@@ -210,7 +210,13 @@ class IcebergAdapter(Adapter):
         base = staging.base
         if not staging.location or (base is not None and base.version == staging.location):
             return base
-        found = load(self.files, staging.location)
+        try:
+            found = load(self.files, staging.location)
+        except NotFound as error:
+            raise NotFound(
+                f"what was written to {format_key(staging.key)} is gone: {error.message}",
+                remedy="bring the table's folder back and commit again, or discard the working set",
+            ) from error
         check_writable(found, f"commit {format_key(staging.key)}")
         self.files.sync(self._new_files(found, load_side(self.files, base)))
         self.context.failpoint("iceberg.prepare.before_vote")
