@@ -575,7 +575,7 @@ def test_a_command_of_a_package_that_is_not_installed_names_the_package(words: t
         (("branch", "-d", "main"), 2, "the native heads of lake, raw follow 'main'"),
         (("tag", "-d"), 2, "which tag?"),
         (("blame", "lake.sales.orders::id=99999"), 3, "does not exist"),
-        (("diff", "main~1", "main", "lake.sales.orders::id=1"), 2, "is one item"),
+        (("diff", "main", "more-orders", "lake.sales.orders::id=99999"), 3, "does not exist"),
         (("log", "main", "lake.sales.orders::id=1"), 2, "is one item, and log takes keys"),
         (("log", "lake.sales.orders::id=1"), 2, "is one item, and log takes keys"),
     ],
@@ -587,6 +587,28 @@ def test_a_mistake_is_answered_with_what_is_wrong(
     assert (ran.code, ran.out) == (code, "")
     assert says in ran.error["message"]
     assert ran.error["remedy"]
+
+
+def test_one_item_is_compared_between_commits_and_in_a_working_set(run_plait: Any, conflicting: Path) -> None:
+    key = "lake.sales.orders"
+
+    def items(*words: str) -> list[str]:
+        return [row["item"] for row in run_plait("diff", *words, "--json").value]
+
+    every = items("main", "more-orders", key, "--items")
+    assert f"{key}::id=1" in every
+    assert len(every) > 1
+    assert items("main", "more-orders", f"{key}::id=1") == [f"{key}::id=1"]
+    assert items("main", "more-orders", f"{key}::id=2") == []
+    assert run_plait("diff", "main", "more-orders", f"{key}::id=2").out == "no difference\n"
+    assert run_plait("diff", "main", "more-orders", f"{key}::id=1", f"{key}::id=2").code == 2
+    assert run_plait("diff", "main", "more-orders", "lake.sales.nowhere::id=1").code == 3
+    assert run_plait("diff", "main", "main", f"{key}::id=1").out == "no difference\n"
+    run_plait("begin")
+    for name in ("8.json", "9.json"):
+        (conflicting / name).write_text("{}")
+        run_plait("put", str(conflicting / name), f"raw.landing::{name}")
+    assert items("raw.landing::8.json") == ["raw.landing::8.json"]
 
 
 def test_blame_and_show_name_the_process_beside_the_author(run_plait: Any, example: Path) -> None:

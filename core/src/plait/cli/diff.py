@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from plait.cli.points import SPEC, must_be_there, points_and_key, refuse_items
+from plait.cli.points import SPEC, must_be_there, points_and_key
 from plait.cli.previewing import preview_rows, print_preview
 from plait.cli.printing import change_row
 from plait.cli.session import COUNT, Session, json_option, pass_session
-from plait.errors import NotFound
+from plait.errors import InvalidArgument, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from plait.types import ItemChange, Key
 
 _ITEM_COLUMNS = ("change", "item", "before", "after")
+_EXAMPLE = "plait diff main~1 main lake.sales.orders"
 
 
 @click.command("diff")
-@click.argument("arguments", nargs=-1, metavar="[BEFORE [AFTER]] [KEY]", type=SPEC)
+@click.argument("arguments", nargs=-1, metavar="[BEFORE [AFTER]] [KEY[::ITEM]]", type=SPEC)
 @click.option(
     "--items",
     is_flag=True,
@@ -34,29 +36,63 @@ def diff(session: Session, arguments: tuple[str, ...], items: bool, limit: int) 
     """Show what differs: the working set against its base, or BEFORE against AFTER (default: the branch).
 
     Of a working set that came from a merge: what its commit would bring, and which conflicts are left; with --items,
-    what was written in it. A KEY is what begins with a store's name, unless a branch or tag is named just so.
+    what was written in it. A KEY is what begins with a store's name, unless a branch or tag is named just so; of
+    KEY::ITEM one item is shown.
     """
-    refuse_items(arguments, "assets are compared whole", "give the key: plait diff --items … {key}")
+    from plait.refspec import format_key
+
     catalog = session.catalog
-    points, key = points_and_key(session, arguments, 2, "plait diff main~1 main lake.sales.orders")
+    words, only = _item_apart(arguments)
+    points, key = points_and_key(session, words, 2, _EXAMPLE)
     if not points:
-        _diff_working_set(session, key, limit, items=items)
+        _diff_working_set(session, key, limit, items=items, only=only)
         return
     before, after = points[0], points[1] if len(points) == 2 else session.branch
     changes = list(catalog.diff(before, after, prefix=key))
     if not changes:
         must_be_there(session, key, (before, after))
-    if not items:
+    if only is not None:
+        changes = [change for change in changes if format_key(change.key) == key]
+    if not items and only is None:
         rows = [change_row(change, whole=session.as_json) for change in changes]
         session.table(rows, ("change", "key", "before", "after"), "no difference")
         return
-    found = (
+    found: Iterable[dict[str, Any]] = (
         row
         for change in changes
-        for row in _item_rows(catalog.diff_items(change.key, before, after), change.key, whole=session.as_json)
+        for row in _item_rows(
+            catalog.diff_items(change.key, before, after, items=only), change.key, whole=session.as_json
+        )
     )
-    empty = f"no items differ, but assets do\n→ plait diff {before} {after}" if changes else "no difference"
+    others = changes and only is None
+    empty = f"no items differ, but assets do\n→ plait diff {before} {after}" if others else "no difference"
+    if only is not None:
+        found = list(found) or _none_differs(session, key, only, (before, after))
     _print_items(session, found, limit, empty)
+
+
+def _none_differs(session: Session, key: str, only: Sequence[str], points: Sequence[str]) -> Iterable[dict[str, Any]]:
+    """No rows. Raises: NotFound where no point has the item."""
+    for point in points:
+        with suppress(NotFound):  # The key need not be at both.
+            if any(True for _ in session.catalog.diff_items(key, None, point, items=only)):
+                return []
+    raise NotFound(
+        f"{key}::{only[0]} does not exist there", remedy=f"see all that differ with 'plait diff … {key} --items'"
+    )
+
+
+def _item_apart(words: Sequence[str]) -> tuple[Sequence[str], list[str] | None]:
+    """The words with KEY for KEY::ITEM, and that item alone; None where there is none. Raises: InvalidArgument."""
+    from plait.refspec import format_key, parse_path
+
+    paths = [word for word in words if "::" in word]
+    if len(paths) > 1:
+        raise InvalidArgument("give at most one item", remedy=f"{_EXAMPLE}::id=1, or --items for all")
+    key, item = parse_path(paths[0]) if paths else ((), None)
+    if item is None:
+        return words, None
+    return [format_key(key) if word == paths[0] else word for word in words], [item]
 
 
 def _item_rows(changes: Iterable[ItemChange], key: Key, *, whole: bool) -> Iterable[dict[str, Any]]:
@@ -77,7 +113,7 @@ def _summary(value: Any, aspect: str) -> Any:
     return value.get("operation") if aspect == "snapshot" and isinstance(value, dict) else value
 
 
-def _diff_working_set(session: Session, key: str, limit: int, *, items: bool) -> None:
+def _diff_working_set(session: Session, key: str, limit: int, *, items: bool, only: Sequence[str] | None) -> None:
     from plait.refspec import parse_key
 
     tx = session.current_tx()
@@ -86,13 +122,15 @@ def _diff_working_set(session: Session, key: str, limit: int, *, items: bool) ->
             "no working set is open here", remedy="begin one, or compare two points: 'plait diff main~1 main'"
         )
     prefix = parse_key(key) if key else ()
-    if tx.tx.source is not None and not items:
+    if tx.tx.source is not None and not items and only is None:
         print_preview(session, preview_rows(session, tx, prefix), tx.tx.ref, "see 'plait conflicts'")
         return
     staged = [one for one in tx.participants() if one.key[: len(prefix)] == prefix]
-    found = (row for one in staged for row in _item_rows(tx.diff_items(one.key), one.key, whole=session.as_json))
+    found = (
+        row for one in staged for row in _item_rows(tx.diff_items(one.key, items=only), one.key, whole=session.as_json)
+    )
     empty = f"the working set changes nothing {f'in {key}' if key else 'yet'}"
-    if any(one.dropped or (one.staging is not None and one.base is None) for one in staged):
+    if only is None and any(one.dropped or (one.staging is not None and one.base is None) for one in staged):
         empty = "no items differ, but assets do\n→ plait status"
     if tx.tx.source is not None:
         empty = "nothing was written in this working set\n→ plait diff   shows what its commit brings"
