@@ -72,6 +72,7 @@ def test_conflicts_in_json_name_all_sides_and_the_working_set(run_plait: Any, co
     assert [(one["key"], one["item"], one["base"]["price"]) for one in error["conflicts"]] == [(KEY, ITEM, 4)]
     assert (error["conflicts"][0]["ours"]["price"], error["conflicts"][0]["theirs"]["price"]) == (5, 6)
     assert run_plait("status", "--json").value["id"] == error["details"]["tx"]
+    assert [row["waits_for"] for row in run_plait("tx", "list", "--json").value] == ["1 conflict"]
 
 
 @pytest.mark.parametrize(

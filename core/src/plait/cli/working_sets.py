@@ -228,7 +228,7 @@ def _progress(session: Session, tx: Tx) -> dict[str, Any]:
             store: ", ".join(f"{count} {name}" for name, count in sorted(phases.items()))
             for store, phases in sorted(counts.items())
         },
-        "waits_for": f"{unsettled} conflicts" if unsettled else _WAITS_FOR.get(tx.state.value, "nothing"),
+        "waits_for": counted(unsettled, "conflict") if unsettled else _WAITS_FOR.get(tx.state.value, "nothing"),
     }
 
 
