@@ -99,6 +99,7 @@ class TestTheCommandOfThirdParties:
     ("name", "said"),
     [
         ("nowhere_to_be_found:Harness", "module nowhere_to_be_found cannot be imported"),
+        ("nowhere_to_be_found:Harness", "install its package; for a module in this folder, write 'python -m pytest'"),
         ("plait_conformance.harness", "write the module, a colon, and the class"),
         ("plait_conformance.harness:Nothing", "no subclass of plait_conformance.harness.Harness"),
         ("plait_conformance.harness:Harness", "lacks create, open, read, write, write_behind"),

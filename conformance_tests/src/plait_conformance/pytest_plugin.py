@@ -82,7 +82,10 @@ def load_harness(name: str) -> type[Harness]:
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
-        raise pytest.UsageError(f"--harness {name}: module {module_name} cannot be imported: {error}") from error
+        raise pytest.UsageError(
+            f"--harness {name}: module {module_name} cannot be imported: {error}"
+            " · install its package; for a module in this folder, write 'python -m pytest' for 'pytest'"
+        ) from error
     found = getattr(module, class_name, None)
     if not (isinstance(found, type) and issubclass(found, Harness)):
         raise pytest.UsageError(f"--harness {name}: {class_name} is no subclass of plait_conformance.harness.Harness")
