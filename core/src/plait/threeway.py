@@ -60,7 +60,8 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class ThreeWay:
-    """Joins candidates with a ref's head. `bound(store)`: whether the ref moves that store's native heads."""
+    """Joins candidates with a ref's head. `bound(store)`: whether the ref moves that store's native heads.
+    `strategies`: by key or by a prefix of keys."""
 
     tx: str
     attempt: int
@@ -86,11 +87,16 @@ class ThreeWay:
                 self._decide_name(candidate, candidate.renamed_to, ours, outcome)
         return outcome
 
+    def _strategy(self, key: Key) -> Strategy:
+        """That of the longest prefix of the key which has one."""
+        prefixes = (key[:length] for length in range(len(key), 0, -1))
+        return next((self.strategies[one] for one in prefixes if one in self.strategies), self.default)
+
     def _decide_name(self, candidate: Candidate, renamed_to: Key, ours: Mapping[Key, Entry], outcome: Outcome) -> None:
         """Decide an asset that both sides renamed, differently: take one side's key and content, or conflict."""
         key, theirs, held = candidate.key, candidate.theirs, ours[candidate.key]
         assert theirs is not None
-        strategy = self.strategies.get(key, self.default)
+        strategy = self._strategy(key)
         choices = [resolution.choice for resolution in self.resolutions.get(key, ()) if resolution.item is None]
         if strategy in (Strategy.OURS, Strategy.DROP) or Choice.OURS in choices:
             return
@@ -106,7 +112,7 @@ class ThreeWay:
 
     def _decide(self, candidate: Candidate, ours: Entry | None, outcome: Outcome) -> None:
         key, base, theirs = candidate.key, candidate.base, candidate.theirs
-        strategy = self.strategies.get(key, self.default)
+        strategy = self._strategy(key)
         if candidate.is_version and theirs is not None and ours == base and _same(base, theirs):
             self._put(key, ours, theirs, outcome, made=False)
             return

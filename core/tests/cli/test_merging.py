@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import plait
 import pytest
 
 KEY, ITEM = "lake.sales.orders", "id=1"
@@ -212,6 +213,16 @@ def test_strategies_settle_keys_beforehand(run_plait: Any, conflicting: Path) ->
 
 
 @pytest.mark.parametrize(
+    ("words", "code"), [(("--drop", "lake.sales.ordres"), 3), (("--ours", KEY, "--drop", KEY), 2)], ids=str
+)
+def test_strategies_that_cannot_be_meant_are_refused(
+    words: tuple[str, ...], code: int, run_plait: Any, conflicting: Path
+) -> None:
+    assert run_plait("merge", "more-orders", *words).code == code
+    assert run_plait("tx", "list", "--json").value == []
+
+
+@pytest.mark.parametrize(
     ("words", "code"),
     [
         ((PATH,), 2),
@@ -252,6 +263,14 @@ def test_a_row_is_reverted_and_restored_alone(run_plait: Any, example: Path) -> 
     assert price(run_plait, 6) is None
     assert "6.json" in run_plait("cat", "raw.landing").out
     assert run_plait("restore", f"{KEY}::id=6", "--from", "main~1").code == 0
+    assert price(run_plait, 6) == 3
+
+
+def test_in_python_a_row_is_named_by_its_tables_text_too(run_plait: Any, example: Path) -> None:
+    with plait.open(example) as catalog:
+        catalog.revert("main", items={KEY: ["id=6"]})
+        assert price(run_plait, 6) is None
+        catalog.restore("main~1", items={KEY: ["id=6"]})
     assert price(run_plait, 6) == 3
 
 

@@ -78,6 +78,22 @@ class TestThreeWay:
         catalog.merge("dev", strategies={key: strategy})
         assert held(catalog) == {"a": expected}
 
+    def test_a_strategy_of_a_prefix_is_that_of_its_keys_without_one(self, catalog: Catalog) -> None:
+        commit(catalog, put("a", 1), put("b", 1))
+        catalog.create_branch("dev")
+        commit(catalog, put("a", 2, expected=1), put("b", 2, expected=1), put("c", 2), ref="dev")
+        commit(catalog, put("a", 3, expected=1))
+        catalog.merge("dev", strategies={"p": Strategy.DROP, "p.a": Strategy.THEIRS})
+        assert held(catalog) == {"a": "v2", "b": "v1"}
+
+    def test_a_strategy_of_a_key_that_is_nowhere_is_refused_and_nothing_merged(self, catalog: Catalog) -> None:
+        catalog.create_branch("dev")
+        commit(catalog, put("a", 1), ref="dev")
+        with pytest.raises(NotFound, match="mistyped does not exist"):
+            catalog.merge("dev", strategies={"p.mistyped": Strategy.DROP})
+        assert held(catalog) == {}
+        assert catalog.working_sets() == []
+
     def test_a_squashed_merge_has_one_parent(self, catalog: Catalog) -> None:
         catalog.create_branch("dev")
         commit(catalog, put("a", 1), ref="dev")

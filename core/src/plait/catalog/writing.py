@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from types import MappingProxyType
+from typing import TypeVar
 
 from plait import tables
 from plait.backend import BeginRequest
@@ -22,6 +24,10 @@ from plait.refspec import as_key, format_key, format_path, parse_spec
 from plait.tables import Listing
 from plait.types import Commit, Conflict, ConflictKind, Key, Proposal, Source, SourceKind, Strategy, Tx
 from plait.working_set import WorkingSet
+
+V = TypeVar("V")
+ByKey = Mapping[str, V] | Mapping[Key, V]
+"""By a key, as its text or as its parts."""
 
 
 class Writing(History):
@@ -109,13 +115,15 @@ class Writing(History):
         message: str = "",
         squash: bool = False,
         default: Strategy = Strategy.NORMAL,
-        strategies: Mapping[Key, Strategy] | None = None,
+        strategies: ByKey[Strategy] = MappingProxyType({}),
         keys: Sequence[KeyText] = (),
     ) -> Commit:
         """Merge a point into a branch as one commit, natively in every store.
 
+        Args:
+            strategies: by key, or by a prefix of keys: the longest that fits a key is its strategy, else `default`.
         Raises: CommitConflict listing every conflict; its working set, whose id is in `details["tx"]`, then waits for
-        resolutions. NothingToCommit when there is nothing to merge.
+        resolutions. NothingToCommit when there is nothing to merge; NotFound for a strategy of a key that is nowhere.
         """
         tx = self.begin_merge(
             source, into, message=message, squash=squash, default=default, strategies=strategies, keys=keys
@@ -131,7 +139,7 @@ class Writing(History):
         name: str = "",
         squash: bool = False,
         default: Strategy = Strategy.NORMAL,
-        strategies: Mapping[Key, Strategy] | None = None,
+        strategies: ByKey[Strategy] = MappingProxyType({}),
         keys: Sequence[KeyText] = (),
     ) -> WorkingSet:
         """Begin the working set of a merge: look at it with `preview`, resolve, write into it, commit or discard it."""
@@ -139,9 +147,16 @@ class Writing(History):
         base = self.backend.merge_base(f"@{head.id}", f"@{theirs.id}")
         if base is not None and base.id == theirs.id:
             raise NothingToCommit(f"{into!r} already holds everything of {source!r}")
-        chosen = tuple((strategies or {}).items())
+        chosen = _by_key(strategies)
+        points = {into: f"@{head.id}", source: f"@{theirs.id}"}
+        check_keys(self.backend, list(chosen), {**({"their merge base": f"@{base.id}"} if base else {}), **points})
         merged = Source(
-            SourceKind.MERGE, base.id if base else None, theirs.id, tuple(map(as_key, keys)), default, chosen
+            SourceKind.MERGE,
+            base.id if base else None,
+            theirs.id,
+            tuple(map(as_key, keys)),
+            default,
+            tuple(chosen.items()),
         )
         # Merging only some keys does not make theirs a parent: a later merge must still find the rest.
         parents = () if squash or keys else (theirs.id,)
@@ -165,7 +180,7 @@ class Writing(History):
         *,
         message: str = "",
         keys: Sequence[KeyText] = (),
-        items: Mapping[Key, Sequence[str]] | None = None,
+        items: ByKey[Sequence[str]] = MappingProxyType({}),
     ) -> Commit:
         """Undo what one commit changed: all of it, or only under some keys, or only some items.
 
@@ -176,11 +191,12 @@ class Writing(History):
         if not undone.parents:
             raise InvalidArgument(f"{spec!r} is the first commit, and changed nothing")
         points = {f"{spec}^": f"@{undone.parents[0]}", spec: f"@{undone.id}", on: on}
-        check_keys(self.backend, [*map(as_key, keys), *(items or ())], points)
+        some = _by_key(items)
+        check_keys(self.backend, [*map(as_key, keys), *some], points)
         message = message or f'Revert "{undone.message}"'
         properties = {"plait.reverted": undone.id}
-        if items:
-            return self._revert_items(undone, on, message, properties, items)
+        if some:
+            return self._revert_items(undone, on, message, properties, some)
         source = Source(SourceKind.REVERT, undone.id, undone.parents[0], tuple(map(as_key, keys)))
         return self._finish(self.begin(on, message=message, source=source, properties=properties))
 
@@ -221,21 +237,21 @@ class Writing(History):
         on: str = "main",
         *,
         keys: Sequence[KeyText] = (),
-        items: Mapping[Key, Sequence[str]] | None = None,
+        items: ByKey[Sequence[str]] = MappingProxyType({}),
         message: str = "",
     ) -> Commit:
         """Set keys (none named: all), or some items, to what they were at a point, as a new commit.
 
         Raises: NotFound for a key or an item that exists neither at that point nor on the branch.
         """
-        wanted = self.resolve(spec)
-        check_keys(self.backend, [*map(as_key, keys), *(items or ())], {spec: f"@{wanted.id}", on: on})
-        named = [format_path(key, item) for key, some in (items or {}).items() for item in some]
+        wanted, some = self.resolve(spec), _by_key(items)
+        check_keys(self.backend, [*map(as_key, keys), *some], {spec: f"@{wanted.id}", on: on})
+        named = [format_path(key, item) for key, names in some.items() for item in names]
         named = named or [_text(key) for key in keys]
         message = message or f"Restore {', '.join(named) or 'everything'} from {spec}"
         properties = {"plait.restored": wanted.id}
-        if items:
-            return self._restore_items(f"@{wanted.id}", on, message, properties, items)
+        if some:
+            return self._restore_items(f"@{wanted.id}", on, message, properties, some)
         source = Source(SourceKind.RESTORE, None, wanted.id, tuple(map(as_key, keys)))
         return self._finish(self.begin(on, message=message, source=source, properties=properties))
 
@@ -272,6 +288,10 @@ class Writing(History):
         except BaseException:
             tx.give_up()
             raise
+
+
+def _by_key(given: ByKey[V]) -> dict[Key, V]:
+    return {as_key(key): value for key, value in given.items()}
 
 
 def _text(key: KeyText) -> str:

@@ -52,16 +52,17 @@ def merge(
 ) -> None:
     """Merge SOURCE into a branch, natively in every store, as one commit.
 
-    Conflicts are kept in a working set, which becomes the current one: settle them with resolve, then commit.
+    KEY in --ours, --theirs and --drop may be a prefix of keys; the longest that fits counts. Conflicts are kept in a
+    working set, which becomes the current one: settle them with resolve, then commit.
     """
     from plait.refspec import parse_key
     from plait.types import Strategy
 
-    chosen = {
-        parse_key(key): each
-        for each, keys in ((Strategy.OURS, ours), (Strategy.THEIRS, theirs), (Strategy.DROP, drop))
-        for key in keys
-    }
+    chosen: dict[Key, Strategy] = {}
+    for each, keys in ((Strategy.OURS, ours), (Strategy.THEIRS, theirs), (Strategy.DROP, drop)):
+        for key in keys:
+            if chosen.setdefault(parse_key(key), each) is not each:
+                raise InvalidArgument(f"choose one of --ours, --theirs and --drop for {key}")
     branch, catalog = into or session.branch, session.catalog
     if dry_run:
         tx = catalog.begin_merge(source, branch, squash=squash, default=Strategy(strategy), strategies=chosen)
