@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import Any
@@ -12,6 +13,7 @@ import plait
 import pyarrow as pa
 import pytest
 from plait import tables
+from plait.blame import Blamed
 from plait.catalog import Catalog
 from plait.errors import CommitConflict, Unsupported
 from plait.tables import Columns, Listing, Stream
@@ -100,6 +102,19 @@ def test_rows_say_what_the_values_say(catalog: Catalog) -> None:
     (conflict,) = conflicted(catalog).conflicts().to_arrow().to_pylist()
     assert (conflict["key"], conflict["item"], conflict["settled"]) == ("raw.landing", "note.bin", None)
     assert catalog.diff("main~1", "main").to_arrow().column("change").to_pylist() == ["changed"]
+
+
+def test_commits_name_the_process_and_what_it_said_of_itself(catalog: Catalog) -> None:
+    session = plait.Session("mo", "ann", client="etl/1", properties={"run": "7"})
+    commit = replace(catalog.resolve("main"), author="ann", session=session, properties={"code": "a1"})
+    process = {"principal": "mo", "author": "ann", "client": "etl/1", "properties": '{"run": "7", "code": "a1"}'}
+    change = next(iter(catalog.diff("main~1", "main")))
+    for arrow in (
+        tables.COMMITS.arrow([commit]),
+        tables.HISTORY.arrow([(commit, change)]),
+        tables.BLAMES.arrow([Blamed("7", commit)]),
+    ):
+        assert process.items() <= arrow.to_pylist()[0].items()
 
 
 def test_a_catalog_a_point_and_a_working_set_draw_themselves(catalog: Catalog) -> None:

@@ -217,10 +217,7 @@ class LogFilter:
             and (self.client is None or self.client.lower() in commit.session.client.lower())
             and (self.since_us is None or commit.committed_at_us >= self.since_us)
             and (self.until_us is None or commit.committed_at_us < self.until_us)
-            and all(
-                commit.properties.get(name, commit.session.properties.get(name)) == value
-                for name, value in self.properties.items()
-            )
+            and self.properties.items() <= commit.described.items()
         )
 
 

@@ -138,7 +138,9 @@ COMMITS: Columns[Commit] = Columns(
     author=lambda one: one.author,
     at__time=lambda one: one.committed_at_us,
     parents=lambda one: one.parents,
-    properties=lambda one: one.properties,
+    principal=lambda one: one.session.principal,
+    client=lambda one: one.session.client,
+    properties=lambda one: one.described,
     seq__int=lambda one: one.seq,
 )
 REFS: Columns[Ref] = Columns(
@@ -177,6 +179,9 @@ HISTORY: Columns[tuple[Commit, Change]] = Columns(
     message=lambda one: one[0].message,
     author=lambda one: one[0].author,
     at__time=lambda one: one[0].committed_at_us,
+    principal=lambda one: one[0].session.principal,
+    client=lambda one: one[0].session.client,
+    properties=lambda one: one[0].described,
     before=lambda one: None if one[1].before is None else one[1].before.snapshot.version,
     after=lambda one: None if one[1].after is None else one[1].after.snapshot.version,
 )
@@ -186,6 +191,9 @@ BLAMES: Columns[Blamed] = Columns(
     author=lambda one: one.commit.author,
     at__time=lambda one: one.commit.committed_at_us,
     message=lambda one: one.commit.message,
+    principal=lambda one: one.commit.session.principal,
+    client=lambda one: one.commit.session.client,
+    properties=lambda one: one.commit.described,
 )
 CONFLICTS: Columns[tuple[Conflict, Resolution | None]] = Columns(
     key=lambda one: format_key(one[0].key),

@@ -97,6 +97,11 @@ class Commit:
     session: Session
     seq: int = 0
 
+    @property
+    def described(self) -> dict[str, str]:
+        """The properties of its session and its own, which win."""
+        return {**self.session.properties, **self.properties}
+
 
 class RefKind(StrEnum):
     BRANCH = "branch"

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 import plait
@@ -91,6 +91,16 @@ READING = [
     (("migrate",), "up to date"),
     (("merge", "more-orders", "--dry-run"), "lake.sales.orders"),
 ]
+
+
+def test_blame_names_the_process_and_what_it_said_of_itself(run_plait: Any, example: Path) -> None:
+    session = plait.Session("mo", "ann", client="etl/1", properties={"run": "7"})
+    with plait.open(example, session=session) as catalog, catalog.transaction(properties={"code": "a1"}) as tx:
+        cast(Any, tx.open("raw.landing")).pipe("job.csv", b"1")
+    (row,) = run_plait("blame", "raw.landing::job.csv", "--json").value
+    assert (row["principal"], row["author"], row["client"]) == ("mo", "ann", "etl/1")
+    assert row["properties"] == {"run": "7", "code": "a1"}
+    assert "etl/1" in run_plait("blame", "raw.landing::job.csv").out
 
 
 @pytest.mark.parametrize(("words", "expected"), READING, ids=[" ".join(words) for words, _ in READING])

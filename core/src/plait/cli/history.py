@@ -63,7 +63,7 @@ def show(session: Session, spec: str | None) -> None:
     click.echo(click.style(f"commit {commit.id}", fg="yellow"))
     facts = [("parent", parent) for parent in commit.parents]
     facts += [("author", commit.author), ("client", commit.session.client), ("at", format_time(commit.committed_at_us))]
-    facts += sorted({**commit.session.properties, **commit.properties}.items())
+    facts += sorted(commit.described.items())
     for name, fact in facts:
         click.echo(f"{printable(name):<8} {printable(fact)}")
     click.echo("".join(f"\n    {printable(line)}" for line in commit.message.splitlines()) + "\n")
@@ -77,7 +77,7 @@ def show(session: Session, spec: str | None) -> None:
 @json_option
 @pass_session
 def blame(session: Session, path: str, spec: str | None, limit: int) -> None:
-    """Say which commit last changed each item of KEY, or one KEY::ITEM, who made it, and with which client."""
+    """Say which commit last changed each item of KEY, or one KEY::ITEM: by whom, and with which process."""
     from itertools import islice
 
     from plait.refspec import format_key, format_time, parse_path
@@ -89,11 +89,11 @@ def blame(session: Session, path: str, spec: str | None, limit: int) -> None:
             "item": one.item,
             "commit": one.commit.id if session.as_json else one.commit.id[:12],
             "author": one.commit.author,
+            "at": format_time(one.commit.committed_at_us),
             "principal": one.commit.session.principal,
             "client": one.commit.session.client,
-            "at": format_time(one.commit.committed_at_us),
             "message": one.commit.message,
-            "properties": {**one.commit.session.properties, **one.commit.properties},
+            "properties": one.commit.described,
         }
         for one in islice(found, limit)
     ]

@@ -119,7 +119,7 @@ def commit_row(commit: Commit) -> dict[str, Any]:
         "client": commit.session.client,
         "message": commit.message,
         "at": format_time(commit.committed_at_us),
-        "properties": {**commit.session.properties, **commit.properties},
+        "properties": commit.described,
         "seq": commit.seq,
     }
 
