@@ -99,6 +99,13 @@ class Merger:
     name: str
     pattern: str
     merge: MergeFunction
+    version: str | None = None
+    """Of the function or program: where there is one, commits name the merger and it (`Merged.mergers`)."""
+
+    @property
+    def title(self) -> str | None:
+        """Name and version, as commits keep them; None for one that they do not name."""
+        return None if self.version is None else f"{self.name} {self.version}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)

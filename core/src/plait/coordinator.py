@@ -245,7 +245,7 @@ class Coordinator:
                     operations=_with_reads(plan.operations, reads),
                     message=tx.message,
                     author=author,
-                    properties=tx.properties,
+                    properties={**tx.properties, **_naming(plan.mergers)},
                     session=tx.session,
                     incarnation=tx.incarnation,
                     tx=tx.id,
@@ -331,6 +331,11 @@ class Coordinator:
 
     def _adapter(self, stores: Mapping[str, Store], name: str) -> Adapter:
         return self._transactions.adapters.of(known_store(stores, name))
+
+
+def _naming(mergers: Sequence[str]) -> dict[str, str]:
+    """The property by which a commit names what merged inside of its items."""
+    return {"plait.mergers": ", ".join(mergers)} if mergers else {}
 
 
 def _with_reads(operations: Sequence[Operation], reads: Sequence[Unchanged]) -> tuple[Operation, ...]:

@@ -59,7 +59,7 @@ def plait_register_adapters() -> Sequence[type[Adapter]] | Mapping[str, str]:
 
 @hookspec
 def plait_register_mergers() -> Sequence[Merger]:
-    """Three-way merges for content: JSON, CSV, text, or an outside command."""
+    """Three-way merges for content: JSON, CSV, text, or an outside command. Commits name those that have a version."""
     raise NotImplementedError
 
 

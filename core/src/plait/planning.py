@@ -34,7 +34,7 @@ from plait.types import (
 class Plan:
     """What a working set would commit onto this head. `changes` are against the head.
 
-    `made`: snapshots that merging made, which the transaction must own.
+    `made`: snapshots that merging made, which the transaction must own. `mergers`: what made some of their content.
     """
 
     head: str
@@ -42,6 +42,7 @@ class Plan:
     conflicts: tuple[Conflict, ...]
     made: Mapping[Key, SnapshotRef]
     changes: tuple[Change, ...]
+    mergers: tuple[str, ...]
 
 
 class Planner:
@@ -75,7 +76,8 @@ class Planner:
         if adopted_keys(tx) is not None:
             # A snapshot found at a diverged head is in no commit and no prepare: the transaction has to own it.
             outcome.made.update({put.key: put.snapshot for put in outcome.operations if isinstance(put, Put)})
-        return Plan(head.id, tuple(outcome.operations), tuple(outcome.conflicts), outcome.made, changes)
+        operations, conflicts = tuple(outcome.operations), tuple(outcome.conflicts)
+        return Plan(head.id, operations, conflicts, outcome.made, changes, tuple(sorted(outcome.mergers)))
 
     def _bases(self, tx: Tx) -> Bases | None:
         """The several bases of a merge of criss-crossing histories, merged into one; None if there is only one base."""

@@ -51,11 +51,15 @@ class Candidate:
 
 @dataclass(slots=True)
 class Outcome:
-    """What to commit. `made`: snapshots prepared by `merge` or `succeed`, which the transaction must own."""
+    """What to commit. `made`: snapshots prepared by `merge` or `succeed`, which the transaction must own.
+
+    `mergers`: the titles of registered mergers that made some of the content.
+    """
 
     operations: list[Operation] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
     made: dict[Key, SnapshotRef] = field(default_factory=dict)
+    mergers: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +146,7 @@ class ThreeWay:
                 # A result with the content of ours is no change, even if the store gave it a new version.
                 if self.adopts or not _same(ours, entry):
                     self._put(key, ours, entry, outcome)
+                    outcome.mergers.update(merged.mergers)
                 return
             conflicts = merged.conflicts or conflicts
         if strategy in (Strategy.OURS, Strategy.THEIRS):
@@ -240,6 +245,7 @@ def join_both(
         operations=[operation for operation in first.operations if operation.key not in overwritten],
         conflicts=[conflict for conflict in first.conflicts if conflict.key not in by_key] + second.conflicts,
         made={**first.made, **second.made},
+        mergers=first.mergers | second.mergers,
     )
     for operation in second.operations:
         if isinstance(operation, Delete) and operation.key not in ours:

@@ -383,9 +383,13 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """A merge that worked: prepared already, and natively succeeding `ours`."""
+    """A merge that worked: prepared already, and natively succeeding `ours`.
+
+    `mergers`: the titles of registered mergers that made some of its content. The commit keeps them.
+    """
 
     snapshot: SnapshotRef
+    mergers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

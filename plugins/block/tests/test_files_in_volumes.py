@@ -49,7 +49,7 @@ def lines_merge(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
 
 @pytest.fixture
 def adapter(fresh: Fresh) -> BlockAdapter:
-    return fresh(mergers=[Merger("lines", "*motd", lines_merge)])
+    return fresh(mergers=[Merger("lines", "*motd", lines_merge, version="2")])
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_a_merge_joins_files_and_their_contents(adapter: BlockAdapter, disk: Sna
 
     ours, theirs = changed(adapter, "tx-o", disk, of_ours), changed(adapter, "tx-t", disk, of_theirs)
     result = snapshot_of(merged(adapter, disk, ours, theirs))
-    assert merged(adapter, disk, ours, theirs) == Merged(result)
+    assert merged(adapter, disk, ours, theirs) == Merged(result, ("lines 2",))
     assert texts(adapter, result) == {
         "deep/er/file": "deep\n", "deep/same": "deep\n", "etc/hosts": TREE["etc/hosts"],
         "etc/motd": "ONE\ntwo\nTHREE\n", "home/ada/notes": "n\n", "ours": "ours\n",
@@ -170,6 +170,28 @@ def test_a_merge_joins_files_and_their_contents(adapter: BlockAdapter, disk: Sna
     assert is_whole(adapter, result, tmp_path)
     assert adapter.verify(result, Depth.BYTES).problems == ()
     assert [one.item for one in adapter.diff(theirs, result)] == ["etc/motd", "ours"]
+
+
+def test_mergers_are_chosen_by_media_type_too_and_one_that_fails_leaves_a_conflict(
+    fresh: Fresh, tmp_path: Path
+) -> None:
+    def fail(base: bytes, ours: bytes, theirs: bytes) -> bytes:
+        raise KeyError("column")
+
+    adapter = fresh(mergers=[Merger("lines", "text/plain", lines_merge), Merger("broken", "*.cfg", fail)])
+    image = ext4_image(tmp_path / "disk", {"a.txt": "one\ntwo\n", "b.cfg": "one\n"})
+    disk = adapter.snapshot("tx-i", {KEY: str(image)})[KEY]
+
+    def writing(text: str, setting: str) -> Callable[[Path], object]:
+        return lambda root: ((root / "a.txt").write_text(text), (root / "b.cfg").write_text(setting))
+
+    ours = changed(adapter, "tx-o", disk, writing("ONE\ntwo\n", "ours\n"))
+    theirs = changed(adapter, "tx-t", disk, writing("one\nTWO\n", "theirs\n"))
+    found = merged(adapter, disk, ours, theirs)
+    assert isinstance(found, Conflicted)
+    assert [(one.item, one.detail) for one in found.conflicts] == [
+        ("b.cfg", "both sides changed this, and the merger 'broken' failed: KeyError: 'column'")
+    ]
 
 
 def test_conflicts_are_per_path_and_settled_one_by_one(

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from plait.adapter import Merger
 from plait.errors import StoreUnavailable
 from plait.hookspecs import hookimpl
+from plait.mergers import mergers_for
 from plait.plugins import Plugins
-from plait_s3.content import BUILT_IN, command_merger, merge_json, mergers_for
+from plait_s3.content import BUILT_IN, command_merger, merge_json
 from plait_s3.csv_merge import merge_csv
 from plait_s3.text_merge import merge_text
 

@@ -17,7 +17,7 @@ from plait.plugins import Plugins
 from plait.types import Choice, Depth
 from plait_s3 import FilesAdapter, S3Adapter
 from plait_s3.adapter import ObjectAdapter
-from plait_s3.content import BUILT_IN
+from plait_s3.content import BUILT_IN, command_merger
 from plait_s3.filesystem import AssetFileSystem
 from plait_s3.heads import HEADS
 from plait_s3.testing import Place
@@ -81,6 +81,31 @@ def test_branches_merge_by_the_inside_of_objects_and_a_revert_takes_it_back(cata
     assert held(catalog, "main") == {"t.csv": b"id,n\n1,1\n2,20\n", "a": b"1"}
     assert held(catalog, "main~1") == {"t.csv": b"id,n\n1,10\n2,20\n", "b": b"2"}
     assert list(catalog.verify(Depth.BYTES)) == []
+
+
+def test_a_commit_names_the_outside_program_that_merged_inside_of_it(tmp_path: Path) -> None:
+    class Bringing(BothKinds):
+        @hookimpl
+        def plait_register_mergers(self) -> Sequence[Merger]:
+            both = ["sh", "-c", 'cat "$1" "$2" > "$3"', "", "%ours", "%theirs", "%out"]
+            return [command_merger("both", "*.bin", both, version="1.2"), *BUILT_IN]
+
+    folder = str(tmp_path / "catalog")
+    plait.init(folder).close()
+    with plait.open(folder, plugins=Plugins([Bringing()], installed=False)) as catalog:
+        catalog.add_store("raw", "files", {"path": str(tmp_path / "raw")})
+        write(catalog, "main", {"a.bin": b"0", "t.csv": b"id,n\n1,1\n2,2\n"})
+        for branch, digit in (("by-csv", b"1"), ("by-program", b"2")):
+            catalog.create_branch(branch)
+            write(catalog, branch, {"a.bin": digit} if branch == "by-program" else {"t.csv": b"id,n\n1,10\n2,2\n"})
+        write(catalog, "main", {"a.bin": b"3", "t.csv": b"id,n\n1,1\n2,20\n"})
+        assert catalog.merge("by-csv").properties == {}
+        merging = catalog.begin_merge("by-program")
+        assert merging.preview().conflicts == ()
+        merged = merging.commit()
+        assert held(catalog, "main")["a.bin"] == b"32"
+        assert merged.properties == {"plait.mergers": "both 1.2"}
+        assert list(catalog.verify(Depth.BYTES)) == []
 
 
 def test_the_native_head_follows_main(catalog: Catalog, place: Place) -> None:

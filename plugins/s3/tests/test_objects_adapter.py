@@ -566,6 +566,20 @@ class TestMerge:
             "both sides changed it, and the merger 'text' failed: it gave str for bytes",
         ]
 
+    def test_a_merge_names_the_mergers_that_have_a_version_also_when_it_is_repeated(self, place: Place) -> None:
+        def both(base: bytes, ours: bytes, theirs: bytes) -> bytes:
+            return ours + theirs
+
+        mergers = [Merger("both", "a", both, version="2"), Merger("idle", "c", both, version="1")]
+        adapter = place.adapter(mergers)
+        base, ours, theirs = self.sides(
+            adapter, {"a": b"A", "j.json": b'{"x": 9, "y": 2}'}, {"a": b"AA", "j.json": b'{"x": 1, "z": 3}'}
+        )
+        merged = adapter.merge("t", 1, base=base, ours=ours, theirs=theirs)
+        assert isinstance(merged, Merged)
+        assert merged.mergers == ("both 2",)
+        assert place.adapter(mergers).merge("t", 1, base=base, ours=ours, theirs=theirs) == merged
+
     def test_both_changed_the_inside_of_one_object(self, place: Place) -> None:
         adapter = place.adapter()
         base, ours, theirs = self.sides(

@@ -269,7 +269,7 @@ class BlockAdapter(Adapter):
         record = self.folder.votes(tx) / f"merge-{arguments}.json"
         known = self.folder.read(record)
         if known is not None:
-            return Merged(self._refer(self.layers.get(known["layer"]), ours.asset))
+            return Merged(self._refer(self.layers.get(known["layer"]), ours.asset), tuple(known.get("mergers", ())))
         sides = Sides(None if base is None else self.layers.get(base.version), *map(self.layers.get, named))
         name = Layers.new_id()
         try:
@@ -283,10 +283,10 @@ class BlockAdapter(Adapter):
         if answer is None:
             return Merged(ours)
         self.context.failpoint("block.merge.before_seal")
-        layer = self.layers.seal(answer.id)
+        layer = self.layers.seal(answer.layer.id)
         self.context.failpoint("block.merge.before_vote")
-        self.folder.write(record, {"layer": layer.id})
-        return Merged(self._refer(layer, ours.asset))
+        self.folder.write(record, {"layer": layer.id, "mergers": list(answer.mergers)})
+        return Merged(self._refer(layer, ours.asset), answer.mergers)
 
     def _new_layer(self, tx: str, name: str, onto: SnapshotRef, size_bytes: int) -> Layer:
         """A layer of the transaction on a snapshot."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 from plait.adapter import Context
 from plait.errors import PermissionDenied, StoreUnavailable
@@ -21,6 +22,14 @@ from plait_block.nbd import NbdClient
 from plait_block.place import Place
 from plait_block.ranges import intersection, union
 from plait_block.volume import Version
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A merge: the layer that holds it, and the titles of registered mergers that made some of it."""
+
+    layer: Layer
+    mergers: tuple[str, ...] = ()
 
 
 class Comparing:
@@ -76,8 +85,8 @@ class Comparing:
 
     def merge(
         self, sides: Sides, resolutions: Sequence[Resolution], make: Callable[[int], Layer]
-    ) -> Layer | Conflicted | None:
-        """The layer that holds the merge, made by `make` on ours from a size; None when ours is it already."""
+    ) -> Joined | Conflicted | None:
+        """The merge, in a layer made by `make` on ours from a size; None when ours is it already."""
         with ExitStack() as stack:
             readers = {choice: self._reader(sides.layer(choice), stack) for choice in ORDER}
             if not all(is_ext4(readers[choice]) for choice in ORDER):
@@ -90,7 +99,7 @@ class Comparing:
         readers: Mapping[Choice, Reader],
         resolutions: Sequence[Resolution],
         make: Callable[[int], Layer],
-    ) -> Layer | Conflicted | None:
+    ) -> Joined | Conflicted | None:
         plan = merging.plan(self._layers, sides, readers, resolutions)
         if plan.conflicts:
             return Conflicted(tuple(plan.conflicts))
@@ -105,11 +114,11 @@ class Comparing:
         with self._daemon.monitor() as monitor:
             monitor.withdraw(export, force=True)
             monitor.remove_chain(chain)
-        return layer
+        return Joined(layer)
 
     def _merge_files(
         self, sides: Sides, resolutions: Sequence[Resolution], make: Callable[[int], Layer]
-    ) -> Layer | Conflicted | None:
+    ) -> Joined | Conflicted | None:
         assert sides.base is not None
         if len({sides.size(choice) for choice in ORDER}) > 1:
             sizes = ", ".join(f"{choice} {sides.size(choice)}" for choice in ORDER)
@@ -124,7 +133,7 @@ class Comparing:
         *layers: Layer,
         resolutions: Sequence[Resolution],
         make: Callable[[int], Layer],
-    ) -> Layer | Conflicted | None:
+    ) -> Joined | Conflicted | None:
         with self._trees(*layers) as (base, ours, theirs):
             plan = FileMerge(base, ours, theirs, resolutions, self._context.mergers()).plan()
             if plan.conflicts:
@@ -133,7 +142,7 @@ class Comparing:
                 return None
             layer = make(layers[1].size_bytes)
             self._change(layer, plan.wanted)
-            return layer
+            return Joined(layer, tuple(sorted(plan.mergers)))
 
     # -- restore -----------------------------------------------------------------------------------------------------
 

@@ -6,22 +6,25 @@ import json
 import stat
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatch
+from typing import Final
 
 from plait.adapter import Merger
+from plait.mergers import merged_by, mergers_for
 from plait.types import Choice, Conflict, ConflictKind, Resolution
 
 from plait_block.files import Change, File, attributes, changes, describe, folders_of, item_of, path_of, same
 
 Tree = Mapping[str, File]
+_CONFLICT: Final = "both sides changed this"
 
 
 @dataclass(slots=True)
 class FilePlan:
-    """What makes ours the merge: paths and what they become."""
+    """What makes ours the merge: paths and what they become. `mergers`: the titles of those that made some of it."""
 
     wanted: dict[str, Change] = field(default_factory=dict)
     conflicts: list[Conflict] = field(default_factory=list)
+    mergers: set[str] = field(default_factory=set)
 
 
 class FileMerge:
@@ -66,11 +69,11 @@ class FileMerge:
         if path in self._settled:
             self._settle(path, made)
             return
-        merged = self._merged(*(tree.get(path) for tree in self._trees.values()))
-        if merged is None:
-            made.conflicts.append(self._conflict(path, ConflictKind.ITEM_CHANGED, "both sides changed this"))
-        else:
+        merged = self._merged(made, *(tree.get(path) for tree in self._trees.values()))
+        if isinstance(merged, Change):
             made.wanted[path] = merged
+        else:
+            made.conflicts.append(self._conflict(path, ConflictKind.ITEM_CHANGED, merged))
 
     def _settle(self, path: str, made: FilePlan) -> None:
         """A path as its resolution says, with those folders that lead to it and would be missing."""
@@ -87,28 +90,33 @@ class FileMerge:
             if not _is_folder(made.wanted[folder].file if folder in made.wanted else ours.get(folder)):
                 made.wanted[folder] = Change(tree[folder])
 
-    def _merged(self, base: File | None, ours: File | None, theirs: File | None) -> Change | None:
-        """Regular files by their contents, folders by their modes; None when they conflict."""
+    def _merged(self, made: FilePlan, base: File | None, ours: File | None, theirs: File | None) -> Change | str:
+        """Regular files by their contents, folders by their modes; when they conflict, why."""
         if ours is None or theirs is None or ours.kind != theirs.kind:
-            return None
+            return _CONFLICT
         if base is not None and base.kind != ours.kind:
-            return None
+            return _CONFLICT
         sides = [None if side is None else _rights(side) for side in (base, ours, theirs)]
         if sides[1] != sides[2] and sides[0] not in sides[1:]:
-            return None
+            return _CONFLICT
         described = theirs if sides[1] == sides[0] else ours
         if ours.is_folder:
             return Change(described)
         if not ours.is_regular or base is None:
-            return None
+            return _CONFLICT
         contents = [side.where.read_bytes() for side in (base, ours, theirs)]
         if contents[1] == contents[2] or contents[2] == contents[0]:
             return Change(described, contents[1])
         if contents[1] == contents[0]:
             return Change(described, contents[2])
-        merger = next((one for one in self._mergers if fnmatch(ours.path, one.pattern)), None)
-        content = None if merger is None else merger.merge(contents[0], contents[1], contents[2])
-        return None if content is None else Change(described, content)
+        merger = next(mergers_for(ours.path, self._mergers), None)
+        if merger is None:
+            return _CONFLICT
+        content, found = merged_by(merger, contents[0], contents[1], contents[2])
+        if content is None:
+            return f"{_CONFLICT}, {found}"
+        made.mergers.update(filter(None, [merger.title]))
+        return Change(described, content)
 
     def _check_folders(self, made: FilePlan) -> None:
         """Whatever is kept needs its folder: one side may have dropped it while the other wrote into it."""

@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import ClassVar, Final
 
 from plait.adapter import Adapter, Capability, Context, Side, StagingPort
-from plait.codec import digest, pack
+from plait.codec import digest, pack, unpack
 from plait.errors import InvalidArgument, NotFound, PlaitError, Unsupported
 from plait.refspec import check_key
 from plait.types import (
@@ -330,8 +330,9 @@ class ObjectAdapter(Adapter):
         arguments = digest(b"s3-merge", pack([attempt, [root.node for root in roots], settled])).hex()[:32]
         stem = f"{tx}/merge-{arguments}.{ours.asset}"
         known = find_pack(self.blobs, self.packs, stem)
+        titles = f"{PACKS}{tx}/mergers-{arguments}.{ours.asset}"
         if known is not None:
-            return Merged(self._refer(ours.asset, known))
+            return Merged(self._refer(ours.asset, known), self._titles(titles))
         joined = ObjectMerge(self.blobs, self.context, resolutions).run(
             Manifest(self.packs, *roots), base=roots[0].node, ours=roots[1].node, theirs=roots[2].node
         )
@@ -343,9 +344,19 @@ class ObjectAdapter(Adapter):
             return Merged(ours)
         manifest = Manifest(self.packs, roots[1])
         root = manifest.tree.apply(roots[1].node, joined.edits)
+        if joined.mergers:
+            self.context.failpoint("objects.merge.before_titles")
+            self.blobs.put(titles, pack(list(joined.mergers)))
         self.context.failpoint("objects.merge.before_pack")
         written = write_manifest(self.blobs, manifest, root, stem, self.context.failpoint)
-        return Merged(self._refer(ours.asset, written))
+        return Merged(self._refer(ours.asset, written), joined.mergers)
+
+    def _titles(self, key: str) -> tuple[str, ...]:
+        """The mergers of a merge that was made before: so that a repeated one answers the same."""
+        try:
+            return tuple(unpack(self.blobs.get(key), "the mergers of a merge"))
+        except NotFound:
+            return ()
 
     def succeed(self, tx: str, attempt: int, *, onto: SnapshotRef, content: SnapshotRef) -> SnapshotRef:
         """The content itself: heads carry the seq of their publication, so no ancestry is needed."""

@@ -1,20 +1,18 @@
-"""Three-way merges of what is inside an object: which one merges what, outside programs, and JSON by path.
+"""Three-way merges of what is inside an object: outside programs, and JSON by path.
 
 Each takes (base, ours, theirs) and gives the merged bytes, or None when they conflict or are not what it reads.
 """
 
 from __future__ import annotations
 
-import fnmatch
 import json
 import math
-import mimetypes
 import os
 import re
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
@@ -34,23 +32,10 @@ class _Conflict(Exception):
     """Both sides changed one place differently."""
 
 
-def mergers_for(key: str, mergers: Sequence[Merger]) -> Iterator[Merger]:
-    """Those whose glob fits the object's key or its last part, or whose media type is that of its name, in order.
-
-    The first one decides: a more general one may not patch together what it found in conflict.
-    """
-    media_type = mimetypes.guess_type(key)[0]
-    name = key.rpartition("/")[2]
-    for merger in mergers:
-        by_name = fnmatch.fnmatchcase(key, merger.pattern) or fnmatch.fnmatchcase(name, merger.pattern)
-        if by_name or merger.pattern == media_type:
-            yield merger
-
-
-def command_merger(name: str, pattern: str, argv: Sequence[str]) -> Merger:
+def command_merger(name: str, pattern: str, argv: Sequence[str], *, version: str = "") -> Merger:
     """An outside program: `%base`, `%ours`, `%theirs` and `%out` in `argv` become file names. Exit 0: `%out` is merged;
     1 to 127: a conflict (as Git's merge drivers say it). `%out` is for the program to make: an empty one is an empty
-    merge.
+    merge. Commits keep its name, and the `version` that is given here.
 
     The merge raises: StoreUnavailable when the program is missing, dies, takes longer than a minute or makes no `%out`.
     """
@@ -81,7 +66,7 @@ def command_merger(name: str, pattern: str, argv: Sequence[str]) -> Merger:
                     remedy="let it write what is merged to %out, or exit with 1 on a conflict",
                 ) from error
 
-    return Merger(name, pattern, merge)
+    return Merger(name, pattern, merge, version)
 
 
 def _run(command: Sequence[str], errors: Path) -> tuple[int, bytes]:

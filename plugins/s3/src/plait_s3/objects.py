@@ -7,14 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from plait.adapter import Context, Merger
-from plait.errors import InvalidArgument, PlaitError
+from plait.adapter import Context
+from plait.errors import InvalidArgument
+from plait.mergers import merged_by, mergers_for
 from plait.tree import TreeJoin
 from plait.types import Choice, Conflict, ConflictKind, Json, Resolution
 
 from plait_s3.blobs import Blobs, address
 from plait_s3.committed import Reading, holds_same
-from plait_s3.content import mergers_for, write_json
+from plait_s3.content import write_json
 from plait_s3.manifest import Entry, Manifest, encode_entry, optional_entry, same_content
 
 _MERGED_BYTES_MAX: Final = 32 << 20
@@ -23,10 +24,11 @@ _MERGED_BYTES_MAX: Final = 32 << 20
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """What to change in ours; without conflicts it is the merge."""
+    """What to change in ours; without conflicts it is the merge. `mergers`: titles of those that made some of it."""
 
     edits: Mapping[bytes, bytes | None]
     conflicts: tuple[Conflict, ...]
+    mergers: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class ObjectMerge:
         self._blobs = blobs
         self._context = context
         self._mergers = list(context.mergers())
+        self._titles: set[str] = set()
         self._resolutions = {one.item: one for one in resolutions if one.item is not None}
 
     def run(self, manifest: Manifest, *, base: bytes, ours: bytes, theirs: bytes) -> Joined:
@@ -69,7 +72,7 @@ class ObjectMerge:
                 conflicts.append(decided)
             elif decided != both.ours:
                 edits[joined.key] = None if decided is None else encode_entry(decided)
-        return Joined(edits, tuple(conflicts))
+        return Joined(edits, tuple(conflicts), tuple(sorted(self._titles)))
 
     def _decide(self, both: _Both) -> Entry | Conflict | None:
         resolution = self._resolutions.get(both.key)
@@ -87,8 +90,9 @@ class ObjectMerge:
             merger = next(mergers_for(both.key, self._mergers), None)
             if merger is not None:
                 base, ours, theirs = (self._read(both.key, entry) for entry in entries if entry)
-                merged, found = _merged_by(merger, base, ours, theirs)
+                merged, found = merged_by(merger, base, ours, theirs)
                 if merged is not None:
+                    self._titles.update(filter(None, [merger.title]))
                     return self._keep(merged)
                 detail = f"both sides changed it, {found}"
         return Conflict(
@@ -127,19 +131,6 @@ class ObjectMerge:
         self._context.failpoint("objects.merge.before_object")
         kept = self._blobs.put(address(sha256), content)
         return Entry(len(content), kept.etag, sha256)
-
-
-def _merged_by(merger: Merger, base: bytes, ours: bytes, theirs: bytes) -> tuple[bytes | None, str]:
-    """What anybody's merger makes of three sides, or None and why. One that fails leaves a conflict, to be settled."""
-    try:
-        merged = merger.merge(base, ours, theirs)
-    except PlaitError:
-        raise
-    except Exception as error:
-        return None, f"and the merger {merger.name!r} failed: {type(error).__name__}: {error}"
-    if merged is None or isinstance(merged, bytes):
-        return merged, f"in places that the merger {merger.name!r} found in conflict"
-    return None, f"and the merger {merger.name!r} failed: it gave {type(merged).__name__} for bytes"
 
 
 def _decode(joined: TreeJoin) -> _Both:
