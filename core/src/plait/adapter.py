@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import ClassVar, Protocol, TypeAlias
+from typing import ClassVar, Final, Protocol, TypeAlias
 
 from plait.clock import Clock, SystemClock
 from plait.errors import InvalidArgument, Unsupported
@@ -168,6 +168,11 @@ class StagingPort(Protocol):
     def keys(self, prefix: Key = ()) -> Iterator[Key]:
         """What the transaction sees under a prefix, in key order: its base, what it added, not what it dropped."""
         ...
+
+
+OPENING: Final = "plait.open('.')"
+"""How a location's snippet opens the catalog. `plait open` puts there how the one at hand is opened: adapters do not
+know where it is."""
 
 
 def folder_option(store: Store, option: str) -> str:

@@ -93,6 +93,24 @@ READING = [
 ]
 
 
+def test_what_open_gives_to_paste_works_in_any_directory(
+    run_plait: Any, example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_plait("begin", "-m", "Pasted")
+    written = run_plait("open", "lake.sales.orders", "--write", "--json").value["snippet"]
+    read = run_plait("open", "lake.sales.orders", "--json").value["snippet"].partition("-- DuckDB")[0]
+    monkeypatch.chdir(tmp_path)
+    pasted: dict[str, Any] = {}
+    exec(written, pasted)
+    pasted["table"].delete("id = 1")
+    monkeypatch.chdir(example)
+    assert run_plait("commit").code == 0
+    exec(read, pasted)
+    assert 1 in pasted["table"].scan().to_arrow().column("id").to_pylist()
+    exec(run_plait("open", "lake.sales.orders", "--json").value["snippet"].partition("-- DuckDB")[0], pasted)
+    assert 1 not in pasted["table"].scan().to_arrow().column("id").to_pylist()
+
+
 def test_blame_names_the_process_and_what_it_said_of_itself(run_plait: Any, example: Path) -> None:
     session = plait.Session("mo", "ann", client="etl/1", properties={"run": "7"})
     with plait.open(example, session=session) as catalog, catalog.transaction(properties={"code": "a1"}) as tx:

@@ -289,9 +289,14 @@ def open_(session: Session, path: str, spec: str | None, is_written: bool, creat
 
 
 def _print_location(session: Session, found: Location, then: str = "") -> None:
-    value = {"uri": found.uri, "options": dict(found.options), "snippet": found.snippet}
+    from plait.adapter import OPENING
+    from plait.connecting import is_served
+
+    opening = f"plait.{'connect' if is_served(session.shown) else 'open'}({session.shown!r})"
+    snippet = found.snippet.replace(OPENING, opening)
+    value = {"uri": found.uri, "options": dict(found.options), "snippet": snippet}
     options = "".join(f"\n  {name}={option}" for name, option in sorted(found.options.items()))
-    session.emit(value, f"{found.uri}{options}\n\n{found.snippet}{then}".rstrip())
+    session.emit(value, f"{found.uri}{options}\n\n{snippet}{then}".rstrip())
 
 
 def _print_link(session: Session, handle: Any, path: str, item: str, seconds: int) -> None:

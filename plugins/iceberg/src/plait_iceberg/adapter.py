@@ -42,6 +42,7 @@ from plait_iceberg.changes import Version, compare_rows, differing_files
 from plait_iceberg.diff import diff
 from plait_iceberg.fields import projection
 from plait_iceberg.files import Files, warehouse_uri
+from plait_iceberg.locating import staging_location, version_location
 from plait_iceberg.manifests import ManifestReader, compare
 from plait_iceberg.merge import Merge, Sides, check_mergeable, check_rewritable, rewrite, whole_conflict
 from plait_iceberg.metadata import TABLE, VIEW, Metadata, check_writable, load, load_side, resolve
@@ -140,26 +141,9 @@ class IcebergAdapter(Adapter):
                 yield change
 
     def locate(self, target: SnapshotRef | Staging) -> Location:
-        """The metadata file. A working set's is written through a catalog only: plait's own."""
-        options = {name: value for name, value in self.store.options.items() if name != "warehouse"}
         if isinstance(target, Staging):
-            key = format_key(target.key)
-            snippet = (
-                "# Python: a pyiceberg Table that writes into the working set\n"
-                "import plait\n"
-                f"table = plait.open('.').working_set({target.tx!r}).open({key!r})\n"
-            )
-            return Location(target.location, options, snippet)
-        if target.attrs.get("format") == VIEW:
-            return Location(target.version, options)
-        snippet = (
-            "# Python\n"
-            "from pyiceberg.table import StaticTable\n"
-            f"table = StaticTable.from_metadata({target.version!r})\n"
-            "-- DuckDB\n"
-            f"SELECT * FROM iceberg_scan('{target.version}');\n"
-        )
-        return Location(target.version, options, snippet)
+            return staging_location(self.store, target)
+        return version_location(self.store, target)
 
     def verify(self, snapshot: SnapshotRef, depth: Depth) -> Health:
         return self.verifier(depth)(snapshot)
