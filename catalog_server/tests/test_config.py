@@ -65,7 +65,15 @@ def test_an_empty_http_address_means_no_http_port(tmp_path: Path) -> None:
         ('[tls]\ncert = "nothing.pem"\n', r"plait\.toml:2: tls\.cert = 'nothing\.pem' needs tls\.key"),
         ('[tls]\ncert = "nothing.pem"\nkey = "nothing.key"\n', r"plait\.toml:2: tls\.cert = .* cannot be read"),
         ('[database]\nurl = ""\n', r"plait\.toml:2: database\.url = '' is empty"),
+        ('[database]\nurl = "catalog.db"\n', r"plait\.toml:2: database\.url = 'catalog.db' names no database"),
+        (
+            '[database]\nurl = "mysql://me:hunter2@db/x"\n',
+            r"plait\.toml:2: database\.url = 'mysql://me:\*\*\*@db/x' names",
+        ),
         ("[server\n", r"plait\.toml: .*line 1"),
+        ('\nserver.grpc = "nowhere"\n', r"plait\.toml:2: server\.grpc = 'nowhere' is no address"),
+        ('\nserver = { http = "", grpc = "nowhere" }\n', r"plait\.toml:2: server\.grpc = 'nowhere' is no address"),
+        ('[server]\ngrpc.host = "nowhere"\n', r"plait\.toml:2: server\.grpc = .* is no text"),
     ],
 )
 def test_a_bad_setting_is_refused_with_file_and_line(tmp_path: Path, text: str, message: str) -> None:

@@ -17,10 +17,11 @@ import re
 import ssl
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
+from plait.connecting import is_url, shown
 from plait.errors import InvalidArgument, NotFound, PermissionDenied
 
 DEFAULT_FILE = "plait.toml"
@@ -140,12 +141,22 @@ def _check(found: Mapping[str, _Setting]) -> Config:
     for name in ("server.repository", "database.url"):
         if not found[name].value:
             raise found[name].bad("is empty")
+    _check_database(found["database.url"])
     cores = found["server.cores"]
     if cores.value not in ("one", "all"):
         raise cores.bad("is no choice of processor cores", "write one or all")
     return Config(
         grpc, http, auth, found["server.repository"].value, found["database.url"].value, tls, cores.value == "one"
     )
+
+
+def _check_database(setting: _Setting) -> None:
+    """Raises: InvalidArgument that never shows a password."""
+    if not re.match(r"(sqlite|postgresql)(\+\w+)?://", setting.value):
+        named = shown(setting.value) if is_url(setting.value) else setting.value
+        raise replace(setting, value=named).bad(
+            "names no database", "write sqlite:///PATH or postgresql://user@host/database"
+        )
 
 
 def _tls(found: Mapping[str, _Setting]) -> Tls | None:
@@ -229,10 +240,18 @@ def _read_file(path: Path) -> list[_Setting]:
 
 def _line(text: str, section: str, key: str) -> str:
     """`:LINE` of a setting, which tomllib does not tell; nothing where it is written in an unusual way."""
-    here = ""
+    here: list[str] = []
+    wanted = [*filter(None, [section]), key]
     for number, line in enumerate(text.splitlines(), start=1):
         if header := re.match(r"\s*\[\s*([^\]]+?)\s*\]", line):
-            here = header[1].strip("\"'")
-        elif (assigned := re.match(r"\s*([^=#]+?)\s*=", line)) and (here, assigned[1].strip("\"'")) == (section, key):
-            return f":{number}"
+            here = _parts(header[1])
+        elif assigned := re.match(r"\s*([^=#]+?)\s*=(.*)", line):
+            named = [*here, *_parts(assigned[1])]
+            is_inline = named == [section] and re.search(rf"\b{re.escape(key)}\b", assigned[2])
+            if named[: len(wanted)] == wanted or is_inline:
+                return f":{number}"
     return ""
+
+
+def _parts(dotted: str) -> list[str]:
+    return [part.strip().strip("\"'") for part in dotted.split(".")]
