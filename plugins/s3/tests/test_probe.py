@@ -6,8 +6,10 @@ import os
 import urllib.request
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.stub import Stubber
 from plait.errors import InvalidArgument, PermissionDenied, StoreUnavailable
 from plait_conformance.testing import MemoryState
 from plait_s3.bucket_rules import risks
@@ -113,6 +115,37 @@ def test_suspended_versions_are_a_risk(s3_place: Place) -> None:
         blobs.client.put_bucket_versioning(Bucket=blobs.bucket, VersioningConfiguration={"Status": status})
     assert [risk.rule for risk in risks(blobs)] == ["versioning suspended"]
     assert any("suspended" in problem for problem in adapter.check())
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ({"Filter": {}, "Expiration": {"Days": 1}}, ("Expiration", "s3://raw/")),
+        ({"Filter": {"Tag": {"Key": "a", "Value": "b"}}, "Expiration": {"Days": 1}}, ("Expiration", "s3://raw/")),
+        (
+            {"Filter": {"Prefix": "our"}, "NoncurrentVersionExpiration": {"NoncurrentDays": 1}},
+            ("NoncurrentVersionExpiration", "s3://raw/our"),
+        ),
+        ({"Prefix": "ours/in/", "Transitions": [{"StorageClass": "GLACIER"}]}, ("Transitions", "s3://raw/ours/in/")),
+        ({"Filter": {"And": {"Prefix": "ours/"}}, "Expiration": {"Days": 1}}, ("Expiration", "s3://raw/ours/")),
+        ({"Filter": {"Prefix": "theirs/"}, "Expiration": {"Days": 1}}, None),
+        ({"Filter": {}, "Expiration": {"Days": 1}, "Status": "Disabled"}, None),
+        ({"Filter": {}, "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}}, None),
+        ({"Filter": {}, "Expiration": {"ExpiredObjectDeleteMarker": True}}, None),
+    ],
+)
+def test_lifecycle_rules_that_reach_the_stores_prefix_are_risks(
+    rule: dict[str, Any], told: tuple[str, str] | None
+) -> None:
+    options = {"bucket": "raw", "prefix": "ours", "access_key": "key", "secret_key": "secret"}
+    adapter = Place("s3", options, MemoryState()).adapter()
+    assert isinstance(adapter.blobs, S3Blobs)
+    with Stubber(adapter.blobs.client) as server:
+        server.add_response("get_bucket_versioning", {"Status": "Enabled"})
+        rules = [{"ID": "r", "Status": "Enabled", **rule}]
+        server.add_response("get_bucket_lifecycle_configuration", {"Rules": rules})
+        found = [(risk.rule, risk.affects) for risk in adapter.retention_risks()]
+    assert found == ([] if told is None else [(f"lifecycle rule 'r' ({told[0]})", told[1])])
 
 
 @pytest.mark.parametrize(

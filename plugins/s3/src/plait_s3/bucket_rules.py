@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from plait.types import Risk
 
 from plait_s3.s3_blobs import S3Blobs
+
+
+_HARMLESS: Final = {"ExpiredObjectDeleteMarker"}
+"""Markers that an object was deleted, of which no version is left."""
 
 
 def problems(blobs: S3Blobs) -> Iterator[str]:
@@ -23,7 +28,9 @@ def risks(blobs: S3Blobs) -> Iterator[Risk]:
         )
     own = blobs.uri("").removeprefix(f"s3://{blobs.bucket}/")
     for rule in blobs.lifecycle():
-        deletes = [name for name in ("Expiration", "NoncurrentVersionExpiration") if name in rule]
+        expires = rule.get("Expiration", {}).keys() - _HARMLESS
+        deletes = ["Expiration"] if expires else []
+        deletes += ["NoncurrentVersionExpiration"] if "NoncurrentVersionExpiration" in rule else []
         moves = [name for name in ("Transitions", "NoncurrentVersionTransitions") if name in rule]
         scope = rule.get("Filter", {}).get("Prefix") or rule.get("Filter", {}).get("And", {}).get("Prefix")
         prefix = scope or rule.get("Prefix") or ""
