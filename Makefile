@@ -60,8 +60,9 @@ lint: $(READY) ## Style, strict types, import contracts
 	@$(BIN)/lint-imports
 	@$(BIN)/python scripts/reference.py --check
 	@$(BIN)/python scripts/notebook.py --check
-	@made=$$(mktemp -d) && $(BIN)/python -m grpc_tools.protoc -I core/src --python_out=$$made core/src/plait/rpc/plait.proto \
+	@made=$$(mktemp -d) && $(BIN)/python -m grpc_tools.protoc -I core/src --python_out=$$made --pyi_out=$$made core/src/plait/rpc/plait.proto \
 	  && cmp -s $$made/plait/rpc/plait_pb2.py core/src/plait/rpc/plait_pb2.py \
+	  && cmp -s $$made/plait/rpc/plait_pb2.pyi core/src/plait/rpc/plait_pb2.pyi \
 	  || { echo "core/src/plait/rpc is not what plait.proto says: run 'make proto'" >&2; exit 1; }
 
 proto: $(READY) ## Make the gRPC code anew from core/src/plait/rpc/plait.proto

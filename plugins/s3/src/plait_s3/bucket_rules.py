@@ -9,7 +9,6 @@ from plait.types import Risk
 
 from plait_s3.s3_blobs import S3Blobs
 
-
 _HARMLESS: Final = {"ExpiredObjectDeleteMarker"}
 """Markers that an object was deleted, of which no version is left."""
 
