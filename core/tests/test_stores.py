@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import pytest
-from plait.adapter import Capability, Context
-from plait.clock import ManualClock
+from plait.adapter import Capability, Context, silent
+from plait.clock import ManualClock, SystemClock
 from plait.errors import InvalidArgument, NotFound, StoreUnavailable
 from plait.persist import Repository
 from plait.plugins import Plugins
@@ -166,6 +166,19 @@ class TestCredentials:
         (tmp_path / "secret").write_bytes(b"\xff")
         with pytest.raises(StoreUnavailable, match="secret cannot be read: it is no text"):
             resolve_credential(f"file:{tmp_path / 'secret'}")
+
+    def test_what_is_missing_is_told_with_the_store_and_the_option_to_set(self, tmp_path: Path) -> None:
+        options = {"bucket": "b", "access_key": f"file:{tmp_path / 'gone'}", "secret_key": "env:PLAIT_NOT_SET"}
+        far = Store("far", "s3", options=options)
+        for context in (
+            client_context(Plugins(installed=False), SystemClock(), silent)(far),
+            row_context(cast(Any, None), Plugins(installed=False), SystemClock(), silent)(far),
+        ):
+            for option, said in (("access_key", "gone"), ("secret_key", "PLAIT_NOT_SET")):
+                with pytest.raises(StoreUnavailable, match=f"store 'far', option '{option}': .*{said}") as caught:
+                    context.credential(options[option])
+                assert f"plait store set far --option {option}=" in caught.value.remedy
+            assert context.credential("b") == "b"
 
 
 class TestCheckStore:

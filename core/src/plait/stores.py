@@ -85,6 +85,25 @@ def resolve_credential(value: str) -> str:
     return value
 
 
+def credentials_of(store: Store) -> Callable[[str], str]:
+    """`resolve_credential` for the options of one store: its errors name the store, the option, and how to set it."""
+
+    def resolve(value: str) -> str:
+        try:
+            return resolve_credential(value)
+        except StoreUnavailable as error:
+            option = next((name for name, held in sorted(store.options.items()) if held == value), None)
+            if option is None:
+                raise
+            here = error.remedy or "put it there on this machine"
+            raise StoreUnavailable(
+                f"store {store.name!r}, option {option!r}: {error.message}",
+                remedy=f"{here}, or 'plait store set {store.name} --option {option}=env:NAME'",
+            ) from error
+
+    return resolve
+
+
 class Adapters:
     """Adapter instances by store name. Thread-safe. What was handed out stays open until all are closed: whoever uses
     it when its store is set to another place finishes."""
@@ -177,7 +196,7 @@ def row_context(
     return lambda store: Context(
         state=RowState(repository, store.name),
         clock=clock,
-        credential=resolve_credential,
+        credential=credentials_of(store),
         progress=progress,
         mergers=plugins.mergers,
     )
@@ -186,7 +205,7 @@ def row_context(
 def client_context(plugins: Plugins, clock: Clock, progress: Progress) -> Callable[[Store], Context]:
     """Makes contexts for adapters in a client's process, which only open native handles."""
     return lambda store: Context(
-        state=NoState(), clock=clock, credential=resolve_credential, progress=progress, mergers=plugins.mergers
+        state=NoState(), clock=clock, credential=credentials_of(store), progress=progress, mergers=plugins.mergers
     )
 
 
