@@ -69,10 +69,39 @@ def test_a_reflog_can_be_cut(run_plait: Any, unchanging: Path) -> None:
     assert run_plait("reflog", "--limit", "1", "--json").value == every[:1] != every
 
 
-def test_completion_offers_branches(unchanging: Path) -> None:
-    asked = {"_PLAIT_COMPLETE": "bash_complete", "COMP_WORDS": "plait show mo", "COMP_CWORD": "2"}
+def completed(words: str) -> list[str]:
+    """What a shell is offered for the last of the words."""
+    count = str(len(words.split(" ")) - 1)
+    asked = {"_PLAIT_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": count}
     program = "import plait.cli; plait.cli.run([])"
     ran = subprocess.run(
         [sys.executable, "-c", program], env={**os.environ, **asked}, capture_output=True, text=True, check=False
     )
-    assert (ran.stdout.strip(), ran.stderr) == ("plain,more-orders", "")
+    assert ran.stderr == ""
+    return [line.removeprefix("plain,") for line in ran.stdout.split()]
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("plait show mo", ["more-orders"]),
+        ("plait switch m", ["main", "more-orders"]),
+        ("plait tag m", []),
+        ("plait cat l", ["lake.sales.orders"]),
+        ("plait cat lake.sales.o", ["lake.sales.orders"]),
+        ("plait merge more-orders --drop r", ["raw.landing"]),
+        ("plait store check ", ["lake", "raw"]),
+        ("plait log l", ["lake.sales.orders"]),
+    ],
+)
+def test_completion_offers_what_is_there(words: str, offered: list[str], unchanging: Path) -> None:
+    assert completed(words) == offered
+
+
+def test_completion_offers_working_sets_tags_and_tokens(run_plait: Any, example: Path) -> None:
+    run_plait("begin", "by-hand")
+    run_plait("tag", "v1")
+    run_plait("token", "create", "ann")
+    assert completed("plait tx use ") == completed("plait commit b") == ["by-hand"]
+    assert completed("plait tag v") == ["v1"]
+    assert completed("plait token delete ") == ["ann"]

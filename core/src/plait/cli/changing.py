@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from plait.cli.folders import check_objects
+from plait.cli.points import KEY
 from plait.cli.session import Session, json_option, pass_session
 from plait.cli.working_sets import committed
 from plait.errors import InvalidArgument, NotFound
@@ -42,7 +43,7 @@ def change(
 
 
 @click.command("rm")
-@click.argument("paths", nargs=-1, required=True)
+@click.argument("paths", nargs=-1, required=True, type=KEY)
 @click.option("-r", "recursive", is_flag=True, help="All assets under a prefix, or all objects of a folder.")
 @click.option("-m", "--message", help="Commit at once, without a working set.")
 @json_option
@@ -76,8 +77,8 @@ def rm(session: Session, paths: tuple[str, ...], recursive: bool, message: str |
 
 
 @click.command("mv")
-@click.argument("before")
-@click.argument("after")
+@click.argument("before", type=KEY)
+@click.argument("after", type=KEY)
 @click.option("-m", "--message", help="Commit at once, without a working set.")
 @json_option
 @pass_session

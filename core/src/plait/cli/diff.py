@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from plait.cli.points import SPEC, must_be_there, points_and_key
+from plait.cli.points import SPEC_OR_KEY, must_be_there, points_and_key
 from plait.cli.previewing import preview_rows, print_preview
 from plait.cli.printing import change_row
 from plait.cli.session import COUNT, Session, json_option, pass_session
@@ -23,7 +23,7 @@ _EXAMPLE = "plait diff main~1 main lake.sales.orders"
 
 
 @click.command("diff")
-@click.argument("arguments", nargs=-1, metavar="[BEFORE [AFTER]] [KEY[::ITEM]]", type=SPEC)
+@click.argument("arguments", nargs=-1, metavar="[BEFORE [AFTER]] [KEY[::ITEM]]", type=SPEC_OR_KEY)
 @click.option(
     "--items",
     is_flag=True,

@@ -7,14 +7,14 @@ from dataclasses import asdict
 import click
 
 from plait.cli.items import list_objects
-from plait.cli.points import SPEC
+from plait.cli.points import KEY, SPEC
 from plait.cli.printing import change_row, commit_row, counted, printable, short
 from plait.cli.session import COUNT, Session, json_option, pass_session
 from plait.errors import Corrupt, NotFound, PermissionDenied, StoreDiverged, StoreUnavailable
 
 
 @click.command("ls")
-@click.argument("prefix", default="")
+@click.argument("prefix", default="", type=KEY)
 @click.option("--at", "spec", type=SPEC, help="A point in the history; default: the current branch.")
 @click.option("-r", "--recursive", is_flag=True, help="Objects of all folders below.")
 @json_option
@@ -71,7 +71,7 @@ def show(session: Session, spec: str | None) -> None:
 
 
 @click.command("blame")
-@click.argument("path")
+@click.argument("path", type=KEY)
 @click.option("--at", "spec", type=SPEC, help="A point in the history; default: the current branch.")
 @click.option("--limit", type=COUNT, default=100, show_default=True, help="At most so many items.")
 @json_option

@@ -16,7 +16,7 @@ import click
 from plait.cli.changing import change
 from plait.cli.destination import writing
 from plait.cli.folders import check_objects, counting, files_to_put, holds_objects, objects_to_get
-from plait.cli.points import SPEC
+from plait.cli.points import KEY, SPEC
 from plait.cli.session import COUNT, Session, UpTo, json_option, pass_session
 from plait.errors import Corrupt, InvalidArgument, NotFound, PermissionDenied, PlaitError, StoreUnavailable
 
@@ -39,7 +39,7 @@ def _handle(session: Session, key: Key, spec: str | None) -> Any:
 
 
 @click.command("cat")
-@click.argument("path")
+@click.argument("path", type=KEY)
 @click.option("--at", "spec", type=SPEC, help=_AT)
 @click.option("--limit", type=COUNT, default=20, show_default=True, help="Rows of a table.")
 @json_option
@@ -169,7 +169,7 @@ def _copy(session: Session, source: IO[bytes], target: IO[bytes], what: str) -> 
 
 
 @click.command("get")
-@click.argument("path")
+@click.argument("path", type=KEY)
 @click.argument("target", type=click.Path(path_type=Path), required=False)
 @click.option("--at", "spec", type=SPEC, help=_AT)
 @json_option
@@ -215,7 +215,7 @@ def get(session: Session, path: str, target: Path | None, spec: str | None) -> N
 
 @click.command("put")
 @click.argument("file", type=click.Path(path_type=Path, exists=True))
-@click.argument("path")
+@click.argument("path", type=KEY)
 @click.option("-m", "--message", help="Commit at once, without a working set.")
 @json_option
 @pass_session
@@ -248,7 +248,7 @@ def put(session: Session, file: Path, path: str, message: str | None) -> None:
 
 
 @click.command("open")
-@click.argument("path")
+@click.argument("path", type=KEY)
 @click.option("--at", "spec", type=SPEC, help="A point in the history; default: the current branch.")
 @click.option("--write", "is_written", is_flag=True, help="Where to write it, as part of the current working set.")
 @click.option("--create", is_flag=True, help="With --write: begin a new asset where there is none.")

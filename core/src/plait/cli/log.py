@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from plait.cli.destination import writing
-from plait.cli.points import SPEC, points_and_key, refuse_items
+from plait.cli.points import KEY, SPEC_OR_KEY, points_and_key, refuse_items
 from plait.cli.printing import commit_row, printable, subject
 from plait.cli.session import COUNT, Session, json_option, pairs, pass_session
 from plait.errors import InvalidArgument
@@ -23,7 +23,7 @@ _STDOUT = Path("-")
 
 
 @click.command("log")
-@click.argument("arguments", nargs=-1, metavar="[SPEC] [KEY]", type=SPEC)
+@click.argument("arguments", nargs=-1, metavar="[SPEC] [KEY]", type=SPEC_OR_KEY)
 @click.option("--graph", is_flag=True, help="Draw the graph.")
 @click.option("--oneline", is_flag=True, help="One line for each commit.")
 @click.option(
@@ -37,7 +37,7 @@ _STDOUT = Path("-")
 @click.option("--grep", "message", help="Only commits whose message holds this text.")
 @click.option("--since", help="Only commits from this time on, as in ISO 8601.")
 @click.option("--until", help="Only commits up to this time.")
-@click.option("--key", help="Only commits that changed this key or prefix; as KEY.")
+@click.option("--key", type=KEY, help="Only commits that changed this key or prefix; as KEY.")
 @click.option(
     "--property", "properties", multiple=True, metavar="NAME=VALUE", help="Only commits that have this property."
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from plait.cli.points import SPEC
+from plait.cli.points import KEY, SPEC, TX
 from plait.cli.previewing import preview_rows, print_preview
 from plait.cli.printing import conflict_columns, conflict_row
 from plait.cli.session import COUNT, NEXT_AFTER_CONFLICTS, Session, json_option, pass_session
@@ -27,9 +27,9 @@ _CONFLICTS_SHOWN = 100
 @click.option("-m", "--message", default="", help="The commit's message; default: what was done.")
 @click.option("--dry-run", is_flag=True, help="Say what would be merged and what conflicts; change nothing.")
 @click.option("--squash", is_flag=True, help="One parent: the branch does not become part of the history.")
-@click.option("--ours", multiple=True, metavar="KEY", help="Settle conflicts of KEY by our side.")
-@click.option("--theirs", multiple=True, metavar="KEY", help="Settle conflicts of KEY by their side.")
-@click.option("--drop", multiple=True, metavar="KEY", help="Leave KEY as we have it.")
+@click.option("--ours", multiple=True, metavar="KEY", type=KEY, help="Settle conflicts of KEY by our side.")
+@click.option("--theirs", multiple=True, metavar="KEY", type=KEY, help="Settle conflicts of KEY by their side.")
+@click.option("--drop", multiple=True, metavar="KEY", type=KEY, help="Leave KEY as we have it.")
 @click.option(
     "--strategy",
     type=click.Choice(["normal", "ours", "theirs"]),
@@ -82,7 +82,7 @@ def merge(
 
 
 @click.command("conflicts")
-@click.argument("name", required=False)
+@click.argument("name", required=False, type=TX)
 @click.option("--limit", type=COUNT, help="At most so many conflicts; default: 100, all as JSON.")
 @click.option("--left", "only_left", is_flag=True, help="Only those that are not settled yet.")
 @json_option
@@ -109,13 +109,13 @@ def conflicts(session: Session, name: str | None, limit: int | None, only_left: 
 
 
 @click.command("resolve")
-@click.argument("paths", nargs=-1)
+@click.argument("paths", nargs=-1, type=KEY)
 @click.option("--ours", is_flag=True, help="As the branch has it that is merged into.")
 @click.option("--theirs", is_flag=True, help="As the merged side has it.")
 @click.option("--base", is_flag=True, help="As it was before both.")
 @click.option("--value", help="The item itself, as JSON; null removes it.")
 @click.option("--all", "everything", is_flag=True, help="Every conflict that is not settled yet.")
-@click.option("--in", "name", help="The working set; default: the current one.")
+@click.option("--in", "name", type=TX, help="The working set; default: the current one.")
 @json_option
 @pass_session
 def resolve(
@@ -194,7 +194,7 @@ def cherry_pick(session: Session, spec: str, message: str, onto: str | None) -> 
 
 @click.command("revert")
 @click.argument("spec", type=SPEC)
-@click.argument("paths", nargs=-1, metavar="[KEY[::ITEM]]…")
+@click.argument("paths", nargs=-1, metavar="[KEY[::ITEM]]…", type=KEY)
 @click.option("-m", "--message", default="", help="The commit's message; default: what was done.")
 @click.option("--on", "branch", type=SPEC, help="The branch to commit to; default: the current one.")
 @json_option
@@ -208,7 +208,7 @@ def revert(session: Session, spec: str, paths: tuple[str, ...], message: str, br
 
 
 @click.command("restore")
-@click.argument("paths", nargs=-1, metavar="[KEY[::ITEM]]…")
+@click.argument("paths", nargs=-1, metavar="[KEY[::ITEM]]…", type=KEY)
 @click.option("--from", "spec", type=SPEC, required=True, help="The point to take it from.")
 @click.option("-m", "--message", default="", help="The commit's message; default: what was done.")
 @click.option("--on", "branch", type=SPEC, help="The branch to commit to; default: the current one.")

@@ -1,9 +1,10 @@
-"""Points in the history as people type them: HEAD is the current branch, and completion offers branches and tags."""
+"""What people type: points in the history, where HEAD is the current branch, and names that completion offers."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import click
@@ -19,9 +20,30 @@ else:
     _Text = click.ParamType  # Generic from click 8.4 on.
 
 _HEAD = re.compile(r"HEAD(?=[~^*]|\Z)")
+_OFFERED_MAX = 1000
 
 
-class _Spec(_Text):
+class _Named(_Text):
+    """A text for which completion offers what `find` finds, given what is typed so far."""
+
+    name = "text"
+
+    def __init__(self, find: Callable[[Session, str], Iterable[str]]) -> None:
+        self._find = find
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        session = ctx.ensure_object(Session)
+        session.recovers = False  # Nobody expects a key press to write.
+        try:
+            fitting = (name for name in self._find(session, incomplete) if name.startswith(incomplete))
+            return [CompletionItem(name) for name in islice(fitting, _OFFERED_MAX)]
+        except PlaitError:
+            return []
+
+
+class _Spec(_Named):
     """A spec, or a branch. HEAD in front becomes the current branch's name, so that `HEAD~1` is what it is in Git."""
 
     name = "spec"
@@ -31,17 +53,31 @@ class _Spec(_Text):
             return value
         return ctx.ensure_object(Session).branch + value[len("HEAD") :]
 
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        from click.shell_completion import CompletionItem
 
-        try:
-            names = [ref.name for ref in ctx.ensure_object(Session).catalog.refs()]
-        except PlaitError:
-            names = []
-        return [CompletionItem(name) for name in ("HEAD", *names) if name.startswith(incomplete)]
+def _refs(session: Session, kind: str = "") -> list[str]:
+    return [ref.name for ref in session.catalog.refs() if kind in ("", ref.kind.value)]
 
 
-SPEC = _Spec()
+def _keys(session: Session, incomplete: str) -> Iterator[str]:
+    """The keys of the current branch that share all parts but the last, which is being typed."""
+    from plait.refspec import format_key
+
+    above = incomplete.rpartition(".")[0]
+    return (format_key(entry.key) for entry in session.catalog.at(session.branch).entries(above))
+
+
+def _working_sets(session: Session) -> list[str]:
+    return [tx.name or tx.id for tx in session.catalog.working_sets()]
+
+
+SPEC = _Spec(lambda session, typed: ["HEAD", *_refs(session)])
+SPEC_OR_KEY = _Spec(lambda session, typed: chain(["HEAD", *_refs(session)], _keys(session, typed)))
+BRANCH = _Named(lambda session, typed: _refs(session, "branch"))
+TAG = _Named(lambda session, typed: _refs(session, "tag"))
+KEY = _Named(_keys)
+STORE = _Named(lambda session, typed: [store.name for store in session.catalog.stores()])
+TX = _Named(lambda session, typed: _working_sets(session))
+TOKEN = _Named(lambda session, typed: [name for name, _ in session.catalog.backend.tokens()])
 
 
 def points_and_key(session: Session, words: Sequence[str], points_max: int, example: str) -> tuple[list[str], str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from plait.cli.points import SPEC
+from plait.cli.points import BRANCH, SPEC, TAG
 from plait.cli.session import Session, json_option, pass_session
 from plait.errors import InvalidArgument
 from plait.types import RefKind
@@ -42,7 +42,7 @@ def _check_unfollowed(session: Session, name: str) -> None:
 
 
 @click.command("branch")
-@click.argument("name", required=False)
+@click.argument("name", required=False, type=BRANCH)
 @click.option("--at", "spec", type=SPEC, help="Where it begins; default: the current branch.")
 @click.option("-d", "--delete", is_flag=True, help="Delete it; its commits stay.")
 @click.option("--undelete", is_flag=True, help="Bring a deleted branch back where it last stood.")
@@ -92,7 +92,7 @@ def branch(
 
 
 @click.command("tag")
-@click.argument("name", required=False)
+@click.argument("name", required=False, type=TAG)
 @click.option("--at", "spec", type=SPEC, help="What it names; default: the current branch.")
 @click.option("-d", "--delete", is_flag=True, help="Delete it.")
 @json_option
@@ -113,7 +113,7 @@ def tag(session: Session, name: str | None, spec: str | None, delete: bool) -> N
 
 
 @click.command("switch")
-@click.argument("name")
+@click.argument("name", type=BRANCH)
 @click.option("-c", "--create", is_flag=True, help="Make it first.")
 @json_option
 @pass_session

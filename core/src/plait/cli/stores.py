@@ -11,6 +11,7 @@ import click
 
 from plait.cli.importing import import_
 from plait.cli.plugin_commands import Group, OpenGroup
+from plait.cli.points import KEY, STORE, TOKEN
 from plait.cli.session import Session, json_option, located, pairs, pass_session
 from plait.cli.working_sets import committed
 from plait.errors import InvalidArgument, NotFound, StoreDiverged, StoreUnavailable, Unsupported
@@ -147,7 +148,7 @@ def store_add(session: Session, name: str, kind: str, options: tuple[str, ...], 
 
 
 @store.command("set")
-@click.argument("name")
+@click.argument("name", type=STORE)
 @click.option("--option", "options", multiple=True, required=True, metavar="NAME=VALUE", help="As for store add.")
 @json_option
 @pass_session
@@ -186,7 +187,7 @@ def store_list(session: Session) -> None:
 
 
 @store.command("check")
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, type=STORE)
 @json_option
 @pass_session
 def store_check(session: Session, names: tuple[str, ...]) -> None:
@@ -217,7 +218,7 @@ def store_check(session: Session, names: tuple[str, ...]) -> None:
 
 
 @store.command("adopt")
-@click.argument("key")
+@click.argument("key", type=KEY)
 @json_option
 @pass_session
 def store_adopt(session: Session, key: str) -> None:
@@ -231,7 +232,7 @@ def store_adopt(session: Session, key: str) -> None:
 
 
 @store.command("remove")
-@click.argument("name")
+@click.argument("name", type=STORE)
 @json_option
 @pass_session
 def store_remove(session: Session, name: str) -> None:
@@ -272,7 +273,7 @@ def token_list(session: Session) -> None:
 
 
 @token.command("delete")
-@click.argument("name")
+@click.argument("name", type=TOKEN)
 @json_option
 @pass_session
 def token_delete(session: Session, name: str) -> None:

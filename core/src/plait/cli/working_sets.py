@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from plait.cli.plugin_commands import Group
-from plait.cli.points import SPEC
+from plait.cli.points import KEY, SPEC, TX
 from plait.cli.printing import commit_row, conflict_row, counted, subject
 from plait.cli.session import Session, json_option, pairs, pass_session
 from plait.errors import NothingToCommit, PlaitError
@@ -58,7 +58,7 @@ def begin(session: Session, name: str, message: str, branch: str | None, propert
 
 
 @click.command("status")
-@click.argument("name", required=False)
+@click.argument("name", required=False, type=TX)
 @json_option
 @pass_session
 def status(session: Session, name: str | None) -> None:
@@ -120,12 +120,12 @@ def _told(diverged: list[dict[str, str]]) -> list[str]:
 
 
 @click.command("commit")
-@click.argument("name", required=False)
+@click.argument("name", required=False, type=TX)
 @click.option("-m", "--message", help="The commit's message; default: what begin was given.")
 @click.option("--author", default="", help="Default: PLAIT_AUTHOR, else who is logged in.")
 @click.option("--property", "properties", multiple=True, metavar="NAME=VALUE", help="As for begin, and added to those.")
 @click.option(
-    "--unchanged", multiple=True, metavar="KEY", help="Commit only if KEY still is what the working set read."
+    "--unchanged", multiple=True, metavar="KEY", type=KEY, help="Commit only if KEY still is what the working set read."
 )
 @click.option("--allow-empty", is_flag=True, help="Commit also when nothing changed.")
 @json_option
@@ -164,7 +164,7 @@ def commit(
 
 
 @click.command("discard")
-@click.argument("name", required=False)
+@click.argument("name", required=False, type=TX)
 @json_option
 @pass_session
 def discard(session: Session, name: str | None) -> None:
@@ -247,7 +247,7 @@ def age(seconds: int) -> str:
 
 
 @tx_group.command("use")
-@click.argument("name")
+@click.argument("name", type=TX)
 @json_option
 @pass_session
 def tx_use(session: Session, name: str) -> None:
@@ -267,7 +267,7 @@ def tx_recover(session: Session) -> None:
 
 
 @tx_group.command("discard")
-@click.argument("names", nargs=-1, required=True)
+@click.argument("names", nargs=-1, required=True, type=TX)
 @json_option
 @pass_session
 def tx_discard(session: Session, names: tuple[str, ...]) -> None:
