@@ -76,6 +76,13 @@ def test_a_folder_of_tables_comes_as_one_commit_and_stays_as_it_was(tables: Path
     assert sorted(deltalake.DeltaTable(tables / "orders").to_pyarrow_table()["id"].to_pylist()) == [0, 7]
 
 
+def test_what_is_there_already_is_not_told_as_left_out(tables: Path, run_plait: Plait) -> None:
+    assert "2 came" in run_plait("import", "delta", "--from", "./tables", "--match", "eu.*").out
+    told = run_plait("import", "delta", "--from", "./tables")
+    assert told.out.splitlines()[-1] == "1 came, 2 there already"
+    assert told.err == ""
+
+
 def test_a_glob_and_a_prefix_say_what_comes_and_under_which_names(tables: Path, run_plait: Plait) -> None:
     assert run_plait("import", "delta", "--from", "./tables", "--match", "eu.*", "--prefix", "old").code == 0
     assert [row["key"] for row in run_plait("ls", "--json").value] == ["meteo.old.eu.lines", "meteo.old.eu.orders"]

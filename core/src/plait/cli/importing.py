@@ -152,7 +152,10 @@ def import_found(session: Session, found: Iterable[Found], under: Key, asked: As
         session.emit({"commit": None, "assets": rows}, "nothing is new: see --dry-run")
         return 0 if any(one.is_there for one in stay) else InvalidArgument.exit_code
     told = f"{report.commit.id[:12]} {subject(report.commit.message)}"
-    counted = f"{len(rows) - len(stay)} came" + (f", {len(stay)} did not: see --dry-run" if stay else "")
+    there = sum(one.is_there for one in stay)
+    counted = f"{len(rows) - len(stay)} came"
+    counted += f", {there} there already" if there else ""
+    counted += f", {len(stay) - there} did not: see --dry-run" if len(stay) > there else ""
     session.emit({"commit": commit_row(report.commit), "assets": rows}, f"{told}\n{counted}")
     return 0
 
