@@ -14,11 +14,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from enum import StrEnum
+from typing import Literal, TypeVar
 
 from plait import limits
 from plait.errors import InvalidArgument, NotFound
 from plait.types import Key
+
+E = TypeVar("E", bound=StrEnum)
 
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+\Z")
 _QUOTING = 'join parts by dots, and quote a part with other characters: raw."2013 q1"'
@@ -54,6 +57,14 @@ def check_key(key: Key) -> Key:
 def as_key(key: str | Key) -> Key:
     """A key given as its text or as its parts; empty text is the empty prefix. Raises: InvalidArgument."""
     return (parse_key(key) if key else ()) if isinstance(key, str) else key
+
+
+def as_choice(kind: type[E], value: E | str) -> E:
+    """One of an enumeration, given as itself or as its text. Raises: InvalidArgument naming those that there are."""
+    try:
+        return kind(value)
+    except ValueError as error:
+        raise InvalidArgument(f"{value!r} is none of {', '.join(kind)}") from error
 
 
 def format_key(key: Key) -> str:

@@ -11,7 +11,7 @@ from plait import tables
 from plait.backend import Backend, Preview, Side
 from plait.errors import AlreadyExists, NotFound, PlaitError
 from plait.liveness import renewing
-from plait.refspec import as_key
+from plait.refspec import as_choice, as_key
 from plait.stores import Adapters
 from plait.tables import Listing, Stream
 from plait.types import (
@@ -190,7 +190,7 @@ class WorkingSet:
 
     def resolve(self, key: str | Key, choice: Choice, *, item: str | None = None, value: Json = None) -> None:
         """Settle one listed conflict. Raises: NotFound when it is not listed."""
-        self.settle([Resolution(as_key(key), item, choice, value)])
+        self.settle([Resolution(as_key(key), item, as_choice(Choice, choice), value)])
 
     def settle(self, resolutions: Sequence[Resolution]) -> None:
         """Settle listed conflicts. Raises: NotFound when one is not listed; then none is settled.
@@ -201,7 +201,8 @@ class WorkingSet:
 
     def resolve_all(self, choice: Choice, prefix: str | Key = ()) -> int:
         """Settle by one side the conflicts that are open under a prefix (`open_conflicts`). Returns: how many."""
-        settled = [Resolution(one.key, one.item, choice) for one in self.open_conflicts(prefix)]
+        side = as_choice(Choice, choice)
+        settled = [Resolution(one.key, one.item, side) for one in self.open_conflicts(prefix)]
         self.settle(settled)
         return len(settled)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import plait
 import pytest
@@ -10,6 +11,7 @@ from plait.catalog import Catalog
 from plait.codec import ref_digest
 from plait.errors import (
     CommitConflict,
+    InvalidArgument,
     NotFound,
     NothingToCommit,
     TransactionClosed,
@@ -93,6 +95,31 @@ class TestThreeWay:
             catalog.merge("dev", strategies={"p.mistyped": Strategy.DROP})
         assert held(catalog) == {}
         assert catalog.working_sets() == []
+
+    def test_a_choice_is_taken_as_its_text_too_and_one_that_is_none_is_refused(self, catalog: Catalog) -> None:
+        commit(catalog, put("a", 1))
+        catalog.create_branch("dev")
+        commit(catalog, put("a", 2, expected=1), ref="dev")
+        commit(catalog, put("a", 3, expected=1))
+        given: Any = "nobody's"
+        for refused in (
+            lambda: catalog.merge("dev", default=given),
+            lambda: catalog.merge("dev", strategies={"p.a": given}),
+            lambda: list(catalog.verify(given)),
+            lambda: catalog.refs(given),
+            lambda: catalog.add_store("x", "pointers", mode=given),
+        ):
+            with pytest.raises(InvalidArgument, match=r"nobody's.* is none of"):
+                refused()
+        with pytest.raises(CommitConflict) as caught:
+            catalog.merge("dev")
+        tx = catalog.working_set(caught.value.details["tx"])
+        with pytest.raises(InvalidArgument, match="base, ours, theirs"):
+            tx.resolve("p.a", given)
+        theirs: Any = "theirs"
+        tx.resolve("p.a", theirs)
+        tx.commit()
+        assert held(catalog) == {"a": "v2"}
 
     def test_a_squashed_merge_has_one_parent(self, catalog: Catalog) -> None:
         catalog.create_branch("dev")

@@ -17,7 +17,7 @@ from plait.clock import Clock, SystemClock
 from plait.errors import InvalidArgument, PlaitError
 from plait.importing import ImportReport, Taking, name_of, plan
 from plait.persist.store_rows import Publication
-from plait.refspec import as_key, format_key
+from plait.refspec import as_choice, as_key, format_key
 from plait.stores import Adapters
 from plait.types import Commit, Found, Key, Lack, Mode, Risk, Session, Store
 from plait.working_set import WorkingSet
@@ -94,7 +94,11 @@ class Catalog(Writing):
 
         Repeat: returns what the store lacks now; nothing is created again.
         """
-        return list(self.backend.add_store(Store(name, kind, mode, bound_ref, dict(options or {})), self.session))
+        return list(
+            self.backend.add_store(
+                Store(name, kind, as_choice(Mode, mode), bound_ref, dict(options or {})), self.session
+            )
+        )
 
     def set_store(self, name: str, options: Mapping[str, str]) -> list[Lack]:
         """Set options of a store that has moved: another disk, or the stores of a copied catalog.

@@ -12,7 +12,7 @@ from plait.clock import Clock
 from plait.errors import NotFound, Unsupported
 from plait.graph import LogFilter
 from plait.point import Point
-from plait.refspec import as_key, check_ref_name, no_ref
+from plait.refspec import as_choice, as_key, check_ref_name, no_ref
 from plait.stores import Adapters
 from plait.tables import Listing, Stream
 from plait.types import Change, Commit, Depth, Entry, Event, ItemChange, Key, Ref, RefKind, RefMove, Session, Store
@@ -33,7 +33,8 @@ class History:
 
     def refs(self, kind: RefKind | None = None) -> Listing[Ref]:
         """All refs by name, or those of one kind."""
-        return Listing(tables.REFS, [ref for ref in self.backend.refs() if kind is None or ref.kind is kind])
+        wanted = None if kind is None else as_choice(RefKind, kind)
+        return Listing(tables.REFS, [ref for ref in self.backend.refs() if wanted in (None, ref.kind)])
 
     def ref(self, name: str) -> Ref:
         """Raises: NotFound."""
@@ -173,4 +174,4 @@ class History:
     def verify(self, depth: Depth = Depth.METADATA) -> Iterator[Problem]:
         """Problems of the history's own bytes, then of what the stores hold, then native heads that diverged; each has
         the code of its error. Empty when all is well."""
-        return self.backend.verify(depth)
+        return self.backend.verify(as_choice(Depth, depth))

@@ -20,7 +20,7 @@ from plait.errors import (
     ProposalRejected,
 )
 from plait.presence import check_keys
-from plait.refspec import as_key, format_key, format_path, parse_spec
+from plait.refspec import as_choice, as_key, format_key, format_path, parse_spec
 from plait.tables import Listing
 from plait.types import Commit, Conflict, ConflictKind, Key, Proposal, Source, SourceKind, Strategy, Tx
 from plait.working_set import WorkingSet
@@ -147,7 +147,7 @@ class Writing(History):
         base = self.backend.merge_base(f"@{head.id}", f"@{theirs.id}")
         if base is not None and base.id == theirs.id:
             raise NothingToCommit(f"{into!r} already holds everything of {source!r}")
-        chosen = _by_key(strategies)
+        chosen = {key: as_choice(Strategy, one) for key, one in _by_key(strategies).items()}
         points = {into: f"@{head.id}", source: f"@{theirs.id}"}
         check_keys(self.backend, list(chosen), {**({"their merge base": f"@{base.id}"} if base else {}), **points})
         merged = Source(
@@ -155,7 +155,7 @@ class Writing(History):
             base.id if base else None,
             theirs.id,
             tuple(map(as_key, keys)),
-            default,
+            as_choice(Strategy, default),
             tuple(chosen.items()),
         )
         # Merging only some keys does not make theirs a parent: a later merge must still find the rest.
