@@ -10,7 +10,7 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from plait.adapter import Progress, silent
 from plait.catalog import Catalog
@@ -191,9 +191,28 @@ def reach(where: str, *, progress: Progress = silent, session: Session | None = 
 
 
 def default_session() -> Session:
-    """A session for whoever runs this process, from its environment."""
+    """A session for whoever runs this process, from its environment: `PLAIT_AUTHOR`, `PLAIT_CLIENT`, and in
+    `PLAIT_PROPERTIES` what its commits keep of it: `run=7,code=a1b2`, with `%2C` for a comma in a value.
+
+    Raises: InvalidArgument.
+    """
     user = getpass.getuser() if os.environ.get("USER") or os.environ.get("LOGNAME") or os.name == "posix" else "local"
-    return Session(principal=user, author=os.environ.get("PLAIT_AUTHOR", user), client=f"python/{socket.gethostname()}")
+    return Session(
+        principal=user,
+        author=os.environ.get("PLAIT_AUTHOR", user),
+        client=os.environ.get("PLAIT_CLIENT", f"python/{socket.gethostname()}"),
+        properties=_properties(os.environ.get("PLAIT_PROPERTIES", "")),
+    )
+
+
+def _properties(text: str) -> dict[str, str]:
+    found = {}
+    for pair in filter(None, map(str.strip, text.split(","))):
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise InvalidArgument(f"PLAIT_PROPERTIES holds {pair!r}", remedy="write NAME=VALUE,NAME=VALUE")
+        found[unquote(name)] = unquote(value)
+    return found
 
 
 def migrate(where: str | os.PathLike[str] = ".", *, copy: bool = True) -> Migrated:

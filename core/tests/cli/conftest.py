@@ -42,7 +42,15 @@ Plait = Callable[..., Ran]
 @pytest.fixture(autouse=True)
 def _surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A directory and a home of the test's own, and none of the machine's settings."""
-    for name in ("PLAIT_CATALOG", "NO_COLOR", "FORCE_COLOR", "XDG_CONFIG_HOME", "PLAIT_AUTHOR"):
+    for name in (
+        "PLAIT_CATALOG",
+        "NO_COLOR",
+        "FORCE_COLOR",
+        "XDG_CONFIG_HOME",
+        "PLAIT_AUTHOR",
+        "PLAIT_CLIENT",
+        "PLAIT_PROPERTIES",
+    ):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "home").mkdir()
     (tmp_path / "here").mkdir()

@@ -93,6 +93,21 @@ READING = [
 ]
 
 
+def test_the_environment_says_whose_process_it_is(
+    run_plait: Any, example: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLAIT_CLIENT", "airflow/2")
+    monkeypatch.setenv("PLAIT_PROPERTIES", "run=7, source=https://git.example/a?b=1%2C2,code=")
+    made = run_plait("merge", "more-orders", "--json").value
+    assert made["client"] == "airflow/2"
+    assert made["properties"] == {"run": "7", "source": "https://git.example/a?b=1,2", "code": ""}
+    (found,) = run_plait("log", "--property", "run=7", "--client", "airflow", "--json").value
+    assert found["id"] == made["id"]
+    monkeypatch.setenv("PLAIT_PROPERTIES", "run")
+    ran = run_plait("log")
+    assert (ran.code, "PLAIT_PROPERTIES" in ran.err) == (2, True)
+
+
 def test_what_open_gives_to_paste_works_in_any_directory(
     run_plait: Any, example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
