@@ -188,7 +188,7 @@ class TestCheckStore:
         "store",
         [
             Store("lake", KIND.kind, options={"path": "x", "secret_access_key": "env:KEY", "token": "file:/run/t"}),
-            Store("p", "anything", Mode.POINTER, options={"endpoint": "https://user@h:80/a:b@c"}),
+            Store("p", "anything", Mode.POINTER, options={"endpoint": "https://user@h:80/a:b@c?key=v"}),
             Store("2013 q1", KIND.kind),
         ],
     )
@@ -205,6 +205,10 @@ class TestCheckStore:
             (Store("p", "any", Mode.POINTER, options={"password": "hunter2"}), "secret in clear"),
             (Store("p", "any", Mode.POINTER, options={"password": "env:"}), "secret in clear"),
             (Store("p", "any", Mode.POINTER, options={"endpoint": "https://k:hunter2@h/x"}), "'endpoint' of store 'p'"),
+            (Store("p", "any", Mode.POINTER, options={"account-key": "hunter2"}), "secret in clear"),
+            (Store("p", "any", Mode.POINTER, options={"key.passphrase": "hunter2"}), "secret in clear"),
+            (Store("p", "any", Mode.POINTER, options={"url": "pg://u@h/d?a=b&Password=hunter2"}), "'url' of store 'p'"),
+            (Store("p", "any", Mode.POINTER, options={"at": "https://h/b?X-Signature=hunter2"}), "'at' of store 'p'"),
             (Store("lake", KIND.kind, bound_ref="a b"), "ref name 'a b'"),
             (Store("lake", KIND.kind, bound_ref=""), "a ref name has 1"),
         ],

@@ -25,6 +25,10 @@ from plait.types import Lack, Mode, Store
 T = TypeVar("T")
 _KNOWN_SECONDS = 1.0
 _NAMED_SECRET = re.compile(r"(env|file):.", re.DOTALL)
+_SECRET = re.compile(
+    r"secret|passw|passphrase|token|credential|signature|(private|api|account)[-_.]?key", re.IGNORECASE
+)
+"""What the names of secrets hold."""
 _URL_PASSWORD = re.compile(r"[^/]*://[^/@]*:[^/@]+@")
 
 
@@ -221,13 +225,13 @@ def check_store(store: Store, plugins: Plugins) -> Store:
             raise InvalidArgument(error.message, remedy=error.remedy) from error
     for name, value in store.options.items():
         check_text(f"option {name!r} of store {store.name!r}", name + value)
-        secret = any(word in name.lower() for word in ("secret", "password", "token", "credential"))
-        if _URL_PASSWORD.match(value):
+        asked = value.partition("?")[2].split("&") if "://" in value else []
+        if _URL_PASSWORD.match(value) or any(_SECRET.search(pair.partition("=")[0]) for pair in asked):
             raise InvalidArgument(
                 f"option {name!r} of store {store.name!r} holds a password in clear",
                 remedy="leave it out of the URL, and write it as an option of its own, =env:NAME or =file:PATH",
             )
-        if secret and not _NAMED_SECRET.match(value):
+        if _SECRET.search(name) and not _NAMED_SECRET.match(value):
             raise InvalidArgument(
                 f"option {name!r} of store {store.name!r} holds a secret in clear",
                 remedy=f"write --option {name}=env:NAME or --option {name}=file:PATH",
