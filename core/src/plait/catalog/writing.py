@@ -215,16 +215,23 @@ class Writing(History):
         def check(head: str) -> None:
             conflicts = []
             for key, names in items.items():
-                left = {change.item for change in self.diff_items(key, before, head, items=names)}
+                left = {change.item: change.before for change in self.diff_items(key, before, head, items=names)}
                 changed = self.diff_items(key, f"@{undone.id}", head, items=names)
                 conflicts += [
-                    Conflict(key, ConflictKind.ITEM_CHANGED, change.item, ours=change.after, theirs=change.before)
+                    Conflict(
+                        key,
+                        ConflictKind.ITEM_CHANGED,
+                        change.item,
+                        base=change.before,
+                        ours=change.after,
+                        theirs=left[change.item],
+                    )
                     for change in changed
                     if change.item in left
                 ]
             if conflicts:
                 raise CommitConflict(
-                    f"{len(conflicts)} items changed again since {undone.id[:12]}",
+                    f"{len(conflicts)} item{'' if len(conflicts) == 1 else 's'} changed again since {undone.id[:12]}",
                     conflicts=conflicts,
                     remedy="restore them from the commit that you want: 'plait restore'",
                 )
