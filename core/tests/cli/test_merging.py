@@ -323,6 +323,18 @@ def test_cherry_pick_takes_one_commit(run_plait: Any, conflicting: Path) -> None
     assert price(run_plait) == 5
 
 
+def test_some_keys_are_merged_or_picked_and_the_rest_is_found_later(run_plait: Any, example: Path) -> None:
+    for words in (["cherry-pick", "more-orders"], ["merge", "more-orders"], ["merge", "--dry-run", "more-orders"]):
+        refused = run_plait(*words, "raw.nothing", "--json")
+        assert (refused.code, refused.error["code"]) == (3, "NOT_FOUND")
+    made = run_plait("merge", "more-orders", "raw", "--json").value
+    assert len(made["parents"]) == 1
+    assert (price(run_plait, 4), run_plait("get", "raw.landing::4.json", "-").code) == (None, 0)
+    assert run_plait("cherry-pick", "more-orders", KEY).code == 0
+    assert price(run_plait, 4) == 9
+    assert len(run_plait("merge", "more-orders", "--json").value["parents"]) == 2
+
+
 def test_conflicts_are_settled_all_or_none(run_plait: Any, conflicting: Path) -> None:
     assert run_plait("merge", "more-orders").code == 5
     for stranger in (f"{KEY}::nope", "raw.landing"):

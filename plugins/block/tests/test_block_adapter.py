@@ -467,7 +467,7 @@ def test_a_live_volume_is_frozen_under_its_machine_with_the_guests_hooks(
     fresh: Fresh, base: SnapshotRef, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
-    hooks = {f"{when}_freeze": f"sh -c 'echo {when} $PLAIT_ASSET >> {log}'" for when in ("pre", "post")}
+    hooks = {f"{when}_freeze": f"sh -c 'echo {when} $PLAIT_ASSET $PLAIT_URI >> {log}'" for when in ("pre", "post")}
     adapter = fresh(pre_freeze=hooks["pre_freeze"], post_freeze=hooks["post_freeze"])
     publish(adapter, None, base, 1)
     native: dict[Key, str] = {KEY: f"live:{base.asset}"}
@@ -477,7 +477,8 @@ def test_a_live_volume_is_frozen_under_its_machine_with_the_guests_hooks(
         frozen = adapter.snapshot("tx-1", native)[KEY]
         client.write(0, b"more")
         assert content(adapter, frozen, 0, 4) == b"busy"
-    assert log.read_text().split() == ["pre", base.asset, "post", base.asset]
+    uri = adapter.live(base.asset).uri
+    assert log.read_text().split() == ["pre", base.asset, uri, "post", base.asset, uri]
     assert publish(adapter, base, frozen, 2)[0] is PublishState.DIVERGED
 
 

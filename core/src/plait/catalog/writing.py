@@ -149,7 +149,11 @@ class Writing(History):
             raise NothingToCommit(f"{into!r} already holds everything of {source!r}")
         chosen = {key: as_choice(Strategy, one) for key, one in _by_key(strategies).items()}
         points = {into: f"@{head.id}", source: f"@{theirs.id}"}
-        check_keys(self.backend, list(chosen), {**({"their merge base": f"@{base.id}"} if base else {}), **points})
+        check_keys(
+            self.backend,
+            [*chosen, *map(as_key, keys)],
+            {**({"their merge base": f"@{base.id}"} if base else {}), **points},
+        )
         merged = Source(
             SourceKind.MERGE,
             base.id if base else None,
@@ -164,10 +168,11 @@ class Writing(History):
         return self.begin(into, name=name, message=message, source=merged, merged_parents=parents)
 
     def cherry_pick(self, spec: str, onto: str = "main", *, message: str = "", keys: Sequence[KeyText] = ()) -> Commit:
-        """Apply what one commit changed to a branch. Raises: as `merge`."""
+        """Apply what one commit changed to a branch: all of it, or only under some keys. Raises: as `merge`."""
         picked = self.resolve(spec)
         if not picked.parents:
             raise InvalidArgument(f"{spec!r} is the first commit, and changed nothing")
+        check_keys(self.backend, list(map(as_key, keys)), {f"{spec}^": f"@{picked.parents[0]}", spec: f"@{picked.id}"})
         source = Source(SourceKind.CHERRY_PICK, picked.parents[0], picked.id, tuple(map(as_key, keys)))
         properties = {"plait.cherry-picked": picked.id}
         tx = self.begin(onto, message=message or picked.message, source=source, properties=properties)

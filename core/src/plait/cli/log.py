@@ -36,7 +36,7 @@ _STDOUT = Path("-")
 @click.option("--client", help="Only commits by clients whose name holds this text.")
 @click.option("--grep", "message", help="Only commits whose message holds this text.")
 @click.option("--since", help="Only commits from this time on, as in ISO 8601.")
-@click.option("--until", help="Only commits up to this time.")
+@click.option("--until", help="Only commits before this time.")
 @click.option("--key", type=KEY, help="Only commits that changed this key or prefix; as KEY.")
 @click.option(
     "--property", "properties", multiple=True, metavar="NAME=VALUE", help="Only commits that have this property."

@@ -23,6 +23,7 @@ _CONFLICTS_SHOWN = 100
 
 @click.command("merge")
 @click.argument("source", type=SPEC)
+@click.argument("keys", nargs=-1, metavar="[KEY]…", type=KEY)
 @click.option("--into", type=SPEC, help="The branch to merge into; default: the current one.")
 @click.option("-m", "--message", default="", help="The commit's message; default: what was done.")
 @click.option("--dry-run", is_flag=True, help="Say what would be merged and what conflicts; change nothing.")
@@ -41,6 +42,7 @@ _CONFLICTS_SHOWN = 100
 def merge(
     session: Session,
     source: str,
+    keys: tuple[str, ...],
     into: str | None,
     message: str,
     dry_run: bool,
@@ -52,20 +54,23 @@ def merge(
 ) -> None:
     """Merge SOURCE into a branch, natively in every store, as one commit.
 
-    KEY in --ours, --theirs and --drop may be a prefix of keys; the longest that fits counts. Conflicts are kept in a
-    working set, which becomes the current one: settle them with resolve, then commit.
+    Of KEYs only what they name is merged, and SOURCE does not become a parent: a later merge finds the rest. A KEY, in
+    the options too, may be a prefix of keys; the longest that fits counts. Conflicts are kept in a working set, which
+    becomes the current one: settle them with resolve, then commit.
     """
     from plait.refspec import parse_key
     from plait.types import Strategy
 
     chosen: dict[Key, Strategy] = {}
-    for each, keys in ((Strategy.OURS, ours), (Strategy.THEIRS, theirs), (Strategy.DROP, drop)):
-        for key in keys:
+    for each, named in ((Strategy.OURS, ours), (Strategy.THEIRS, theirs), (Strategy.DROP, drop)):
+        for key in named:
             if chosen.setdefault(parse_key(key), each) is not each:
                 raise InvalidArgument(f"choose one of --ours, --theirs and --drop for {key}")
     branch, catalog = into or session.branch, session.catalog
     if dry_run:
-        tx = catalog.begin_merge(source, branch, squash=squash, default=Strategy(strategy), strategies=chosen)
+        tx = catalog.begin_merge(
+            source, branch, squash=squash, default=Strategy(strategy), strategies=chosen, keys=keys
+        )
         try:
             rows = preview_rows(session, tx)
         finally:
@@ -76,7 +81,7 @@ def merge(
         return
     with session.keeping_refused():
         made = catalog.merge(
-            source, branch, message=message, squash=squash, default=Strategy(strategy), strategies=chosen
+            source, branch, message=message, squash=squash, default=Strategy(strategy), strategies=chosen, keys=keys
         )
     committed(session, made)
 
@@ -181,14 +186,15 @@ def _settle_open(session: Session, tx: WorkingSet, choice: Choice) -> None:
 
 @click.command("cherry-pick")
 @click.argument("spec", type=SPEC)
+@click.argument("keys", nargs=-1, metavar="[KEY]…", type=KEY)
 @click.option("-m", "--message", default="", help="The commit's message; default: what was done.")
 @click.option("--onto", type=SPEC, help="The branch to commit to; default: the current one.")
 @json_option
 @pass_session
-def cherry_pick(session: Session, spec: str, message: str, onto: str | None) -> None:
-    """Apply what one commit changed to a branch."""
+def cherry_pick(session: Session, spec: str, keys: tuple[str, ...], message: str, onto: str | None) -> None:
+    """Apply what one commit changed to a branch: all of it, or some keys."""
     with session.keeping_refused():
-        made = session.catalog.cherry_pick(spec, onto or session.branch, message=message)
+        made = session.catalog.cherry_pick(spec, onto or session.branch, message=message, keys=keys)
     committed(session, made)
 
 

@@ -383,4 +383,4 @@ class BlockAdapter(Adapter):
             yield self._place_at(path.parent, "")
 
     def _frozen(self, asset: str) -> AbstractContextManager[None]:
-        return quieted(self.store, asset)
+        return quieted(self.store, asset, self._daemon.uri(self._live(asset).export))
