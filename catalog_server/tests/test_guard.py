@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import json
 import logging
+import queue
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import grpc
 import httpx
+import plait
 import pytest
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from plait.adapter import Adapter, Side
 from plait.catalog import Catalog
-from plait.errors import PermissionDenied, PlaitError, StoreUnavailable
+from plait.errors import Cancelled, PermissionDenied, PlaitError, StoreUnavailable
 from plait.hookspecs import Gateway, hookimpl
 from plait.plugins import Plugins
 from plait.rpc import plait_pb2 as pb
 from plait.rpc.address import Address
 from plait.rpc.calls import SERVICE, Calls
 from plait.rpc.wire_errors import ERROR_METADATA, from_error
+from plait.types import Depth, Health, ItemChange, SnapshotRef
+from plait_conformance.fake_kinds import FakeDoltAdapter
 from plait_server.authentication import Authorize, authorize
 from plait_server.config import Auth, Config, Endpoint
 from plait_server.json_log import JsonFormatter
@@ -94,6 +99,66 @@ def test_every_rpc_asks_whether_it_is_allowed(tmp_path: Path) -> None:
             assert isinstance(plait_error(error), PermissionDenied)
     assert asked == [("anonymous", rpc) for rpc in SERVICE.methods_by_name]
     assert len(asked) == 47
+
+
+def test_work_that_nobody_waits_for_ends(tmp_path: Path) -> None:
+    """In the thread of the call, in those that it hands work to, and in a stream that has nothing to say yet."""
+    left: queue.SimpleQueue[str] = queue.SimpleQueue()
+    is_slow = False
+
+    class Slow(FakeDoltAdapter):
+        def _wait(self, rpc: str) -> None:
+            try:
+                while is_slow:
+                    self.context.check_cancelled()
+                    time.sleep(0.01)
+            except Cancelled:
+                left.put(rpc)
+                raise
+
+        def check(self) -> list[str]:
+            self._wait("CheckStore")
+            return super().check()
+
+        def diff(self, before: Side, after: Side, *, items: Sequence[str] | None = None) -> Iterator[ItemChange]:
+            self._wait("DiffItems")
+            return super().diff(before, after, items=items)
+
+        def verify(self, snapshot: SnapshotRef, depth: Depth) -> Health:
+            self._wait("Verify")
+            return super().verify(snapshot, depth)
+
+    class Bringing:
+        @hookimpl
+        def plait_register_adapters(self) -> Sequence[type[Adapter]]:
+            return [Slow]
+
+    key = pb.Key(parts=["s", "a"])
+    requests = {
+        "CheckStore": pb.CheckStoreRequest(repository="default", name="s"),
+        "DiffItems": pb.DiffItemsRequest(repository="default", key=key, after=pb.Side(spec="main")),
+        "Verify": pb.VerifyRequest(repository="default", depth=pb.DEPTH_METADATA),
+    }
+    plugins = Plugins([Bringing()], installed=False)
+    server = Server(config_in(tmp_path), init=True, plugins=plugins)
+    try:
+        with plait.connect(f"plait://127.0.0.1:{server.grpc_port}/default", plugins=plugins) as catalog:
+            catalog.add_store("s", "fake-dolt", {"path": str(tmp_path / "s")})
+            with catalog.transaction() as tx:
+                tx.open(("s", "a"), create=True).update({"x": "1"})
+        is_slow = True
+        with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+            for rpc, request in requests.items():
+                streams = SERVICE.methods_by_name[rpc].server_streaming
+                make = channel.unary_stream if streams else channel.unary_unary
+                ask = make(f"/{SERVICE.full_name}/{rpc}", request_serializer=type(request).SerializeToString)
+                with pytest.raises(grpc.RpcError, match="DEADLINE_EXCEEDED"):
+                    answer = ask(request, timeout=0.3)
+                    list(answer)
+                assert left.get(timeout=30) == rpc
+    finally:
+        is_slow = False
+        server.stop()
 
 
 def test_a_gateway_asks_whether_the_principal_may(tmp_path: Path) -> None:

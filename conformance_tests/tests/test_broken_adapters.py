@@ -14,7 +14,7 @@ CONTRACT = (
 
 MODULE = """
 import pytest
-from plait_conformance.broken import {name}
+from {module} import {name}
 from plait_conformance.suite import *
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def make_harness():
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.__name__)
 def test_a_broken_adapter_fails_exactly_its_rule(broken: type[BrokenHarness], pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(test_it=MODULE.format(name=broken.__name__))
+    pytester.makepyfile(test_it=MODULE.format(module=broken.__module__, name=broken.__name__))
     classes = sorted({*CONTRACT, *(test.partition("::")[0] for test in broken.fails)})
     ended = pytester.inline_run("-q", "-p", "no:cacheprovider", *(f"test_it.py::{name}" for name in classes))
     passed, _, failed = ended.listoutcomes()

@@ -9,13 +9,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 from uuid import uuid4
 
 import grpc
-from plait import cores
+from plait import cores, waiting
 from plait.errors import PlaitError
 from plait.local import LocalBackend
 from plait.rpc import plait_pb2 as pb
@@ -28,9 +28,13 @@ from plait_server.authentication import Authentication, Authorize
 from plait_server.metrics import Metrics
 from plait_server.repositories import Repositories
 
+T = TypeVar("T")
+
 _log = logging.getLogger("plait.server")
 _ONLY_WAIT = frozenset({"Commit", "CommitMany"})
 """Calls that do little but wait for the sequencer: gates have other threads, and to publish they leave the core."""
+_MAY_STOP = frozenset({"CheckStore", "DiffItems", "ImportAssets", "Preview", "Restore", "Verify"})
+"""Calls that work long for one client and end with nothing when it is gone. Commits go on: they may be decided."""
 _STATUS_CHARACTERS_MAX = 120
 """The status text is for people with a bare gRPC client; the whole message is in the ErrorDetail."""
 
@@ -118,7 +122,7 @@ class Guard:
             started = time.perf_counter()
             try:
                 call = self._admit(rpc, request, context)
-                with where():
+                with where(), _awaited(rpc, call):
                     return behaviour(request, call)
             except Exception as error:
                 self._fail(rpc, error, context)
@@ -137,7 +141,7 @@ class Guard:
             try:
                 call = self._admit(rpc, request, context)
                 with cores.elsewhere():
-                    yield from behaviour(request, call)
+                    yield from _awaited_one_by_one(rpc, call, behaviour(request, call))
             except Exception as error:
                 self._fail(rpc, error, context)
             finally:
@@ -164,6 +168,21 @@ class Guard:
         text = detail.message.encode("ascii", "replace").decode()[:_STATUS_CHARACTERS_MAX]
         context.abort(status, " ".join(text.split()))
         raise AssertionError("abort raises")
+
+
+def _awaited(rpc: str, call: Call) -> AbstractContextManager[None]:
+    return waiting.awaited(call.is_active) if rpc in _MAY_STOP else nullcontext()
+
+
+def _awaited_one_by_one(rpc: str, call: Call, answers: Iterator[T]) -> Iterator[T]:
+    """The answers; between them the thread is as it was, for gRPC may leave a stream where it is."""
+    while True:
+        with _awaited(rpc, call):
+            try:
+                answer = next(answers)
+            except StopIteration:
+                return
+        yield answer
 
 
 def snake_case(name: str) -> str:

@@ -23,6 +23,7 @@ from plait.stores import Adapters
 from plait.tree import Tree
 from plait.tree_nodes import decode_node
 from plait.types import Commit, Depth, Health, Mode, SnapshotRef, TxState
+from plait.waiting import check_cancelled, handing_over
 
 _PAGE = 1000
 _AHEAD_US_MAX = 3_600_000_000
@@ -100,6 +101,7 @@ def _verify_log(
         end = None  # Reported by `_verify_clock`, which reads the serial row too.
     while page := rows.log(seq, _PAGE):
         progress("log records", seq, None if end is None else end.seq)
+        check_cancelled()
         commits: dict[int, Commit] = {}
         yield from _read_commits(rows, page, commits, survey)
         for record in page:
@@ -279,10 +281,12 @@ def verify_stores(
     left, checks = iter(wanted), deque[tuple[SnapshotRef, Future[Health]]]()
     for done in range(len(wanted)):
         checks.extend(
-            (snapshot, executor.submit(verify, snapshot)) for snapshot in islice(left, _CHECKS_MAX - len(checks))
+            (snapshot, executor.submit(handing_over(verify), snapshot))
+            for snapshot in islice(left, _CHECKS_MAX - len(checks))
         )
         snapshot, check = checks.popleft()
         progress("snapshots", done, len(wanted))
+        check_cancelled()
         where = f"store {snapshot.store}, {snapshot.asset} at {snapshot.version}"
         try:
             for problem in check.result().problems:

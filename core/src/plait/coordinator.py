@@ -49,6 +49,7 @@ from plait.types import (
     TxState,
     Unchanged,
 )
+from plait.waiting import handing_over
 
 if TYPE_CHECKING:
     from plait.catalog import Catalog
@@ -199,7 +200,7 @@ class Coordinator:
         adapters = {store: self._adapter(stores, store) for store in by_store}
         calls = [
             self._executor.submit(
-                adapters[store].prepare,
+                handing_over(adapters[store].prepare),
                 sealed.id,
                 sealed.attempt,
                 {participant.key: participant.staging for participant in staged if participant.staging is not None},

@@ -144,11 +144,17 @@ class Corrupt(PlaitError):
     code, grpc_status, http_status, exit_code = "CORRUPT", "DATA_LOSS", 500, 16
 
 
+class Cancelled(PlaitError):
+    """Nobody waits for the answer any more, so the work was left; nothing of it is kept."""
+
+    code, grpc_status, http_status, exit_code = "CANCELLED", "CANCELLED", 499, 17
+
+
 BY_CODE: Mapping[str, type[PlaitError]] = {
     cls.code: cls
     for cls in (
         PlaitError, InvalidArgument, NothingToCommit, NotFound, AlreadyExists, CommitConflict, ProposalRejected,
         StoreUnavailable, OutcomeUnknown, StoreDiverged, SnapshotExpired, PermissionDenied, Unauthenticated,
-        Unsupported, TransactionClosed, ResourceExhausted, Corrupt,
+        Unsupported, TransactionClosed, ResourceExhausted, Corrupt, Cancelled,
     )
 }  # fmt: skip

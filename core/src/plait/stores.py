@@ -21,6 +21,7 @@ from plait.plugins import Plugins
 from plait.refspec import check_key, check_ref_name
 from plait.store_folder import check_folder
 from plait.types import Lack, Mode, Store
+from plait.waiting import check_cancelled, handing_over
 
 T = TypeVar("T")
 _KNOWN_SECONDS = 1.0
@@ -64,7 +65,7 @@ def side_by_side(executor: Executor, call: Callable[[T], None], items: Sequence[
         for item in items:
             call(item)
         return
-    calls = [executor.submit(call, item) for item in items]
+    calls = [executor.submit(handing_over(call), item) for item in items]
     wait(calls)
     for ended in calls:
         ended.result()
@@ -202,6 +203,7 @@ def row_context(
         clock=clock,
         credential=credentials_of(store),
         progress=progress,
+        check_cancelled=check_cancelled,
         mergers=plugins.mergers,
     )
 
