@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from plait.adapter import Merger
-from plait.errors import StoreUnavailable
+from plait.errors import InvalidArgument, StoreUnavailable
 from plait.hookspecs import hookimpl
 from plait.mergers import mergers_for
 from plait.plugins import Plugins
 from plait_s3.content import BUILT_IN, command_merger, merge_json
-from plait_s3.csv_merge import merge_csv
+from plait_s3.csv_merge import merge_csv, mergers_by_keys
 from plait_s3.text_merge import merge_text
 
 LINES = st.lists(st.sampled_from(["one\n", "two\n", "é\n", "\n", "four\r\n"]), max_size=12).map(
@@ -156,6 +156,20 @@ class TestCsv:
     def test_the_key_may_stand_in_any_column(self) -> None:
         merged = merge_csv(b"n,Key\n1,a\n1,b\n", b"n,Key\n2,a\n1,b\n", b"n,Key\n1,a\n3,b\n")
         assert merged == b"n,Key\n2,a\n3,b\n"
+
+    def test_several_columns_may_be_the_key_together(self) -> None:
+        (merger,) = mergers_by_keys(" weather/*.csv = day, hour ")
+        assert [one.pattern for one in mergers_by_keys("a=b.csv=x;*.csv=id")] == ["a=b.csv", "*.csv"]
+        base = b"origin,day,hour,t\nX,1,1,5\nX,1,2,6\nX,2,1,7\n"
+        ours, theirs = base.replace(b"X,1,2,6", b"X,1,2,60"), base.replace(b"X,2,1,7\n", b"Y,2,1,7\nX,2,2,8\n")
+        merged = merger.merge(base, ours, theirs)
+        assert merged == b"origin,day,hour,t\nX,1,1,5\nX,1,2,60\nY,2,1,7\nX,2,2,8\n"
+        assert merger.merge(base, ours, base.replace(b"X,1,2,6", b"X,1,2,9")) is None
+        for other in (b"X,1,2,0\n" + base, base + b"Y,1,2,8\n", base.replace(b"hour", b"h")):
+            assert merger.merge(base, ours, other) is None
+        for bad in ("*.csv", "=id", "*.csv=", "*.csv=id,,n"):
+            with pytest.raises(InvalidArgument, match="csv_keys"):
+                mergers_by_keys(bad)
 
     def test_without_a_key_lines_are_merged(self) -> None:
         base = b"x,y\n1,1\n1,2\n1,3\n1,4\n"

@@ -11,7 +11,7 @@ import plait
 import pytest
 from plait.adapter import Adapter, Merger
 from plait.catalog import Catalog
-from plait.errors import CommitConflict, NothingToCommit, StoreUnavailable
+from plait.errors import CommitConflict, InvalidArgument, NothingToCommit, StoreUnavailable
 from plait.hookspecs import hookimpl
 from plait.plugins import Plugins
 from plait.types import Choice, Depth
@@ -106,6 +106,20 @@ def test_a_commit_names_the_outside_program_that_merged_inside_of_it(tmp_path: P
         assert held(catalog, "main")["a.bin"] == b"32"
         assert merged.properties == {"plait.mergers": "both 1.2"}
         assert list(catalog.verify(Depth.BYTES)) == []
+
+
+def test_csv_is_merged_by_the_columns_that_the_store_names(tmp_path: Path) -> None:
+    start = b"day,hour,t\n1,1,5\n1,2,6\n"
+    with plait.init(tmp_path / "catalog") as catalog:
+        with pytest.raises(InvalidArgument, match="csv_keys"):
+            catalog.add_store("raw", "files", {"path": str(tmp_path / "raw"), "csv_keys": "*.csv"})
+        catalog.add_store("raw", "files", {"path": str(tmp_path / "raw"), "csv_keys": "*.csv=day,hour"})
+        write(catalog, "main", {"t.csv": start})
+        catalog.create_branch("dev")
+        write(catalog, "dev", {"t.csv": start.replace(b"1,2,6", b"1,2,7")})
+        write(catalog, "main", {"t.csv": start.replace(b"1,1,5", b"1,1,4")})
+        catalog.merge("dev")
+        assert held(catalog, "main")["t.csv"] == b"day,hour,t\n1,1,4\n1,2,7\n"
 
 
 def test_the_native_head_follows_main(catalog: Catalog, place: Place) -> None:

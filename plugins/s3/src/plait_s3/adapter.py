@@ -43,6 +43,7 @@ from plait.types import (
 
 from plait_s3 import space
 from plait_s3.blobs import Blobs
+from plait_s3.csv_merge import mergers_by_keys
 from plait_s3.filesystem import AssetFileSystem
 from plait_s3.heads import publish_head
 from plait_s3.importing import folders_below, import_prefix, listed
@@ -100,6 +101,7 @@ class ObjectAdapter(Adapter):
                 )
         if store.options.get("copy", "false") not in ("true", "false"):
             raise InvalidArgument(f"option 'copy' of store {store.name!r} is neither true nor false")
+        self._mergers = mergers_by_keys(store.options.get("csv_keys", ""))
 
     @cached_property
     def blobs(self) -> Blobs:
@@ -333,7 +335,8 @@ class ObjectAdapter(Adapter):
         titles = f"{PACKS}{tx}/mergers-{arguments}.{ours.asset}"
         if known is not None:
             return Merged(self._refer(ours.asset, known), self._titles(titles))
-        joined = ObjectMerge(self.blobs, self.context, resolutions).run(
+        mergers = [*self._mergers, *self.context.mergers()]
+        joined = ObjectMerge(self.blobs, self.context, resolutions, mergers).run(
             Manifest(self.packs, *roots), base=roots[0].node, ours=roots[1].node, theirs=roots[2].node
         )
         if joined.conflicts:

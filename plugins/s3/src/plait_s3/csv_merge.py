@@ -8,9 +8,15 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from functools import partial
+from typing import Final, TypeAlias
+
+from plait.adapter import Merger
+from plait.errors import InvalidArgument
 
 from plait_s3.text_merge import merge_text
+
+_Key: TypeAlias = tuple[str, ...]
 
 _KEY_COLUMNS: Final = ("id", "key")
 _CELL: Final = re.compile(r'"[^"]*(?:""[^"]*)*"|[^,]*')
@@ -20,8 +26,21 @@ class _Conflict(Exception):
     """Both sides changed one place differently."""
 
 
-def merge_csv(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
-    """By the key column, cell by cell; rows keep the order of ours, new ones of theirs follow what they followed.
+def mergers_by_keys(option: str) -> list[Merger]:
+    """Those of a store's option `csv_keys`: GLOB=COLUMN,COLUMN;GLOB=COLUMN. Raises: InvalidArgument."""
+    found = []
+    for part in filter(None, map(str.strip, option.split(";"))):
+        pattern, _, names = part.rpartition("=")
+        pattern = pattern.strip()
+        keys = [name.strip() for name in names.split(",")]
+        if not pattern or not all(keys):
+            raise InvalidArgument(f"option csv_keys holds {part!r}", remedy="write GLOB=COLUMN,COLUMN;GLOB=COLUMN")
+        found.append(Merger("csv", pattern, partial(merge_csv, keys=keys)))
+    return found
+
+
+def merge_csv(base: bytes, ours: bytes, theirs: bytes, *, keys: Sequence[str] = ()) -> bytes | None:
+    """By the key columns, cell by cell; rows keep the order of ours, new ones of theirs follow what they followed.
 
     A record that nobody changed, or one side alone, is written as it was: its quotes, its line's end, and blank lines
     after it. In one that both sides changed, each cell is; an empty cell and `""` are two values. Both changing no
@@ -29,6 +48,9 @@ def merge_csv(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
 
     The key is the column named id or key, else the first, if it names each row once on all sides. Where the columns
     differ, nothing is a key, or there is nothing beside it (as in `id;name`), lines are merged as text.
+
+    Args:
+        keys: the columns that name each row together. Where they do not, on some side, the merge is a conflict.
     """
     if theirs in (base, ours):
         return ours
@@ -38,11 +60,11 @@ def merge_csv(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
         tables = [_Table(side.decode()) for side in (base, ours, theirs)]
     except (UnicodeDecodeError, csv.Error):
         return None
-    column = _key_column(tables)
-    if column is None:
-        return merge_text(base, ours, theirs)
+    columns = _key_columns(tables, keys)
+    if columns is None:
+        return None if keys else merge_text(base, ours, theirs)
     try:
-        records = _merge_records(*(table.by_key(column) for table in tables))
+        records = _merge_records(*(table.by_key(columns) for table in tables))
     except _Conflict:
         return None
     old, mine, others = (table.ends for table in tables)
@@ -95,9 +117,9 @@ class _Table:
     def rows(self) -> Sequence[_Record]:
         return self.records[1:]
 
-    def by_key(self, column: int) -> dict[str | None, _Record]:
-        """The rows by what names them; the header by None."""
-        return {None: self.records[0], **{row.cells[column]: row for row in self.rows}}
+    def by_key(self, columns: Sequence[int]) -> dict[_Key, _Record]:
+        """The rows by what names them; the header by nothing."""
+        return {(): self.records[0], **{tuple(row.cells[place] for place in columns): row for row in self.rows}}
 
     def newline(self) -> str:
         """What most of its lines end with."""
@@ -105,21 +127,25 @@ class _Table:
         return ends.most_common(1)[0][0] if ends else "\n"
 
 
-def _key_column(tables: Sequence[_Table]) -> int | None:
+def _key_columns(tables: Sequence[_Table], keys: Sequence[str]) -> Sequence[int] | None:
+    """Where the columns are that name each row once on all sides; None where no columns do."""
     header = tables[0].header
     if len(header) < 2 or any(table.header != header for table in tables):
         return None
     if any(len(row.cells) != len(header) for table in tables for row in table.rows):
         return None
-    named = [place for place, name in enumerate(header) if name.strip().lower() in _KEY_COLUMNS]
-    for column in [*named, 0]:
-        if all(len({row.cells[column] for row in table.rows}) == len(table.rows) for table in tables):
-            return column
+    if keys:
+        wanted = [[header.index(name) for name in keys]] if set(keys) <= set(header) else []
+    else:
+        wanted = [[place] for place, name in enumerate(header) if name.strip().lower() in _KEY_COLUMNS] + [[0]]
+    for columns in wanted:
+        if all(len(table.by_key(columns)) == len(table.records) for table in tables):
+            return columns
     return None
 
 
 def _merge_records(
-    base: Mapping[str | None, _Record], ours: Mapping[str | None, _Record], theirs: Mapping[str | None, _Record]
+    base: Mapping[_Key, _Record], ours: Mapping[_Key, _Record], theirs: Mapping[_Key, _Record]
 ) -> list[_Record]:
     merged = (_merge_record(base.get(key), ours.get(key), theirs.get(key)) for key in _order(ours, theirs))
     return [record for record in merged if record is not None]
@@ -163,10 +189,10 @@ def _value(part: str | None) -> str | None:
     return part or None
 
 
-def _order(ours: Mapping[str | None, object], theirs: Mapping[str | None, object]) -> list[str | None]:
+def _order(ours: Mapping[_Key, object], theirs: Mapping[_Key, object]) -> list[_Key]:
     """The keys of ours in its order; each new one of theirs after the nearest one before it that ours has too."""
-    following: dict[str | None, list[str | None]] = {}
-    anchor: str | None = None
+    following: dict[_Key, list[_Key]] = {}
+    anchor: _Key = ()
     for key in theirs:
         if key in ours:
             anchor = key

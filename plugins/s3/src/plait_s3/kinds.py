@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 
 class FilesAdapter(ObjectAdapter):
-    """A directory on a local disk. Options: `path` (absolute), `copy` (false: refuse imports, which copy)."""
+    """A directory on a local disk. Options: `path` (absolute), `copy` (false: refuse imports, which copy), `csv_keys`
+    (see `mergers_by_keys`)."""
 
     kind: ClassVar[str] = "files"
-    options_known: ClassVar[frozenset[str]] = frozenset({"path", "copy"})
+    options_known: ClassVar[frozenset[str]] = frozenset({"path", "copy", "csv_keys"})
     option_needed: ClassVar[str] = "path"
     copies: ClassVar[str] = "true"
 
@@ -37,11 +38,12 @@ class FilesAdapter(ObjectAdapter):
 
 
 class S3Adapter(ObjectAdapter):
-    """A prefix of a bucket. Options: `bucket`, `prefix`, `endpoint`, `region`, `access_key`, `secret_key`, `copy`."""
+    """A prefix of a bucket. Options: `bucket`, `prefix`, `endpoint`, `region`, `access_key`, `secret_key`, and `copy`
+    and `csv_keys` as of `files`."""
 
     kind: ClassVar[str] = "s3"
     options_known: ClassVar[frozenset[str]] = frozenset(
-        {"bucket", "prefix", "endpoint", "region", "access_key", "secret_key", "copy"}
+        {"bucket", "prefix", "endpoint", "region", "access_key", "secret_key", "copy", "csv_keys"}
     )
     option_needed: ClassVar[str] = "bucket"
     copies: ClassVar[str] = "false"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from plait.adapter import Context
+from plait.adapter import Context, Merger
 from plait.errors import InvalidArgument
 from plait.mergers import merged_by, mergers_for
 from plait.tree import TreeJoin
@@ -44,10 +44,12 @@ class _Both:
 class ObjectMerge:
     """One merge of three manifests."""
 
-    def __init__(self, blobs: Blobs, context: Context, resolutions: Sequence[Resolution]) -> None:
+    def __init__(
+        self, blobs: Blobs, context: Context, resolutions: Sequence[Resolution], mergers: Sequence[Merger]
+    ) -> None:
         self._blobs = blobs
         self._context = context
-        self._mergers = list(context.mergers())
+        self._mergers = mergers
         self._titles: set[str] = set()
         self._resolutions = {one.item: one for one in resolutions if one.item is not None}
 
