@@ -119,7 +119,7 @@ class Context:
     """Resolves ``env:NAME`` or ``file:PATH`` where it is used; other text is itself."""
     progress: Progress = field(default=silent)
     check_cancelled: Callable[[], None] = field(default=lambda: None)
-    """Raises when the caller no longer waits: long loops call it."""
+    """Raises Cancelled when the caller no longer waits: long loops call it."""
     failpoint: Callable[[str], None] = failpoint
     mergers: Callable[[], Sequence[Merger]] = field(default=tuple)
 
