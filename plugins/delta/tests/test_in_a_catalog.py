@@ -19,6 +19,7 @@ from plait.plugins import Plugins
 from plait.types import Choice, Depth, Mode
 from plait_conformance.delta_tables import ROWS, Rows, batch, ordered, row, rows_in
 from plait_conformance.killing import Place, kill_at
+from plait_delta.disk import DiskFiles
 from plait_delta.table import Namespace, SnapshotTable, WorkingTable
 
 HOURLY = "weather.hourly"
@@ -69,6 +70,24 @@ def test_branches_merge_by_row_and_a_revert_takes_it_back(catalog: Catalog) -> N
     assert held(catalog) == ordered([row(1), row(2, "ink")])
     assert held(catalog, "main~1") == ordered([row(1, "cap"), row(2, "ink")])
     assert list(catalog.verify(Depth.BYTES)) == []
+
+
+def test_a_commit_reads_the_log_since_the_last_one_not_the_files_that_a_table_holds(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, sizes = DiskFiles.read, [0]
+
+    def counting(files: DiskFiles, place: str) -> bytes:
+        data = read(files, place)
+        sizes[-1] += len(data)
+        return data
+
+    monkeypatch.setattr(DiskFiles, "read", counting)
+    for number in range(40):
+        sizes.append(0)
+        with catalog.transaction(message=f"{number}") as tx:
+            cast(WorkingTable, tx.open(HOURLY)).append(batch([row(number + 3)]))
+    assert max(sizes[30:]) < 1.1 * max(sizes[5:15])
 
 
 def test_blame_of_rows_that_share_a_key_names_who_last_wrote_one_of_them(catalog: Catalog) -> None:

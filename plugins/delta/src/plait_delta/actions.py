@@ -165,13 +165,13 @@ def described(action: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Replay:
-    """Actions, oldest first, become a state."""
+    """Actions, oldest first, become a state; those after an earlier state, if one is given."""
 
-    def __init__(self) -> None:
-        self._protocol: Mapping[str, Any] | None = None
-        self._metadata: Mapping[str, Any] | None = None
-        self._files: dict[FileId, Mapping[str, Any]] = {}
-        self._transactions: dict[str, Mapping[str, Any]] = {}
+    def __init__(self, since: State | None = None) -> None:
+        self._protocol = since.protocol if since else None
+        self._metadata = since.metadata if since else None
+        self._files = dict(since.files) if since else {}
+        self._transactions = dict(since.transactions) if since else {}
 
     def apply(self, actions: Iterable[Action]) -> None:
         """Take in one commit, or a checkpoint."""

@@ -88,7 +88,10 @@ class DeltaAdapter(Adapter):
 
     @cached_property
     def _publishing(self) -> Publishing:
-        return Publishing(self._layout, self.context, lambda one: self._versions.side(one).state, self._versions.refer)
+        versions = self._versions
+        return Publishing(
+            self._layout, self.context, lambda one: versions.side(one).state, versions.state, versions.refer
+        )
 
     def local_folder(self) -> str:
         return self._layout.path if isinstance(self._layout, DiskLayout) else ""

@@ -75,8 +75,9 @@ def read_commit(root: Root, version: int) -> list[Action]:
         raise Corrupt(f"commit {path} cannot be read: {error}", remedy="restore the file from a backup") from error
 
 
-def read_state(root: Root, version: int | None = None) -> State:
-    """Replay a version (None: the newest). Cost: the newest checkpoint up to it, and the commits since.
+def read_state(root: Root, version: int | None = None, since: State | None = None) -> State:
+    """Replay a version (None: the newest). Cost: the newest checkpoint up to it, and the commits since; with `since`,
+    the state of an earlier version of this root, the commits since that, if those are fewer.
 
     Raises: NotFound for a table or version that is not there, Corrupt for a log with a gap or unreadable files.
     """
@@ -88,7 +89,7 @@ def read_state(root: Root, version: int | None = None) -> State:
     if wanted > head or wanted < 0:
         raise NotFound(f"table {root.folder} has no version {wanted}, its newest is {head}")
     try:
-        return _replayed(root, listing, wanted)
+        return _replayed(root, listing, wanted, since)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise Corrupt(
             f"the log of {root.folder} up to version {wanted} is damaged: {type(error).__name__}: {error}",
@@ -96,14 +97,17 @@ def read_state(root: Root, version: int | None = None) -> State:
         ) from error
 
 
-def _replayed(root: Root, listing: _Listing, wanted: int) -> State:
-    start = max((one for one in listing.checkpoints if one <= wanted), default=None)
-    replay = Replay()
-    if start is not None:
-        replay.apply(_canonical(root, _read_checkpoint(root, listing.checkpoints[start])))
-    for number in range(0 if start is None else start + 1, wanted + 1):
+def _replayed(root: Root, listing: _Listing, wanted: int, since: State | None) -> State:
+    checkpoint = max((one for one in listing.checkpoints if one <= wanted), default=-1)
+    if since is not None and since.version >= checkpoint:
+        replay, done = Replay(since), since.version
+    else:
+        replay, done = Replay(), checkpoint
+        if checkpoint >= 0:
+            replay.apply(_canonical(root, _read_checkpoint(root, listing.checkpoints[checkpoint])))
+    for number in range(done + 1, wanted + 1):
         if number not in listing.commits:
-            if start is None and number < min(listing.commits):
+            if done < 0 and number < min(listing.commits):
                 raise NotFound(f"version {wanted} of table {root.folder} is gone: its log begins later")
             raise Corrupt(f"the log of {root.folder} has a gap: version {number} is missing")
         replay.apply(_canonical(root, read_commit(root, number)))

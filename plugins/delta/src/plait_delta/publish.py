@@ -17,7 +17,7 @@ from plait.types import Move, Published, PublishState, SnapshotRef
 
 from plait_delta.actions import APP_ID, Action, State, difference
 from plait_delta.features import check_supported
-from plait_delta.log import head_version, put_commit, read_commit, read_state
+from plait_delta.log import head_version, put_commit, read_commit
 from plait_delta.roots import Layout, Root
 from plait_delta.table import open_table
 
@@ -62,11 +62,13 @@ class Publishing:
         layout: Layout,
         context: Context,
         state_of: Callable[[SnapshotRef], State],
+        state_at: Callable[[Root, int], State],
         refer: Callable[[Root, int], SnapshotRef],
     ) -> None:
         self._layout = layout
         self._context = context
         self._state_of = state_of
+        self._state_at = state_at
         self._refer = refer
 
     def move(self, move: Move) -> Published:
@@ -108,7 +110,7 @@ class Publishing:
     def _actions(self, table: Root, head: Head, move: Move) -> list[Action]:
         """The commit. Raises: Unsupported, before anything is written."""
         now_ms = self._context.clock.now_us() // 1000
-        before = None if head.version is None else read_state(table, head.version)
+        before = None if head.version is None else self._state_at(table, head.version)
         if move.after is not None:
             after = self._state_of(move.after)
         else:

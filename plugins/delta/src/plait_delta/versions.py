@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from plait.adapter import Context
@@ -35,12 +36,18 @@ class Versions:
     def make_root(self, root: Root, tx: str, state: State | None) -> Root:
         """A root that starts at a state (None: without a table). Repeat: the same. Raises: Unsupported."""
 
+        is_filled = False
+
         def fill(making: Root) -> None:
+            nonlocal is_filled
             if state is not None:
                 check_supported(state, f"the table in {root.table}")
-                put_commit(making, 0, self.commit_of(making, tx, None, state))
+                is_filled = put_commit(making, 0, self.commit_of(making, tx, None, state))
 
-        return self.layout.make_root(root, tx, fill)
+        made = self.layout.make_root(root, tx, fill)
+        if state is not None and is_filled:
+            self._keep(made, replace(state, version=0))  # What a replay of that commit comes to, of every file.
+        return made
 
     def commit_of(self, root: Root, tx: str, before: State | None, after: State) -> list[Action]:
         """What brings a root to a state, with a word on who did it."""
@@ -106,15 +113,20 @@ class Versions:
         return None if version is None else Side(self.layout, root, self.state(root, version))
 
     def state(self, root: Root, version: int) -> State:
-        """A version's state, kept for a while: it never changes."""
-        known = self._states.get((root.folder, version))
-        if known is None:
-            known = read_state(root, version)
-            with self._lock:
-                while len(self._states) >= _STATES_KEPT:
-                    del self._states[next(iter(self._states))]
-                self._states[root.folder, version] = known
+        """A version's state, kept for a while: it never changes. Cost: as `read_state`, since the newest of those."""
+        with self._lock:
+            earlier = [one for one in self._states if one[0] == root.folder and one[1] <= version]
+            known = self._states[max(earlier)] if earlier else None
+        if known is None or known.version != version:
+            known = read_state(root, version, known)
+            self._keep(root, known)
         return known
+
+    def _keep(self, root: Root, state: State) -> None:
+        with self._lock:
+            while len(self._states) >= _STATES_KEPT:
+                del self._states[next(iter(self._states))]
+            self._states[root.folder, state.version] = state
 
     def refer(self, root: Root, version: int) -> SnapshotRef:
         """Describe a version."""

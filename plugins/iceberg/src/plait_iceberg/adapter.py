@@ -219,12 +219,13 @@ class IcebergAdapter(Adapter):
         old = {snapshot["snapshot-id"] for snapshot in known.get("snapshots", ())}
         files = self.files
         reader = ManifestReader(files.io)
-        for snapshot in found.table.snapshots:
-            if snapshot.snapshot_id in old or not files.is_local(snapshot.manifest_list):
+        # From the document: pyiceberg's model of it takes as long as all else here.
+        for snapshot in found.document.get("snapshots", ()):
+            if snapshot["snapshot-id"] in old or not files.is_local(snapshot["manifest-list"]):
                 continue
-            yield snapshot.manifest_list
-            for manifest in reader.manifests(found.table, snapshot.snapshot_id):
-                if manifest.added_snapshot_id != snapshot.snapshot_id:
+            yield snapshot["manifest-list"]
+            for manifest in reader.listed(snapshot["manifest-list"]):
+                if manifest.added_snapshot_id != snapshot["snapshot-id"]:
                     continue
                 yield manifest.manifest_path
                 for path, held in reader.live(manifest).items():

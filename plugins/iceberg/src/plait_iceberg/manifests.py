@@ -79,9 +79,10 @@ class ManifestReader:
     def manifests(self, table: TableMetadata, snapshot_id: int | None = None) -> tuple[ManifestFile, ...]:
         """The manifests of a snapshot, by default the current one; none for an empty table."""
         snapshot = table.current_snapshot() if snapshot_id is None else table.snapshot_by_id(snapshot_id)
-        if snapshot is None:
-            return ()
-        path = snapshot.manifest_list
+        return () if snapshot is None else self.listed(snapshot.manifest_list)
+
+    def listed(self, path: str) -> tuple[ManifestFile, ...]:
+        """The manifests that a manifest list names."""
         if path not in self._lists:
             with translated(f"manifest list {path}"), _decoded(f"manifest list {path}"):
                 # Not snapshot.manifests(): its process-wide cache would answer for a list that has changed since.
