@@ -216,7 +216,9 @@ def items(catalog: Catalog, spec: str, store: str) -> set[str]:
 def headed(catalog: Catalog) -> list[str]:
     """The stores with native heads."""
     kinds = {kind.kind: kind for kind in fake_plugin.plait_register_adapters()}
-    return [store.name for store in catalog.stores() if Capability.NATIVE_HEAD in kinds[store.kind].capabilities]
+    return [
+        store.name for store in catalog.stores() if Capability.NATIVE_HEAD in kinds[store.kind].capabilities_of(store)
+    ]
 
 
 def handle(tx: plait.WorkingSet, store: str) -> FakeAsset:

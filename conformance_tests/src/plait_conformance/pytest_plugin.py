@@ -127,7 +127,7 @@ def trial(request: pytest.FixtureRequest, harness: Harness) -> Iterator[Trial]:
     from plait_conformance.suite.trial import Trial
 
     made = Trial(harness)
-    _skip_unclaimed(request, made.adapter.capabilities)
+    _skip_unclaimed(request, made.capabilities)
     yield made
     made.close()
 

@@ -205,6 +205,16 @@ class Adapter(ABC):
         self.store = store
         self.context = context
 
+    @classmethod
+    def capabilities_of(cls, store: Store) -> frozenset[Capability]:
+        """`capabilities`, and what this store's options add. Asked for each commit: only the options are looked at."""
+        return cls.capabilities
+
+    @classmethod
+    def heads_of(cls, store: Store) -> str:
+        """Which native heads the options name, where they do: all are published anew when this text changes."""
+        return ""
+
     def local_folder(self) -> str:
         """The folder of a local disk that holds the store's data, absolute; "" where there is none.
 
@@ -217,7 +227,6 @@ class Adapter(ABC):
 
     def check(self) -> Sequence[str]:
         """Probe the store as `plait store add` and `store check` do: what is missing, as sentences; empty when fit.
-
         A sentence may end in " · " and a remedy, as the text of a PlaitError does.
         """
         return ()
@@ -313,7 +322,6 @@ class Adapter(ABC):
     @abstractmethod
     def abort(self, tx: str) -> None:
         """Drop stagings, pins and losing attempts of a transaction that did not commit. An unknown tx is fine.
-
         What others have prepared alike stays, and the names are free again. Repeat: no-op.
         """
 
@@ -360,7 +368,7 @@ class Adapter(ABC):
         """Move each native head from its before to its after, or report per key what was found instead.
 
         What somebody else wrote is never overwritten, and a diverged head holds up no other. Equal before and after ask
-        whether the head is still there.
+        whether the head is still there; after a rename, they come under the new key, which the head may be named after.
         BUSY: not now, ask again: clients are at work on the head, or a move with a later seq was here.
         Repeat: DONE, without a write, for heads already at after. Cost: one conditional write per key.
         """

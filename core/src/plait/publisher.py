@@ -79,6 +79,16 @@ class Publisher:
             (first,) = rows.commits_by_seq([1]).values()
             rows.set_publish_cursors({store.name: (first.id, first.seq)})
 
+    def begin_anew(self, rows: Rows, before: Store, after: Store) -> None:
+        """Where a store's options were changed so that it has native heads by now, other ones or none any more: forget
+        the old ones as they stand, and start to follow the new ones from the first commit on."""
+        if self._heads(before) != self._heads(after):
+            rows.delete_publications(after.name)
+            self.begin(rows, after)
+
+    def _heads(self, store: Store) -> str | None:
+        return self._adapters.heads(store) if self.follows(store) else None
+
     def native_ref(self, store: Store, ref: str) -> bool:
         """Whether moves of this ref are published to the store's native heads."""
         return store.bound_ref == ref and self.follows(store)
@@ -227,6 +237,8 @@ class Publisher:
         Moves what is claimed, then claims and moves what is waiting, at most `_CLAIMS_MAX` at a time.
         """
         for _ in range(_MOVES_MAX + len(waiting)):
+            # What goes first: a native head that is named after its key may come under the name of one that went.
+            claims = sorted(claims, key=lambda one: one[1].after is not None)
             settled = [(claimed, self._publish(store, claimed, move)) for claimed, move in claims]
             if settled:
                 with self._repository.write(flush=False) as rows:  # If a power loss undoes this, the moves repeat.

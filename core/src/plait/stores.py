@@ -167,7 +167,11 @@ class Adapters:
         """What plait can do in this store. In a pointer store, of any kind, nothing: plait owns nothing there."""
         if store.mode is Mode.POINTER:
             return frozenset()
-        return self.plugins.adapter_class(store.kind).capabilities
+        return self.plugins.adapter_class(store.kind).capabilities_of(store)
+
+    def heads(self, store: Store) -> str:
+        """Which native heads a store's options name, where they do."""
+        return self.plugins.adapter_class(store.kind).heads_of(store)
 
     def make(self, store: Store) -> Adapter:
         """A new adapter that is not kept, to check a store before it is added. Raises: Unsupported, as `get`."""

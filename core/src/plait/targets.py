@@ -2,6 +2,7 @@
 
 Each store with native heads has a cursor: the head of the bound ref up to which its publications have their targets.
 The tree diff from the cursor to the ref's head sets new ones (a rename is one move), and the cursor goes there.
+Whoever was renamed and not changed is moved to where it is, since a store may name its native heads after keys.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ class Behind:
     store: str
     since: bytes | None
     head: Commit
+
+
+_Set = tuple[Publication, Publication]
 
 
 class Targets:
@@ -58,13 +62,21 @@ class Targets:
         for one in behind:
             changes = list(self._changes(rows, one))
             if changes:
-                rows.set_targets(self._publications(rows, one, changes))
+                self._set(rows, self._publications(rows, one, changes))
         rows.set_publish_cursors({one.store: (one.head.id, one.head.seq) for one in behind})
 
-    def _publications(self, rows: Rows, one: Behind, changes: Sequence[TreeChange]) -> list[Publication]:
+    def _set(self, rows: Rows, publications: Sequence[_Set]) -> None:
+        rows.set_targets([after for _, after in publications])
+        for before, after in publications:
+            is_renamed = before.key != after.key and before.is_done and before.published == after.target
+            if is_renamed and after.target is not None and not before.owner:
+                rows.swap_publication(after, replace(after, moving=after.target))
+
+    def _publications(self, rows: Rows, one: Behind, changes: Sequence[TreeChange]) -> list[_Set]:
+        """Each that gets a target: as it is, and as it will be."""
         tree, root = self._tree(rows), one.head.root
-        changed: dict[str, Publication] = {}
-        gone: dict[str, Publication] = {}
+        changed: dict[str, _Set] = {}
+        gone: dict[str, _Set] = {}
         digests = {unpack_value(v)[1] for c in changes for v in (c.before, c.after) if v is not None}
         snapshots = load_snapshots(rows, digests)
         known = rows.publications_of(one.store, {snapshot.asset for snapshot in snapshots.values()})
@@ -80,7 +92,7 @@ class Targets:
                     continue  # The head follows the key that it was published under, while that key holds the asset.
                 start = known.get(asset) or Publication(one.store, asset, key, None, None, 0)
                 target = digest if into is changed else None
-                into[asset] = replace(start, key=key, target=target, seq=one.head.seq)
+                into[asset] = start, replace(start, key=key, target=target, seq=one.head.seq)
         return list({**gone, **changed}.values())
 
     def _changes(self, rows: Rows, one: Behind) -> Iterator[TreeChange]:

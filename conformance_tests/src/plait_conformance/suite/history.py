@@ -41,7 +41,7 @@ class History:
         self.folder = folder
         probe = check_adapter(harness, harness.open(Context(MemoryState(), credential=resolve_credential)))
         self.store, self.store_folder = probe.store, probe.local_folder()
-        self.capabilities: frozenset[Capability] = type(probe).capabilities
+        self.capabilities: frozenset[Capability] = probe.capabilities_of(probe.store)
         probe.close()
         beside = next(kind for kind in (FakeDoltAdapter, FakeDeltaAdapter) if kind.kind != self.store.kind)
         self._kinds = type(probe), beside

@@ -63,8 +63,12 @@ class Trial:
         self.adapter.close()
         self.adapter = self.open()
 
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return self.adapter.capabilities_of(self.adapter.store)
+
     def can(self, capability: Capability) -> bool:
-        return capability in self.adapter.capabilities
+        return capability in self.capabilities
 
     def key(self, asset: str = "a") -> Key:
         return (self.adapter.store.name, *self.harness.name(asset))

@@ -125,7 +125,8 @@ class Catalog(Writing):
 
     def capabilities(self, store: str) -> frozenset[Capability]:
         """What the store's adapter can do. Raises: NotFound; Unsupported for pointers that no plugin reads."""
-        return self._adapters.get(store).capabilities
+        adapter = self._adapters.get(store)
+        return adapter.capabilities_of(adapter.store)
 
     def discover(self, store: str, place: str) -> Iterator[Found]:
         """Find the native assets at and below a place, by the store's adapter, in order of names. Changes nothing.

@@ -153,7 +153,7 @@ def store_add(session: Session, name: str, kind: str, options: tuple[str, ...], 
 @json_option
 @pass_session
 def store_set(session: Session, name: str, options: tuple[str, ...]) -> None:
-    """Say where a store is now: options that are given are set, the others stay.
+    """Say where a store is now: options that are given are set (NAME= takes one away), the others stay.
 
     Refused unless the new place holds all snapshots of the store that the history names. Nothing is copied.
     """

@@ -29,7 +29,9 @@ def check_place(repository: Repository, before: Store, after: Adapter) -> Sequen
     with repository.read() as rows:
         wanted = list(_snapshots(rows, before.name))
     verify = after.verifier(Depth.EXISTS)
-    old = [value for name, value in before.options.items() if _is_place(value) and after.store.options[name] != value]
+    old = [
+        value for name, value in before.options.items() if _is_place(value) and after.store.options.get(name) != value
+    ]
     absent: list[str] = []
     for snapshot in wanted:
         problems = list(verify(snapshot).problems)
@@ -61,10 +63,14 @@ def check_unstaged(transactions: Transactions, store: str) -> None:
 
 
 def with_options(store: Store, options: dict[str, str]) -> Store:
-    """The store with some options replaced. Raises: InvalidArgument for a pointer store, which has no place."""
+    """The store with some options replaced; what is set to nothing is taken away.
+
+    Raises: InvalidArgument for a pointer store, which has no place.
+    """
     if store.mode is Mode.POINTER:
         raise InvalidArgument(f"store {store.name!r} only records locations, so it is nowhere itself")
-    return replace(store, options={**store.options, **options})
+    given = {**store.options, **options}
+    return replace(store, options={name: value for name, value in given.items() if value or name not in options})
 
 
 def _snapshots(rows: Rows, store: str) -> Iterator[SnapshotRef]:

@@ -82,7 +82,8 @@ class StoreKeeping:
         return missing
 
     def set_store(self, name: str, options: Mapping[str, str], session: Session) -> Sequence[Lack]:
-        """Set options of a store that has moved, after checking that the new place holds all of its snapshots.
+        """Set options of a store that has moved, after checking that the new place holds all of its snapshots. One that
+        is set to nothing is taken away.
 
         Returns: what the new place lacks; if anything, nothing is changed.
         """
@@ -102,6 +103,7 @@ class StoreKeeping:
             if batch.rows.store(name) not in (before, after):
                 raise AlreadyExists(f"store {name!r} was changed meanwhile", remedy="see 'plait store list', try again")
             batch.rows.put_store(after)
+            self._publisher.begin_anew(batch.rows, before, after)
             return _record(batch, session, name, _fields(after))
 
         self._sequencer.do(RecordRequest(EventKind.STORE_CHANGED, record))

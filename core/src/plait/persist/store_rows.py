@@ -74,8 +74,8 @@ class StoreRows(TxRows):
         self._upsert(schema.store, [row], update=("kind", "mode", "bound_ref", "options"))
 
     def delete_store(self, name: str) -> bool:
-        for table in (schema.store_state, schema.publish_cursor, schema.publication):  # In publishers' order of locks.
-            self._delete(table, store=name)
+        self._delete(schema.store_state, store=name)
+        self.delete_publications(name)
         return self._delete(schema.store, name=name) == 1
 
     # -- adapters' state ---------------------------------------------------------------------------------------------
@@ -113,6 +113,11 @@ class StoreRows(TxRows):
         """The publications that are not done, by store and asset."""
         return _by_asset(statements.select_undone(self._dialect).rows(self._connection, self._owner))
 
+    def delete_publications(self, store: str) -> None:
+        """Forget a store's native heads, and how far it has followed."""
+        for table in (schema.publish_cursor, schema.publication):  # In publishers' order of locks.
+            self._delete(table, store=store)
+
     def publication(self, store: str, asset: str) -> Publication:
         """Raises: NotFound."""
         row = self._named(schema.publication, store=store, asset=asset)
@@ -126,10 +131,12 @@ class StoreRows(TxRows):
         self._upsert(schema.publication, rows, update=("key", "target", "seq"))
 
     def swap_publication(self, before: Publication, after: Publication) -> bool:
-        """Change the columns that publishers write, if owner and epoch are still those of `before`."""
+        """Change the columns that publishers write, if key, owner and epoch are still those of `before`: what was moved
+        under a key that it no longer has is moved again."""
         written = ("published", "moving", "found", "state", "owner", "lease_until_us", "epoch")
         values = {name: value for name, value in _from_publication(after).items() if name in written}
         still = {"store": before.store, "asset": before.asset, "owner": before.owner, "epoch": before.epoch}
+        still["key"] = encode_key(before.key)
         return self._swap(schema.publication, still, values)
 
     def publish_cursors(self, *, lock: bool = False) -> dict[str, tuple[str, int]]:

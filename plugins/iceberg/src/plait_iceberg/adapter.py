@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from plait.adapter import Adapter, Capability, Context, StagingPort
+from plait.adapter import Capability, Context, StagingPort
 from plait.errors import InvalidArgument, NotFound, PlaitError, Unsupported
 from plait.refspec import format_key
 from plait.rows.comparing import take
@@ -46,6 +46,7 @@ from plait_iceberg.locating import staging_location, version_location
 from plait_iceberg.manifests import ManifestReader, compare
 from plait_iceberg.merge import Merge, Sides, check_mergeable, check_rewritable, rewrite, whole_conflict
 from plait_iceberg.metadata import TABLE, VIEW, Metadata, check_writable, load, load_side, resolve
+from plait_iceberg.mirror import PREFIX, Mirrored
 from plait_iceberg.namespace import SnapshotCatalog, TransactionCatalog
 from plait_iceberg.rows import Shape
 from plait_iceberg.verifying import Verifier
@@ -54,11 +55,12 @@ from plait_iceberg.write import Edits, SnapshotWriter, token
 _OPTION_PREFIXES = ("s3.", "client.")
 
 
-class IcebergAdapter(Adapter):
+class IcebergAdapter(Mirrored):
     """Tables and views under one warehouse, on a local disk or S3.
 
     A staging's location, and a snapshot's version, is a metadata file. New files have unique names and nothing is ever
-    overwritten, so every version of a table stays readable beside all others, and there is no native head to publish.
+    overwritten, so every version of a table stays readable beside all others. There is a native head to publish only
+    where another Iceberg catalog is the store's mirror.
     """
 
     kind: ClassVar[str] = "iceberg"
@@ -80,10 +82,10 @@ class IcebergAdapter(Adapter):
                 f"store {store.name!r} needs the option 'warehouse'", remedy="write --option warehouse=/data/warehouse"
             )
         for name in store.options:
-            if name != "warehouse" and not name.startswith(_OPTION_PREFIXES):
+            if name != "warehouse" and not name.startswith((*_OPTION_PREFIXES, PREFIX)):
                 raise InvalidArgument(
                     f"stores of kind 'iceberg' have no option {name!r}",
-                    remedy="known are warehouse and pyiceberg's s3.* and client.*",
+                    remedy="known are warehouse, pyiceberg's s3.* and client.*, and mirror.*",
                 )
         self._warehouse = warehouse_uri(store.options["warehouse"])
         self._files: Files | None = None
@@ -92,7 +94,7 @@ class IcebergAdapter(Adapter):
     def files(self) -> Files:
         """The warehouse's files, by the credentials that count now: the file that an option names may hold others than
         before. Tables that are open go on with theirs."""
-        options = {name: value for name, value in self.store.options.items() if name != "warehouse"}
+        options = {name: value for name, value in self.store.options.items() if name.startswith(_OPTION_PREFIXES)}
         properties = {name: self.context.credential(value) for name, value in options.items()}
         if self._files is None or self._files.properties != properties:
             self._files = Files(self._warehouse, properties)
@@ -110,7 +112,7 @@ class IcebergAdapter(Adapter):
             self.files.delete(probe)
         except PlaitError as error:
             return (f"warehouse {self._warehouse} cannot be written: {error}",)
-        return ()
+        return self.check_mirror()
 
     def snapshot(self, tx: str, assets: Mapping[Key, str]) -> Mapping[Key, SnapshotRef]:
         """Name existing tables, in place: by their metadata file, or by their folder (then its newest version).

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import click
 from plait.cli.importing import Asked, import_found, shown_place, store_of_kind
 from plait.cli.session import Session, json_option, pairs, pass_session
-from plait.errors import InvalidArgument, NotFound, StoreUnavailable
+from plait.errors import InvalidArgument, NotFound
 from plait.refspec import format_key
-from pyiceberg.catalog import Catalog, list_catalogs, load_catalog
+from pyiceberg.catalog import Catalog, list_catalogs
 
+from plait_iceberg.catalogs import opened
 from plait_iceberg.transfer import discover, export
 
 _NAME = "The catalog's own name, under which a SQL catalog keeps its tables; default: default."
@@ -115,21 +115,7 @@ def _check_file(origin: str) -> None:
 
 def _load(origin: str, name: str | None, options: tuple[str, ...]) -> Catalog:
     """A catalog by its URI and name, or by its name alone. Raises: InvalidArgument, StoreUnavailable."""
-    given: dict[str, Any] = dict(pairs(options, "--option"))
-    try:
-        if "://" in origin:
-            return load_catalog(name or "default", uri=origin, **given)
-        return load_catalog(origin, **given)
-    except (ValueError, ImportError) as error:
-        raise InvalidArgument(
-            f"{shown_place(origin)} is no Iceberg catalog: {_told(error, origin)}",
-            remedy="give its URI, or a name of .pyiceberg.yaml",
-        ) from error
-    except Exception as error:  # Every driver that pyiceberg brings has errors of its own.
-        raise StoreUnavailable(
-            f"Iceberg catalog {shown_place(origin)} does not answer: {_told(error, origin)}"
-        ) from error
-
-
-def _told(error: Exception, origin: str) -> str:
-    return f"{type(error).__name__}: {error}".replace(origin, shown_place(origin))
+    given = pairs(options, "--option")
+    if "://" in origin:
+        return opened(name or "default", {"uri": origin, **given}, shown_place(origin))
+    return opened(origin, given, shown_place(origin))

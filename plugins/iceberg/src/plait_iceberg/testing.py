@@ -16,6 +16,7 @@ from plait.adapter import Adapter, Context, StagingPort
 from plait.types import Json, Key, Location, SnapshotRef, Store
 from plait_conformance.harness import Edits, Harness, Rows
 from pyarrow.fs import FSSpecHandler, PyFileSystem
+from pyiceberg.catalog import load_catalog
 from pyiceberg.catalog.memory import InMemoryCatalog
 from pyiceberg.expressions import BooleanExpression, In
 from pyiceberg.io.pyarrow import PyArrowFileIO
@@ -97,6 +98,32 @@ class IcebergHarness(Harness):
         stored = bytearray(path.read_bytes())
         stored[stored.index(_ZSTD, column.data_page_offset)] ^= 1
         path.write_bytes(stored)
+
+
+class MirroredHarness(IcebergHarness):
+    """The same with a mirror: a SQL catalog beside the warehouse, through which somebody else writes."""
+
+    def open(self, context: Context) -> IcebergAdapter:
+        options = {"warehouse": str(self.folder / "warehouse"), "mirror.type": "sql", "mirror.uri": self._uri}
+        return IcebergAdapter(Store("lake", "iceberg", options=options), context)
+
+    @property
+    def _uri(self) -> str:
+        return f"sqlite:///{self.folder / 'mirror.db'}"
+
+    def write_behind(self, snapshot: SnapshotRef | None, edits: Edits) -> str:
+        """At the mirror's table of the asset; on top of the snapshot where the mirror has none."""
+        mirror = load_catalog("default", type="sql", uri=self._uri, warehouse=(self.folder / "warehouse").as_uri())
+        try:
+            mirror.create_namespace_if_not_exists("sales")
+            for name in mirror.list_tables("sales"):
+                table = mirror.load_table(name)
+                if snapshot is not None and str(table.metadata.table_uuid) == snapshot.asset:
+                    _edit(table, edits)
+                    return mirror.load_table(name).metadata_location
+        finally:
+            mirror.close()
+        return super().write_behind(snapshot, edits)
 
 
 def _edit(table: Table, edits: Edits) -> None:
