@@ -74,7 +74,7 @@ def asked(catalog: Catalog, what: str, shown: str) -> Iterator[None]:
             ) from error
         raise StoreUnavailable(
             f"{what}, {shown}, does not answer: {said}",
-            remedy="commits do not wait for it; once it is back, 'plait publish' catches up",
+            remedy="commits do not wait for it; once it is back, 'plait store check' catches up",
         ) from error
 
 
