@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from plait.catalog import Catalog
 from plait.clock import SystemClock
 from plait.errors import AlreadyExists, CommitConflict, NotFound, PlaitError, StoreUnavailable, TransactionClosed
 from plait.failpoint import armed
+from plait.types import Key, Move, Published
 from plait.working_set import WorkingSet
 from plait_conformance.behaviour.adoption import TestAdoption
 from plait_conformance.behaviour.stores import (
@@ -113,6 +114,45 @@ def test_an_overtaken_move_of_a_dead_publisher_keeps_seq_growing(headed: Catalog
         write(other, x=3)
     assert native(headed, tmp_path) == {"x": 3}
     assert seqs(headed, tmp_path) == sorted(set(seqs(headed, tmp_path)))
+
+
+@pytest.fixture
+def moved(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Key, Move]]:
+    """What stores are asked to move, as it comes."""
+    asked: list[tuple[Key, Move]] = []
+    publish = FakeAdapter.publish
+
+    def told(self: FakeAdapter, moves: Mapping[Key, Move]) -> Mapping[Key, Published]:
+        asked.extend(moves.items())
+        return publish(self, moves)
+
+    monkeypatch.setattr(FakeAdapter, "publish", told)
+    return asked
+
+
+def test_a_head_may_be_named_after_its_key_so_a_rename_moves_it(headed: Catalog, moved: list[tuple[Key, Move]]) -> None:
+    write(headed, x=1)
+    moved.clear()
+    with headed.transaction(message="rename") as tx:
+        tx.rename(A, B)
+    ((key, move),) = moved
+    assert (key, move.before) == (B, move.after)
+    assert (headed.publish(), len(moved)) == ([], 1)
+
+
+def test_a_rename_while_the_head_moves_moves_it_again_under_its_new_key(
+    headed: Catalog, scene: Scene, moved: list[tuple[Key, Move]]
+) -> None:
+    write(headed, x=1)
+
+    def rename() -> None:
+        with scene.open(recover=False) as other, other.transaction(message="rename") as tx:
+            tx.rename(A, B)
+
+    with armed(once_at("publisher.moved", rename)):
+        write(headed, x=2)
+    assert headed.publish() == []
+    assert moved[-1][0] == B
 
 
 def test_what_is_written_just_before_a_revert_of_its_item_begins_is_never_lost(

@@ -22,6 +22,7 @@ from pyiceberg.catalog import Catalog as Other
 from pyiceberg.catalog import load_catalog
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.table import Table
+from pyiceberg.view.metadata import SQLViewRepresentation, ViewVersion
 
 ORDERS = "lake.sales.orders"
 NAMES = {"sales.orders"}
@@ -155,6 +156,29 @@ def test_a_table_that_somebody_has_under_the_name_is_not_overwritten(story: Stor
     (left,) = story.catalog.publish()
     assert left.state == "diverged"
     assert story.seen("sales.returns") == [order(8)]
+
+
+def test_views_and_tables_without_a_namespace_are_passed_over(story: Story) -> None:
+    with story.catalog.transaction(message="others") as tx:
+        cast(Any, tx.store("lake")).create_view("sales.all_orders", KEYED, view_of("select 1"))
+        cast(Any, tx.store("lake")).create_table("loose", KEYED)
+    assert (story.catalog.publish(), story.names()) == ([], NAMES)
+    assert story.catalog.check_store("lake")[0] == []
+    with story.catalog.transaction(message="rename and drop") as tx:
+        tx.rename("lake.sales.all_orders", "lake.sales.every_order")
+        tx.drop("lake.loose")
+    assert (story.catalog.publish(), story.names()) == ([], NAMES)
+
+
+def view_of(sql: str) -> ViewVersion:
+    return ViewVersion(
+        version_id=1,
+        timestamp_ms=1,
+        schema_id=0,
+        summary={},
+        representations=[SQLViewRepresentation(type="sql", sql=sql, dialect="spark")],
+        default_namespace=["sales"],
+    )
 
 
 def test_a_mirror_that_is_down_holds_up_nothing_and_catches_up(story: Story) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, cast
 
-import sqlalchemy as sa
 from plait.errors import InvalidArgument, NotFound, PermissionDenied, StoreUnavailable, Unsupported
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.exceptions import (
@@ -89,6 +88,8 @@ def location(catalog: Catalog, identifier: Identifier) -> str | None:
     Cost: one row of a SQL catalog; others have pyiceberg read the metadata file.
     """
     if (sql := _sql(catalog)) is not None:
+        import sqlalchemy as sa
+
         row = _row()
         with sql.connect() as connection:
             found: str | None = connection.scalar(sa.select(row.metadata_location).where(*_named(catalog, identifier)))
@@ -107,6 +108,8 @@ def is_atomic(catalog: Catalog) -> bool:
 def move_if(catalog: Catalog, identifier: Identifier, before: str, after: str | None) -> bool:
     """Let a table of a catalog that `is_atomic` go from one metadata file to another (None: drop it) in one statement;
     say whether it was at `before`, and so was moved."""
+    import sqlalchemy as sa
+
     sql, row = _sql(catalog), _row()
     assert sql is not None
     at = (*_named(catalog, identifier), row.metadata_location == before)

@@ -48,7 +48,8 @@ class _Again(Exception):
 
 def mirror_options(store: Store) -> dict[str, str]:
     """The properties of a store's mirror, as they were given; empty: it has none."""
-    return {name.removeprefix(PREFIX): value for name, value in store.options.items() if name.startswith(PREFIX)}
+    given = {name.removeprefix(PREFIX): value for name, value in store.options.items() if name.startswith(PREFIX)}
+    return {name: value for name, value in given.items() if value}
 
 
 def check_mirror_options(store: Store) -> None:
@@ -81,6 +82,7 @@ class _Places:
     def __init__(self, context: Context, mirror: str) -> None:
         self._state = context.state
         self._prefix = f"mirror {hashlib.sha256(mirror.encode()).hexdigest()[:16]}"
+        self._is_begun = False
 
     def get(self, asset: str) -> Place | None:
         held = self._state.get(f"{self._prefix} {asset}")
@@ -101,10 +103,12 @@ class _Places:
     @property
     def is_begun(self) -> bool:
         """Whether plait has registered anything in this mirror yet."""
-        return self._state.get(self._prefix) is not None
+        self._is_begun = self._is_begun or self._state.get(self._prefix) is not None
+        return self._is_begun
 
     def begin(self) -> None:
-        self._state.compare_and_set(self._prefix, None, b"begun")
+        if not self.is_begun:
+            self._state.compare_and_set(self._prefix, None, b"begun")
 
 
 class Mirror:
