@@ -156,6 +156,15 @@ def test_a_table_that_somebody_has_under_the_name_is_not_overwritten(story: Stor
     (left,) = story.catalog.publish()
     assert left.state == "diverged"
     assert story.seen("sales.returns") == [order(8)]
+    with pytest.raises(CommitConflict):
+        story.catalog.adopt("lake.sales.returns")
+    (tx_left,) = story.catalog.working_sets()
+    working = story.catalog.working_set(tx_left.id)
+    working.resolve("lake.sales.returns", Choice.OURS)
+    with pytest.raises(NothingToCommit):
+        working.commit()
+    assert story.catalog.publish() == []
+    assert story.seen("sales.returns") == story.held(key="lake.sales.returns") == [order(1)]
 
 
 def test_views_and_tables_without_a_namespace_are_passed_over(story: Story) -> None:
@@ -168,6 +177,16 @@ def test_views_and_tables_without_a_namespace_are_passed_over(story: Story) -> N
         tx.rename("lake.sales.all_orders", "lake.sales.every_order")
         tx.drop("lake.loose")
     assert (story.catalog.publish(), story.names()) == ([], NAMES)
+    with story.catalog.transaction(message="out of its namespace") as tx:
+        tx.rename(ORDERS, "lake.orders")
+    assert (story.catalog.publish(), story.names()) == ([], set())
+    with story.catalog.transaction(message="and back") as tx:
+        tx.rename("lake.orders", ORDERS)
+    assert (story.catalog.publish(), story.names()) == ([], NAMES)
+    story.write(order(5), key="lake.free")
+    with story.catalog.transaction(message="into a namespace") as tx:
+        tx.rename("lake.free", "lake.shop.free")
+    assert (story.catalog.publish(), story.seen("shop.free")) == ([], [order(5)])
 
 
 def view_of(sql: str) -> ViewVersion:

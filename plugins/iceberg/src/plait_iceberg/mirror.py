@@ -147,7 +147,9 @@ class Mirror:
         is_begun = self._places.is_begun
         if found and is_begun and not os.path.exists(found[1]):
             # SQLite would make it anew, and every table would look as if somebody had dropped it.
-            raise StoreUnavailable(f"the mirror of store {self._store.name!r}, {self._shown}, is gone: bring it back")
+            raise StoreUnavailable(
+                f"the mirror of store {self._store.name!r}, {self._shown}, is gone", remedy="bring its file back"
+            )
         with self._lock:
             if self._catalog is None or self._catalog[0] != properties:
                 given = {**self._files().properties, "init_catalog_tables": str(not is_begun).lower(), **properties}
@@ -162,6 +164,8 @@ class Mirror:
 
     def _look(self, identifier: Identifier) -> str | None:
         """The metadata file that the mirror names, as the mirror spells it."""
+        if len(identifier) < 2:
+            return None
         return self._ask(lambda catalog: location(catalog, identifier))
 
     def _is_at(self, there: str | None, snapshot: SnapshotRef | None) -> bool:
@@ -180,13 +184,15 @@ class Mirror:
     def move(self, key: Key, move: Move) -> Published:
         """One head, as `Adapter.publish` moves it."""
         one, identifier = move.after or move.before, key[1:]
-        if one is None or one.attrs.get("format") == VIEW or len(identifier) < 2:
-            return _DONE  # pyiceberg's catalogs register no views, and nothing outside of a namespace.
+        if one is None or one.attrs.get("format") == VIEW:
+            return _DONE  # pyiceberg's catalogs register no views.
         for _ in range(_TRIES_MAX):
             try:
                 place = self._places.get(one.asset) or Place(identifier)
                 if move.after is None:
-                    return self._remove(one, place)
+                    return self._remove(one, place, None)
+                if len(identifier) < 2:  # Nothing can be there outside of a namespace; it may get one later.
+                    return self._remove(move.before or one, place, Place(identifier, is_aside=True))
                 if place.identifier != identifier and (answer := self._rename(place, identifier, move)) is not None:
                     return answer
                 return self._move(identifier, move, move.after)
@@ -262,15 +268,16 @@ class Mirror:
 
     # -- leaving a name ----------------------------------------------------------------------------------------------
 
-    def _remove(self, asset: SnapshotRef, place: Place) -> Published:
-        """The asset is gone from the ref: drop its table, without its data, if it is where plait left it."""
+    def _remove(self, asset: SnapshotRef, place: Place, then: Place | None) -> Published:
+        """The asset is gone from the ref, or has no name there: drop its table, without its data, if it is where plait
+        left it."""
         there = self._look(place.identifier)
         if there is not None:
             if self._is_at(there, asset):
                 self._drop(place.identifier, there)
             elif (found := load(self._files(), there)).asset == asset.asset:
                 return Published(PublishState.DIVERGED, found.refer(self._store.name, self._store.kind))
-        self._places.put(asset.asset, None)
+        self._places.put(asset.asset, then)
         return _DONE
 
     def _drop(self, identifier: Identifier, there: str) -> None:
