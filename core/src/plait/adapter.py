@@ -227,6 +227,7 @@ class Adapter(ABC):
 
     def check(self) -> Sequence[str]:
         """Probe the store as `plait store add` and `store check` do: what is missing, as sentences; empty when fit.
+
         A sentence may end in " · " and a remedy, as the text of a PlaitError does.
         """
         return ()
@@ -322,6 +323,7 @@ class Adapter(ABC):
     @abstractmethod
     def abort(self, tx: str) -> None:
         """Drop stagings, pins and losing attempts of a transaction that did not commit. An unknown tx is fine.
+
         What others have prepared alike stays, and the names are free again. Repeat: no-op.
         """
 
