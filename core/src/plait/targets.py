@@ -30,7 +30,7 @@ class Behind:
     head: Commit
 
 
-_Set = tuple[Publication, Publication]
+_BeforeAfter = tuple[Publication, Publication]
 
 
 class Targets:
@@ -65,18 +65,18 @@ class Targets:
                 self._set(rows, self._publications(rows, one, changes))
         rows.set_publish_cursors({one.store: (one.head.id, one.head.seq) for one in behind})
 
-    def _set(self, rows: Rows, publications: Sequence[_Set]) -> None:
+    def _set(self, rows: Rows, publications: Sequence[_BeforeAfter]) -> None:
         rows.set_targets([after for _, after in publications])
         for before, after in publications:
             is_renamed = before.key != after.key and before.is_done and before.published == after.target
             if is_renamed and after.target is not None and not before.owner:
                 rows.swap_publication(after, replace(after, moving=after.target))
 
-    def _publications(self, rows: Rows, one: Behind, changes: Sequence[TreeChange]) -> list[_Set]:
+    def _publications(self, rows: Rows, one: Behind, changes: Sequence[TreeChange]) -> list[_BeforeAfter]:
         """Each that gets a target: as it is, and as it will be."""
         tree, root = self._tree(rows), one.head.root
-        changed: dict[str, _Set] = {}
-        gone: dict[str, _Set] = {}
+        changed: dict[str, _BeforeAfter] = {}
+        gone: dict[str, _BeforeAfter] = {}
         digests = {unpack_value(v)[1] for c in changes for v in (c.before, c.after) if v is not None}
         snapshots = load_snapshots(rows, digests)
         known = rows.publications_of(one.store, {snapshot.asset for snapshot in snapshots.values()})
