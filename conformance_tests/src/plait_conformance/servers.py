@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 POSTGRESQL_REMEDY = "apt-get install postgresql"
 DOLT_REMEDY = "bash scripts/engines.sh, which builds it with Go"
 _START_SECONDS = 60
+_PORTS = random.SystemRandom()  # Hypothesis seeds the usual one, in all of a run's processes alike.
 _STARTS_MAX = 3
 """Another process may take the free port before the server does: then another one is tried."""
 
@@ -188,12 +190,16 @@ def free_port() -> int:
 
 
 def free_ports(count: int) -> list[int]:
-    """Different ports of 127.0.0.1 that nobody listened on a moment ago."""
+    """Different ports of 127.0.0.1 that nobody listened on a moment ago; none of those that systems give to outgoing
+    connections, which could take one before its server does."""
+    found: list[int] = []
     with ExitStack() as probes:
-        opened = [probes.enter_context(socket.socket()) for _ in range(count)]
-        for probe in opened:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in opened]
+        while len(found) < count:
+            probe, port = probes.enter_context(socket.socket()), _PORTS.randrange(20_000, 32_000)
+            with suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                found.append(port)
+    return found
 
 
 def _start(programs: Path, folder: Path) -> tuple[subprocess.Popen[bytes], int]:
