@@ -101,6 +101,16 @@ def test_commits_on_main_appear_and_those_of_a_branch_do_not(story: Story) -> No
     assert (story.catalog.publish(), list(story.catalog.verify(Depth.BYTES))) == ([], [])
 
 
+def test_what_is_given_to_paste_says_nothing_of_the_mirror(story: Story) -> None:
+    story.write(order(1))
+    tx = story.catalog.begin()
+    tx.open(ORDERS)
+    for location in (story.catalog.at("main").locate(ORDERS), tx.locate(ORDERS)):
+        assert location.options == {}
+        assert "mirror" not in location.snippet
+    tx.discard()
+
+
 def test_a_revert_moves_the_mirror_back(story: Story) -> None:
     story.write(order(2))
     story.catalog.revert("main", "main")

@@ -315,7 +315,7 @@ class BlockAdapter(Adapter):
         """The writable volume on what is published: for a machine that runs on it. What it writes is committed by
         `Volumes.freeze`, or adopted. Raises: NotFound for a volume that is not published."""
         if self.head(asset) is None:
-            raise NotFound(f"volume {asset} is not published", remedy="publish its branch first: 'plait publish'")
+            raise NotFound(f"volume {asset} is not published", remedy="publish its branch first: 'plait store check'")
         return self.volume(self._live(asset))
 
     def freeze(self, asset: str) -> SnapshotRef:

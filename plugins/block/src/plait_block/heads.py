@@ -70,7 +70,9 @@ class Heads:
         with self._folder.locked(self._folder.head(asset) / "head.lock"):
             head = self._frozen(asset, self.read(asset), frozen)
             if head.snapshot is None:
-                raise NotFound(f"volume {asset} is not published", remedy="publish its branch first: 'plait publish'")
+                raise NotFound(
+                    f"volume {asset} is not published", remedy="publish its branch first: 'plait store check'"
+                )
             return head.snapshot
 
     def publish(self, move: Move, frozen: Frozen) -> Published:

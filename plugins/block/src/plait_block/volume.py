@@ -185,7 +185,7 @@ class Volumes:
         if not self._layers.stands_on(layer.id, base.version):
             raise StoreDiverged(
                 f"the live volume {name!r} does not stand on what this working set began from",
-                remedy="publish first ('plait publish'), or adopt what was written to it ('plait store adopt')",
+                remedy="publish first ('plait store check'), or adopt what was written to it ('plait store adopt')",
             )
         place = self._place_of(staging)
         place.rest_on(layer)

@@ -41,7 +41,7 @@ from plait_iceberg import space
 from plait_iceberg.changes import Version, compare_rows, differing_files
 from plait_iceberg.diff import diff
 from plait_iceberg.fields import projection
-from plait_iceberg.files import Files, warehouse_uri
+from plait_iceberg.files import FILE_OPTIONS, Files, file_options, warehouse_uri
 from plait_iceberg.locating import staging_location, version_location
 from plait_iceberg.manifests import ManifestReader, compare
 from plait_iceberg.merge import Merge, Sides, check_mergeable, check_rewritable, rewrite, whole_conflict
@@ -51,8 +51,6 @@ from plait_iceberg.namespace import SnapshotCatalog, TransactionCatalog
 from plait_iceberg.rows import Shape
 from plait_iceberg.verifying import Verifier
 from plait_iceberg.write import Edits, SnapshotWriter, token
-
-_OPTION_PREFIXES = ("s3.", "client.")
 
 
 class IcebergAdapter(Mirrored):
@@ -82,7 +80,7 @@ class IcebergAdapter(Mirrored):
                 f"store {store.name!r} needs the option 'warehouse'", remedy="write --option warehouse=/data/warehouse"
             )
         for name in store.options:
-            if name != "warehouse" and not name.startswith((*_OPTION_PREFIXES, PREFIX)):
+            if name != "warehouse" and not name.startswith((*FILE_OPTIONS, PREFIX)):
                 raise InvalidArgument(
                     f"stores of kind 'iceberg' have no option {name!r}",
                     remedy="known are warehouse, pyiceberg's s3.* and client.*, and mirror.*",
@@ -94,8 +92,7 @@ class IcebergAdapter(Mirrored):
     def files(self) -> Files:
         """The warehouse's files, by the credentials that count now: the file that an option names may hold others than
         before. Tables that are open go on with theirs."""
-        options = {name: value for name, value in self.store.options.items() if name.startswith(_OPTION_PREFIXES)}
-        properties = {name: self.context.credential(value) for name, value in options.items()}
+        properties = {name: self.context.credential(value) for name, value in file_options(self.store).items()}
         if self._files is None or self._files.properties != properties:
             self._files = Files(self._warehouse, properties)
         return self._files

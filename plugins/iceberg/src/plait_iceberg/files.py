@@ -13,7 +13,7 @@ from typing import TypeAlias
 import pyarrow.fs as pafs
 from plait.disk import fsync
 from plait.errors import InvalidArgument, NotFound, PermissionDenied, StoreUnavailable, Unsupported
-from plait.types import Item
+from plait.types import Item, Store
 from pyiceberg.io import InputFile, OutputFile
 from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
 
@@ -21,6 +21,8 @@ Failpoint: TypeAlias = Callable[[str], None]
 
 _LOCAL_SCHEMES = ("", "file")
 _S3_ALIASES = ("s3a", "s3n")
+FILE_OPTIONS = ("s3.", "client.")
+"""What those of a store's options begin with that pyiceberg reaches files by."""
 _REFUSED = ("ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "UNRECOGNIZED_CLIENT")
 """What pyarrow's S3 says in an OSError of no type of its own."""
 
@@ -192,6 +194,11 @@ class Files:
 @lru_cache(maxsize=4096)
 def _real_folder(folder: str) -> str:
     return os.path.realpath(folder)
+
+
+def file_options(store: Store) -> dict[str, str]:
+    """The options by which pyiceberg reaches the files, as they were given: secrets by their sources' names."""
+    return {name: value for name, value in store.options.items() if name.startswith(FILE_OPTIONS)}
 
 
 def warehouse_uri(option: str) -> str:

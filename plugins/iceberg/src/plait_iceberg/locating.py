@@ -8,6 +8,7 @@ from plait.adapter import OPENING
 from plait.refspec import format_key
 from plait.types import Location, SnapshotRef, Staging, Store
 
+from plait_iceberg.files import file_options
 from plait_iceberg.metadata import VIEW
 
 
@@ -18,12 +19,12 @@ def staging_location(store: Store, staging: Staging) -> Location:
         "import plait\n"
         f"table = {OPENING}.working_set({staging.tx!r}).open({format_key(staging.key)!r})\n"
     )
-    return Location(staging.location, _reach(store), snippet)
+    return Location(staging.location, file_options(store), snippet)
 
 
 def version_location(store: Store, snapshot: SnapshotRef) -> Location:
     """The metadata file of a version, which every Iceberg engine reads."""
-    reach = _reach(store)
+    reach = file_options(store)
     if snapshot.attrs.get("format") == VIEW:
         return Location(snapshot.version, reach)
     names_environment = any(value.startswith("env:") for value in reach.values())
@@ -36,11 +37,6 @@ def version_location(store: Store, snapshot: SnapshotRef) -> Location:
         + f"SELECT * FROM iceberg_scan('{snapshot.version}');\n"
     )
     return Location(snapshot.version, reach, snippet)
-
-
-def _reach(store: Store) -> dict[str, str]:
-    """The options that say how pyiceberg reaches the files: secrets by their sources' names."""
-    return {name: value for name, value in store.options.items() if name != "warehouse"}
 
 
 def _properties(reach: Mapping[str, str]) -> str:
