@@ -218,6 +218,7 @@ def test_every_failpoint_of_the_core_is_in_the_matrix(matrix: dict[Cell, list[Pl
         "transaction.sealed",
         "transaction.aborting",
         "transaction.store_aborted",
+        "planner.intended",
         "coordinator.prepared",
         "coordinator.voted",
         "coordinator.merged",

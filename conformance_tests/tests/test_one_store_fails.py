@@ -15,7 +15,7 @@ import pytest
 from plait import limits
 from plait.catalog import Catalog
 from plait.clock import ManualClock, SystemClock
-from plait.errors import Corrupt, StoreUnavailable
+from plait.errors import CommitConflict, Corrupt, StoreUnavailable
 from plait.failpoint import armed
 from plait.local import LocalBackend
 from plait.types import Commit, Depth, Health, SnapshotRef, TxState
@@ -87,6 +87,23 @@ def test_a_discard_cleans_up_where_it_can_and_is_no_reason_to_keep_a_store_that_
     catalog.remove_store("broken")
     tx.discard()
     assert tx.state is TxState.ABORTED
+
+
+def test_a_merge_is_dropped_without_the_stores_it_did_not_touch(catalog: Catalog, tmp_path: Path) -> None:
+    commit(catalog, "one", "1")
+    commit(catalog, "two", "1")
+    catalog.create_branch("side", at="main~2")
+    with catalog.transaction("side") as tx:
+        handle(tx, "one")["1"] = "2"
+    take_down(tmp_path / "two")
+    merge = catalog.begin_merge("side")
+    with pytest.raises(CommitConflict):
+        merge.commit()
+    assert [one.key[0] for one in merge.participants()] == ["one"]
+    before = len(calls(catalog, "one"))
+    merge.discard()
+    assert merge.state is TxState.ABORTED
+    assert "abort" in {call.name for call in calls(catalog, "one")[before:]}
 
 
 def test_what_a_removed_store_should_have_dropped_is_waited_for_by_nobody(catalog: Catalog, tmp_path: Path) -> None:

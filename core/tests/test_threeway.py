@@ -94,7 +94,7 @@ def join(
     **options: Any,
 ) -> Outcome:
     capabilities = frozenset({Capability.MERGE} if merges else ())
-    threeway = ThreeWay("tx-1", 2, lambda name: store, lambda name: capabilities, lambda name: bound, **options)
+    threeway = ThreeWay("tx-1", 2, lambda name: store, lambda name: capabilities, lambda name: bound, lambda key: None, **options)
     return threeway.join([Candidate(KEY, base, theirs)], {} if ours is None else {KEY: ours})
 
 
@@ -211,7 +211,7 @@ class TestTrueConflicts:
         store.answer = ["id=1"]
         other: Key = ("lake", "u")
         merges = frozenset({Capability.MERGE})
-        threeway = ThreeWay("tx-1", 2, lambda name: store, lambda name: merges, lambda name: False)
+        threeway = ThreeWay("tx-1", 2, lambda name: store, lambda name: merges, lambda name: False, lambda key: None)
         outcome = threeway.join([Candidate(KEY, ONE, THREE), Candidate(other, None, ONE)], {KEY: TWO})
         assert [conflict.key for conflict in outcome.conflicts] == [KEY]
         assert outcome.operations == [Put(other, ONE.snapshot, None, "c")]

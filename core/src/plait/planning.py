@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from plait import sides
 from plait.codec import decode_resolution
 from plait.criss_cross import Bases, merged_bases
+from plait.failpoint import failpoint
 from plait.native_heads import assets_coming, check_not_held, keeps_asset
 from plait.persist import Rows
 from plait.store_names import known_store
@@ -56,11 +57,11 @@ class Planner:
 
     def plan(self, tx: Tx, participants: Sequence[Participant]) -> Plan:
         """Join a working set with its ref's head as it stands now; conflicts are part of the answer."""
-        bases = self._bases(tx)
+        bases = self._bases(tx, participants)
         with self._repository.read() as rows:
             tree = self._transactions.tree(rows)
             head = rows.commit(rows.ref(tx.ref).head)
-            join = self._join(rows, tx)
+            join = self._join(rows, tx, participants)
             source: Sequence[Candidate] = ()
             if tx.source is not None:
                 source = list(sides.source_candidates(rows, tree, tx.source, head))
@@ -79,7 +80,7 @@ class Planner:
         operations, conflicts = tuple(outcome.operations), tuple(outcome.conflicts)
         return Plan(head.id, operations, conflicts, outcome.made, changes, tuple(sorted(outcome.mergers)))
 
-    def _bases(self, tx: Tx) -> Bases | None:
+    def _bases(self, tx: Tx, participants: Sequence[Participant]) -> Bases | None:
         """The several bases of a merge of criss-crossing histories, merged into one; None if there is only one base."""
         if tx.source is None or tx.source.kind is not SourceKind.MERGE:
             return None
@@ -87,10 +88,10 @@ class Planner:
             held, parted = sides.parted_bases(rows, self._transactions.tree(rows), tx.base, tx.source)
             if not parted:
                 return None
-            join = self._join(rows, tx)
+            join = self._join(rows, tx, participants)
         return merged_bases(join, held, parted)
 
-    def _join(self, rows: Rows, tx: Tx) -> ThreeWay:
+    def _join(self, rows: Rows, tx: Tx, participants: Sequence[Participant]) -> ThreeWay:
         stores = rows.stores()
         return ThreeWay(
             tx=tx.id,
@@ -98,11 +99,28 @@ class Planner:
             adapter=lambda name: self._transactions.adapters.of(known_store(stores, name)),
             capabilities=lambda name: self._transactions.adapters.capabilities(known_store(stores, name)),
             bound=lambda name: name in stores and self.native_ref(stores[name], tx.ref),
+            intend=self._intending(tx, {participant.key[0] for participant in participants}),
             default=tx.source.default if tx.source else Strategy.NORMAL,
             strategies=dict(tx.source.strategies) if tx.source else {},
             resolutions=_resolutions(rows, tx.id),
             adopts=adopted_keys(tx) is not None,
         )
+
+    def _intending(self, tx: Tx, taking_part: set[str]) -> Callable[[Key], None]:
+        """What makes the first key for which a store may write an intended participant, if the store takes no part
+        yet: so whatever becomes of the join, its stores are asked to drop what they wrote, and no others."""
+
+        def intend(key: Key) -> None:
+            if key[0] in taking_part:
+                return
+            with self._repository.write() as rows:
+                self._transactions.check_sealed(rows, tx)
+                if not rows.participants(tx.id, [key]):
+                    rows.put_participants([Participant(tx.id, key, None)])
+            taking_part.add(key[0])
+            failpoint("planner.intended")
+
+        return intend
 
     def _check_native_heads(self, root: bytes, operations: Sequence[Operation], ours: Mapping[Key, Entry]) -> None:
         """Raises: AlreadyExists for an asset that another key holds: a native head can follow only one key."""

@@ -65,13 +65,14 @@ class Outcome:
 @dataclass(frozen=True, slots=True)
 class ThreeWay:
     """Joins candidates with a ref's head. `bound(store)`: whether the ref moves that store's native heads.
-    `strategies`: by key or by a prefix of keys."""
+    `intend(key)`: called before the key's store may write for it. `strategies`: by key or by a prefix of keys."""
 
     tx: str
     attempt: int
     adapter: Callable[[str], Adapter]
     capabilities: Callable[[str], frozenset[Capability]]
     bound: Callable[[str], bool]
+    intend: Callable[[Key], None]
     default: Strategy = Strategy.NORMAL
     strategies: Mapping[Key, Strategy] = field(default_factory=dict)
     resolutions: Mapping[Key, Sequence[Resolution]] = field(default_factory=dict)
@@ -137,11 +138,7 @@ class ThreeWay:
         if ours is not None and theirs is not None and _same_asset(base, ours, theirs):
             merged = self._merge(key, base, ours, theirs, strategy, resolutions)
             if isinstance(merged, Merged):
-                snapshot = merged.snapshot
-                if self.adopts and self.bound(key[0]):
-                    snapshot = self.adapter(key[0]).succeed(
-                        self.tx, self.attempt, onto=theirs.snapshot, content=snapshot
-                    )
+                snapshot = self._succeeding(theirs, merged.snapshot) if self.adopts else merged.snapshot
                 entry = Entry(key, ours.content_id, snapshot)
                 # A result with the content of ours is no change, even if the store gave it a new version.
                 if self.adopts or not _same(ours, entry):
@@ -165,6 +162,7 @@ class ThreeWay:
     ) -> Merged | Conflicted:
         if Capability.MERGE not in self.capabilities(key[0]):
             return Conflicted(())
+        self.intend(key)
         adapter = self.adapter(key[0])
         base_snapshot = None if base is None else base.snapshot
 
@@ -211,6 +209,7 @@ class ThreeWay:
         """A snapshot of this content to which a native head at `onto` can move; `content` itself if no head has to."""
         if onto is None or not self.bound(content.store) or onto.snapshot.asset != content.asset:
             return content
+        self.intend(onto.key)
         return self.adapter(content.store).succeed(self.tx, self.attempt, onto=onto.snapshot, content=content)
 
     def _put(self, key: Key, ours: Entry | None, entry: Entry, outcome: Outcome, *, made: bool = True) -> None:

@@ -204,12 +204,8 @@ class Transactions:
         When a store fails, the others are still cleaned up; then its error is raised, and the state stays ABORTING.
         """
         with self.repository.read() as rows:
-            stores = {participant.key[0] for participant in rows.participants(tx)}
-            row = rows.txs([tx]).get(tx)
-            if row is not None and row.source is not None:
-                # A merge writes in stores before it records participants, so any store may hold something of it.
-                stores |= {store.name for store in rows.stores().values() if store.mode is not Mode.POINTER}
-            stores &= rows.stores().keys()  # A store that does not exist was never written to.
+            # A store that does not exist was never written to.
+            stores = {participant.key[0] for participant in rows.participants(tx)} & rows.stores().keys()
         errors = []
         for store in sorted(stores):
             try:

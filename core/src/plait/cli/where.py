@@ -47,7 +47,7 @@ def where_now(session: Session) -> None:
     if tx is None:
         lines.append("no working set is open here")
     else:
-        changed = [format_key(one.key) for one in tx.participants()]
+        changed = [format_key(one.key) for one in tx.participants() if one.is_own]
         waiting = sum(settled is None for _, settled in tx.conflicts())
         value["tx"] = {"id": tx.id, "name": tx.tx.name, "ref": tx.tx.ref, "assets": changed, "conflicts": waiting}
         lines.append(f"working set {tx.tx.name or tx.id} on {tx.tx.ref}: {counted(len(changed), 'asset')} staged")

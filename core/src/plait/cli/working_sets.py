@@ -85,6 +85,7 @@ def status(session: Session, name: str | None) -> None:
             "location": participant.staging.location if participant.staging else None,
         }
         for participant in tx.participants()
+        if participant.is_own
     ]
     conflicts = [conflict_row(conflict) for conflict, settled in tx.conflicts() if settled is None]
     if session.as_json:
