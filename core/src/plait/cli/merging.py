@@ -15,7 +15,7 @@ from plait.cli.working_sets import committed
 from plait.errors import CommitConflict, InvalidArgument, NotFound
 
 if TYPE_CHECKING:
-    from plait.types import Choice, Key
+    from plait.types import Choice, Conflict, Key, Resolution
     from plait.working_set import WorkingSet
 
 _CONFLICTS_SHOWN = 100
@@ -93,11 +93,19 @@ def merge(
 @json_option
 @pass_session
 def conflicts(session: Session, name: str | None, limit: int | None, only_left: bool) -> None:
-    """List the conflicts of the working set: key, item, base, ours, theirs, and how each is settled."""
-    every = [
-        {**conflict_row(conflict), "settled": settled.choice.value if settled else None}
-        for conflict, settled in session.working_set(name).conflicts()
-    ]
+    """List the conflicts of the working set: key, item, base, ours, theirs, and how each is settled.
+
+    By a side, by a value, or as you have written it with the store's own client.
+    """
+    tx = session.working_set(name)
+    still_open = {(one.key, one.item) for one in tx.open_conflicts()}
+
+    def how(conflict: Conflict, settled: Resolution | None) -> str | None:
+        if settled is not None:
+            return settled.choice.value
+        return None if (conflict.key, conflict.item) in still_open else "written"
+
+    every = [{**conflict_row(conflict), "settled": how(conflict, settled)} for conflict, settled in tx.conflicts()]
     left = [row for row in every if row["settled"] is None]
     rows = left if only_left else every
     if session.as_json:
@@ -170,7 +178,7 @@ def resolve(
             raise NotFound(f"{path} has no conflict", remedy="see 'plait conflicts'")
         resolutions += below
     tx.settle(resolutions)
-    left = sum(kept is None for _, kept in tx.conflicts())
+    left = len(tx.open_conflicts())
     step = "plait conflicts" if left else "plait commit"
     value_told = {"settled": len(resolutions), "left": left}
     session.emit(value_told, f"{len(resolutions)} settled, {left} left\n→ {step}")

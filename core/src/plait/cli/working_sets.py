@@ -87,7 +87,7 @@ def status(session: Session, name: str | None) -> None:
         for participant in tx.participants()
         if participant.is_own
     ]
-    conflicts = [conflict_row(conflict) for conflict, settled in tx.conflicts() if settled is None]
+    conflicts = [conflict_row(conflict) for conflict in tx.open_conflicts()]
     if session.as_json:
         session.emit({**_tx_row(tx.tx), "assets": rows, "conflicts": conflicts, "diverged": diverged})
         return
