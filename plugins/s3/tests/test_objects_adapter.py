@@ -263,18 +263,22 @@ def crashes_at_every_step(run: Callable[[str], T]) -> Iterator[tuple[str, T]]:
 
 class TestCrashes:
     def test_a_merge_repeats_its_answer(self, place: Place) -> None:
-        adapter = place.adapter()
-        base = committed(adapter, "base", {"t": b"1\n2\n3\n4\n", "a": b"1"})
-        ours = committed(adapter, "ours", {"t": b"one\n2\n3\n4\n"}, base)
-        theirs = committed(adapter, "theirs", {"t": b"1\n2\n3\nfour\n", "a": None}, base)
+        adapter = place.adapter([Merger("both", "m", lambda base, ours, theirs: ours + theirs, version="2")])
+        base = committed(adapter, "base", {"t": b"1\n2\n3\n4\n", "a": b"1", "m": b"0"})
+        ours = committed(adapter, "ours", {"t": b"one\n2\n3\n4\n", "m": b"1"}, base)
+        theirs = committed(adapter, "theirs", {"t": b"1\n2\n3\nfour\n", "a": None, "m": b"2"}, base)
+        passed = []
 
-        def run(tx: str) -> SnapshotRef:
+        def run(tx: str) -> Merged:
             merged = adapter.merge(tx, 1, base=base, ours=ours, theirs=theirs)
             assert isinstance(merged, Merged)
-            return merged.snapshot
+            return merged
 
-        for name, snapshot in crashes_at_every_step(run):
-            assert contents(adapter, snapshot) == {"t": b"one\n2\n3\nfour\n"}, name
+        for name, merged in crashes_at_every_step(run):
+            assert contents(adapter, merged.snapshot) == {"t": b"one\n2\n3\nfour\n", "m": b"12"}, name
+            assert merged.mergers == ("both 2",), name
+            passed.append(name)
+        assert {"objects.merge.before_titles", "objects.merge.before_pack"} <= set(passed)
 
     def test_a_publication_is_finished(self, place: Place) -> None:
         adapter = place.adapter()
