@@ -94,7 +94,9 @@ def join(
     **options: Any,
 ) -> Outcome:
     capabilities = frozenset({Capability.MERGE} if merges else ())
-    threeway = ThreeWay("tx-1", 2, lambda name: store, lambda name: capabilities, lambda name: bound, lambda key: None, **options)
+    threeway = ThreeWay(
+        "tx-1", 2, lambda name: store, lambda name: capabilities, lambda name: bound, lambda key: None, **options
+    )
     return threeway.join([Candidate(KEY, base, theirs)], {} if ours is None else {KEY: ours})
 
 

@@ -89,7 +89,8 @@ class DoltServer:
             raise FileNotFoundError(f"no Dolt is installed: {DOLT_REMEDY}")
         self._program = program
         self._folder = folder
-        self._environment = {**os.environ, "HOME": str(folder), "DOLT_ROOT_PATH": str(folder)}
+        # Dolt leaves an empty file behind for each database where temporary files go.
+        self._environment = {**os.environ, "HOME": str(folder), "DOLT_ROOT_PATH": str(folder), "TMPDIR": str(folder)}
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
         (folder / "databases").mkdir(exist_ok=True)
