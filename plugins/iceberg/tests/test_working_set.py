@@ -39,6 +39,8 @@ from pyiceberg.exceptions import (
     ViewAlreadyExistsError,
 )
 from pyiceberg.table import Table
+from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.update import update_table_metadata
 from pyiceberg.view import View
 from pyiceberg.view.metadata import SQLViewRepresentation, ViewVersion
 
@@ -104,6 +106,40 @@ def test_a_handle_goes_on_after_its_own_commits(tables: Tables) -> None:
     append(order(3))(table)
     assert table.scan().to_arrow().num_rows == 3
     assert len(read_back(tables.vote(port))) == 3
+
+
+def test_an_append_makes_the_tables_metadata_twice_however_often_pyiceberg_looks(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once for the transaction, once for its commit: each copies every snapshot that the table has."""
+    port = tables.port({KEY: tables.create([order(1)])})
+    table, made = tables.table(port), []
+
+    def counting(*arguments: Any, **named: Any) -> TableMetadata:
+        made.append(arguments)
+        return update_table_metadata(*arguments, **named)
+
+    monkeypatch.setattr("pyiceberg.table.update_table_metadata", counting)
+    monkeypatch.setattr("plait_iceberg.namespace.update_table_metadata", counting)
+    append(order(2))(table)
+    assert len(made) <= 2
+    assert len(read_back(tables.vote(port))) == 2
+
+
+def test_a_transaction_sees_each_of_its_own_changes(tables: Tables) -> None:
+    port = tables.port({KEY: tables.create([order(1)])})
+    table = tables.table(port)
+    with table.transaction() as changing:
+        assert changing.table_metadata == table.metadata
+        changing.set_properties(owner="Ada")
+        assert changing.table_metadata.properties["owner"] == "Ada"
+        changing.append(batch(table, [order(2)]))
+        changing.append(batch(table, [order(3)]))
+        assert [snapshot.sequence_number for snapshot in changing.table_metadata.snapshots] == [1, 2, 3]
+        changing.delete("id = 2")
+        assert table.metadata.properties.get("owner") is None
+    assert (table.metadata.properties["owner"], table.scan().to_arrow().num_rows) == ("Ada", 2)
+    assert read_back(tables.vote(port)) == ordered([order(1), order(3)])
 
 
 def test_create_table_as_one_transaction_lands_with_its_rows(tables: Tables) -> None:
