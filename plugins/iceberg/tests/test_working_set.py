@@ -39,8 +39,6 @@ from pyiceberg.exceptions import (
     ViewAlreadyExistsError,
 )
 from pyiceberg.table import Table
-from pyiceberg.table.metadata import TableMetadata
-from pyiceberg.table.update import update_table_metadata
 from pyiceberg.view import View
 from pyiceberg.view.metadata import SQLViewRepresentation, ViewVersion
 
@@ -108,22 +106,21 @@ def test_a_handle_goes_on_after_its_own_commits(tables: Tables) -> None:
     assert len(read_back(tables.vote(port))) == 3
 
 
-def test_an_append_makes_the_tables_metadata_twice_however_often_pyiceberg_looks(
-    tables: Tables, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Once for the transaction, once for its commit: each copies every snapshot that the table has."""
-    port = tables.port({KEY: tables.create([order(1)])})
-    table, made = tables.table(port), []
-
-    def counting(*arguments: Any, **named: Any) -> TableMetadata:
-        made.append(arguments)
-        return update_table_metadata(*arguments, **named)
-
-    monkeypatch.setattr("pyiceberg.table.update_table_metadata", counting)
-    monkeypatch.setattr("plait_iceberg.namespace.update_table_metadata", counting)
-    append(order(2))(table)
-    assert len(made) <= 2
-    assert len(read_back(tables.vote(port))) == 2
+@pytest.mark.parametrize("format_version", ["1", "2"])
+def test_metadata_is_copied_without_its_snapshots_and_equals_pyicebergs(tables: Tables, format_version: str) -> None:
+    """pyiceberg copies it deeply for each look at what a transaction staged."""
+    port = tables.port()
+    table = tables.catalog(port).create_table("sales.orders", KEYED, properties={"format-version": format_version})
+    append(order(1))(table)
+    found, copied = table.metadata, table.metadata.model_copy(deep=True)
+    assert found.snapshots
+    assert all(one is other for one, other in zip(copied.snapshots, found.snapshots, strict=True))
+    plain = static(tables.vote(port)).metadata
+    assert type(plain) is not type(found)
+    assert (plain == found, found == plain, copied == plain) == (True, True, True)
+    changed = found.model_copy(update={"location": "elsewhere"})
+    assert (changed == plain, plain == changed, found == plain) == (False, False, True)
+    assert found.model_dump_json() == plain.model_dump_json()
 
 
 def test_a_transaction_sees_each_of_its_own_changes(tables: Tables) -> None:

@@ -18,10 +18,11 @@ from pydantic import ValidationError as ModelError
 from pyiceberg.exceptions import ValidationError
 from pyiceberg.schema import Schema
 from pyiceberg.table.locations import load_location_provider
-from pyiceberg.table.metadata import TableMetadata, TableMetadataUtil
+from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.view.metadata import ViewMetadata
 
 from plait_iceberg.files import Files
+from plait_iceberg.models import table_model
 
 Document: TypeAlias = "dict[str, Any]"
 """A metadata file, or a part of it, as JSON says it."""
@@ -96,8 +97,7 @@ class Metadata:
 def parse_table(document: Document, location: str) -> TableMetadata:
     """pyiceberg's model of a table document. Raises: Corrupt."""
     try:
-        # Parsed from a copy: pyiceberg completes version 1 documents in place.
-        return TableMetadataUtil.parse_raw(json.dumps(document))
+        return table_model(document)
     except (ValidationError, ModelError, KeyError) as error:
         raise Corrupt(f"table metadata {location} cannot be read: {error}") from error
 

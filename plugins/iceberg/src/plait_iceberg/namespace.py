@@ -36,7 +36,6 @@ from pyiceberg.view import View
 from pyiceberg.view.metadata import ViewVersion
 
 from plait_iceberg.files import Files, translated
-from plait_iceberg.handles import WorkingTable
 from plait_iceberg.metadata import (
     TABLE,
     VIEW,
@@ -112,7 +111,7 @@ class TransactionCatalog(MetastoreCatalog):
         found = self._load(self._key(identifier), TABLE)
         if found is None:
             raise NoSuchTableError(f"Table does not exist: {self._dotted(identifier)}")
-        return WorkingTable(self.identifier_to_tuple(identifier), found.table, found.location, self._files.io, self)
+        return Table(self.identifier_to_tuple(identifier), found.table, found.location, self._files.io, self)
 
     def table_exists(self, identifier: str | Identifier) -> bool:
         return self._format(self._key(identifier)) == TABLE
