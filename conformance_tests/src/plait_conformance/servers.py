@@ -17,7 +17,7 @@ POSTGRESQL_REMEDY = "apt-get install postgresql"
 DOLT_REMEDY = "bash scripts/engines.sh, which builds it with Go"
 _START_SECONDS = 60
 _PORTS = random.SystemRandom()  # Hypothesis seeds the usual one, in all of a run's processes alike.
-_STARTS_MAX = 3
+STARTS_MAX = 3
 """Another process may take the free port before the server does: then another one is tried."""
 
 
@@ -108,13 +108,13 @@ class DoltServer:
 
     def start(self) -> None:
         """Raises: RuntimeError with its log when it does not start."""
-        for _ in range(_STARTS_MAX):
+        for _ in range(STARTS_MAX):
             self.port = self.port or free_port()
             configuration = self._folder / "server.yaml"
             configuration.write_text(_DOLT_CONFIGURATION.format(port=self.port, folder=self.databases))
             with (self._folder / "log").open("ab") as output:
                 self._process = subprocess.Popen(
-                    _dying_with_parent([str(self._program), "sql-server", "--config", str(configuration)]),
+                    dying_with_parent([str(self._program), "sql-server", "--config", str(configuration)]),
                     cwd=self._folder, env=self._environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 )  # fmt: skip
             if self._listens():
@@ -205,7 +205,7 @@ def free_ports(count: int) -> list[int]:
 
 def _start(programs: Path, folder: Path) -> tuple[subprocess.Popen[bytes], int]:
     log = folder / "log"
-    for _ in range(_STARTS_MAX):
+    for _ in range(STARTS_MAX):
         port = free_port()
         settings = {
             "port": port,
@@ -237,7 +237,7 @@ def _becomes_ready(process: subprocess.Popen[bytes], status: Path) -> bool:
     return False
 
 
-def _dying_with_parent(command: Sequence[str]) -> list[str]:
+def dying_with_parent(command: Sequence[str]) -> list[str]:
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "KILL", *command] if setpriv else list(command)
 

@@ -96,6 +96,29 @@ class RestoresEverything(FakeDoltAdapter):
 
 @breaks(
     "TestMerge::test_three_way_merge_of_one_asset",
+    "TestMerge::test_the_result_is_prepared",
+    "TestMerge::test_a_result_may_be_merged_again",
+    "TestMerge::test_and_succeeds_ours",
+)
+class TakesTheirs(FakeDoltAdapter):
+    """`merge` of sides without a conflict is theirs: what ours changed is lost."""
+
+    def merge(
+        self,
+        tx: str,
+        attempt: int,
+        *,
+        base: SnapshotRef | None,
+        ours: SnapshotRef,
+        theirs: SnapshotRef,
+        resolutions: Sequence[Resolution] = (),
+    ) -> Merged | Conflicted:
+        answer = super().merge(tx, attempt, base=base, ours=ours, theirs=theirs, resolutions=resolutions)
+        return Merged(theirs) if isinstance(answer, Merged) and not resolutions else answer
+
+
+@breaks(
+    "TestMerge::test_three_way_merge_of_one_asset",
     "TestMerge::test_every_conflict_in_native_key_order",
     "TestMerge::test_resolutions_of_single_items",
 )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from zlib import crc32
 
 import pytest
 from plait.adapter import Capability
 from plait.types import Depth, Merged, SnapshotRef
 
-from plait_conformance.killing import Place, sample
+from plait_conformance.killing import Place
 from plait_conformance.suite.history import ADAPTER, History
 from plait_conformance.suite.life import Ended, Life
 from plait_conformance.suite.trial import DONE, Trial
@@ -17,20 +18,23 @@ from plait_conformance.suite.trial import DONE, Trial
 ROWS = {"r0": "one", "r1": "two", "r2": "three"}
 SOAK = os.environ.get("PLAIT_SOAK") == "1"
 
-_PER_NAME = 1_000 if SOAK else 2
 _CORE = ("coordinator.", "publisher.", "transaction.")
 """The core's own places that lie between calls of adapters; the others are proved without any real store."""
 
 
-def deaths(places: Sequence[Place]) -> list[Place]:
-    """Where to die: at the adapter's places, and at one of each of the core's."""
-    own = [place for place in places if place.name.startswith(ADAPTER)]
-    core = [place for place in places if place.name.startswith(_CORE)]
-    return [*sample(own, _PER_NAME), *(sample(core, _PER_NAME) if SOAK else _last(core))]
-
-
-def _last(places: Sequence[Place]) -> list[Place]:
-    return list({place.name: place for place in places}.values())
+def deaths(places: Sequence[Place], harness: str) -> list[Place]:
+    """Where to die: at one place of each name, another one for each harness, and the last for the core's names; with
+    PLAIT_SOAK at all of them."""
+    named: dict[str, list[Place]] = {}
+    for place in places:
+        if place.name.startswith((ADAPTER, *_CORE)):
+            named.setdefault(place.name, []).append(place)
+    if SOAK:
+        return [place for each in named.values() for place in each]
+    return [
+        each[-1 if name.startswith(_CORE) else crc32(f"{harness}{name}".encode()) % len(each)]
+        for name, each in named.items()
+    ]
 
 
 @pytest.mark.assertion(6)
@@ -46,7 +50,8 @@ class TestFaults:
             "the adapter has no failpoints, so nobody knows what its death leaves behind"
             " · call self.context.failpoint('kind.step') between any two writes"
         )
-        waiting, died = deaths(whole.places), set()
+        harness = type(history.harness).__name__
+        waiting, died = deaths(whole.places, harness), set()
         while waiting:
             place = waiting.pop(0)
             ended = life.run(place)
@@ -60,7 +65,7 @@ class TestFaults:
                 life.check(Ended((), (), killed=True))
             fresh = [one for one in ended.places if one.name not in known]
             known.update(one.name for one in fresh)
-            waiting.extend(deaths(fresh))
+            waiting.extend(deaths(fresh, harness))
         missed = {name for name in known if name.startswith(ADAPTER)} - died
         assert not missed, f"reached once, and never again to die at: {sorted(missed)}"
         assert list(history.catalog.verify(Depth.BYTES)) == []

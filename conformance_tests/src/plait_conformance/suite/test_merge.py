@@ -25,25 +25,24 @@ class Case:
     theirs: str | None
     merged: str | None
 
-    def __str__(self) -> str:
-        return "-".join(str(side or "absent") for side in (self.base, self.ours, self.theirs))
 
-
-TABLE = (
-    Case("a", "a", "b", "b"),
-    Case("a", "b", "a", "b"),
-    Case("a", "b", "b", "b"),
-    Case("a", "b", "c", CONFLICT),
-    Case("a", "a", None, None),
-    Case("a", None, "a", None),
-    Case("a", None, None, None),
+DIFFERENTLY = (Case("a", "b", "c", CONFLICT),)
+TABLE = {
+    "theirs changed": (Case("a", "a", "b", "b"), Case("a", "a", None, None), Case(None, None, "a", "a")),
+    "ours changed": (Case("a", "b", "a", "b"), Case("a", None, "a", None), Case(None, "a", None, "a")),
+    "both changed alike": (
+        Case("a", "b", "b", "b"),
+        Case("a", None, None, None),
+        Case(None, "a", "a", "a"),
+        Case("a", "a", "a", "a"),
+    ),
+    "both changed differently": DIFFERENTLY,
+}
+CONFLICTING = (
+    *DIFFERENTLY,
     Case("a", None, "b", CONFLICT),
     Case("a", "b", None, CONFLICT),
-    Case(None, "a", None, "a"),
-    Case(None, None, "a", "a"),
-    Case(None, "a", "a", "a"),
     Case(None, "a", "b", CONFLICT),
-    Case("a", "a", "a", "a"),
 )
 
 
@@ -76,27 +75,25 @@ def merged(trial: Trial, three: Sides, *decided: tuple[str, Choice, str | None])
 @pytest.mark.assertion(4)
 @pytest.mark.needs(Capability.MERGE)
 class TestMerge:
-    @pytest.mark.parametrize("case", TABLE, ids=str)
-    def test_three_way_merge_of_one_asset(self, trial: Trial, case: Case) -> None:
-        three = sides(trial, case)
+    @pytest.mark.parametrize("who", TABLE)
+    def test_three_way_merge_of_one_asset(self, trial: Trial, who: str) -> None:
+        cases = TABLE[who]
+        three = sides(trial, *cases)
         answer = trial.merge(three.base, three.ours, three.theirs)
-        if case.merged == CONFLICT:
+        if cases == DIFFERENTLY:
             assert isinstance(answer, Conflicted), "both sides changed one item differently: that is a conflict"
             assert [conflict.item for conflict in answer.conflicts] == [trial.harness.item("r1")]
             return
         assert isinstance(answer, Merged), answer
-        expected = {**KEPT, "r80": "ours", "r90": "theirs"}
-        if case.merged is not None:
-            expected["r1"] = case.merged
-        assert trial.held(answer.snapshot) == expected
+        expected = {f"r{number}": case.merged for number, case in enumerate(cases, 1) if case.merged is not None}
+        assert trial.held(answer.snapshot) == {**KEPT, **expected, "r80": "ours", "r90": "theirs"}
 
     def test_every_conflict_in_native_key_order(self, trial: Trial) -> None:
-        conflicting = [case for case in TABLE if case.merged == CONFLICT]
-        three = sides(trial, *conflicting, Case("a", "a", "b", "b"))
+        three = sides(trial, *CONFLICTING, Case("a", "a", "b", "b"))
         answer = trial.merge(three.base, three.ours, three.theirs)
         assert isinstance(answer, Conflicted), answer
         items = [conflict.item for conflict in answer.conflicts]
-        expected = {trial.harness.item(f"r{number}"): case for number, case in enumerate(conflicting, 1)}
+        expected = {trial.harness.item(f"r{number}"): case for number, case in enumerate(CONFLICTING, 1)}
         assert set(items) == set(expected)
         assert len(items) == len(expected), "a conflict is listed twice"
         for conflict in answer.conflicts:
@@ -138,17 +135,22 @@ class TestMerge:
 
     @pytest.mark.needs(Capability.ITEM_RESOLUTION)
     @pytest.mark.parametrize("choice", list(Choice))
-    @pytest.mark.parametrize("case", [Case("a", "b", "c", CONFLICT), Case("a", None, "c", CONFLICT)], ids=str)
-    def test_resolutions_of_single_items(self, trial: Trial, case: Case, choice: Choice) -> None:
-        expected = {"base": case.base, "ours": case.ours, "theirs": case.theirs, "value": "d"}[choice]
-        three = sides(trial, case, Case("a", "b", "c", CONFLICT))
-        decided = ("r1", choice, "d" if choice is Choice.VALUE else None)
-        partly = trial.merge(three.base, three.ours, three.theirs, trial.resolution(*decided))
-        assert isinstance(partly, Conflicted), "one of two conflicts was settled"
-        assert [conflict.item for conflict in partly.conflicts] == [trial.harness.item("r2")]
-        result = merged(trial, three, decided, ("r2", Choice.THEIRS, None))
-        held = trial.held(result)
-        assert (held.get("r1"), held.get("r2")) == (expected, "c")
+    def test_resolutions_of_single_items(self, trial: Trial, choice: Choice) -> None:
+        expected = {
+            Choice.BASE: ("a", "a"),
+            Choice.OURS: ("b", None),
+            Choice.THEIRS: ("c", "c"),
+            Choice.VALUE: ("d", "d"),
+        }
+        changed, dropped = Case("a", "b", "c", CONFLICT), Case("a", None, "c", CONFLICT)
+        three = sides(trial, changed, dropped, changed)
+        value = "d" if choice is Choice.VALUE else None
+        decided = [("r1", choice, value), ("r2", choice, value)]
+        partly = trial.merge(three.base, three.ours, three.theirs, *(trial.resolution(*one) for one in decided))
+        assert isinstance(partly, Conflicted), "two of three conflicts were settled"
+        assert [conflict.item for conflict in partly.conflicts] == [trial.harness.item("r3")]
+        held = trial.held(merged(trial, three, *decided, ("r3", Choice.THEIRS, None)))
+        assert (held.get("r1"), held.get("r2"), held.get("r3")) == (*expected[choice], "c")
 
     @pytest.mark.needs(Capability.ITEM_RESOLUTION)
     def test_none_there_removes_the_item(self, trial: Trial) -> None:
