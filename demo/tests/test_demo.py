@@ -18,6 +18,8 @@ from plait_demo.crash import crash_at, seen, steps
 from plait_demo.story import tell
 from plait_demo.telling import Teller
 
+pytestmark = pytest.mark.xdist_group("demo")  # One worker tells the story for all of them.
+
 STORES = ["lake", "meteo", "crm", "raw", *(["vm"] if stores.has_volumes() else [])]
 """What the story is told over here: in CI all five."""
 

@@ -187,6 +187,7 @@ def test_all_leaves_what_is_settled_by_value_or_by_writing(run_plait: Any, confl
     how = {row["item"]: row["settled"] for row in run_plait("conflicts", "--json").value}
     assert how == {ITEM: "value", "1.bin": None, "2.bin": "written"}
     assert [row["item"] for row in run_plait("status", "--json").value["conflicts"]] == ["1.bin"]
+    assert "1 conflict to settle" in run_plait().out
     settled = run_plait("resolve", "--all", "--theirs")
     assert settled.out == "1 settled, 0 left; 2 left as settled before\n→ plait commit\n"
     assert run_plait("resolve", "--all", "--ours", "--json").value == {"settled": 0, "left": 0, "kept": 3}

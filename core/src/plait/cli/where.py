@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from plait.cli.printing import counted, subject
-from plait.cli.working_sets import age, begun
+from plait.cli.working_sets import age, begun, unsettled
 from plait.errors import NotFound
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def where_now(session: Session) -> None:
         lines.append("no working set is open here")
     else:
         changed = [format_key(one.key) for one in tx.participants() if one.is_own]
-        waiting = sum(settled is None for _, settled in tx.conflicts())
+        waiting = len(unsettled(tx))
         value["tx"] = {"id": tx.id, "name": tx.tx.name, "ref": tx.tx.ref, "assets": changed, "conflicts": waiting}
         lines.append(f"working set {tx.tx.name or tx.id} on {tx.tx.ref}: {counted(len(changed), 'asset')} staged")
         lines += [f"  {key}" for key in changed[:10]] + ([f"  … and {len(changed) - 10} more"] if changed[10:] else [])

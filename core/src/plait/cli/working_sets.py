@@ -14,7 +14,8 @@ from plait.cli.session import Session, json_option, pairs, pass_session
 from plait.errors import NothingToCommit, PlaitError
 
 if TYPE_CHECKING:
-    from plait.types import Commit, Tx
+    from plait.types import Commit, Conflict, Tx
+    from plait.working_set import WorkingSet
 
 _WAITS_FOR = {"open": "its user", "sealed": "its commit", "aborting": "its stores"}
 _DIVERGED_SHOWN_MAX = 3
@@ -87,7 +88,7 @@ def status(session: Session, name: str | None) -> None:
         for participant in tx.participants()
         if participant.is_own
     ]
-    conflicts = [conflict_row(conflict) for conflict in tx.open_conflicts()]
+    conflicts = [conflict_row(conflict) for conflict in unsettled(tx)]
     if session.as_json:
         session.emit({**_tx_row(tx.tx), "assets": rows, "conflicts": conflicts, "diverged": diverged})
         return
@@ -231,6 +232,14 @@ def _progress(session: Session, tx: Tx) -> dict[str, Any]:
         },
         "waits_for": counted(unsettled, "conflict") if unsettled else _WAITS_FOR.get(tx.state.value, "nothing"),
     }
+
+
+def unsettled(tx: WorkingSet) -> list[Conflict]:
+    """The conflicts to settle. Where a store cannot say what writing has settled, all that have no resolution."""
+    try:
+        return tx.open_conflicts()
+    except PlaitError:
+        return [conflict for conflict, settled in tx.conflicts() if settled is None]
 
 
 def begun(tx: Tx) -> dict[str, Any]:
