@@ -15,12 +15,13 @@ import pytest
 from plait import limits
 from plait.catalog import Catalog
 from plait.clock import ManualClock, SystemClock
-from plait.errors import CommitConflict, Corrupt, StoreUnavailable
+from plait.errors import AlreadyExists, CommitConflict, Corrupt, StoreUnavailable
 from plait.failpoint import armed
 from plait.local import LocalBackend
 from plait.types import Commit, Depth, Health, SnapshotRef, TxState
+from plait.working_set import WorkingSet
 from plait_conformance.crash import check_heads, handle, items, write
-from plait_conformance.fake_storage import bring_up, take_down
+from plait_conformance.fake_storage import bring_up, take_down, write_behind
 from plait_conformance.fake_trace import Call, Traced
 from plait_conformance.scenes import make_scene
 
@@ -89,21 +90,38 @@ def test_a_discard_cleans_up_where_it_can_and_is_no_reason_to_keep_a_store_that_
     assert tx.state is TxState.ABORTED
 
 
-def test_a_merge_is_dropped_without_the_stores_it_did_not_touch(catalog: Catalog, tmp_path: Path) -> None:
+@pytest.fixture
+def conflicted(catalog: Catalog) -> WorkingSet:
+    """A merge that met a conflict in store `one`."""
     commit(catalog, "one", "1")
     commit(catalog, "two", "1")
     catalog.create_branch("side", at="main~2")
     with catalog.transaction("side") as tx:
         handle(tx, "one")["1"] = "2"
-    take_down(tmp_path / "two")
     merge = catalog.begin_merge("side")
     with pytest.raises(CommitConflict):
         merge.commit()
-    assert [one.key[0] for one in merge.participants()] == ["one"]
+    return merge
+
+
+def test_a_merge_is_dropped_without_the_stores_it_did_not_touch(
+    catalog: Catalog, conflicted: WorkingSet, tmp_path: Path
+) -> None:
+    assert [one.key[0] for one in conflicted.participants()] == ["one"]
+    take_down(tmp_path / "two")
     before = len(calls(catalog, "one"))
-    merge.discard()
-    assert merge.state is TxState.ABORTED
+    conflicted.discard()
+    assert conflicted.state is TxState.ABORTED
     assert "abort" in {call.name for call in calls(catalog, "one")[before:]}
+
+
+def test_another_asset_is_not_imported_onto_a_key_in_conflict(
+    catalog: Catalog, conflicted: WorkingSet, tmp_path: Path
+) -> None:
+    write_behind(tmp_path / "one", "native", {"a": "1"})
+    (taken,) = (one.key for one in conflicted.participants())
+    with pytest.raises(AlreadyExists, match="holds another asset"):
+        catalog.backend.import_assets(conflicted.id, {taken: "native"})
 
 
 def test_what_a_removed_store_should_have_dropped_is_waited_for_by_nobody(catalog: Catalog, tmp_path: Path) -> None:

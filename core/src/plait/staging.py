@@ -178,7 +178,8 @@ class Stagings:
         """Write rows for keys about to be imported, so that an abort reaches their stores. Repeat: no-op."""
         with self._repository.write() as rows:
             tx = self._transactions.open_tx(rows, tx_id)
-            known = {participant.key: participant for participant in rows.participants(tx_id, keys)}
+            # Not those of a merge, which know no base.
+            known = {one.key: one for one in rows.participants(tx_id, keys) if one.is_own or one.intent}
             bases = self._transactions.base_entries(rows, tx, keys)
             participants = [known.get(key) or Participant(tx_id, key, bases.get(key)) for key in keys]
             rows.put_participants([self._intended(participant) for participant in participants])
