@@ -81,6 +81,7 @@ def completed(words: str) -> list[str]:
     return [line.removeprefix("plain,") for line in ran.stdout.split()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
@@ -98,6 +99,7 @@ def test_completion_offers_what_is_there(words: str, offered: list[str], unchang
     assert completed(words) == offered
 
 
+@pytest.mark.slow
 def test_completion_offers_working_sets_tags_and_tokens(run_plait: Any, example: Path) -> None:
     run_plait("begin", "by-hand")
     run_plait("tag", "v1")

@@ -432,6 +432,7 @@ class Mirrored:
             append(order(77))(other.load_table(key[1:]))
 
 
+@pytest.mark.slow
 def test_a_move_that_dies_anywhere_is_repeated_whatever_the_catalog_can(kind: str, tmp_path: Path) -> None:
     tables = Tables(Mirrored(tmp_path / "warehouse", tmp_path / "mirror.db").adapter)
     one = tables.create([order(1)])
