@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -24,7 +21,7 @@ from plait_s3.export_plan import Action
 from plait_s3.exporting import ExportReport
 from plait_s3.filesystem import AssetFileSystem
 from plait_s3.manifest import NOTHING, Entry, Manifest, encode_entry, write_manifest
-from plait_s3.testing import Place, Writer
+from plait_s3.testing import Place, Writer, export_in_a_process
 
 KEY = ("raw", "landing")
 NAMES = ("a-b", "a/b", "a.b", "a/é ü/日本.txt", "with space/+plus&more=%25?x#y.txt", "~", "empty", "2013/deep/er/x")
@@ -441,21 +438,11 @@ class TestStopped:
     def test_a_kill_in_the_middle_and_a_second_run_give_exactly_the_version(
         self, at: str, anywhere: Writer, place: Place, out: Path
     ) -> None:
-        fs = anywhere({f"{n % 5}/{n}": b"%d" % n * 50 for n in range(200)})
-        snapshot = anywhere.commits[-1]
-        options = dict(place.options)
-        script = (
-            "import sys, json; import plait_s3; from plait.failpoint import arm_from_environment\n"
-            "arm_from_environment(); kind, pack, root, options, out = sys.argv[1:]\n"
-            "plait_s3.export(plait_s3.open_snapshot(kind, pack, root, **json.loads(options)), out)"
-        )
-        words = [place.kind, snapshot.version, snapshot.digest.hex(), json.dumps(options), str(out)]
-        killed = subprocess.run([sys.executable, "-c", script, *words], env={**os.environ, "PLAIT_FAILPOINT": at})
-        assert killed.returncode == -9
+        fs = anywhere({f"{n % 5}/{n}": b"%d" % n * 50 for n in range(60)})
+        assert export_in_a_process(place, anywhere.commits[-1], str(out), at=at) == -9
         there = held(out)
         assert there.items() <= contents(fs).items()
-        again = subprocess.run([sys.executable, "-c", script, *words])
-        assert again.returncode == 0
+        assert export_in_a_process(place, anywhere.commits[-1], str(out)) == 0
         assert held(out) == contents(fs)
 
     def test_what_is_half_remembered_is_not(self, files_place: Place, out: Path) -> None:

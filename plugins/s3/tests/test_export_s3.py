@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -20,7 +17,7 @@ from plait_s3 import bucket_target, export, s3_blobs
 from plait_s3.exporting import ExportReport
 from plait_s3.filesystem import AssetFileSystem
 from plait_s3.listing import read_entries_apart
-from plait_s3.testing import Place, Writer
+from plait_s3.testing import Place, Writer, export_in_a_process
 
 pytestmark = pytest.mark.s3server
 
@@ -325,15 +322,7 @@ class TestStopped:
     ) -> None:
         export(written({f"{n % 5}/{n}": b"%d" % n for n in range(60)}), outside.uri)
         between = written({f"{n % 5}/{n}": b"between" for n in range(50)} | {"gone": b"gone"})
-        script = (
-            "import sys, json; import plait_s3; from plait.failpoint import arm_from_environment\n"
-            "arm_from_environment(); pack, root, options, to = sys.argv[1:]\n"
-            "plait_s3.export(plait_s3.open_snapshot('s3', pack, root, **json.loads(options)), to)"
-        )
-        snapshot = written.commits[-1]
-        words = [snapshot.version, snapshot.digest.hex(), json.dumps(s3_place.options), outside.uri]
-        killed = subprocess.run([sys.executable, "-c", script, *words], env={**os.environ, "PLAIT_FAILPOINT": at})
-        assert killed.returncode == -9
+        assert export_in_a_process(s3_place, written.commits[-1], outside.uri, at=at) == -9
         there = outside.held()
         assert there != contents(between) or at == "export.before_end@1"
         # Onto what came meanwhile: what the killed one wrote is plait's, and is not refused.

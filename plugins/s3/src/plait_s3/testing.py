@@ -14,14 +14,18 @@ from unittest import mock
 
 from plait.adapter import Adapter, Context, Merger, StagingPort, State
 from plait.clock import ManualClock, SystemClock
+from plait.failpoint import arm_from_environment
 from plait.stores import resolve_credential
 from plait.types import Key, Location, Move, SnapshotRef, Store
+from plait_conformance import forking
 from plait_conformance.harness import Edits, Harness, NotOffered, Rows
 from plait_conformance.testing import MemoryPort, MemoryState
 
+from plait_s3 import open_snapshot
 from plait_s3.adapter import ObjectAdapter
 from plait_s3.blobs import Blob, address
 from plait_s3.content import BUILT_IN
+from plait_s3.exporting import export
 from plait_s3.filesystem import AssetFileSystem
 from plait_s3.heads import read_head
 from plait_s3.kinds import FilesAdapter, S3Adapter
@@ -50,6 +54,21 @@ class Place:
         )
         adapter: type[ObjectAdapter] = FilesAdapter if self.kind == "files" else S3Adapter
         return adapter(Store("raw", self.kind, options={**self.options, **options}), context)
+
+
+def export_in_a_process(place: Place, snapshot: SnapshotRef, to: str, *, at: str = "") -> int:
+    """Export a version as a process of its own, which dies at a failpoint (none: nowhere). Returns: its exit code."""
+    words = (place.kind, snapshot.version, snapshot.digest.hex(), dict(place.options), to)
+    process = forking.child(_export, *words, environment={**os.environ, "PLAIT_FAILPOINT": at})
+    process.start()
+    process.join()
+    assert process.exitcode is not None
+    return process.exitcode
+
+
+def _export(kind: str, pack: str, root: str, options: Mapping[str, str], to: str) -> None:
+    arm_from_environment()
+    export(open_snapshot(kind, pack, root, **options), to)
 
 
 class Writer:
