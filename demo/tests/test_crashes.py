@@ -24,11 +24,7 @@ SAMPLE = 8
 
 def commit_in_a_child(where: str | Path, environment: dict[str, str]) -> int:
     """As the demo does it, in a process that is there at once: importing five stores' libraries takes two seconds."""
-    child = forking.child(commit, where, environment={**os.environ, **environment})
-    child.start()
-    child.join()
-    assert child.exitcode is not None
-    return child.exitcode
+    return forking.run(commit, where, environment={**os.environ, **environment})
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -28,6 +28,15 @@ def child(
     return context.Process(target=_call, args=(dict(environment or os.environ), target, arguments))
 
 
+def run(target: Callable[..., None], *arguments: object, environment: Mapping[str, str] | None = None) -> int:
+    """Call `target` in such a process, and wait for its end. Returns: its exit code, negative for a signal."""
+    process = child(target, *arguments, environment=environment)
+    process.start()
+    process.join()
+    assert process.exitcode is not None
+    return process.exitcode
+
+
 def _call(environment: Mapping[str, str], target: Callable[..., None], arguments: Sequence[object]) -> None:
     os.environ.clear()
     os.environ.update(environment)

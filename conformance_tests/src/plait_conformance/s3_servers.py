@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from plait_conformance.servers import STARTS_MAX, dying_with_parent, free_port, free_ports
+from plait_conformance.servers import STARTS_MAX, comes_to_listen, dying_with_parent, free_port, free_ports
 
 ACCESS_KEY, SECRET_KEY = "plaitkey", "plaitsecret"
 READER_KEY, READER_SECRET = "readerkey", "readersecret"
@@ -114,7 +113,8 @@ def _served(
                 dying_with_parent(command),
                 cwd=folder, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **environment},
             )  # fmt: skip
-        if _becomes_ready(process, port, path):
+        # SeaweedFS says so, and takes a minute to die of it.
+        if comes_to_listen(process, port, has_failed=lambda: _TAKEN in path.read_bytes()):
             break
         process.kill()
         process.wait()
@@ -125,25 +125,6 @@ def _served(
     finally:
         process.kill()
         process.wait()
-
-
-def _becomes_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> bool:
-    deadline = time.monotonic() + _START_SECONDS
-    while not _listens(port):
-        # SeaweedFS says so, and takes a minute to die of it.
-        if process.poll() is not None or _TAKEN in log.read_bytes() or time.monotonic() > deadline:
-            return False
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(0.1)
-    return True
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True
 
 
 def make_bucket(server: S3Server, name: str, *, versioned: bool = False) -> None:

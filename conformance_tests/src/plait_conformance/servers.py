@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -117,7 +117,7 @@ class DoltServer:
                     dying_with_parent([str(self._program), "sql-server", "--config", str(configuration)]),
                     cwd=self._folder, env=self._environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 )  # fmt: skip
-            if self._listens():
+            if comes_to_listen(self._process, self.port):
                 return
             self.kill()
             self.port = 0
@@ -141,16 +141,6 @@ class DoltServer:
             yield
         finally:
             self._process.send_signal(signal.SIGCONT)
-
-    def _listens(self) -> bool:
-        deadline = time.monotonic() + _START_SECONDS
-        while time.monotonic() < deadline and self._process is not None and self._process.poll() is None:
-            with socket.socket() as probe:
-                probe.settimeout(1)
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return True
-            time.sleep(0.02)
-        return False
 
 
 _DOLT_SETTINGS = {
@@ -233,6 +223,20 @@ def _becomes_ready(process: subprocess.Popen[bytes], status: Path) -> bool:
         lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
         if len(lines) >= 8 and lines[7].strip() == "ready":
             return True
+        time.sleep(0.02)
+    return False
+
+
+def comes_to_listen(
+    process: subprocess.Popen[bytes], port: int, has_failed: Callable[[], bool] = lambda: False
+) -> bool:
+    """Wait until it listens. Returns: False once it has ended or failed, or when that takes too long."""
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None and not has_failed():
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return True
         time.sleep(0.02)
     return False
 

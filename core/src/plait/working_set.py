@@ -207,17 +207,26 @@ class WorkingSet:
         return len(settled)
 
     def open_conflicts(self, prefix: str | Key = ()) -> list[Conflict]:
-        """The listed conflicts under a prefix that are not settled yet: neither by a resolution, nor by writing there.
+        """The listed conflicts under a prefix that are not settled yet. Cost: as `settlements`."""
+        return [one for one, how in self.settlements(prefix) if how is None]
+
+    def settlements(self, prefix: str | Key = ()) -> list[tuple[Conflict, str | None]]:
+        """How each listed conflict under a prefix is settled: by a choice (its value), "written", or not yet (None).
 
         Cost: a `preview`, if a key in conflict was written to.
         """
         parts = as_key(prefix)
-        left = [one for one, kept in self.conflicts() if kept is None and one.key[: len(parts)] == parts]
-        written = {one.key for one in self.participants() if one.staging is not None} if left else set()
-        if not any(one.key in written for one in left):
-            return left
+        listed = [(one, kept) for one, kept in self.conflicts() if one.key[: len(parts)] == parts]
+        found = [(one, None if kept is None else kept.choice.value) for one, kept in listed]
+        left = {one.key for one, how in found if how is None}
+        written = left & {one.key for one in self.participants() if one.staging is not None} if left else set()
+        if not written:
+            return found
         still = {(one.key, one.item) for one in self.preview().conflicts}
-        return [one for one in left if one.key not in written or (one.key, one.item) in still]
+        return [
+            (one, "written" if how is None and one.key in written and (one.key, one.item) not in still else how)
+            for one, how in found
+        ]
 
     def sided(self, choice: Choice, prefix: str | Key = ()) -> list[Resolution]:
         """A resolution by this side for every listed conflict under a prefix, also for those that have another one."""

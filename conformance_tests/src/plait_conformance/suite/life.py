@@ -169,10 +169,7 @@ def run_child(
         _, status = os.waitpid(child, 0)
         code = os.waitstatus_to_exitcode(status)
     else:
-        started = forking.child(_be_child, *arguments)
-        started.start()
-        started.join()
-        code = started.exitcode or 0
+        code = forking.run(_be_child, *arguments)
     killed = code == -signal.SIGKILL
     assert killed or code == 0, failure.read_text() if failure.exists() else code
     reached: Counter[str] = Counter()

@@ -15,7 +15,7 @@ from plait.cli.working_sets import committed
 from plait.errors import CommitConflict, InvalidArgument, NotFound
 
 if TYPE_CHECKING:
-    from plait.types import Choice, Conflict, Key, Resolution
+    from plait.types import Choice, Key
     from plait.working_set import WorkingSet
 
 _CONFLICTS_SHOWN = 100
@@ -97,15 +97,7 @@ def conflicts(session: Session, name: str | None, limit: int | None, only_left: 
 
     By a side, by a value, or as you have written it with the store's own client.
     """
-    tx = session.working_set(name)
-    still_open = {(one.key, one.item) for one in tx.open_conflicts()}
-
-    def how(conflict: Conflict, settled: Resolution | None) -> str | None:
-        if settled is not None:
-            return settled.choice.value
-        return None if (conflict.key, conflict.item) in still_open else "written"
-
-    every = [{**conflict_row(conflict), "settled": how(conflict, settled)} for conflict, settled in tx.conflicts()]
+    every = [{**conflict_row(one), "settled": how} for one, how in session.working_set(name).settlements()]
     left = [row for row in every if row["settled"] is None]
     rows = left if only_left else every
     if session.as_json:

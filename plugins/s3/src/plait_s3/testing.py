@@ -59,11 +59,7 @@ class Place:
 def export_in_a_process(place: Place, snapshot: SnapshotRef, to: str, *, at: str = "") -> int:
     """Export a version as a process of its own, which dies at a failpoint (none: nowhere). Returns: its exit code."""
     words = (place.kind, snapshot.version, snapshot.digest.hex(), dict(place.options), to)
-    process = forking.child(_export, *words, environment={**os.environ, "PLAIT_FAILPOINT": at})
-    process.start()
-    process.join()
-    assert process.exitcode is not None
-    return process.exitcode
+    return forking.run(_export, *words, environment={**os.environ, "PLAIT_FAILPOINT": at})
 
 
 def _export(kind: str, pack: str, root: str, options: Mapping[str, str], to: str) -> None:
