@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from plait_conformance.s3_servers import S3Server, make_bucket, seaweedfs_server, versitygw_server
 from plait_conformance.testing import MemoryState
+from plait_s3 import s3_blobs
+from plait_s3.listing import read_entries_apart
 from plait_s3.testing import Place
 
 
@@ -99,3 +102,16 @@ def _bucket_place(request: pytest.FixtureRequest) -> Place:
         "prefix": f"t/{uuid.uuid4()}",
     }
     return Place("s3", options, MemoryState(), versioned)
+
+
+@pytest.fixture
+def requests(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Every request of every client that is made from now on, by its name."""
+    counts: Counter[str] = Counter()
+
+    def count(client: Any) -> None:
+        read_entries_apart(client)
+        client.meta.events.register("before-send.s3", lambda event_name, **given: counts.update([event_name[15:]]))
+
+    monkeypatch.setattr(s3_blobs, "read_entries_apart", count)
+    return counts

@@ -107,7 +107,7 @@ while True:
     count = int(data)
     if count >= int(sys.argv[2]):
         break
-    won += blobs.put_if_match("head", b"%d" % (count + 1), etag)
+    won += blobs.put_if_match("head", b"%d" % (count + 1), etag) is not None
 print(won)
 """
 

@@ -13,10 +13,9 @@ import pytest
 from plait.errors import Corrupt, InvalidArgument, NotFound, StoreDiverged, StoreUnavailable
 from plait.failpoint import armed
 from plait_conformance.s3_servers import S3Server
-from plait_s3 import bucket_target, export, s3_blobs
+from plait_s3 import bucket_target, export
 from plait_s3.exporting import ExportReport
 from plait_s3.filesystem import AssetFileSystem
-from plait_s3.listing import read_entries_apart
 from plait_s3.testing import Place, Writer, export_in_a_process
 
 pytestmark = pytest.mark.s3server
@@ -81,19 +80,6 @@ def contents(fs: AssetFileSystem) -> dict[str, bytes]:
 
 def done(report: ExportReport) -> dict[str, str]:
     return {step.name: step.action.value for step in report.steps}
-
-
-@pytest.fixture
-def requests(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Every request of every client that is made from now on, by its name."""
-    counts: Counter[str] = Counter()
-
-    def count(client: Any) -> None:
-        read_entries_apart(client)
-        client.meta.events.register("before-send.s3", lambda event_name, **given: counts.update([event_name[15:]]))
-
-    monkeypatch.setattr(s3_blobs, "read_entries_apart", count)
-    return counts
 
 
 class TestWhatIsThere:

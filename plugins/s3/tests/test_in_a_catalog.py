@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
@@ -178,6 +179,21 @@ def test_what_was_adopted_is_settled_though_another_store_is_down(
     (head,) = adapter.blobs.list(HEADS)
     document = json.loads(adapter.blobs.get(head.key))
     assert document["root"] == catalog.at("main").entry("raw.landing").snapshot.digest.hex()
+
+
+def test_a_commit_of_one_object_costs_few_requests(requests: Counter[str], catalog: Catalog, place: Place) -> None:
+    if place.kind == "files":
+        pytest.skip("a directory is asked for nothing")
+    write(catalog, "main", {str(number): b"1" for number in range(100)})
+    with catalog.transaction("main", message="one more") as tx:
+        files(tx.open("raw.landing")).pipe_file("new", b"1")
+        requests.clear()
+    spent = {"PutObject": 2, "GetObject": 1}  # The pack; the head, after a look at it.
+    if place.versioned:  # An attempt's pack is looked for, what was staged, and edits to drop.
+        expected = {**spent, "ListObjectsV2": 1, "ListObjectVersions": 2}
+    else:  # And the staged object is read and copied, then dropped.
+        expected = {**spent, "GetObject": 2, "CopyObject": 1, "ListObjectsV2": 3, "DeleteObjects": 1}
+    assert requests == expected
 
 
 def test_an_imported_prefix_is_an_asset_like_any_other(catalog: Catalog, place: Place) -> None:

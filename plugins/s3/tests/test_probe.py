@@ -22,19 +22,19 @@ from plait_s3.testing import Place
 class WithoutConditions(FilesBlobs):
     """As servers that ignore If-Match and If-None-Match."""
 
-    def put_if_match(self, key: str, data: bytes, etag: str | None) -> bool:
+    def put_if_match(self, key: str, data: bytes, etag: str | None) -> str | None:
         self.put(key, data)
-        return True
+        return "some"
 
 
 class WithoutIfMatch(FilesBlobs):
     """As servers that know If-None-Match only."""
 
-    def put_if_match(self, key: str, data: bytes, etag: str | None) -> bool:
+    def put_if_match(self, key: str, data: bytes, etag: str | None) -> str | None:
         if etag is None:
             return super().put_if_match(key, data, None)
         self.put(key, data)
-        return True
+        return "some"
 
 
 @pytest.mark.parametrize(

@@ -295,19 +295,23 @@ class ObjectAdapter(Adapter):
     def abort(self, tx: str) -> None:
         """Drop its stagings and manifests. Pinned objects may be others' too: retention collects them."""
         with suppress(NotFound):  # Without the bucket there is nothing to drop.
-            self._drop(tx, (STAGING, EDITS, PACKS))
+            self._drop(tx, STAGING)
+            self._drop(tx, PACKS)
 
     def release(self, tx: str, kept: Sequence[SnapshotRef]) -> None:
         """Drop its stagings, whose content is at content addresses now. Where the bucket keeps versions, the staged
         objects are themselves what the commit names, and stay. Manifests of lost attempts are left to retention."""
-        self._drop(tx, (EDITS,) if self.blobs.versioned else (STAGING, EDITS))
+        if not self.blobs.versioned:
+            self._drop(tx, STAGING)
+            return
+        for folder in self.blobs.folders(f"{STAGING}{_checked(tx)}/"):
+            if folder.endswith(EDITS):
+                self.blobs.drop_folder(folder)
+                self.context.failpoint("objects.release.after_edits")
 
-    def _drop(self, tx: str, areas: Sequence[str]) -> None:
-        if tx in ("", ".", "..") or "/" in tx:
-            raise InvalidArgument(f"{tx!r} is no working set's id")
-        for area in areas:
-            self.blobs.drop_folder(f"{area}{tx}/")
-            self.context.failpoint("objects.drop.after_area")
+    def _drop(self, tx: str, area: str) -> None:
+        self.blobs.drop_folder(f"{area}{_checked(tx)}/")
+        self.context.failpoint("objects.drop.after_area")
 
     # -- joining -----------------------------------------------------------------------------------------------------
 
@@ -389,3 +393,10 @@ class ObjectAdapter(Adapter):
     def close(self) -> None:
         if "blobs" in self.__dict__:
             self.blobs.close()
+
+
+def _checked(tx: str) -> str:
+    """A working set's id, before something is dropped by its name."""
+    if tx in ("", ".", "..") or "/" in tx:
+        raise InvalidArgument(f"{tx!r} is no working set's id")
+    return tx

@@ -128,8 +128,9 @@ class Blobs(Protocol):
         """An object's bytes and the ETag that belongs to exactly these, or None."""
         ...
 
-    def put_if_match(self, key: str, data: bytes, etag: str | None) -> bool:
-        """Write over exactly the object with this ETag (None: only where there is none); whether it did."""
+    def put_if_match(self, key: str, data: bytes, etag: str | None) -> str | None:
+        """Write over exactly the object with this ETag (None: only where there is none). Returns the ETag of what was
+        written, as `read_etag` would, or None: something else is there."""
         ...
 
     def pin_all(self, blobs: Sequence[Blob], report: Report) -> Sequence[Pinned]:
@@ -150,6 +151,10 @@ class Blobs(Protocol):
 
     def make_folder(self, prefix: str) -> None:
         """Let other tools write below a prefix; where folders are not made, nothing happens."""
+        ...
+
+    def folders(self, prefix: str) -> Sequence[str]:
+        """The prefixes, one name longer and with a slash at their end, below which there is something."""
         ...
 
     def drop_folder(self, prefix: str) -> None:

@@ -124,18 +124,18 @@ class BucketTarget(Target):
 
     def save(self, state: State, changed: Iterable[str]) -> None:
         data = head_line(state) + record_lines(state.records.items())
-        if not self._blobs.put_if_match(STATE, data, self._etag):
+        written = self._blobs.put_if_match(STATE, data, self._etag)
+        if written is None:
             # versitygw 1.8 takes a deletion, in a bucket with versions, for an object that is there.
-            is_deleted = self._etag is None and self._blobs.read_etag(STATE) is None
-            if is_deleted:
-                self._blobs.put(STATE, data)
-            else:
+            if self._etag is not None or self._blobs.read_etag(STATE) is not None:
                 raise StoreUnavailable(
                     f"another export has written to {self.uri} meanwhile",
                     remedy="wait until it has ended, then repeat",
                 )
-        found = self._blobs.read_etag(STATE)
-        self._etag = None if found is None else found[1]
+            self._blobs.put(STATE, data)
+            found = self._blobs.read_etag(STATE)
+            written = None if found is None else found[1]
+        self._etag = written
 
     def write(self, group: Group, moved: Moved) -> Mapping[str, Record]:
         for name, entry in group:

@@ -184,15 +184,15 @@ class FilesBlobs:
             data = self.get(key)
         except NotFound:
             return None
-        return data, hashlib.sha256(data).hexdigest()
+        return data, _etag(data)
 
-    def put_if_match(self, key: str, data: bytes, etag: str | None) -> bool:
+    def put_if_match(self, key: str, data: bytes, etag: str | None) -> str | None:
         with _translated(key), self._locked(key):
             found = self.read_etag(key)
             if (None if found is None else found[1]) != etag:
-                return False
+                return None
             self._placing.place([(self._placing.write(data), key)])
-            return True
+            return _etag(data)
 
     @contextmanager
     def _locked(self, key: str) -> Iterator[None]:
@@ -251,6 +251,11 @@ class FilesBlobs:
         with _translated(prefix):
             os.makedirs(self._path(prefix), exist_ok=True)
 
+    def folders(self, prefix: str) -> Sequence[str]:
+        with _translated(prefix), suppress(FileNotFoundError), os.scandir(self._path(prefix)) as found:
+            return [f"{prefix}{one.name}/" for one in found if one.is_dir(follow_symlinks=False)]
+        return []
+
     def drop_folder(self, prefix: str) -> None:
         with _translated(prefix), suppress(FileNotFoundError):
             shutil.rmtree(self._path(prefix))
@@ -260,6 +265,10 @@ class FilesBlobs:
 
     def close(self) -> None:
         return
+
+
+def _etag(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _raise_unless_gone(error: OSError) -> None:

@@ -69,7 +69,7 @@ def publish_head(blobs: Blobs, move: Move, failpoint: Callable[[str], None]) -> 
         failpoint("objects.publish.before_move")
         moved = blobs.put_if_match(HEADS + one.asset, _encode(one.asset, move), head.etag)
         failpoint("objects.publish.after_move")
-        if moved:
+        if moved is not None:
             return Published(PublishState.DONE)
         # Refused, or an earlier try of the same request was answered into the void: what is there tells.
     return Published(PublishState.BUSY)

@@ -148,6 +148,12 @@ class Packs:
             for node_id in ids
         }
 
+    def keep(self, name: str, data: bytes) -> None:
+        """Know a pack that was just written, as if it were read; a large one is read when it is wanted."""
+        stop = 8 + int.from_bytes(data[4:8], "big")
+        if len(data) <= _FIRST_READ_BYTES:
+            self._add(_parse(name, data, stop), stop)
+
     def root(self, name: str) -> bytes:
         """The root of the manifest that a pack was written for. Raises: Corrupt."""
         return self._open(name).root
@@ -188,10 +194,15 @@ class Packs:
         if stop > len(first):
             first += self._get(name, len(first), stop)
         opened = _parse(name, first, stop)
-        with self._lock:
-            self._known[name] = opened
-        self._grow(opened, stop + sum(map(len, opened.nodes.values())))
+        self._add(opened, stop)
         return opened
+
+    def _add(self, opened: _Pack, index_bytes: int) -> None:
+        with self._lock:
+            if opened.name in self._known:
+                return
+            self._known[opened.name] = opened
+        self._grow(opened, index_bytes + sum(map(len, opened.nodes.values())))
 
     def _grow(self, opened: _Pack, count: int) -> None:
         with self._lock:
@@ -263,7 +274,7 @@ class Manifest:
     """
 
     def __init__(self, packs: Packs, *roots: Root) -> None:
-        self._packs = packs
+        self.packs = packs
         self._where: dict[bytes, str] = {root.node: root.pack for root in roots}
         self._pending: dict[bytes, bytes] = {}
         self.tree = Tree(self, salt=SALT, cache=NodeCache(1 << 16))
@@ -282,7 +293,7 @@ class Manifest:
             else:
                 raise Corrupt(f"nothing says where manifest node {node_id.hex()} is", remedy=_REMEDY)
         for name, wanted in by_pack.items():
-            for node_id, (data, places) in self._packs.read(name, wanted).items():
+            for node_id, (data, places) in self.packs.read(name, wanted).items():
                 if places:
                     for child, place in zip(unpack(data, "a manifest node")[3], places, strict=True):
                         self._where.setdefault(child, place)
@@ -347,5 +358,6 @@ def write_manifest(blobs: Blobs, manifest: Manifest, root: bytes, stem: str, fai
     name = f"{stem}.{hashlib.sha256(data).hexdigest()[:32]}"
     failpoint("objects.pack.before_put")
     blobs.put(PACKS + name, data)
+    manifest.packs.keep(name, data)
     failpoint("objects.pack.after_put")
     return Root(name, root)

@@ -28,19 +28,19 @@ def unusable(blobs: Blobs, error: PlaitError) -> str:
 def _problems(blobs: Blobs, folder: str) -> Iterator[str]:
     where = blobs.uri("")
     key = folder + "head"
-    if not blobs.put_if_match(key, b"1", None):
+    if blobs.put_if_match(key, b"1", None) is None:
         yield f"{where}: a conditional PUT of a new object was refused: plait cannot publish here"
         return
-    if blobs.put_if_match(key, b"2", None):
+    if blobs.put_if_match(key, b"2", None) is not None:
         yield f"{where}: If-None-Match is ignored, so two writers would both win: choose a server that holds to it"
         return
     first = blobs.read_etag(key)
     if first is None or first[0] != b"1":
         yield f"{where}: an object was not read back as it was put"
         return
-    if not blobs.put_if_match(key, b"3", first[1]):
+    if blobs.put_if_match(key, b"3", first[1]) is None:
         yield f"{where}: a PUT with a matching If-Match was refused: plait cannot publish here"
-    elif blobs.put_if_match(key, b"4", first[1]):
+    elif blobs.put_if_match(key, b"4", first[1]) is not None:
         yield f"{where}: a stale If-Match was not refused, so publications would be lost: choose another server"
     names = [folder + name for name in ("a-b", "a/b", "é z")]
     for name in names:

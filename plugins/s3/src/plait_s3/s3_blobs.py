@@ -1,6 +1,6 @@
 """A bucket as an object store, through boto3. Trusts no server to be S3: what matters is checked here or by `probe`.
 
-pin             with versioning, the version that a key has now; without, a server-side copy to a content address
+pin_all         with versioning, the version that a key has now; without, a server-side copy to a content address
 put_if_match    one conditional PUT; a lost answer is found out by reading
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -18,24 +18,20 @@ from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 from plait.errors import InvalidArgument, NotFound, StoreUnavailable
 
-from plait_s3.blobs import CHUNK_BYTES, Blob, Content, Pinned, Report, address, pinning, sha256_of, unheard
+from plait_s3 import s3_pinning
+from plait_s3.blobs import CHUNK_BYTES, Blob, Content, Pinned, Report, unheard
 from plait_s3.listing import Entry, Page, entries_of, list_all, read_entries_apart
 from plait_s3.parallel import side_by_side
 from plait_s3.s3_access import Access
 from plait_s3.s3_errors import GONE, LOST, code_of, translated
+from plait_s3.s3_pinning import is_md5
 
-_MD5: Final = re.compile(r"[0-9a-f]{32}\Z")
 _BULK_KEYS_MAX: Final = 1000
 _NOT_IN_XML: Final = re.compile("[\x00-\x08\x0b-\x1f\ufffe\uffff]")
 """What a bulk deletion cannot name: its request would be refused, or delete another object."""
 _LINK_SECONDS_MAX: Final = 7 * 24 * 3600
 """What a signature can say."""
 _TRANSFER: Final = TransferConfig(use_threads=False)
-
-
-def is_md5(etag: str) -> bool:
-    """Whether an ETag has the form of the content's MD5: that of an object put whole, on most servers."""
-    return bool(_MD5.match(etag))
 
 
 class S3Blobs:
@@ -55,7 +51,7 @@ class S3Blobs:
         self.bucket = self._access.option("bucket")
         prefix = self._access.option("prefix").strip("/")
         self._prefix = prefix + "/" if prefix else ""
-        self._failpoint = failpoint
+        self.failpoint = failpoint
 
     @cached_property
     def client(self) -> Any:
@@ -152,11 +148,9 @@ class S3Blobs:
 
     def stream(self, key: str, version: str = "") -> Iterator[bytes]:
         with translated(f"object {self.uri(key)}"):
-            body = self.client.get_object(**self.asked(key, version))["Body"]
-            try:
+            found = self.client.get_object(**self.asked(key, version))
+            with closing(found["Body"]) as body:
                 yield from body.iter_chunks(CHUNK_BYTES)
-            finally:
-                body.close()
 
     def has_md5(self, key: str, version: str = "") -> bool:
         found = self.describe(key, version) or {}
@@ -211,7 +205,7 @@ class S3Blobs:
         if isinstance(content, Path):
             with content.open("rb") as stream:
                 return self.put(key, stream)
-        self._failpoint("objects.object.before_put")
+        self.failpoint("objects.object.before_put")
         with translated(f"object {self.uri(key)}"):
             if isinstance(content, bytes):
                 written = self.client.put_object(**self.asked(key), Body=content)
@@ -231,22 +225,22 @@ class S3Blobs:
         except NotFound:
             return None
 
-    def put_if_match(self, key: str, data: bytes, etag: str | None) -> bool:
+    def put_if_match(self, key: str, data: bytes, etag: str | None) -> str | None:
         condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
-        if self._put_on(condition, key, data):
-            return True
+        written = self._put_on(condition, key, data)
         # versitygw 1.8 takes an object that was deleted for one that is there, while a version of it is left.
-        return etag is None and self.versioned and self._forget_deleted(key) and self._put_on(condition, key, data)
+        if written is None and etag is None and self.versioned and self._forget_deleted(key):
+            return self._put_on(condition, key, data)
+        return written
 
-    def _put_on(self, condition: Mapping[str, str], key: str, data: bytes) -> bool:
+    def _put_on(self, condition: Mapping[str, str], key: str, data: bytes) -> str | None:
         with translated(f"object {self.uri(key)}"):
             try:
-                self.client.put_object(**self.asked(key), Body=data, **condition)
+                return str(self.client.put_object(**self.asked(key), Body=data, **condition).get("ETag", ""))
             except ClientError as error:
                 if code_of(error) in LOST:
-                    return False
+                    return None
                 raise
-        return True
 
     def _forget_deleted(self, key: str) -> bool:
         """Drop all versions and markers of an object whose newest is a marker; whether it is. What is put meanwhile
@@ -265,66 +259,7 @@ class S3Blobs:
         return is_deleted
 
     def pin_all(self, blobs: Sequence[Blob], report: Report) -> Sequence[Pinned]:
-        def pin(blob: Blob) -> Pinned:
-            with pinning(self.uri(blob.key)):
-                return self._pin(blob)
-
-        told = [self._pinned_by(blob) for blob in blobs]
-        asked = [blob for blob, pinned in zip(blobs, told, strict=True) if pinned is None]
-        known = len(blobs) - len(asked)
-        answers = iter(side_by_side(pin, asked, lambda done: report(known + done)))
-        return [next(answers) if pinned is None else pinned for pinned in told]
-
-    def _pinned_by(self, blob: Blob) -> Pinned | None:
-        """What a listing tells of an object pins it, where that names its version and hash."""
-        if self.versioned and blob.version not in ("", "null") and is_md5(blob.etag):
-            return Pinned(blob.size_bytes, blob.etag, b"", blob.key, blob.version)
-        return None
-
-    def _pin(self, blob: Blob) -> Pinned:
-        """Cost: a HEAD, unless the listing told a version; the object's bytes, where its ETag is no hash; without
-        versions, a copy too."""
-        found = blob if blob.version not in ("", "null") else self.head(blob.key)
-        if found is None:
-            raise NotFound(f"object {self.uri(blob.key)} does not exist")
-        if pinned := self._pinned_by(found):
-            return pinned
-        if self.versioned and found.version not in ("", "null"):
-            sha256 = sha256_of(self, found.key, found.version)
-            return Pinned(found.size_bytes, found.etag, sha256, found.key, found.version)
-        for _ in range(3):
-            sha256 = sha256_of(self, found.key)
-            place = address(sha256)
-            # Copied even where it is kept already: the newer date is the grace that retention gives to it.
-            self._failpoint("objects.pin.before_copy")
-            if self._copy_exactly(found, place):
-                kept = self.head(place)
-                if kept is not None and kept.size_bytes == found.size_bytes and self._holds(kept, found, sha256):
-                    return Pinned(kept.size_bytes, kept.etag, sha256)
-            found = self.head(blob.key)
-            if found is None:
-                raise NotFound(f"object {self.uri(blob.key)} does not exist")
-        raise StoreUnavailable(
-            f"object {self.uri(blob.key)} is being overwritten all the time", remedy="commit when its writer has ended"
-        )
-
-    def _copy_exactly(self, found: Blob, place: str) -> bool:
-        """Copy what had this ETag; False when something else is there now."""
-        source = {"Bucket": self.bucket, "Key": self._full(found.key)}
-        extra = {"CopySourceIfMatch": f'"{found.etag}"'}
-        with translated(f"object {self.uri(found.key)}"):
-            try:
-                self.client.copy(source, self.bucket, self._full(place), ExtraArgs=extra, Config=_TRANSFER)
-            except ClientError as error:
-                if code_of(error) in LOST:
-                    return False
-                raise
-        return True
-
-    def _holds(self, kept: Blob, found: Blob, sha256: bytes) -> bool:
-        """Whether the copy has the bytes that were hashed: servers that ignore the copy's condition exist."""
-        same_md5 = is_md5(kept.etag) and kept.etag == found.etag
-        return same_md5 or sha256_of(self, kept.key) == sha256
+        return s3_pinning.pin_all(self, blobs, report)
 
     def copy(self, key: str, destination: str, version: str = "") -> None:
         source = {"Bucket": self.bucket, "Key": self._full(key)}
@@ -342,7 +277,7 @@ class S3Blobs:
             else:
                 named.append(_object_identifier(self._full(blob.key), blob.version))
         for start in range(0, len(named), _BULK_KEYS_MAX):
-            self._failpoint("objects.delete.before_batch")
+            self.failpoint("objects.delete.before_batch")
             batch = {"Objects": named[start : start + _BULK_KEYS_MAX], "Quiet": True}
             with translated(f"objects of bucket {self.bucket!r}"):
                 answer = self.client.delete_objects(Bucket=self.bucket, Delete=batch)
@@ -354,6 +289,11 @@ class S3Blobs:
 
     def make_folder(self, prefix: str) -> None:
         return
+
+    def folders(self, prefix: str) -> Sequence[str]:
+        operation = ("list_object_versions", "Versions") if self.versioned else ("list_objects_v2", "Contents")
+        found = [name for page in self._pages(*operation, self._full(prefix), "/") for name in page.folders]
+        return [name[len(self._prefix) :] for name in found]
 
     def drop_folder(self, prefix: str) -> None:
         self.delete(self.list_versions(prefix))
