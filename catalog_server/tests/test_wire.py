@@ -147,6 +147,7 @@ ROUND_TRIPS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], Message], C
             implicit=st.booleans(),
             merged_parents=st.lists(TEXT, max_size=2).map(tuple),
             source=st.none() | SOURCE,
+            base=TEXT,
         ),
         lambda request: wire_writing.to_begin("r", request, Session()),
         wire_writing.from_begin,

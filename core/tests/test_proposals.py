@@ -37,6 +37,7 @@ def test_a_working_set_of_an_id_that_adapters_cannot_name_folders_by_is_refused(
     "request_",
     [
         BeginRequest("", "main", merged_parents=("zz",)),
+        BeginRequest("", "main", base="zz"),
         BeginRequest("", "main", source=Source(SourceKind.MERGE, None, "zz")),
         BeginRequest("", "main", source=Source(SourceKind.REVERT, "main", "0" * 64)),
     ],

@@ -62,6 +62,8 @@ class BeginRequest:
     implicit: bool = False
     merged_parents: tuple[str, ...] = ()
     source: Source | None = None
+    base: str = ""
+    """The commit that its own writes start from; "": the branch's head."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,8 +80,10 @@ class Transactions:
         implicit: bool = False,
         merged_parents: Sequence[str] = (),
         source: Source | None = None,
+        base: str = "",
     ) -> Tx:
-        """Begin a working set at a branch's head. It is durable before anything is staged.
+        """Begin a working set at a branch's head, or at the commit `base`; what it writes since then is joined with the
+        branch. It is durable before anything is staged.
 
         An implicit one that has staged nothing may be lost in a power failure: its lease would have ended it anyway.
 
@@ -106,7 +108,7 @@ class Transactions:
                 state=TxState.OPEN,
                 ref=branch.name,
                 incarnation=branch.incarnation,
-                base=branch.head,
+                base=rows.commit(base).id if base else branch.head,
                 session=session,
                 created_at_us=now,
                 name=name,

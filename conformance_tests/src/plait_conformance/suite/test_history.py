@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from plait.adapter import Capability
 from plait.errors import AlreadyExists, CommitConflict
-from plait.types import Depth, ItemChangeKind, Session
+from plait.types import Choice, Depth, ItemChangeKind, Session
 
 from plait_conformance.harness import NotOffered
 from plait_conformance.suite.history import History
@@ -161,6 +161,21 @@ class TestRevertAndRestore:
         items = [history.harness.item(row) for row in ("r0", "r1")]
         history.catalog.revert("main~1", items={history.key: items})
         assert history.held() == ROWS
+
+    @pytest.mark.needs(Capability.ITEM_RESTORE, Capability.ITEM_DIFF, Capability.MERGE, Capability.ITEM_RESOLUTION)
+    def test_revert_of_an_item_that_changed_again_is_a_conflict_to_be_settled(self, history: History) -> None:
+        history.write(ROWS)
+        history.write({"r0": "wrong", "r1": "right"})
+        history.write({"r0": "mended", "r2": "new"})
+        item = history.harness.item("r0")
+        with pytest.raises(CommitConflict) as raised:
+            history.catalog.revert("main~1", items={history.key: [item]})
+        assert [conflict.item for conflict in raised.value.conflicts] == [item]
+        assert history.held() == {**ROWS, "r0": "mended", "r1": "right", "r2": "new"}
+        working = history.catalog.working_set(raised.value.details["tx"])
+        working.resolve(history.key, Choice.THEIRS, item=item)
+        working.commit()
+        assert history.held() == {**ROWS, "r1": "right", "r2": "new"}
 
     def test_restore_of_the_whole(self, history: History) -> None:
         history.write(ROWS, beside=ROWS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from types import MappingProxyType
@@ -22,7 +22,7 @@ from plait.errors import (
 from plait.presence import check_keys
 from plait.refspec import as_choice, as_key, format_key, format_path, parse_spec
 from plait.tables import Listing
-from plait.types import Commit, Conflict, ConflictKind, Key, Proposal, Source, SourceKind, Strategy, Tx
+from plait.types import Commit, Key, Proposal, Source, SourceKind, Strategy, Tx
 from plait.working_set import WorkingSet
 
 V = TypeVar("V")
@@ -45,13 +45,18 @@ class Writing(History):
         implicit: bool = False,
         source: Source | None = None,
         merged_parents: Sequence[str] = (),
+        base: str = "",
     ) -> WorkingSet:
-        """Begin a working set: durable, isolated, spanning stores, until it is committed or discarded."""
+        """Begin a working set: durable, isolated, spanning stores, until it is committed or discarded.
+
+        `base`: the id of the commit that it starts from; else the branch's head. Its commit joins what it wrote with
+        what the branch holds.
+        """
         spec = parse_spec(branch)
         if spec.is_relative or spec.commit:
             raise InvalidArgument(f"{branch!r} is no branch", remedy="a commit goes onto a branch: give its name")
         request = BeginRequest(
-            self._clock.new_id(), branch, name, message, properties, implicit, tuple(merged_parents), source
+            self._clock.new_id(), branch, name, message, properties, implicit, tuple(merged_parents), source, base
         )
         return WorkingSet(self.backend, self._adapters, self.backend.begin(request, self.session), self.session)
 
@@ -200,48 +205,11 @@ class Writing(History):
         check_keys(self.backend, [*map(as_key, keys), *some], points)
         message = message or f'Revert "{undone.message}"'
         properties = {"plait.reverted": undone.id}
-        if some:
-            return self._revert_items(undone, on, message, properties, some)
+        if some:  # Written onto what is undone, so that the commit joins it with all that changed since.
+            before = f"@{undone.parents[0]}"
+            return self._restore_items(before, on, message, properties, some, base=undone.id)
         source = Source(SourceKind.REVERT, undone.id, undone.parents[0], tuple(map(as_key, keys)))
         return self._finish(self.begin(on, message=message, source=source, properties=properties))
-
-    def _revert_items(
-        self,
-        undone: Commit,
-        on: str,
-        message: str,
-        properties: Mapping[str, str],
-        items: Mapping[Key, Sequence[str]],
-    ) -> Commit:
-        """Undo items as `restore` does, which has no three-way join of items: so an item that changed since is refused
-        as a conflict, unless it is back at what it was before."""
-        before = f"@{undone.parents[0]}"
-
-        def check(head: str) -> None:
-            conflicts = []
-            for key, names in items.items():
-                left = {change.item: change.before for change in self.diff_items(key, before, head, items=names)}
-                changed = self.diff_items(key, f"@{undone.id}", head, items=names)
-                conflicts += [
-                    Conflict(
-                        key,
-                        ConflictKind.ITEM_CHANGED,
-                        change.item,
-                        base=change.before,
-                        ours=change.after,
-                        theirs=left[change.item],
-                    )
-                    for change in changed
-                    if change.item in left
-                ]
-            if conflicts:
-                raise CommitConflict(
-                    f"{len(conflicts)} item{'' if len(conflicts) == 1 else 's'} changed again since {undone.id[:12]}",
-                    conflicts=conflicts,
-                    remedy="restore them from the commit that you want: 'plait restore'",
-                )
-
-        return self._restore_items(before, on, message, properties, items, check)
 
     def restore(
         self,
@@ -274,12 +242,10 @@ class Writing(History):
         message: str,
         properties: Mapping[str, str],
         items: Mapping[Key, Sequence[str]],
-        check: Callable[[str], None] = lambda head: None,
+        base: str = "",
     ) -> Commit:
-        """`check(head)`: called with the commit at which the working set begins; later commits are merged with it."""
-        tx = self.begin(on, message=message, properties=properties)
+        tx = self.begin(on, message=message, properties=properties, base=base)
         try:
-            check(f"@{tx.tx.base}")
             for key, names in items.items():
                 self.backend.restore(tx.id, key, spec, names)
         except BaseException:

@@ -27,7 +27,7 @@ class WorkingSets(Reading, StoreKeeping):
     def begin(self, request: BeginRequest, session: Session) -> Tx:
         source = request.source
         sides = () if source is None else (source.base, source.theirs)
-        commits = [one for one in (*request.merged_parents, *sides) if one is not None]
+        commits = [one for one in (*request.merged_parents, *sides, request.base or None) if one is not None]
         check_begin(request.id, request.name, commits=commits)
         check_session(session)
         check_message(request.message)
@@ -42,6 +42,7 @@ class WorkingSets(Reading, StoreKeeping):
             implicit=request.implicit,
             merged_parents=request.merged_parents,
             source=source,
+            base=request.base,
         )
 
     def tx(self, text: str) -> Tx:

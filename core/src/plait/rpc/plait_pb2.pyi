@@ -951,7 +951,7 @@ class SetRefResponse(_message.Message):
     def __init__(self, ref: _Optional[_Union[Ref, _Mapping]] = ...) -> None: ...
 
 class BeginRequest(_message.Message):
-    __slots__ = ("repository", "id", "ref", "name", "message", "properties", "implicit", "merged_parents", "source", "session")
+    __slots__ = ("repository", "id", "ref", "name", "message", "properties", "implicit", "merged_parents", "source", "session", "base")
     class PropertiesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -969,6 +969,7 @@ class BeginRequest(_message.Message):
     MERGED_PARENTS_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
+    BASE_FIELD_NUMBER: _ClassVar[int]
     repository: str
     id: str
     ref: str
@@ -979,7 +980,8 @@ class BeginRequest(_message.Message):
     merged_parents: _containers.RepeatedScalarFieldContainer[str]
     source: Source
     session: Session
-    def __init__(self, repository: _Optional[str] = ..., id: _Optional[str] = ..., ref: _Optional[str] = ..., name: _Optional[str] = ..., message: _Optional[str] = ..., properties: _Optional[_Mapping[str, str]] = ..., implicit: _Optional[bool] = ..., merged_parents: _Optional[_Iterable[str]] = ..., source: _Optional[_Union[Source, _Mapping]] = ..., session: _Optional[_Union[Session, _Mapping]] = ...) -> None: ...
+    base: str
+    def __init__(self, repository: _Optional[str] = ..., id: _Optional[str] = ..., ref: _Optional[str] = ..., name: _Optional[str] = ..., message: _Optional[str] = ..., properties: _Optional[_Mapping[str, str]] = ..., implicit: _Optional[bool] = ..., merged_parents: _Optional[_Iterable[str]] = ..., source: _Optional[_Union[Source, _Mapping]] = ..., session: _Optional[_Union[Session, _Mapping]] = ..., base: _Optional[str] = ...) -> None: ...
 
 class BeginResponse(_message.Message):
     __slots__ = ("tx",)

@@ -168,6 +168,7 @@ def to_begin(repository: str, request: BeginRequest, session: Session) -> pb.Beg
         merged_parents=request.merged_parents,
         source=None if request.source is None else to_source(request.source),
         session=to_session(session),
+        base=request.base,
     )
 
 
@@ -182,6 +183,7 @@ def from_begin(message: pb.BeginRequest) -> BeginRequest:
         message.implicit,
         tuple(message.merged_parents),
         from_source(message.source) if message.HasField("source") else None,
+        message.base,
     )
 
 

@@ -56,7 +56,7 @@ from plait_s3.manifest import (
     write_manifest,
 )
 from plait_s3.objects import ObjectMerge, changed_entries, describe
-from plait_s3.overlay import EDITS, STAGING, Overlay, Place, base_of, place_of
+from plait_s3.overlay import EDITS, STAGING, Overlay, Place, base_of, folder_of, place_of
 from plait_s3.parallel import side_by_side
 from plait_s3.probe import probe
 from plait_s3.verifying import Verifier
@@ -304,13 +304,13 @@ class ObjectAdapter(Adapter):
         if not self.blobs.versioned:
             self._drop(tx, STAGING)
             return
-        for folder in self.blobs.folders(f"{STAGING}{_checked(tx)}/"):
+        for folder in self.blobs.folders(folder_of(STAGING, tx)):
             if folder.endswith(EDITS):
                 self.blobs.drop_folder(folder)
                 self.context.failpoint("objects.release.after_edits")
 
     def _drop(self, tx: str, area: str) -> None:
-        self.blobs.drop_folder(f"{area}{_checked(tx)}/")
+        self.blobs.drop_folder(folder_of(area, tx))
         self.context.failpoint("objects.drop.after_area")
 
     # -- joining -----------------------------------------------------------------------------------------------------
@@ -393,10 +393,3 @@ class ObjectAdapter(Adapter):
     def close(self) -> None:
         if "blobs" in self.__dict__:
             self.blobs.close()
-
-
-def _checked(tx: str) -> str:
-    """A working set's id, before something is dropped by its name."""
-    if tx in ("", ".", "..") or "/" in tx:
-        raise InvalidArgument(f"{tx!r} is no working set's id")
-    return tx

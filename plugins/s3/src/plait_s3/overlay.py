@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from plait.codec import pack, unpack
-from plait.errors import Corrupt
+from plait.errors import Corrupt, InvalidArgument
 from plait.types import Staging
 
 from plait_s3.blobs import OWN, Blob, Blobs, check_object_key, sha256_of, unheard
@@ -30,6 +30,13 @@ Found: TypeAlias = Blob | Entry
 
 Change: TypeAlias = Blob | Entry | None
 """A staged object, a kept one under this key now, or a removal."""
+
+
+def folder_of(area: str, tx: str) -> str:
+    """What a transaction has in an area, as a prefix that can be dropped. Raises: InvalidArgument."""
+    if tx in ("", ".", "..") or "/" in tx:
+        raise InvalidArgument(f"{tx!r} is no working set's id")
+    return f"{area}{tx}/"
 
 
 @dataclass(frozen=True, slots=True)
