@@ -1,108 +1,158 @@
-"""Compares the rows of two versions in bulk, in Arrow. Only rows that differ become Python objects."""
+"""Compares the rows of two versions in bulk, in Arrow. Only rows that differ become Python objects, a batch at a time."""
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import repeat
+from typing import Final, NamedTuple, Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from plait.errors import InvalidArgument
-from plait.rows.items import from_json, to_json
-from plait.types import ItemChangeKind, Json
+from plait.rows.items import from_json, is_json, to_json, to_values
+from plait.types import ItemChange, ItemChangeKind, Json
 
 Row = dict[str, Json]
 
 SIGN, INDEX = "__plait_sign", "__plait_index"
 
+_BATCH_ROWS: Final = 10_000
+"""Rows that are Python objects at a time."""
+
 
 class Shape(Protocol):
-    """Which columns identify a row (none: rows are a multiset), and the item that names a row."""
+    """Which columns identify a row (none: rows are a multiset), and the items that name rows."""
 
     @property
     def identifiers(self) -> tuple[str, ...]: ...
 
-    def item(self, row: Row) -> str:
-        """The row's text after `::`."""
+    def items(self, rows: pa.Table) -> pa.Array:
+        """The text after `::` of each row."""
 
     def keys(self, rows: pa.Table) -> pa.Table:
         """The identifying columns alone, as columns that can be joined on."""
 
 
-@dataclass(frozen=True, slots=True)
-class RowChange:
+class RowChange(NamedTuple):
     """One row between two versions. `before_index` is its place among removed rows, `after_index` among added ones."""
 
     item: str
-    order: tuple[tuple[bool, object], ...]
     before: Row | None
     after: Row | None
     before_index: int | None = None
     after_index: int | None = None
 
-    @property
-    def kind(self) -> ItemChangeKind:
-        if self.before is None:
-            return ItemChangeKind.ADDED
-        return ItemChangeKind.REMOVED if self.after is None else ItemChangeKind.CHANGED
-
 
 @dataclass(frozen=True, slots=True)
 class RowChanges:
-    """All rows that differ, and the Arrow tables into which `before_index` and `after_index` point."""
+    """All rows that differ, as the Arrow tables into which `before_index` and `after_index` point.
 
-    changes: tuple[RowChange, ...]
+    A row is CHANGED where exactly one was removed and one added under the same identifier.
+    """
+
+    shape: Shape
     removed: pa.Table
     added: pa.Table
 
+    def changes(self) -> Iterator[RowChange]:
+        """Each of them, in order of the identifiers (else of the items).
+
+        Cost: a sort in Arrow, then a batch of rows at a time; again for each call.
+        """
+        for named, before, after in self._batches():
+            yield from map(RowChange, named[0].to_pylist(), before, after, *(one.to_pylist() for one in named[1:]))
+
+    def as_items(self) -> Iterator[ItemChange]:
+        """The same as what a diff gives."""
+        for named, before, after in self._batches():
+            kinds = map(_kind, before, after)
+            yield from map(ItemChange, named[0].to_pylist(), kinds, repeat("row"), before, after)
+
+    def _batches(self) -> Iterator[tuple[list[pa.ChunkedArray], list[Row | None], list[Row | None]]]:
+        """The columns of `_named`, and the rows that two of them point to."""
+        named = _named(self.shape, self.removed, self.added)
+        for start in range(0, named.num_rows, _BATCH_ROWS):
+            columns = named.slice(start, _BATCH_ROWS).columns
+            yield columns, _rows_at(self.removed, columns[1]), _rows_at(self.added, columns[2])
+
+
+def _kind(before: Row | None, after: Row | None) -> ItemChangeKind:
+    if before is None:
+        return ItemChangeKind.ADDED
+    return ItemChangeKind.REMOVED if after is None else ItemChangeKind.CHANGED
+
+
+def _rows_at(rows: pa.Table, indices: pa.ChunkedArray) -> list[Row | None]:
+    """The rows at these places as JSON, None for a null."""
+    found = iter(to_rows(rows.take(indices.drop_null())))
+    return [next(found) if is_there else None for is_there in indices.is_valid().to_pylist()]
+
+
+def _named(shape: Shape, removed: pa.Table, added: pa.Table) -> pa.Table:
+    """What differs, in order: the `item`, its place among removed rows (`old`) and added ones (`new`), else null."""
+    rows = pa.concat_tables([removed, added])
+    old = [pa.array(range(removed.num_rows), pa.int64()), pa.nulls(added.num_rows, pa.int64())]
+    new = [pa.nulls(removed.num_rows, pa.int64()), pa.array(range(added.num_rows), pa.int64())]
+    places = pa.table({"item": _items(shape, rows), "old": pa.chunked_array(old), "new": pa.chunked_array(new)})
+    sides = [(side, count) for count in ("min", "count") for side in ("old", "new")]
+    groups = places.group_by("item", use_threads=False).aggregate(sides)
+    is_pair = pc.and_(pc.equal(groups["old_count"], 1), pc.equal(groups["new_count"], 1))
+    pairs = groups.filter(is_pair).select(["item", "old_min", "new_min"]).rename_columns(places.column_names)
+    others = places.filter(pc.invert(pc.is_in(places["item"], pairs["item"].combine_chunks())))
+    found = pa.concat_tables([pairs, others])
+    index = pc.coalesce(found["old"], pc.add(found["new"], removed.num_rows))
+    return found.take(_order(shape, rows.take(index), found))
+
+
+def _items(shape: Shape, rows: pa.Table) -> pa.ChunkedArray:
+    starts = range(0, rows.num_rows, _BATCH_ROWS)
+    return pa.chunked_array([shape.items(rows.slice(start, _BATCH_ROWS)) for start in starts], pa.string())
+
+
+def _order(shape: Shape, rows: pa.Table, named: pa.Table) -> pa.Array:
+    """The places of rows in order of their identifiers, nulls last, then of their items; of one item, as `named`."""
+    keys = shape.keys(rows) if shape.identifiers else rows.select([])
+    if any(pa.types.is_nested(column.type) for column in keys.columns):
+        # Arrow does not sort by these.
+        columns = [[(value is None, value) for value in column.to_pylist()] for column in keys.columns]
+        texts = list(zip(*columns, named["item"].to_pylist(), strict=True))
+        return pa.array(sorted(range(rows.num_rows), key=texts.__getitem__), pa.int64())
+    # Numbered, for Arrow takes a dot in a name for a path.
+    by = pa.table({str(n): column for n, column in enumerate((*keys.columns, *named.columns))})
+    return pc.sort_indices(by, sort_keys=[(name, "ascending") for name in by.column_names])
+
 
 def compare(shape: Shape, before: pa.Table, after: pa.Table) -> RowChanges:
-    """What differs, in order of the identifiers (else of the items).
-
-    A row is CHANGED where exactly one was removed and one added under the same identifier.
-    Cost: one hash aggregation in Arrow; no row that both have becomes a Python object.
-    """
-    removed, added = difference(before, after)
-    olds, news = _by_item(shape, removed), _by_item(shape, added)
-    changes: list[RowChange] = []
-    for item in {**olds, **news}:
-        old, new = olds.get(item, []), news.get(item, [])
-        if len(old) == 1 and len(new) == 1:
-            changes.append(RowChange(item, new[0][0], old[0][1], new[0][1], old[0][2], new[0][2]))
-            continue
-        changes.extend(RowChange(item, order, row, None, index, None) for order, row, index in old)
-        changes.extend(RowChange(item, order, None, row, None, index) for order, row, index in new)
-    return RowChanges(tuple(sorted(changes, key=lambda change: (change.order, change.item))), removed, added)
-
-
-_Found = tuple[tuple[tuple[bool, object], ...], Row, int]
-
-
-def _by_item(shape: Shape, rows: pa.Table) -> dict[str, list[_Found]]:
-    found: dict[str, list[_Found]] = defaultdict(list)
-    orders = shape.keys(rows).to_pylist() if shape.identifiers else [{} for _ in range(rows.num_rows)]
-    for index, (row, order) in enumerate(zip(to_rows(rows), orders, strict=True)):
-        found[shape.item(row)].append((tuple((value is None, value) for value in order.values()), row, index))
-    return found
+    """What differs. Cost: one hash aggregation in Arrow; none where a side has no rows."""
+    return RowChanges(shape, *difference(before, after))
 
 
 def difference(before: pa.Table, after: pa.Table) -> tuple[pa.Table, pa.Table]:
     """(removed, added): the rows that one of two multisets has more often, repeated as often as it has them more."""
     both = pa.concat_tables([before, after], promote_options="permissive")
+    if not (before.num_rows and after.num_rows):
+        return both.slice(0, before.num_rows), both.slice(before.num_rows)
     signs = pa.chunked_array([pa.repeat(pa.scalar(-1), before.num_rows), pa.repeat(pa.scalar(1), after.num_rows)])
     keyed = pa.table({f"c{n}": groupable(column) for n, column in enumerate(both.columns)})
     names = keyed.column_names
     keyed = keyed.append_column(SIGN, signs).append_column(INDEX, pa.array(range(both.num_rows), pa.int64()))
     groups = keyed.group_by(names, use_threads=False).aggregate([(SIGN, "sum"), (INDEX, "min")])
-    removed: list[int] = []
-    added: list[int] = []
-    counts = zip(groups[f"{INDEX}_min"].to_pylist(), groups[f"{SIGN}_sum"].to_pylist(), strict=True)
-    for index, count in counts:
-        (added if count > 0 else removed).extend([index] * abs(count))
-    return take(both, sorted(removed)), take(both, sorted(added))
+    counts, indices = groups[f"{SIGN}_sum"], groups[f"{INDEX}_min"]
+    less, more = pc.less(counts, 0), pc.greater(counts, 0)
+    removed = _repeated(indices.filter(less), pc.negate(counts.filter(less)))
+    added = _repeated(indices.filter(more), counts.filter(more))
+    return both.take(removed), both.take(added)
+
+
+def _repeated(indices: pa.ChunkedArray, counts: pa.ChunkedArray) -> pa.Array:
+    """The indices in order, each as often as its count says."""
+    indices, counts = indices.combine_chunks(), counts.combine_chunks()
+    runs = pa.RunEndEncodedArray.from_arrays(pc.cumulative_sum(counts), indices)
+    repeated = pc.run_end_decode(runs)
+    return repeated.take(pc.sort_indices(repeated))
 
 
 def staying(leaving: pa.Table, dropped: pa.Table) -> pa.Table:
@@ -135,7 +185,11 @@ def take(rows: pa.Table, indices: Sequence[int]) -> pa.Table:
 
 def to_rows(rows: pa.Table) -> list[Row]:
     """Rows as JSON."""
-    return [{name: to_json(value) for name, value in row.items()} for row in rows.to_pylist()]
+    if all(is_json(column.type) for column in rows.schema):
+        found: list[Row] = rows.to_pylist()
+        return found
+    columns = [to_values(column) for column in rows.columns]
+    return [dict(zip(rows.column_names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
 def from_rows(arrow: pa.Schema, rows: Sequence[Mapping[str, Json]]) -> pa.Table:

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from plait.codec import pack
 from plait.errors import InvalidArgument
@@ -40,14 +41,32 @@ def _quoted(text: str, plain: re.Pattern[str]) -> str:
 
 def keyed_item(names: Sequence[str], values: Sequence[Json]) -> str:
     """The item of a row by its key columns; two rows have the same text only if these are equal."""
-    return ",".join(
-        f"{_quoted(name, _PLAIN_NAME)}={'' if value is None else _quoted(_text(value), _PLAIN_VALUE)}"
-        for name, value in zip(names, values, strict=True)
-    )
+    return ",".join(_begin(name) + _value_text(value) for name, value in zip(names, values, strict=True))
 
 
-def _text(value: Json) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def keyed_items(names: Sequence[str], columns: Sequence[pa.ChunkedArray]) -> pa.Array:
+    """The items of many rows by their key columns, as `keyed_item` gives them."""
+    pairs = [
+        pc.binary_join_element_wise(_begin(name), _value_texts(column), "")
+        for name, column in zip(names, columns, strict=True)
+    ]
+    return pc.binary_join_element_wise(*pairs, ",")
+
+
+def _begin(name: str) -> str:
+    return _quoted(name, _PLAIN_NAME) + "="
+
+
+def _value_texts(column: pa.ChunkedArray) -> pa.Array:
+    if pa.types.is_integer(column.type):
+        return pc.fill_null(column.cast(pa.string()), "").combine_chunks()
+    return pa.array([_value_text(value) for value in to_values(column)], pa.string())
+
+
+def _value_text(value: Json) -> str:
+    if value is None:
+        return ""
+    return _quoted(str(value).lower() if isinstance(value, bool) else str(value), _PLAIN_VALUE)
 
 
 def hashed_item(row: Mapping[str, Json] | Mapping[int, Json]) -> str:
@@ -95,6 +114,18 @@ def to_json(value: object) -> Json:
         case list() | tuple():
             return [to_json(one) for one in value]
     return str(value)
+
+
+def is_json(kind: pa.DataType) -> bool:
+    """Whether Arrow gives values of this type as JSON already."""
+    types = pa.types
+    return bool(types.is_integer(kind) or types.is_string(kind) or types.is_boolean(kind))
+
+
+def to_values(column: pa.ChunkedArray) -> list[Json]:
+    """A column as JSON."""
+    values: list[Json] = column.to_pylist()
+    return values if is_json(column.type) else [to_json(value) for value in values]
 
 
 def from_json(value: Json, kind: pa.DataType, column: str) -> object:

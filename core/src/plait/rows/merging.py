@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from plait.errors import InvalidArgument
-from plait.rows.comparing import RowChange, RowChanges, Shape, from_rows, take, to_rows
+from plait.rows.comparing import RowChange, RowChanges, Shape, from_rows, take
 from plait.types import Choice, Conflict, ConflictKind, Json, Resolution
 
 T = TypeVar("T")
@@ -97,7 +97,7 @@ class RowMerge:
 
     def run(self, ours: RowChanges) -> None:
         """Decide for each row that theirs changed; conflicts, in order of their keys, go into `decisions`."""
-        mine, others = _by_item(ours.changes), _by_item(self.theirs.changes)
+        mine, others = _by_item(ours.changes()), _by_item(self.theirs.changes())
         leaving: list[int] = []
         coming: list[int] = []
         for item, changes in others.items():
@@ -148,7 +148,7 @@ class RowMerge:
         if lacking := sorted(name for name in self.required if resolution.value.get(name) is None):
             raise InvalidArgument(f"{item} is resolved by a row without {lacking[0]!r}, which the table requires")
         made = from_rows(self.theirs.added.schema, [resolution.value])
-        if (found := self.shape.item(to_rows(made)[0])) != item:
+        if (found := self.shape.items(made)[0].as_py()) != item:
             raise InvalidArgument(f"{item} is resolved by a row of another key, {found}")
         return made
 

@@ -286,7 +286,7 @@ class DeltaAdapter(Adapter):
                 remedy="restore it as a whole, or set the table property plait.key-columns first",
             )
         found = row_changes(shape, now, then, self.context, now.state)
-        chosen = [change for change in found.changes if change.item in wanted]
+        chosen = [change for change in found.changes() if change.item in wanted]
         leaving = [one.before_index for one in chosen if one.before_index is not None]
         coming = [one.after_index for one in chosen if one.after_index is not None]
         # Found anew when it is repeated: a death between the two commits leaves only rows that have yet to come.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from plait.adapter import Context
-from plait.rows.comparing import RowChange, RowChanges, compare
+from plait.rows.comparing import RowChanges, compare
 from plait.types import ItemChange, ItemChangeKind, Json
 
 from plait_delta.actions import State, described
@@ -62,18 +62,17 @@ def diff(before: Side | None, after: Side | None, context: Context) -> Iterator[
         one = now or was
         assert one is not None
         yield ItemChange(item, kind, one.aspect, was.value if was else None, now.value if now else None)
-    for change in _rows(before, after, context):
-        yield ItemChange(change.item, change.kind, "row", change.before, change.after)
+    yield from _rows(before, after, context)
 
 
-def _rows(before: Side | None, after: Side | None, context: Context) -> Iterator[RowChange]:
+def _rows(before: Side | None, after: Side | None, context: Context) -> Iterator[ItemChange]:
     newest = after or before
     if newest is None:
         return
     shape = Shape(newest.state.key_columns)
     if before is not None and after is not None and same_types(before.state, after.state):
         found = feed_changes(shape, before, after) or row_changes(shape, before, after, context)
-        yield from found.changes
+        yield from found.as_items()
         return
     if before is not None and after is not None:
         # A column changed its type, so no row is what it was.
@@ -84,7 +83,7 @@ def _rows(before: Side | None, after: Side | None, context: Context) -> Iterator
         context.check_cancelled()
         none = rows.slice(0, 0)
         changes = compare(shape, none, rows) if after is not None else compare(shape, rows, none)
-        yield from changes.changes
+        yield from changes.as_items()
 
 
 def same_types(one: State, other: State) -> bool:

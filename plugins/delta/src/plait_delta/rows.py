@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 from plait.errors import NotFound
-from plait.rows.comparing import Row
-from plait.rows.items import hashed_item, keyed_item
+from plait.rows.comparing import to_rows
+from plait.rows.items import hashed_item, keyed_items
 
 from plait_delta.actions import Action, FileId, State, joined_protocol, relocate
 from plait_delta.files import Native
@@ -33,11 +33,11 @@ class Shape:
 
     identifiers: tuple[str, ...]
 
-    def item(self, row: Row) -> str:
-        """The row's text after `::`."""
+    def items(self, rows: pa.Table) -> pa.Array:
+        """The text after `::` of each row."""
         if not self.identifiers:
-            return hashed_item(row)
-        return keyed_item(self.identifiers, [row[name] for name in self.identifiers])
+            return pa.array([hashed_item(row) for row in to_rows(rows)], pa.string())
+        return keyed_items(self.identifiers, self.keys(rows).columns)
 
     def keys(self, rows: pa.Table) -> pa.Table:
         """The key columns alone."""

@@ -262,7 +262,7 @@ class IcebergAdapter(Mirrored):
             )
         changes = compare(reader, now.table, then.table)
         found = compare_rows(reader, shape, old, new, changes, check_cancelled=self.context.check_cancelled)
-        chosen = [change for change in found.changes if change.item in wanted]
+        chosen = [change for change in found.changes() if change.item in wanted]
         if not chosen:
             return None
         leaving = [one.before_index for one in chosen if one.before_index is not None]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from plait.rows.comparing import RowChange, RowChanges, compare
+from plait.rows.comparing import RowChanges, compare
+from plait.types import ItemChange
 from pyiceberg.schema import Schema
 
 from plait_iceberg.manifests import FileChanges, Held, ManifestReader, data_files, find, touched_paths
@@ -70,11 +71,11 @@ def stream_rows(
     changes: FileChanges,
     *,
     check_cancelled: Callable[[], None] = lambda: None,
-) -> Iterator[RowChange]:
+) -> Iterator[ItemChange]:
     """The rows that differ, lazily: file by file where one side has none, else in order of their identifiers."""
     files = differing_files(reader, before.metadata if before else None, after.metadata if after else None, changes)
     if before and after and files.before and files.after:
-        yield from compare_rows(reader, shape, before, after, changes, check_cancelled=check_cancelled).changes
+        yield from compare_rows(reader, shape, before, after, changes, check_cancelled=check_cancelled).as_items()
         return
     for version, held, sign in ((before, files.before, -1), (after, files.after, 1)):
         if version is None:
@@ -83,4 +84,4 @@ def stream_rows(
         for _, rows in read(reader, table, schema, held, check_cancelled=check_cancelled):
             none = rows.slice(0, 0)
             found = compare(shape, rows, none) if sign < 0 else compare(shape, none, rows)
-            yield from found.changes
+            yield from found.as_items()

@@ -49,8 +49,7 @@ def _row_changes(
         return
     old, new = (Version(side, projection(target, side.document)) if side else None for side in (before, after))
     shape = Shape((new or old).schema)  # type: ignore[union-attr]
-    for change in stream_rows(reader, shape, old, new, changes, check_cancelled=check_cancelled):
-        yield ItemChange(change.item, change.kind, "row", change.before, change.after)
+    yield from stream_rows(reader, shape, old, new, changes, check_cancelled=check_cancelled)
 
 
 # -- metadata ----------------------------------------------------------------------------------------------------------

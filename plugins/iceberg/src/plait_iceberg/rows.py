@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from plait.errors import Unsupported
-from plait.rows.comparing import INDEX, Row, groupable
-from plait.rows.items import hashed_item, keyed_item
-from plait.types import Json
+from plait.rows.comparing import INDEX, groupable, to_rows
+from plait.rows.items import hashed_item, keyed_items
 from pyiceberg.exceptions import ResolveError
 from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.io.pyarrow import ArrowScan, schema_to_pyarrow
@@ -37,34 +37,27 @@ class Shape:
         names = (self.schema.find_column_name(field_id) for field_id in sorted(self.schema.identifier_field_ids))
         return tuple(name for name in names if name is not None)
 
-    def item(self, row: Row) -> str:
-        """The row's text after `::`."""
-        if not self.identifiers:
-            return hashed_item({field.field_id: row[field.name] for field in self.schema.fields})
-        return keyed_item(self.identifiers, [_value_at(row, name) for name in self.identifiers])
+    def items(self, rows: pa.Table) -> pa.Array:
+        """The text after `::` of each row."""
+        if self.identifiers:
+            return keyed_items(self.identifiers, [_column_at(rows, name) for name in self.identifiers])
+        ids = {field.name: field.field_id for field in self.schema.fields}
+        by_id = ({ids[name]: value for name, value in row.items()} for row in to_rows(rows))
+        return pa.array(map(hashed_item, by_id), pa.string())
 
     def keys(self, rows: pa.Table) -> pa.Table:
         """The identifier columns alone, as columns that can be joined on."""
         return pa.table({name: groupable(_column_at(rows, name)) for name in self.identifiers})
 
 
-def _value_at(row: Row, name: str) -> Json:
-    if name in row:
-        return row[name]
-    value: Json = row
-    for part in name.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
-
-
 def _column_at(rows: pa.Table, name: str) -> pa.ChunkedArray:
     if name in rows.column_names:
         return rows[name]
     first, *rest = name.split(".")
-    column = rows[first].combine_chunks()
+    column = rows[first]
     for part in rest:
-        column = column.field(part)
-    return pa.chunked_array([column])
+        column = pc.struct_field(column, [part])
+    return column
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
