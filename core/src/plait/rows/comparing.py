@@ -1,4 +1,4 @@
-"""Compares the rows of two versions in bulk, in Arrow. Only rows that differ become Python objects, a batch at a time."""
+"""Compares the rows of two versions in bulk, in Arrow. Only what differs becomes Python objects, in batches."""
 
 from __future__ import annotations
 

@@ -119,7 +119,8 @@ def to_json(value: object) -> Json:
 def is_json(kind: pa.DataType) -> bool:
     """Whether Arrow gives values of this type as JSON already."""
     types = pa.types
-    return bool(types.is_integer(kind) or types.is_string(kind) or types.is_boolean(kind))
+    is_text = types.is_string(kind) or types.is_large_string(kind)
+    return bool(is_text or types.is_integer(kind) or types.is_boolean(kind))
 
 
 def to_values(column: pa.ChunkedArray) -> list[Json]:
