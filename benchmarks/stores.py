@@ -249,6 +249,10 @@ def _dolt_merge(catalog: Catalog, bare: Any, rows: int, report: Report) -> None:
 # -- Delta: 1 % of many rows -------------------------------------------------------------------------------------------
 
 
+FED = ["id", "n", "_change_type"]
+"""What a diff tells of the change data feed."""
+
+
 def delta(root: Path, rows: int, report: Report) -> None:
     schema = pa.schema([pa.field("id", pa.int64(), nullable=False), pa.field("n", pa.int64())])
     table = pa.table({"id": range(rows), "n": [0] * rows}, schema=schema)
@@ -263,20 +267,26 @@ def delta(root: Path, rows: int, report: Report) -> None:
         for branch, rest in (("main", 0), ("dev", 1)):
             with catalog.transaction(branch, message=f"one row of a hundred, {rest}") as tx:
                 cast(Any, tx.open("meteo.big")).update(new_values={"n": 1}, predicate=f"id % 100 = {rest}")
-        began = time.perf_counter()
         opened = cast(Any, catalog.at("main").open("meteo.big"))
-        native = pa.table(opened.load_cdf(starting_version=opened.version()).read_all())
+        began = time.perf_counter()
+        fed = pa.table(opened.load_cdf(starting_version=opened.version(), columns=FED).read_all())
+        arrow_seconds = time.perf_counter() - began
+        # A diff gives rows as Python values, as Dolt's driver does. So the feed's rows are made Python values too: that
+        # is what the ratio and its goal are about. (Without the time of the commit, which a diff does not tell.)
+        native = fed.to_pylist()
         native_seconds = time.perf_counter() - began
         began = time.perf_counter()
         found = sum(change.aspect == "row" for change in catalog.diff_items("meteo.big", "main~1", "main"))
         seconds = time.perf_counter() - began
-        assert found == native["_change_type"].to_pylist().count("update_postimage") == -(-rows // 100)
+        assert found == sum(row["_change_type"] == "update_postimage" for row in native) == -(-rows // 100)
         report.add(
             f"Delta: diff of 1 % of {rows:,} rows",
-            native_s=round(native_seconds, 2),
-            plait_s=round(seconds, 2),
-            ratio=round(seconds / native_seconds, 2),
-            goal="2",
+            native_arrow_s=round(arrow_seconds, 3),
+            native_rows_s=round(native_seconds, 3),
+            plait_s=round(seconds, 3),
+            ratio_to_arrow=round(seconds / arrow_seconds, 1),
+            ratio_to_rows=round(seconds / native_seconds, 1),
+            goal="2 (rows)",
         )
         began = time.perf_counter()
         catalog.merge("dev")

@@ -1,13 +1,18 @@
-"""Items as text: unambiguous, alike in every process."""
+"""Items as text: unambiguous, alike in every process. What differs between two tables, row by row."""
 
 from __future__ import annotations
 
+from collections import Counter
+
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from plait.errors import InvalidArgument
-from plait.rows.items import check_row_item, hashed_item, keyed_item
-from plait.types import Json
+from plait.rows import comparing
+from plait.rows.comparing import compare, to_rows
+from plait.rows.items import check_row_item, hashed_item, keyed_item, keyed_items
+from plait.types import ItemChange, ItemChangeKind, Json
 
 _values: st.SearchStrategy[Json] = st.one_of(st.integers(), st.text(), st.booleans())
 _names = st.lists(st.text(min_size=1), min_size=1, max_size=3, unique=True)
@@ -45,3 +50,97 @@ def test_items_read_as_people_write_them() -> None:
 def test_a_hashed_item_stays_when_a_column_is_added() -> None:
     assert hashed_item({1: "x"}) == hashed_item({1: "x", 2: None})
     assert hashed_item({1: "x"}) != hashed_item({1: "y"})
+
+
+# -- comparing ---------------------------------------------------------------------------------------------------------
+
+
+class _Shape:
+    def __init__(self, *identifiers: str) -> None:
+        self.identifiers = identifiers
+
+    def items(self, rows: pa.Table) -> pa.Array:
+        if not self.identifiers:
+            return pa.array([hashed_item(row) for row in to_rows(rows)], pa.string())
+        return keyed_items(self.identifiers, self.keys(rows).columns)
+
+    def keys(self, rows: pa.Table) -> pa.Table:
+        return rows.select(list(self.identifiers))
+
+
+_KEYED = pa.schema([("id", pa.int64()), ("region", pa.string()), ("price", pa.float64())])
+_rows = st.lists(
+    st.tuples(
+        st.integers(0, 5) | st.none(), st.sampled_from(["eu", "u,s", "", None]), st.sampled_from([0.0, -0.0, 2.5, None])
+    ),
+    max_size=12,
+)
+
+
+def _table(rows: list[tuple[int | None, str | None, float | None]]) -> pa.Table:
+    return pa.Table.from_pylist([dict(zip(_KEYED.names, row, strict=True)) for row in rows], schema=_KEYED)
+
+
+@given(_rows, _rows, st.sampled_from([("id",), ("id", "region"), ("price",), ()]), st.integers(1, 4))
+def test_changes_are_the_difference_of_two_multisets(
+    before: list[tuple[int | None, str | None, float | None]],
+    after: list[tuple[int | None, str | None, float | None]],
+    identifiers: tuple[str, ...],
+    batch: int,
+) -> None:
+    shape = _Shape(*identifiers)
+    found = compare(shape, _table(before), _table(after))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparing, "_BATCH_ROWS", batch)
+        changes = list(found.changes())
+    # As text, for 0.0 and -0.0 are two rows.
+    old, new = (Counter(map(str, to_rows(_table(rows)))) for rows in (before, after))
+    assert Counter(str(one.before) for one in changes if one.before is not None) == old - new
+    assert Counter(str(one.after) for one in changes if one.after is not None) == new - old
+    removed, added = to_rows(found.removed), to_rows(found.added)
+    assert all(one.before_index is None or removed[one.before_index] == one.before for one in changes)
+    assert all(one.after_index is None or added[one.after_index] == one.after for one in changes)
+
+    def place(item: str, row: dict[str, Json]) -> tuple[object, ...]:
+        return *((row[name] is None, row[name]) for name in identifiers), item
+
+    assert [one.item for one in changes] == [
+        item
+        for item, _ in sorted(((one.item, one.after or one.before or {}) for one in changes), key=lambda o: place(*o))
+    ]
+    olds, news = (
+        Counter(one.item for one in changes if getattr(one, side) is not None) for side in ("before", "after")
+    )
+    is_pair = {item: olds[item] == news[item] == 1 for item in {*olds, *news}}
+    assert all((one.before is not None and one.after is not None) == is_pair[one.item] for one in changes)
+    kinds = [
+        ItemChangeKind.CHANGED
+        if one.before and one.after
+        else ItemChangeKind.REMOVED
+        if one.before
+        else ItemChangeKind.ADDED
+        for one in changes
+    ]
+    assert list(found.as_items()) == [
+        ItemChange(one.item, kind, "row", one.before, one.after) for one, kind in zip(changes, kinds, strict=True)
+    ]
+
+
+def test_rows_by_keys_that_arrow_does_not_sort_are_in_order_too() -> None:
+    rows = pa.table({"tags": pa.array([[10], [9, 1], None, [9]], pa.list_(pa.int64()))})
+    found = compare(_Shape("tags"), rows.slice(0, 0), rows)
+    assert [one.after for one in found.changes()] == [{"tags": [9]}, {"tags": [9, 1]}, {"tags": [10]}, {"tags": None}]
+
+
+@given(
+    st.lists(st.integers(0, 255) | st.none()), st.lists(st.text(max_size=3) | st.none()), st.sampled_from(["a", "b c"])
+)
+def test_items_of_many_rows_are_those_of_each(numbers: list[int | None], texts: list[str | None], name: str) -> None:
+    count = min(len(numbers), len(texts))
+    columns = [
+        pa.chunked_array([pa.array(numbers[:count], pa.uint8())]),
+        pa.chunked_array([pa.array(texts[:count], pa.string())]),
+    ]
+    names = [name, "text"]
+    each = [keyed_item(names, values) for values in zip(numbers[:count], texts[:count], strict=True)]
+    assert keyed_items(names, columns).to_pylist() == each
