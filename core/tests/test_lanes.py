@@ -124,3 +124,24 @@ def test_an_interrupted_wait_leaves_the_lane(monkeypatch: pytest.MonkeyPatch) ->
     assert behind.holds.wait(60)
     behind.leave()
     assert lanes._waiting == {}
+
+
+def test_a_place_joins_further_lanes_by_queueing_anew() -> None:
+    """Waiting for one lane while holding another would be half of a deadlock."""
+    lanes = Lanes()
+    with lanes.place("main") as place:
+        assert place.join([A])
+        assert not place.join([A])
+        assert not place.join([])
+        behind = Waiter(lanes, "main", A)
+        queued(lanes, "main", A, 2)
+        busy = Waiter(lanes, "main", B)
+        assert busy.holds.wait(60)
+        with ThreadPoolExecutor(1) as pool:
+            joined = pool.submit(place.join, [B])
+            assert behind.holds.wait(60)  # The lane of A was left for the while.
+            behind.leave()
+            busy.leave()
+            assert joined.result(60)
+        assert set(lanes._waiting) == {("main", A), ("main", B)}
+    assert lanes._waiting == {}

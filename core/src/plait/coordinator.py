@@ -1,7 +1,7 @@
 """Commits a working set: seal, prepare, join with the ref's head, ask the gates, propose.
 
-Stores prepare side by side. When the head moved meanwhile, writers to the same key queue in its lane and each merges
-onto the commit before it, so that all succeed and no caller has to retry. After any failure the working set is kept.
+Stores prepare side by side. When the head moved meanwhile, writers to the same key queue in its lane, and each merges
+once, onto the commit before it, so that all succeed and no caller has to retry. After any failure the working set is kept.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import logging
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future, wait
-from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -235,9 +234,12 @@ class Coordinator:
         allow_empty: bool,
     ) -> Commit:
         reads = self._reads(tx, unchanged)
-        with ExitStack() as lanes:
-            for round_number in range(limits.MERGE_ROUNDS_MAX):
-                plan = self._planner.plan(tx, participants)
+        with self._lanes.place(tx.ref) as place:
+            for _ in range(limits.MERGE_ROUNDS_MAX):
+                view = self._planner.view(tx, participants)
+                while place.join(view.met):  # Before merging: a merge onto a head that then moves is made in vain.
+                    view = self._planner.view(tx, participants)
+                plan = self._planner.join(tx, view)
                 if plan.conflicts:
                     raise self._conflicted(tx, plan.conflicts)
                 self._own_made(tx, plan.made)
@@ -260,8 +262,7 @@ class Coordinator:
                     moved = {conflict.key for conflict in error.conflicts} - {()}
                     if not moved or moved & {read.key for read in reads}:
                         raise
-                    if round_number == 0:
-                        lanes.enter_context(self._lanes.hold(tx.ref, sorted(moved, key=encode_key)))
+                    place.join(moved)
         raise CommitConflict(
             f"{tx.ref!r} moved {limits.MERGE_ROUNDS_MAX} times while this commit was being merged onto it",
             conflicts=(),
@@ -297,7 +298,7 @@ class Coordinator:
         """Record merged snapshots as this transaction's: so the commit point accepts them, and recovery finds them."""
         if not made:
             return
-        with self._repository.write() as rows:
+        with self._repository.write(flush=False) as rows:  # As with the votes: the commit point flushes it.
             self._transactions.check_sealed(rows, tx)
             known = {participant.key: participant for participant in rows.participants(tx.id, list(made))}
             rows.put_participants(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 from plait.codec import encode_key
 from plait.types import Key
@@ -39,3 +39,29 @@ class Lanes:
                     if not self._waiting[lane]:
                         del self._waiting[lane]
                 self._condition.notify_all()
+
+    @contextmanager
+    def place(self, ref: str) -> Iterator[Place]:
+        """A place in the lanes of a ref, at first in none of them. It is left when the block ends."""
+        with ExitStack() as held:
+            yield Place(self, ref, held)
+
+
+class Place:
+    """The lanes that one caller holds, while it finds out which ones it needs."""
+
+    def __init__(self, lanes: Lanes, ref: str, held: ExitStack) -> None:
+        self._lanes, self._ref, self._held = lanes, ref, held
+        self._keys: frozenset[Key] = frozenset()
+
+    def join(self, keys: Iterable[Key]) -> bool:
+        """Hold the lanes of these keys too. Returns: whether they were not held yet, so that the caller waited."""
+        wanted = self._keys.union(keys)
+        if wanted == self._keys:
+            return False
+        # All anew: who waited for one lane while holding another could deadlock.
+        self._held.close()
+        self._keys = frozenset()
+        self._held.enter_context(self._lanes.hold(self._ref, sorted(wanted, key=encode_key)))
+        self._keys = wanted
+        return True

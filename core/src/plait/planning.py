@@ -16,6 +16,7 @@ from plait.threeway import Candidate, ThreeWay, join_both
 from plait.transaction import Transactions, entries_at
 from plait.types import (
     Change,
+    Commit,
     Conflict,
     Entry,
     Key,
@@ -46,6 +47,29 @@ class Plan:
     mergers: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """A working set beside its ref's head as it was read: what a plan is made of.
+
+    `met`: keys that the working set wrote and that the head holds otherwise than the base did, to be merged.
+    """
+
+    head: Commit
+    join: ThreeWay
+    source: Sequence[Candidate]
+    own: Sequence[Candidate]
+    ours: Mapping[Key, Entry]
+    moving: Mapping[Key, Entry]
+
+    @property
+    def met(self) -> frozenset[Key]:
+        return frozenset(
+            one.key
+            for one in self.own
+            if one.base is not None and one.theirs is not None and self.ours.get(one.key, one.base) != one.base
+        )
+
+
 class Planner:
     """Joins working sets with their refs' heads. Thread-safe, has no state."""
 
@@ -57,6 +81,10 @@ class Planner:
 
     def plan(self, tx: Tx, participants: Sequence[Participant]) -> Plan:
         """Join a working set with its ref's head as it stands now; conflicts are part of the answer."""
+        return self.join(tx, self.view(tx, participants))
+
+    def view(self, tx: Tx, participants: Sequence[Participant]) -> View:
+        """Read what is to be joined. Merges nothing, save the bases of criss-crossing histories."""
         bases = self._bases(tx, participants)
         with self._repository.read() as rows:
             tree = self._transactions.tree(rows)
@@ -70,8 +98,12 @@ class Planner:
             own = [candidate for participant in participants if (candidate := _own(participant)) is not None]
             ours = entries_at(rows, tree, head.root, [candidate.key for candidate in [*source, *own]])
             followed = sides.followed(rows, tree, tx.source, head, source, ours, bases)
-            source, ours = followed.candidates, {**ours, **followed.ours}
-        outcome = join_both(join, source, own, ours, followed.moving)
+        return View(head, join, followed.candidates, own, {**ours, **followed.ours}, followed.moving)
+
+    def join(self, tx: Tx, view: View) -> Plan:
+        """Join what was read; conflicts are part of the answer."""
+        head, join, ours = view.head, view.join, view.ours
+        outcome = join_both(join, view.source, view.own, ours, view.moving)
         self._check_native_heads(head.root, [one for one in outcome.operations if join.bound(one.key[0])], ours)
         changes = tuple(_change(operation, ours) for operation in outcome.operations)
         if adopted_keys(tx) is not None:
