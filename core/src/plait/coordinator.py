@@ -1,7 +1,8 @@
 """Commits a working set: seal, prepare, join with the ref's head, ask the gates, propose.
 
 Stores prepare side by side. When the head moved meanwhile, writers to the same key queue in its lane, and each merges
-once, onto the commit before it, so that all succeed and no caller has to retry. After any failure the working set is kept.
+once, onto the commit before it, so that all succeed and no caller has to retry. After any failure the working set is
+kept.
 """
 
 from __future__ import annotations

@@ -34,8 +34,8 @@ def differing_files(
     """Cost: the delete files that differ; manifests of both only where such a delete file points into them."""
     both = touched(reader, changes) - changes.removed.keys() - changes.added.keys()
     return DifferingFiles(
-        (*data_files(changes.removed).values(), *(find(reader, before.table, both).values() if before else ())),
-        (*data_files(changes.added).values(), *(find(reader, after.table, both).values() if after else ())),
+        (*data_files(changes.removed).values(), *(find(reader, before.current, both).values() if before else ())),
+        (*data_files(changes.added).values(), *(find(reader, after.current, both).values() if after else ())),
     )
 
 
@@ -58,8 +58,8 @@ def compare_rows(
 ) -> RowChanges:
     """The rows that differ, each once. Cost: the rows of the files that differ, compared inside Arrow."""
     files = differing_files(reader, before.metadata, after.metadata, changes)
-    old = read_all(reader, before.metadata.table, before.schema, files.before, check_cancelled=check_cancelled)
-    new = read_all(reader, after.metadata.table, after.schema, files.after, check_cancelled=check_cancelled)
+    old = read_all(reader, before.metadata.current, before.schema, files.before, check_cancelled=check_cancelled)
+    new = read_all(reader, after.metadata.current, after.schema, files.after, check_cancelled=check_cancelled)
     return compare(shape, old, new)
 
 
@@ -80,7 +80,7 @@ def stream_rows(
     for version, held, sign in ((before, files.before, -1), (after, files.after, 1)):
         if version is None:
             continue
-        table, schema = version.metadata.table, version.schema
+        table, schema = version.metadata.current, version.schema
         for _, rows in read(reader, table, schema, held, check_cancelled=check_cancelled):
             none = rows.slice(0, 0)
             found = compare(shape, rows, none) if sign < 0 else compare(shape, none, rows)

@@ -44,7 +44,7 @@ def _row_changes(
 ) -> Iterator[ItemChange]:
     target = (after or before).document  # type: ignore[union-attr]
     reader = ManifestReader(files.io)
-    changes = compare(reader, before.table if before else None, after.table if after else None)
+    changes = compare(reader, before.current if before else None, after.current if after else None)
     if not changes:
         return
     old, new = (Version(side, projection(target, side.document)) if side else None for side in (before, after))

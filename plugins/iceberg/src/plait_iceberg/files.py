@@ -7,7 +7,6 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
-from pathlib import PurePosixPath
 from typing import TypeAlias
 
 import pyarrow.fs as pafs
@@ -129,8 +128,9 @@ class Files:
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
-    def write_new(self, location: str, data: bytes, failpoint: Failpoint) -> bytes:
+    def write_new(self, location: str, data: bytes, failpoint: Failpoint, *, beside: str = "") -> bytes:
         """Write a file unless it exists, whole or not at all; what is stored under that name afterwards.
+        `beside`: see `sync`.
 
         On a local disk the file is linked into place and fsynced, so of two racing writers exactly one wins. Object
         stores put whole objects, but pyarrow cannot put conditionally: there the last of two racers wins.
@@ -159,25 +159,33 @@ class Files:
                     data = stream.read()
             finally:
                 os.unlink(temporary)
-        self.sync([location])
+        # Not the file: whoever linked it had flushed it.
+        self._sync_folders([path], beside)
         return data
 
-    def sync(self, locations: Iterable[str]) -> None:
+    def sync(self, locations: Iterable[str], *, beside: str = "") -> None:
         """Make files, and the folders that lead to them from the warehouse, survive a power loss.
 
-        Object stores are durable once they have answered. Cost: one fsync per local file and folder.
+        Object stores are durable once they have answered. `beside`: a file that survives one already, with its folders.
+        Cost: one fsync per local file and folder, save the folders whose names are known to be durable by `beside`.
         """
-        root = self.local_path(self.warehouse) if self.is_local(self.warehouse) else ""
-        folders: set[PurePosixPath] = set()
-        for location in locations:
-            if not self.is_local(location):
-                continue
-            path = PurePosixPath(self.local_path(location))
-            with translated(f"file {location}"):
+        paths = [self.local_path(location) for location in locations if self.is_local(location)]
+        for path in paths:
+            with translated(f"file {path}"):
                 fsync(path)
-            folders.add(path.parent)
-            if root and path.is_relative_to(root):
-                folders.update(parent for parent in path.parents if parent.is_relative_to(root))
+        self._sync_folders(paths, beside)
+
+    def _sync_folders(self, paths: Iterable[str], beside: str) -> None:
+        root = self.local_path(self.warehouse) if self.is_local(self.warehouse) else ""
+        named: set[str] = set()
+        if beside and self.is_local(beside):
+            named.update(_folders(self.local_path(beside), root))
+        folders: set[str] = set()
+        for path in paths:
+            for folder in _folders(path, root):
+                folders.add(folder)
+                if folder in named:
+                    break
         for folder in sorted(folders, reverse=True):
             with translated(f"folder {folder}"):
                 fsync(folder)
@@ -189,6 +197,15 @@ class Files:
                 self.io.delete(location)
             except FileNotFoundError:
                 return
+
+
+def _folders(path: str, root: str) -> Iterator[str]:
+    """The folder of a file, and if it is below the root those above it up to the root."""
+    folder = os.path.dirname(path)
+    yield folder
+    while root and folder.startswith(f"{root.rstrip('/')}/"):
+        folder = os.path.dirname(folder)
+        yield folder
 
 
 @lru_cache(maxsize=4096)

@@ -18,12 +18,12 @@ from pyiceberg.manifest import (
     ManifestContent,
     ManifestEntry,
     ManifestFile,
-    read_manifest_list,
 )
 from pyiceberg.table import FileScanTask
 from pyiceberg.table.delete_file_index import DeleteFileIndex
 from pyiceberg.table.metadata import TableMetadata
 
+from plait_iceberg.avro import read_list, read_manifest
 from plait_iceberg.files import translated
 
 _DELETE_FORMATS: Final = frozenset({FileFormat.PARQUET, FileFormat.ORC})
@@ -86,7 +86,7 @@ class ManifestReader:
         if path not in self._lists:
             with translated(f"manifest list {path}"), _decoded(f"manifest list {path}"):
                 # Not snapshot.manifests(): its process-wide cache would answer for a list that has changed since.
-                self._lists[path] = tuple(read_manifest_list(self.io.new_input(path)))
+                self._lists[path] = read_list(self.io, path)
         return self._lists[path]
 
     def live(self, manifest: ManifestFile) -> Mapping[str, Held]:
@@ -94,7 +94,7 @@ class ManifestReader:
         path = manifest.manifest_path
         if path not in self._held:
             with translated(f"manifest {path}"), _decoded(f"manifest {path}"):
-                entries = manifest.fetch_manifest_entry(self.io)
+                entries = read_manifest(self.io, manifest)
             self._held[path] = {entry.data_file.file_path: Held(manifest, entry) for entry in entries}
         return self._held[path]
 

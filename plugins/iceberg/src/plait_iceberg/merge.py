@@ -97,11 +97,11 @@ class Merge:
 
     @cached_property
     def ours_changes(self) -> FileChanges:
-        return compare(self.reader, self.sides.base.table, self.sides.ours.table)
+        return compare(self.reader, self.sides.base.current, self.sides.ours.current)
 
     @cached_property
     def theirs_changes(self) -> FileChanges:
-        return compare(self.reader, self.sides.base.table, self.sides.theirs.table)
+        return compare(self.reader, self.sides.base.current, self.sides.theirs.current)
 
     @cached_property
     def overlap(self) -> frozenset[str]:
@@ -144,9 +144,9 @@ class Merge:
         """How theirs' data comes onto ours; None for a conflict on the table."""
         if not self.theirs_changes:
             return _FilePlan()
-        views = Views(evolved, self.sides)
         if not self.ours_changes:
             return _FilePlan()
+        views = Views(evolved, self.sides)
         if not views.is_keyed:
             only_removals = not (self.ours_changes.added or self.theirs_changes.added)
             if not self.overlap or only_removals:
@@ -172,7 +172,7 @@ class Merge:
         removed = data_files(self.theirs_changes.removed).keys() | touched(self.reader, self.theirs_changes)
         candidates = {
             **data_files(self.ours_changes.added),
-            **find(self.reader, self.sides.ours.table, removed),
+            **find(self.reader, self.sides.ours.current, removed),
         }
         return rewrite(
             self.reader, self.writer, evolved.document, plan.views.ours, plan.views.shape,
@@ -182,13 +182,13 @@ class Merge:
     def _replay(self, evolved: Evolved) -> Edits:
         """Theirs' added and removed files, on ours. Files under foreign column ids are read and written anew."""
         added = self.theirs_changes.added
-        edits = Edits(removed=find(self.reader, self.sides.ours.table, self.theirs_changes.removed.keys()))
+        edits = Edits(removed=find(self.reader, self.sides.ours.current, self.theirs_changes.removed.keys()))
         carried = delete_files(added) if evolved.rewrite else added
         if evolved.rewrite and data_files(added):
             theirs = Views(evolved, self.sides).theirs
             check = self.context.check_cancelled
             new = data_files(added).values()
-            rows = read_all(self.reader, theirs.metadata.table, theirs.schema, new, check_cancelled=check)
+            rows = read_all(self.reader, theirs.metadata.current, theirs.schema, new, check_cancelled=check)
             edits.added += self.writer.write_rows(evolved.document, rows)
             targets = touched_paths(self.reader, carried)
             carried = {path: held for path, held in carried.items() if not targets[path] <= added.keys()}
@@ -208,19 +208,41 @@ def _with_sort_order(one: DataFile, sort_orders: dict[int, int]) -> DataFile:
     return changed
 
 
+@dataclass(frozen=True)
 class Views:
-    """Each side read under the merged table's columns."""
+    """Each side read under the merged table's columns. What a merge needs of them is made when it asks."""
 
-    def __init__(self, evolved: Evolved, sides: Sides) -> None:
-        target = evolved.document
-        self.base = Version(sides.base, projection(target, sides.base.document, evolved.to_base))
-        self.ours = Version(sides.ours, projection(target, sides.ours.document))
-        self.theirs = Version(sides.theirs, projection(target, sides.theirs.document, evolved.to_theirs))
-        self.shape = Shape(self.ours.schema)
-        self.required = frozenset(one["name"] for one in current_schema(target)["fields"] if one["required"])
-        known = {evolved.base_columns[one] for one in self.base.metadata.schema().field_ids}
-        identifiers = set(current_schema(target).get("identifier-field-ids", ()))
-        self.is_keyed = bool(identifiers) and identifiers <= known
+    evolved: Evolved
+    sides: Sides
+
+    @cached_property
+    def base(self) -> Version:
+        base = self.sides.base
+        return Version(base, projection(self.evolved.document, base.document, self.evolved.to_base))
+
+    @cached_property
+    def ours(self) -> Version:
+        return Version(self.sides.ours, projection(self.evolved.document, self.sides.ours.document))
+
+    @cached_property
+    def theirs(self) -> Version:
+        theirs = self.sides.theirs
+        return Version(theirs, projection(self.evolved.document, theirs.document, self.evolved.to_theirs))
+
+    @cached_property
+    def shape(self) -> Shape:
+        return Shape(self.ours.schema)
+
+    @property
+    def required(self) -> frozenset[str]:
+        return frozenset(one["name"] for one in current_schema(self.evolved.document)["fields"] if one["required"])
+
+    @property
+    def is_keyed(self) -> bool:
+        """Whether rows have names, by columns that base has already."""
+        identifiers = set(current_schema(self.evolved.document).get("identifier-field-ids", ()))
+        columns = self.evolved.base_columns
+        return bool(identifiers) and identifiers <= {columns[one] for one in self.sides.base.schema().field_ids}
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +279,7 @@ def rewrite(
     dropped: list[pa.Table] = []
     if leaving.num_rows:
         keys = shape.keys(leaving)
-        table, schema, check = target.metadata.table, target.schema, context.check_cancelled
+        table, schema, check = target.metadata.current, target.schema, context.check_cancelled
         for held, found in read(reader, table, schema, candidates, check_cancelled=check):
             left, gone = without(shape, found, keys)
             if gone.num_rows:

@@ -22,6 +22,7 @@ from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.view.metadata import ViewMetadata
 
 from plait_iceberg.files import Files
+from plait_iceberg.memory import Memory
 from plait_iceberg.models import table_model
 
 Document: TypeAlias = "dict[str, Any]"
@@ -35,6 +36,9 @@ FORMAT_VERSION_MAX: Final = 2
 _VERSION = re.compile(r"v?(\d+)[^/]*\.metadata\.json(?:\.gz)?\Z")
 _HADOOP_VERSION = re.compile(r"v(\d+)(?:\.gz)?\.metadata\.json(?:\.gz)?\Z")
 _GZIP = b"\x1f\x8b"
+_OWN = re.compile(r"\.plait_[A-Za-z0-9]*\.metadata\.json\Z")
+_DOCUMENTS: Final[Memory[Document]] = Memory(16 << 20)
+_CURRENT: Final[Memory[TableMetadata]] = Memory(256)
 _PREVIOUS_VERSIONS_MAX = "write.metadata.previous-versions-max"
 
 
@@ -78,6 +82,14 @@ class Metadata:
         return parse_table(self.document, self.location)
 
     @cached_property
+    def current(self) -> TableMetadata:
+        """pyiceberg's model of it without its history, at a cost that does not grow with that. Not for users, since
+        others share it. Raises: as `table`."""
+        if self.format == VIEW:
+            return self.table
+        return _CURRENT.get(self.digest, 1, lambda: parse_current(self.document, self.location))
+
+    @cached_property
     def view(self) -> ViewMetadata:
         """pyiceberg's model of it. Raises: Corrupt."""
         try:
@@ -87,7 +99,7 @@ class Metadata:
 
     def schema(self) -> Schema:
         """The current schema."""
-        return self.table.schema()
+        return self.current.schema()
 
     def refer(self, store: str, kind: str) -> SnapshotRef:
         """The SnapshotRef that names exactly this file."""
@@ -102,8 +114,20 @@ def parse_table(document: Document, location: str) -> TableMetadata:
         raise Corrupt(f"table metadata {location} cannot be read: {error}") from error
 
 
+def parse_current(document: Document, location: str) -> TableMetadata:
+    """pyiceberg's model of a table document with only its current snapshot, and no logs. Raises: Corrupt."""
+    current = document.get("current-snapshot-id")
+    snapshots = [one for one in document.get("snapshots") or () if one.get("snapshot-id") == current]
+    return parse_table({**document, "snapshots": snapshots, "snapshot-log": [], "metadata-log": []}, location)
+
+
 def parse(location: str, data: bytes) -> Metadata:
     """Read the bytes of a metadata file. Raises: Corrupt."""
+    digest = hashlib.sha256(data).digest()
+    return Metadata(location, digest, _DOCUMENTS.get(digest, len(data), lambda: _parse(location, data)))
+
+
+def _parse(location: str, data: bytes) -> Document:
     try:
         # Not by the name: pyarrow has unpacked what is called .gz, and not what is called .gz.metadata.json.
         text = gzip.decompress(data) if data.startswith(_GZIP) else data
@@ -112,7 +136,7 @@ def parse(location: str, data: bytes) -> Metadata:
         raise Corrupt(f"metadata file {location} cannot be read: {error}") from error
     if not isinstance(document, dict) or "location" not in document:
         raise Corrupt(f"metadata file {location} describes neither a table nor a view")
-    return Metadata(location, hashlib.sha256(data).digest(), document)
+    return document
 
 
 def load(files: Files, location: str) -> Metadata:
@@ -206,6 +230,11 @@ def metadata_location(document: Document, version: int, tx: str, unique: uuid.UU
     """A new metadata file's name: version and uuid as every engine expects them, and whose transaction it is of."""
     name = f"{version:05d}-{unique or uuid.uuid4()}.plait_{re.sub(r'[^A-Za-z0-9]', '', tx)}.metadata.json"
     return load_location_provider(document["location"], document.get("properties") or {}).new_metadata_location(name)
+
+
+def durable_beside(version: Metadata | None) -> str:
+    """Where a version is that some commit names, if plait wrote it: then its folders were flushed before its vote."""
+    return version.location if version is not None and _OWN.search(version.location) else ""
 
 
 def with_logged(document: Document, previous: Metadata) -> Document:

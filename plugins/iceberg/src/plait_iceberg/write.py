@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -35,7 +35,16 @@ from pyiceberg.table.snapshots import Operation, SnapshotSummaryCollector, Summa
 
 from plait_iceberg.files import Files, translated
 from plait_iceberg.manifests import Held, ManifestReader
-from plait_iceberg.metadata import Document, Metadata, dump, metadata_location, parse, parse_table, with_logged
+from plait_iceberg.metadata import (
+    Document,
+    Metadata,
+    dump,
+    durable_beside,
+    metadata_location,
+    parse,
+    parse_current,
+    with_logged,
+)
 
 
 class DeleteManifestWriter(ManifestWriterV2):
@@ -91,7 +100,7 @@ class SnapshotWriter:
         if rows.num_rows == 0:
             return []
         properties = {**(document.get("properties") or {}), TableProperties.WRITE_FILE_FORMAT: "parquet"}
-        table = parse_table({**document, "properties": properties}, self.location)
+        table = parse_current({**document, "properties": properties}, self.location)
         self._context.failpoint("iceberg.write.before_data")
         with translated(f"a data file of table {table.table_uuid}"):
             try:
@@ -109,22 +118,31 @@ class SnapshotWriter:
 
         Returns: what is stored, which a racing repetition may have written.
         """
-        table = parse_table(document, self.location)
+        known = document == self._previous.document
+        table = self._previous.current if known else parse_current(document, self.location)
         now_ms = max(self._context.clock.now_us() // 1_000, int(document["last-updated-ms"]) + 1)
         document = {**document, "last-updated-ms": now_ms}
         if edits:
-            document = _with_snapshot(document, self._write_snapshot(table, reader, edits, summary, now_ms))
-        self._files.sync(self._written)
+            taken = {one["snapshot-id"] for one in document.get("snapshots", ())}
+            snapshot = self._write_snapshot(table, self._snapshot_id(taken), reader, edits, summary, now_ms)
+            document = _with_snapshot(document, snapshot)
+        beside = durable_beside(self._previous)
+        self._files.sync(self._written, beside=beside)
         self._context.failpoint("iceberg.write.before_metadata")
         data = dump(with_logged(document, self._previous))
-        stored = self._files.write_new(self.location, data, self._context.failpoint)
+        stored = self._files.write_new(self.location, data, self._context.failpoint, beside=beside)
         self._context.failpoint("iceberg.write.after_metadata")
         return parse(self.location, stored)
 
     def _write_snapshot(
-        self, table: TableMetadata, reader: ManifestReader, edits: Edits, summary: Mapping[str, str], now_ms: int
+        self,
+        table: TableMetadata,
+        snapshot_id: int,
+        reader: ManifestReader,
+        edits: Edits,
+        summary: Mapping[str, str],
+        now_ms: int,
     ) -> Document:
-        snapshot_id = self._snapshot_id(table)
         names = _Names(table)
         before = reader.manifests(table)
         self._context.failpoint("iceberg.write.before_manifests")
@@ -157,9 +175,9 @@ class SnapshotWriter:
             snapshot["parent-snapshot-id"] = table.current_snapshot_id
         return snapshot
 
-    def _snapshot_id(self, table: TableMetadata) -> int:
+    def _snapshot_id(self, taken: Collection[int]) -> int:
         candidate = self._unique.int & (2**63 - 1)
-        while table.snapshot_by_id(candidate) is not None:
+        while candidate in taken:
             candidate = (candidate + 1) & (2**63 - 1)
         return candidate
 

@@ -1,0 +1,137 @@
+"""What is read once only: files by their bytes, never by their names; and what is flushed once only."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from plait.errors import Corrupt
+from plait_conformance.tables import Tables, append, order, static
+from plait_iceberg import IcebergAdapter, files
+from plait_iceberg.avro import read_list, read_manifest
+from plait_iceberg.memory import Memory
+from plait_iceberg.metadata import load
+from pyiceberg.manifest import ManifestEntry, read_manifest_list
+
+
+def path_of(location: str) -> Path:
+    return Path(location.removeprefix("file://"))
+
+
+def test_the_latest_that_fit_are_kept() -> None:
+    memory: Memory[str] = Memory(8)
+    made: list[str] = []
+
+    def get(key: str, size: int = 2) -> str:
+        def make() -> str:
+            made.append(key)
+            return f"made of {key}"
+
+        return memory.get(key, size, make)
+
+    for key in "abcd":
+        assert get(key) == f"made of {key}"
+    assert get("a") == "made of a"
+    get("e")
+    assert made == list("abcde")
+    assert [get(key) for key in "acde"] == [f"made of {key}" for key in "acde"]
+    assert made == list("abcde")
+    get("b")
+    assert made == list("abcdeb")
+    get("large", 3)
+    get("large", 3)
+    assert made == [*"abcdeb", "large", "large"]
+
+
+def test_what_fails_is_tried_again() -> None:
+    memory: Memory[int] = Memory(8)
+    with pytest.raises(ZeroDivisionError):
+        memory.get("a", 1, lambda: 1 // 0)
+    assert memory.get("a", 1, lambda: 1) == 1
+
+
+def said(entry: ManifestEntry) -> list[object]:
+    """What an entry says of itself and of its file, maps that are decoded later included."""
+    parts = [*entry._data[:4], *entry.data_file._data, entry.data_file.spec_id]
+    return [dict(one) if isinstance(one, Mapping) else one for one in parts]
+
+
+def test_lists_and_manifests_say_what_pyiceberg_reads_in_them(tables: Tables, adapter: IcebergAdapter) -> None:
+    base = tables.create([order(1)])
+    ours, theirs = tables.change(base, append(order(2))), tables.change(base, append(order(3)))
+    merged = tables.merged(base, ours, theirs)
+    io = adapter.files.io
+    snapshot = static(merged).current_snapshot()
+    assert snapshot is not None
+    for _ in range(2):
+        found = read_list(io, snapshot.manifest_list)
+        expected = list(read_manifest_list(io.new_input(snapshot.manifest_list)))
+        assert [one._data for one in found] == [one._data for one in expected]
+        for manifest in expected:
+            entries = manifest.fetch_manifest_entry(io)
+            assert [said(one) for one in read_manifest(io, manifest)] == [said(one) for one in entries]
+
+
+def test_a_file_that_changed_since_it_was_read_is_read_anew(tables: Tables, adapter: IcebergAdapter) -> None:
+    base = tables.create([order(1)])
+    ours, theirs = tables.change(base, append(order(2))), tables.change(base, append(order(3)))
+    snapshot = static(theirs).current_snapshot()
+    assert snapshot is not None
+    known = path_of(snapshot.manifest_list).read_bytes()
+    read_list(adapter.files.io, snapshot.manifest_list)
+    path_of(snapshot.manifest_list).write_bytes(b"Obj\x01 and no more")
+    with pytest.raises(Corrupt, match="cannot be decoded"):
+        tables.merged(base, ours, theirs)
+    path_of(snapshot.manifest_list).write_bytes(known)
+    path_of(theirs.version).write_bytes(path_of(base.version).read_bytes())
+    with pytest.raises(Corrupt, match="somebody overwrote it"):
+        tables.merged(base, ours, theirs)
+
+
+def test_the_model_without_history_says_the_same_of_the_table(tables: Tables, adapter: IcebergAdapter) -> None:
+    base = tables.create([order(1)])
+    version = load(adapter.files, tables.change(base, append(order(2)), append(order(3))).version)
+    full, current = version.table, version.current
+    assert current.current_snapshot() == full.current_snapshot()
+    assert len(current.snapshots) == 1 < len(full.snapshots)
+    logs = {"snapshots", "snapshot_log", "metadata_log"}
+    assert current.model_dump(exclude=logs) == full.model_dump(exclude=logs)
+    assert load(adapter.files, version.location).current is current
+    assert load(adapter.files, version.location).table is not full  # Users get it, who may change it.
+
+
+@pytest.fixture
+def flushed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    found: list[str] = []
+    monkeypatch.setattr(files, "fsync", lambda path: found.append(str(path)))
+    return found
+
+
+def test_a_merge_flushes_its_files_and_their_folder(tables: Tables, flushed: list[str]) -> None:
+    """The folders above it hold no new name: they were flushed when the version was voted for that ours is."""
+    base = tables.create([order(1)])
+    ours, theirs = tables.change(base, append(order(2))), tables.change(base, append(order(3)))
+    flushed.clear()
+    merged = tables.merged(base, ours, theirs)
+    metadata = path_of(merged.version).parent
+    assert flushed.count(str(metadata)) == 2  # Before the metadata file names the others, and after it is there.
+    new = [one for one in flushed if one != str(metadata)]
+    assert len(new) == 2
+    assert {Path(one).parent for one in new} == {metadata}
+
+
+def test_folders_that_lead_to_new_ones_are_flushed(
+    adapter: IcebergAdapter, warehouse: Path, flushed: list[str]
+) -> None:
+    beside, new = warehouse / "a/b/c/1", warehouse / "a/x/y/2"
+    for path in (beside, new):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    adapter.files.sync([f"file://{new}"], beside=f"file://{beside}")
+    assert flushed == [str(new), str(warehouse / "a/x/y"), str(warehouse / "a/x"), str(warehouse / "a")]
+    flushed.clear()
+    adapter.files.sync([f"file://{new}"])
+    assert flushed[-2:] == [str(warehouse / "a"), str(warehouse)]
+    shutil.rmtree(warehouse / "a")
