@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from plait.catalog import Catalog
 from plait.clock import SystemClock
 from plait.errors import AlreadyExists, CommitConflict, NotFound, PlaitError, StoreUnavailable, TransactionClosed
 from plait.failpoint import armed
-from plait.types import Key, Move, Published
+from plait.types import Conflicted, Key, Merged, Move, Published
 from plait.working_set import WorkingSet
 from plait_conformance.behaviour.adoption import TestAdoption
 from plait_conformance.behaviour.stores import (
@@ -97,6 +98,27 @@ def test_a_merge_that_died_after_its_native_writes_leaves_nothing_when_discarded
     else:
         tx.discard()
         assert tx.id not in {owner for owner, _ in Folder(tmp_path / "store").pins()}
+
+
+def test_writers_to_one_key_merge_once_each(stored: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has to merge waits for its turn before it does: what it merged would be onto a head that moves."""
+    merges: list[str] = []
+    merge = FakeAdapter.merge
+
+    def counted(self: FakeAdapter, tx: str, attempt: int, **sides: Any) -> Merged | Conflicted:
+        merges.append(tx)
+        return merge(self, tx, attempt, **sides)
+
+    monkeypatch.setattr(FakeAdapter, "merge", counted)
+    write(stored, x=1)
+    writers = [stored.begin() for _ in range(4)]
+    for number, writer in enumerate(writers):
+        handle(writer)[f"of-{number}"] = str(number)
+    write(stored, y=2)
+    with ThreadPoolExecutor(len(writers)) as pool:
+        list(pool.map(WorkingSet.commit, writers))
+    assert sorted(merges) == sorted(writer.id for writer in writers)
+    assert held(stored) == {"x": 1, "y": 2, "of-0": 0, "of-1": 1, "of-2": 2, "of-3": 3}
 
 
 def test_an_overtaken_move_of_a_dead_publisher_keeps_seq_growing(headed: Catalog, scene: Scene, tmp_path: Path) -> None:
