@@ -56,7 +56,7 @@ from plait_s3.manifest import (
     write_manifest,
 )
 from plait_s3.objects import ObjectMerge, changed_entries, describe
-from plait_s3.overlay import EDITS, STAGING, Overlay, Place, base_of, folder_of, place_of
+from plait_s3.overlay import EDITS, STAGING, Overlay, Place, base_of, place_of
 from plait_s3.parallel import side_by_side
 from plait_s3.probe import probe
 from plait_s3.verifying import Verifier
@@ -295,23 +295,19 @@ class ObjectAdapter(Adapter):
     def abort(self, tx: str) -> None:
         """Drop its stagings and manifests. Pinned objects may be others' too: retention collects them."""
         with suppress(NotFound):  # Without the bucket there is nothing to drop.
-            self._drop(tx, STAGING)
-            self._drop(tx, PACKS)
+            self._drop(tx, (STAGING, EDITS, PACKS))
 
     def release(self, tx: str, kept: Sequence[SnapshotRef]) -> None:
         """Drop its stagings, whose content is at content addresses now. Where the bucket keeps versions, the staged
         objects are themselves what the commit names, and stay. Manifests of lost attempts are left to retention."""
-        if not self.blobs.versioned:
-            self._drop(tx, STAGING)
-            return
-        for folder in self.blobs.folders(folder_of(STAGING, tx)):
-            if folder.endswith(EDITS):
-                self.blobs.drop_folder(folder)
-                self.context.failpoint("objects.release.after_edits")
+        self._drop(tx, (EDITS,) if self.blobs.versioned else (STAGING, EDITS))
 
-    def _drop(self, tx: str, area: str) -> None:
-        self.blobs.drop_folder(folder_of(area, tx))
-        self.context.failpoint("objects.drop.after_area")
+    def _drop(self, tx: str, areas: Sequence[str]) -> None:
+        if tx in ("", ".", "..") or "/" in tx:
+            raise InvalidArgument(f"{tx!r} is no working set's id")
+        for area in areas:
+            self.blobs.drop_folder(f"{area}{tx}/")
+            self.context.failpoint("objects.drop.after_area")
 
     # -- joining -----------------------------------------------------------------------------------------------------
 

@@ -153,10 +153,6 @@ class Blobs(Protocol):
         """Let other tools write below a prefix; where folders are not made, nothing happens."""
         ...
 
-    def folders(self, prefix: str) -> Sequence[str]:
-        """The prefixes, one name longer and with a slash at their end, below which there is something."""
-        ...
-
     def drop_folder(self, prefix: str) -> None:
         """Delete everything below a prefix, every version of it. Repeat: no-op."""
         ...

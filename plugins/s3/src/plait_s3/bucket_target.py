@@ -133,6 +133,7 @@ class BucketTarget(Target):
                     remedy="wait until it has ended, then repeat",
                 )
             self._blobs.put(STATE, data)
+        if not written:
             found = self._blobs.read_etag(STATE)
             written = None if found is None else found[1]
         self._etag = written

@@ -251,11 +251,6 @@ class FilesBlobs:
         with _translated(prefix):
             os.makedirs(self._path(prefix), exist_ok=True)
 
-    def folders(self, prefix: str) -> Sequence[str]:
-        with _translated(prefix), suppress(FileNotFoundError), os.scandir(self._path(prefix)) as found:
-            return [f"{prefix}{one.name}/" for one in found if one.is_dir(follow_symlinks=False)]
-        return []
-
     def drop_folder(self, prefix: str) -> None:
         with _translated(prefix), suppress(FileNotFoundError):
             shutil.rmtree(self._path(prefix))

@@ -193,16 +193,14 @@ class Packs:
         stop = 8 + int.from_bytes(first[4:8], "big")
         if stop > len(first):
             first += self._get(name, len(first), stop)
-        opened = _parse(name, first, stop)
-        self._add(opened, stop)
-        return opened
+        return self._add(_parse(name, first, stop), stop)
 
-    def _add(self, opened: _Pack, index_bytes: int) -> None:
+    def _add(self, opened: _Pack, index_bytes: int) -> _Pack:
         with self._lock:
-            if opened.name in self._known:
-                return
-            self._known[opened.name] = opened
-        self._grow(opened, index_bytes + sum(map(len, opened.nodes.values())))
+            known = self._known.setdefault(opened.name, opened)
+        if known is opened:
+            self._grow(opened, index_bytes + sum(map(len, opened.nodes.values())))
+        return known
 
     def _grow(self, opened: _Pack, count: int) -> None:
         with self._lock:

@@ -1,9 +1,10 @@
 """A working set's view of one asset: what was staged lies over the base manifest.
 
-    _plait/staging/<tx>/<intent>/<key>          plain objects, which any tool may put
-    _plait/staging/<tx>/<intent>.edits/<hash>   what a plain object cannot say: a key is removed, or has another's bytes
+    _plait/staging/<tx>/<intent>/<key>   plain objects, which any tool may put
+    _plait/edits/<tx>/<intent>/<hash>    what a plain object cannot say: a key is removed, or has another one's bytes
 
-A plain object wins over an edit, and an edit over the base: who removes or links a key deletes the plain object last.
+A plain object wins over an edit, and an edit over the base: who removes or links a key deletes the plain object last,
+and who reads both reads the plain objects first.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from plait.codec import pack, unpack
-from plait.errors import Corrupt, InvalidArgument
+from plait.errors import Corrupt
 from plait.types import Staging
 
 from plait_s3.blobs import OWN, Blob, Blobs, check_object_key, sha256_of, unheard
@@ -22,21 +23,13 @@ from plait_s3.manifest import NOTHING, Entry, Manifest, Packs, Root, decode_entr
 from plait_s3.parallel import side_by_side
 
 STAGING: Final = f"{OWN}staging/"
-EDITS: Final = ".edits/"
-"""What the folder of a staging's edits ends with: beside its objects, so that one listing has both."""
+EDITS: Final = f"{OWN}edits/"
 
 Found: TypeAlias = Blob | Entry
 """An object of the view: staged, or kept."""
 
 Change: TypeAlias = Blob | Entry | None
 """A staged object, a kept one under this key now, or a removal."""
-
-
-def folder_of(area: str, tx: str) -> str:
-    """What a transaction has in an area, as a prefix that can be dropped. Raises: InvalidArgument."""
-    if tx in ("", ".", "..") or "/" in tx:
-        raise InvalidArgument(f"{tx!r} is no working set's id")
-    return f"{area}{tx}/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +40,12 @@ class Place:
     intent: str
 
     @property
-    def stem(self) -> str:
-        """What the keys of its objects and edits begin with, and no other place's: intents' ids are of one length."""
-        return f"{STAGING}{self.tx}/{self.intent}"
-
-    @property
     def objects(self) -> str:
-        return f"{self.stem}/"
+        return f"{STAGING}{self.tx}/{self.intent}/"
 
     @property
     def edits(self) -> str:
-        return self.stem + EDITS
+        return f"{EDITS}{self.tx}/{self.intent}/"
 
     def edit(self, key: str) -> str:
         """Named by a hash, so that no edit is the folder of another."""
@@ -90,19 +78,22 @@ class Overlay:
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
-    def _said(self, found: Iterable[Blob]) -> dict[str, Change]:
-        """What these of the staging's say. (Markers of empty folders say nothing.)"""
+    def staged(self, folder: str = "") -> dict[str, Blob]:
+        """The plain objects below a folder, by key. (Markers of empty folders are none.)"""
+        if self._place is None:
+            return {}
+        return self._plain(self._blobs.list(self._place.objects + folder))
+
+    def _plain(self, found: Iterable[Blob]) -> dict[str, Blob]:
         assert self._place is not None
-        objects, edits = self._place.objects, self._place.edits
-        found = list(found)
-        return {
-            **dict(side_by_side(self._read_edit, [blob for blob in found if blob.key.startswith(edits)])),
-            **{
-                blob.key[len(objects) :]: blob
-                for blob in found
-                if blob.key.startswith(objects) and not blob.key.endswith("/")
-            },
-        }
+        start = len(self._place.objects)
+        return {blob.key[start:]: blob for blob in found if not blob.key.endswith("/")}
+
+    def edits(self) -> dict[str, Entry | None]:
+        """All edits, by key."""
+        if self._place is None:
+            return {}
+        return dict(side_by_side(self._read_edit, self._blobs.list(self._place.edits)))
 
     def _read_edit(self, blob: Blob) -> tuple[str, Entry | None]:
         name = (blob.key, blob.etag, blob.modified_at_us)
@@ -111,12 +102,12 @@ class Overlay:
         return self._edits_read[name]
 
     def changes(self) -> dict[str, Change]:
-        """Everything that the staging says, in key order; objects with their versions, where the store keeps these.
-        Cost: one listing, and a read of each edit."""
+        """Everything that the staging says, in key order; objects with their versions, where the store keeps these."""
         if self._place is None:
             return {}
-        said = self._said(self._blobs.list_current(self._place.stem, unheard))
-        return {key: said[key] for key in sorted(said, key=str.encode)}
+        staged = self._plain(self._blobs.list_current(self._place.objects, unheard))
+        merged: dict[str, Change] = {**self.edits(), **staged}
+        return {key: merged[key] for key in sorted(merged, key=str.encode)}
 
     def as_edits(self) -> dict[bytes, bytes | None]:
         """What the staging changes in the base's tree. Staged objects are hashed as they are now, and not pinned."""
@@ -166,10 +157,8 @@ class Overlay:
             yield from _alive(ahead[-1], changed[ahead.pop()])
 
     def _changes_below(self, folder: str) -> dict[str, Change]:
-        if self._place is None:
-            return {}
-        prefixes = [self._place.edits, self._place.objects + folder] if folder else [self._place.stem]
-        return self._said(blob for prefix in prefixes for blob in self._blobs.list(prefix))
+        staged = self.staged(folder)
+        return {**self.edits(), **staged}
 
     def children(self, folder: str) -> tuple[dict[str, Found], set[str]]:
         """The objects and the folders right below a folder. Cost: O(children · log objects), not O(objects)."""
@@ -243,10 +232,8 @@ class Overlay:
     def clear(self) -> None:
         """Drop everything that was staged."""
         assert self._place is not None
-        edits = self._place.edits
-        # The objects first: one that is left would win over an edit that is gone.
-        found = sorted(self._blobs.list(self._place.stem), key=lambda blob: blob.key.startswith(edits))
-        self._blobs.delete([Blob(blob.key, 0) for blob in found])
+        for prefix in (self._place.objects, self._place.edits):
+            self._blobs.delete([Blob(blob.key, 0) for blob in self._blobs.list(prefix)])
 
 
 def _alive(key: str, change: Change) -> Iterator[tuple[str, Found]]:

@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any, Final
 
 import boto3
+from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.credentials import CredentialProvider, CredentialResolver, Credentials, ReadOnlyCredentials
 from botocore.exceptions import PartialCredentialsError
@@ -15,6 +16,9 @@ from botocore.session import get_session
 from plait.errors import InvalidArgument
 
 from plait_s3.s3_errors import translated
+
+TRANSFER: Final = TransferConfig(use_threads=False)
+"""How what is large is sent in parts: in the caller's thread."""
 
 _SAME: Final = ("endpoint", "access_key", "secret_key")
 """The options by which two buckets are of one server and of one user there."""

@@ -14,7 +14,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 from plait.errors import InvalidArgument, NotFound, StoreUnavailable
 
@@ -22,7 +21,7 @@ from plait_s3 import s3_pinning
 from plait_s3.blobs import CHUNK_BYTES, Blob, Content, Pinned, Report, unheard
 from plait_s3.listing import Entry, Page, entries_of, list_all, read_entries_apart
 from plait_s3.parallel import side_by_side
-from plait_s3.s3_access import Access
+from plait_s3.s3_access import TRANSFER, Access
 from plait_s3.s3_errors import GONE, LOST, code_of, translated
 from plait_s3.s3_pinning import is_md5
 
@@ -31,7 +30,6 @@ _NOT_IN_XML: Final = re.compile("[\x00-\x08\x0b-\x1f\ufffe\uffff]")
 """What a bulk deletion cannot name: its request would be refused, or delete another object."""
 _LINK_SECONDS_MAX: Final = 7 * 24 * 3600
 """What a signature can say."""
-_TRANSFER: Final = TransferConfig(use_threads=False)
 
 
 class S3Blobs:
@@ -211,7 +209,7 @@ class S3Blobs:
                 written = self.client.put_object(**self.asked(key), Body=content)
                 etag, version = written.get("ETag", "").strip('"'), written.get("VersionId", "")
                 return Blob(key, len(content), etag, version)
-            self.client.upload_fileobj(_Unclosed(content), self.bucket, self._full(key), Config=_TRANSFER)
+            self.client.upload_fileobj(_Unclosed(content), self.bucket, self._full(key), Config=TRANSFER)
         return self.head(key) or Blob(key, 0)
 
     def put_all(self, contents: Mapping[str, Content], report: Report) -> None:
@@ -266,7 +264,7 @@ class S3Blobs:
         if version:
             source["VersionId"] = version
         with translated(f"object {self.uri(key)}"):
-            self.client.copy(source, self.bucket, self._full(destination), Config=_TRANSFER)
+            self.client.copy(source, self.bucket, self._full(destination), Config=TRANSFER)
 
     def delete(self, blobs: Iterable[Blob]) -> None:
         named = []
@@ -289,11 +287,6 @@ class S3Blobs:
 
     def make_folder(self, prefix: str) -> None:
         return
-
-    def folders(self, prefix: str) -> Sequence[str]:
-        operation = ("list_object_versions", "Versions") if self.versioned else ("list_objects_v2", "Contents")
-        found = [name for page in self._pages(*operation, self._full(prefix), "/") for name in page.folders]
-        return [name[len(self._prefix) :] for name in found]
 
     def drop_folder(self, prefix: str) -> None:
         self.delete(self.list_versions(prefix))

@@ -8,19 +8,18 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
-from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 from plait.errors import NotFound, StoreUnavailable
 
 from plait_s3.blobs import CHUNK_BYTES, Blob, Pinned, Report, address, pinning, sha256_of
 from plait_s3.parallel import side_by_side
+from plait_s3.s3_access import TRANSFER
 from plait_s3.s3_errors import LOST, code_of, translated
 
 if TYPE_CHECKING:
     from plait_s3.s3_blobs import S3Blobs
 
 _MD5: Final = re.compile(r"[0-9a-f]{32}\Z")
-_IN_PARTS: Final = TransferConfig(use_threads=False)
 _TRIES_MAX: Final = 3
 
 
@@ -98,10 +97,10 @@ def _copy_exactly(store: S3Blobs, found: Blob, place: str) -> str | None:
     condition = {"CopySourceIfMatch": f'"{found.etag}"'}
     with translated(f"object {store.uri(found.key)}"):
         try:
-            if found.size_bytes < _IN_PARTS.multipart_threshold:
+            if found.size_bytes < TRANSFER.multipart_threshold:
                 copied = store.client.copy_object(**target, CopySource=source, **condition)
                 return str(copied.get("CopyObjectResult", {}).get("ETag", "")).strip('"')
-            store.client.copy(source, **target, ExtraArgs=condition, Config=_IN_PARTS)
+            store.client.copy(source, **target, ExtraArgs=condition, Config=TRANSFER)
         except ClientError as error:
             if code_of(error) in LOST:
                 return None

@@ -12,7 +12,7 @@ from plait.types import Item, SnapshotRef
 
 from plait_s3.blobs import OWN, Blob, Blobs, version_query
 from plait_s3.manifest import PACKS, Manifest, Packs, Root
-from plait_s3.overlay import STAGING
+from plait_s3.overlay import EDITS, STAGING
 
 _BATCH: Final = 256
 _KEPT: Final = (f"{OWN}objects/", PACKS, f"{OWN}tmp/")
@@ -40,8 +40,9 @@ def inventory(blobs: Blobs, prefix: str) -> Iterator[Item]:
     for area in _KEPT:
         for blob in blobs.list(area):
             yield from _item(blobs, blob, "", prefix)
-    for blob in blobs.list_versions(STAGING):
-        yield from _item(blobs, blob, blob.version, prefix)
+    for area in (STAGING, EDITS):
+        for blob in blobs.list_versions(area):
+            yield from _item(blobs, blob, blob.version, prefix)
 
 
 def _item(blobs: Blobs, blob: Blob, version: str, prefix: str) -> Iterator[Item]:
@@ -65,7 +66,7 @@ def delete(blobs: Blobs, items: Iterable[Item], context: Context) -> None:
                 named, mark, version = key.rpartition("?versionId=")
                 key = named if mark else key
                 version = version if mark else ""
-            if not item.path.startswith(root) or not key.startswith((*_KEPT, STAGING)):
+            if not item.path.startswith(root) or not key.startswith((*_KEPT, STAGING, EDITS)):
                 raise InvalidArgument(f"{item.path} is not under plait's care, so it is not deleted")
             if blobs.versioned and not version:
                 doomed += [blob for blob in blobs.list_versions(key) if blob.key == key]
