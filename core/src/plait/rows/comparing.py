@@ -73,10 +73,12 @@ class RowChanges:
 
     def _batches(self) -> Iterator[tuple[list[pa.ChunkedArray], list[Row | None], list[Row | None]]]:
         """The columns of `_named`, and the rows that two of them point to."""
-        named = _named(self.shape, self.removed, self.added)
+        # In one piece: Arrow puts the pieces together for each `take`.
+        removed, added = self.removed.combine_chunks(), self.added.combine_chunks()
+        named = _named(self.shape, removed, added)
         for start in range(0, named.num_rows, _BATCH_ROWS):
             columns = named.slice(start, _BATCH_ROWS).columns
-            yield columns, _rows_at(self.removed, columns[1]), _rows_at(self.added, columns[2])
+            yield columns, _rows_at(removed, columns[1]), _rows_at(added, columns[2])
 
 
 def _kind(before: Row | None, after: Row | None) -> ItemChangeKind:
@@ -104,7 +106,8 @@ def _named(shape: Shape, removed: pa.Table, added: pa.Table) -> pa.Table:
     others = places.filter(pc.invert(pc.is_in(places["item"], pairs["item"].combine_chunks())))
     found = pa.concat_tables([pairs, others])
     index = pc.coalesce(found["old"], pc.add(found["new"], removed.num_rows))
-    return found.take(_order(shape, rows.take(index), found))
+    keys = shape.keys(rows).take(index) if shape.identifiers else rows.select([])
+    return found.take(_order(keys, found))
 
 
 def _items(shape: Shape, rows: pa.Table) -> pa.ChunkedArray:
@@ -112,14 +115,13 @@ def _items(shape: Shape, rows: pa.Table) -> pa.ChunkedArray:
     return pa.chunked_array([shape.items(rows.slice(start, _BATCH_ROWS)) for start in starts], pa.string())
 
 
-def _order(shape: Shape, rows: pa.Table, named: pa.Table) -> pa.Array:
-    """The places of rows in order of their identifiers, nulls last, then of their items; of one item, as `named`."""
-    keys = shape.keys(rows) if shape.identifiers else rows.select([])
+def _order(keys: pa.Table, named: pa.Table) -> pa.Array:
+    """The places of rows in order of their keys, nulls last, then of their items; of one item, as `named`."""
     if any(pa.types.is_nested(column.type) for column in keys.columns):
         # Arrow does not sort by these.
         columns = [[(value is None, value) for value in column.to_pylist()] for column in keys.columns]
         texts = list(zip(*columns, named["item"].to_pylist(), strict=True))
-        return pa.array(sorted(range(rows.num_rows), key=texts.__getitem__), pa.int64())
+        return pa.array(sorted(range(named.num_rows), key=texts.__getitem__), pa.int64())
     # Numbered, for Arrow takes a dot in a name for a path.
     by = pa.table({str(n): column for n, column in enumerate((*keys.columns, *named.columns))})
     return pc.sort_indices(by, sort_keys=[(name, "ascending") for name in by.column_names])

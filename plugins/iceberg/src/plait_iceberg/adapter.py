@@ -45,7 +45,7 @@ from plait_iceberg.files import FILE_OPTIONS, Files, file_options, warehouse_uri
 from plait_iceberg.locating import staging_location, version_location
 from plait_iceberg.manifests import ManifestReader, compare
 from plait_iceberg.merge import Merge, Sides, check_mergeable, check_rewritable, rewrite, whole_conflict
-from plait_iceberg.metadata import TABLE, VIEW, Metadata, check_writable, durable_beside, load, load_side, resolve
+from plait_iceberg.metadata import TABLE, VIEW, Metadata, check_writable, load, load_side, resolve
 from plait_iceberg.mirror import PREFIX, Mirrored
 from plait_iceberg.namespace import SnapshotCatalog, TransactionCatalog
 from plait_iceberg.rows import Shape
@@ -201,8 +201,7 @@ class IcebergAdapter(Mirrored):
                 remedy="bring the table's folder back and commit again, or discard the working set",
             ) from error
         check_writable(found, f"commit {format_key(staging.key)}")
-        before = load_side(self.files, base)
-        self.files.sync(self._new_files(found, before), beside=durable_beside(before))
+        self.files.sync(self._new_files(found, load_side(self.files, base)))
         self.context.failpoint("iceberg.prepare.before_vote")
         return self._refer(found)
 

@@ -128,9 +128,8 @@ class Files:
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
-    def write_new(self, location: str, data: bytes, failpoint: Failpoint, *, beside: str = "") -> bytes:
+    def write_new(self, location: str, data: bytes, failpoint: Failpoint) -> bytes:
         """Write a file unless it exists, whole or not at all; what is stored under that name afterwards.
-        `beside`: see `sync`.
 
         On a local disk the file is linked into place and fsynced, so of two racing writers exactly one wins. Object
         stores put whole objects, but pyarrow cannot put conditionally: there the last of two racers wins.
@@ -160,32 +159,23 @@ class Files:
             finally:
                 os.unlink(temporary)
         # Not the file: whoever linked it had flushed it.
-        self._sync_folders([path], beside)
+        self._sync_folders([path])
         return data
 
-    def sync(self, locations: Iterable[str], *, beside: str = "") -> None:
+    def sync(self, locations: Iterable[str]) -> None:
         """Make files, and the folders that lead to them from the warehouse, survive a power loss.
 
-        Object stores are durable once they have answered. `beside`: a file that survives one already, with its folders.
-        Cost: one fsync per local file and folder, save the folders whose names are known to be durable by `beside`.
+        Object stores are durable once they have answered. Cost: one fsync per local file and folder.
         """
         paths = [self.local_path(location) for location in locations if self.is_local(location)]
         for path in paths:
             with translated(f"file {path}"):
                 fsync(path)
-        self._sync_folders(paths, beside)
+        self._sync_folders(paths)
 
-    def _sync_folders(self, paths: Iterable[str], beside: str) -> None:
+    def _sync_folders(self, paths: Iterable[str]) -> None:
         root = self.local_path(self.warehouse) if self.is_local(self.warehouse) else ""
-        named: set[str] = set()
-        if beside and self.is_local(beside):
-            named.update(_folders(self.local_path(beside), root))
-        folders: set[str] = set()
-        for path in paths:
-            for folder in _folders(path, root):
-                folders.add(folder)
-                if folder in named:
-                    break
+        folders = {folder for path in paths for folder in _folders(path, root)}
         for folder in sorted(folders, reverse=True):
             with translated(f"folder {folder}"):
                 fsync(folder)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import uuid
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -36,9 +37,9 @@ FORMAT_VERSION_MAX: Final = 2
 _VERSION = re.compile(r"v?(\d+)[^/]*\.metadata\.json(?:\.gz)?\Z")
 _HADOOP_VERSION = re.compile(r"v(\d+)(?:\.gz)?\.metadata\.json(?:\.gz)?\Z")
 _GZIP = b"\x1f\x8b"
-_OWN = re.compile(r"\.plait_[A-Za-z0-9]*\.metadata\.json\Z")
-_DOCUMENTS: Final[Memory[Document]] = Memory(16 << 20)
-_CURRENT: Final[Memory[TableMetadata]] = Memory(256)
+_DOCUMENTS: Final[Memory[Document]] = Memory(8 << 20)
+"""By the size of what is parsed, which then takes some three times as much."""
+_CURRENT: Final[Memory[TableMetadata]] = Memory(64)
 _PREVIOUS_VERSIONS_MAX = "write.metadata.previous-versions-max"
 
 
@@ -124,15 +125,18 @@ def parse_current(document: Document, location: str) -> TableMetadata:
 def parse(location: str, data: bytes) -> Metadata:
     """Read the bytes of a metadata file. Raises: Corrupt."""
     digest = hashlib.sha256(data).digest()
-    return Metadata(location, digest, _DOCUMENTS.get(digest, len(data), lambda: _parse(location, data)))
-
-
-def _parse(location: str, data: bytes) -> Document:
     try:
         # Not by the name: pyarrow has unpacked what is called .gz, and not what is called .gz.metadata.json.
         text = gzip.decompress(data) if data.startswith(_GZIP) else data
+    except (OSError, EOFError, zlib.error) as error:
+        raise Corrupt(f"metadata file {location} cannot be read: {error}") from error
+    return Metadata(location, digest, _DOCUMENTS.get(digest, len(text), lambda: _parse(location, text)))
+
+
+def _parse(location: str, text: bytes) -> Document:
+    try:
         document = json.loads(text)
-    except (ValueError, OSError, EOFError) as error:
+    except ValueError as error:
         raise Corrupt(f"metadata file {location} cannot be read: {error}") from error
     if not isinstance(document, dict) or "location" not in document:
         raise Corrupt(f"metadata file {location} describes neither a table nor a view")
@@ -230,11 +234,6 @@ def metadata_location(document: Document, version: int, tx: str, unique: uuid.UU
     """A new metadata file's name: version and uuid as every engine expects them, and whose transaction it is of."""
     name = f"{version:05d}-{unique or uuid.uuid4()}.plait_{re.sub(r'[^A-Za-z0-9]', '', tx)}.metadata.json"
     return load_location_provider(document["location"], document.get("properties") or {}).new_metadata_location(name)
-
-
-def durable_beside(version: Metadata | None) -> str:
-    """Where a version is that some commit names, if plait wrote it: then its folders were flushed before its vote."""
-    return version.location if version is not None and _OWN.search(version.location) else ""
 
 
 def with_logged(document: Document, previous: Metadata) -> Document:

@@ -39,7 +39,6 @@ from plait_iceberg.metadata import (
     Document,
     Metadata,
     dump,
-    durable_beside,
     metadata_location,
     parse,
     parse_current,
@@ -126,11 +125,10 @@ class SnapshotWriter:
             taken = {one["snapshot-id"] for one in document.get("snapshots", ())}
             snapshot = self._write_snapshot(table, self._snapshot_id(taken), reader, edits, summary, now_ms)
             document = _with_snapshot(document, snapshot)
-        beside = durable_beside(self._previous)
-        self._files.sync(self._written, beside=beside)
+        self._files.sync(self._written)
         self._context.failpoint("iceberg.write.before_metadata")
         data = dump(with_logged(document, self._previous))
-        stored = self._files.write_new(self.location, data, self._context.failpoint, beside=beside)
+        stored = self._files.write_new(self.location, data, self._context.failpoint)
         self._context.failpoint("iceberg.write.after_metadata")
         return parse(self.location, stored)
 
