@@ -152,6 +152,43 @@ def moved(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Key, Move]]:
     return asked
 
 
+@pytest.mark.parametrize("changed", [False, True], ids=["renamed", "renamed-and-changed"])
+def test_what_a_working_set_wrote_follows_a_rename_made_meanwhile(stored: Catalog, changed: bool) -> None:
+    write(stored, x=1)
+    working = stored.begin()
+    handle(working).update({"y": "2"})
+    with stored.transaction(message="rename") as tx:
+        tx.rename(A, B)
+        if changed:
+            handle(tx, B).update({"z": "3"})
+    working.commit()
+    assert held(stored, key=B) == {"x": 1, "y": 2, **({"z": 3} if changed else {})}
+    assert [entry.key for entry in stored.at("main").entries()] == [B]
+    assert stored.publish() == []
+
+
+def test_an_item_is_reverted_where_its_asset_is_now(stored: Catalog) -> None:
+    write(stored, x=1)
+    undone = write(stored, x=2, y=2)
+    with stored.transaction(message="rename") as tx:
+        tx.rename(A, B)
+    stored.revert(f"@{undone.id}", items={A: ["x"]})
+    assert held(stored, key=B) == {"x": 1, "y": 2}
+    with pytest.raises(NotFound, match="does not exist at"):
+        stored.revert(f"@{undone.id}", items={B: ["x"]})
+
+
+def test_an_item_of_an_asset_that_a_commit_dropped_is_not_reverted_alone(stored: Catalog) -> None:
+    write(stored, x=1)
+    with stored.transaction(message="drop") as tx:
+        tx.drop(A)
+    undone = stored.resolve("main")
+    write(stored, y=2)
+    with pytest.raises(NotFound, match="does not exist at"):
+        stored.revert(f"@{undone.id}", items={A: ["x"]})
+    assert held(stored) == {"y": 2}
+
+
 def test_a_head_may_be_named_after_its_key_so_a_rename_moves_it(headed: Catalog, moved: list[tuple[Key, Move]]) -> None:
     write(headed, x=1)
     moved.clear()

@@ -126,19 +126,19 @@ def test_an_interrupted_wait_leaves_the_lane(monkeypatch: pytest.MonkeyPatch) ->
     assert lanes._waiting == {}
 
 
-def test_a_place_joins_further_lanes_by_queueing_anew() -> None:
+def test_a_turn_waits_for_further_lanes_by_queueing_anew() -> None:
     """Waiting for one lane while holding another would be half of a deadlock."""
     lanes = Lanes()
-    with lanes.place("main") as place:
-        assert place.join([A])
-        assert not place.join([A])
-        assert not place.join([])
+    with lanes.turn("main") as turn:
+        assert turn.wait_for([A])
+        assert not turn.wait_for([A])
+        assert not turn.wait_for([])
         behind = Waiter(lanes, "main", A)
         queued(lanes, "main", A, 2)
         busy = Waiter(lanes, "main", B)
         assert busy.holds.wait(60)
         with ThreadPoolExecutor(1) as pool:
-            joined = pool.submit(place.join, [B])
+            joined = pool.submit(turn.wait_for, [B])
             assert behind.holds.wait(60)  # The lane of A was left for the while.
             behind.leave()
             busy.leave()

@@ -235,11 +235,12 @@ class Coordinator:
         allow_empty: bool,
     ) -> Commit:
         reads = self._reads(tx, unchanged)
-        with self._lanes.place(tx.ref) as place:
+        bases = self._planner.bases(tx, participants)
+        with self._lanes.turn(tx.ref) as turn:
             for _ in range(limits.MERGE_ROUNDS_MAX):
-                view = self._planner.view(tx, participants)
-                while place.join(view.met):  # Before merging: a merge onto a head that then moves is made in vain.
-                    view = self._planner.view(tx, participants)
+                view = self._planner.view(tx, participants, bases)
+                while turn.wait_for(view.met):  # Before merging: a merge onto a head that then moves is made in vain.
+                    view = self._planner.view(tx, participants, bases)
                 plan = self._planner.join(tx, view)
                 if plan.conflicts:
                     raise self._conflicted(tx, plan.conflicts)
@@ -263,7 +264,7 @@ class Coordinator:
                     moved = {conflict.key for conflict in error.conflicts} - {()}
                     if not moved or moved & {read.key for read in reads}:
                         raise
-                    place.join(moved)
+                    turn.wait_for(moved)
         raise CommitConflict(
             f"{tx.ref!r} moved {limits.MERGE_ROUNDS_MAX} times while this commit was being merged onto it",
             conflicts=(),

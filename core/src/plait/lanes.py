@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from plait.codec import encode_key
@@ -20,7 +20,7 @@ class Lanes:
         self._waiting: dict[tuple[str, Key], deque[object]] = {}
 
     @contextmanager
-    def hold(self, ref: str, keys: Sequence[Key]) -> Iterator[None]:
+    def hold(self, ref: str, keys: Iterable[Key]) -> Iterator[None]:
         """Hold the lanes of these keys while the block runs. All are joined at once, so callers cannot deadlock."""
         ticket = object()
         lanes = [(ref, key) for key in sorted(set(keys), key=encode_key)]
@@ -41,20 +41,20 @@ class Lanes:
                 self._condition.notify_all()
 
     @contextmanager
-    def place(self, ref: str) -> Iterator[Place]:
-        """A place in the lanes of a ref, at first in none of them. It is left when the block ends."""
+    def turn(self, ref: str) -> Iterator[Turn]:
+        """A turn in the lanes of a ref, at first in none of them. It ends with the block."""
         with ExitStack() as held:
-            yield Place(self, ref, held)
+            yield Turn(self, ref, held)
 
 
-class Place:
+class Turn:
     """The lanes that one caller holds, while it finds out which ones it needs."""
 
     def __init__(self, lanes: Lanes, ref: str, held: ExitStack) -> None:
         self._lanes, self._ref, self._held = lanes, ref, held
         self._keys: frozenset[Key] = frozenset()
 
-    def join(self, keys: Iterable[Key]) -> bool:
+    def wait_for(self, keys: Iterable[Key]) -> bool:
         """Hold the lanes of these keys too. Returns: whether they were not held yet, so that the caller waited."""
         wanted = self._keys.union(keys)
         if wanted == self._keys:
@@ -62,6 +62,6 @@ class Place:
         # All anew: who waited for one lane while holding another could deadlock.
         self._held.close()
         self._keys = frozenset()
-        self._held.enter_context(self._lanes.hold(self._ref, sorted(wanted, key=encode_key)))
+        self._held.enter_context(self._lanes.hold(self._ref, wanted))
         self._keys = wanted
         return True

@@ -55,7 +55,7 @@ class View:
     """
 
     head: Commit
-    join: ThreeWay
+    threeway: ThreeWay
     source: Sequence[Candidate]
     own: Sequence[Candidate]
     ours: Mapping[Key, Entry]
@@ -81,30 +81,32 @@ class Planner:
 
     def plan(self, tx: Tx, participants: Sequence[Participant]) -> Plan:
         """Join a working set with its ref's head as it stands now; conflicts are part of the answer."""
-        return self.join(tx, self.view(tx, participants))
+        return self.join(tx, self.view(tx, participants, self.bases(tx, participants)))
 
-    def view(self, tx: Tx, participants: Sequence[Participant]) -> View:
-        """Read what is to be joined. Merges nothing, save the bases of criss-crossing histories."""
-        bases = self._bases(tx, participants)
+    def view(self, tx: Tx, participants: Sequence[Participant], bases: Bases | None) -> View:
+        """Read what is to be joined; merges nothing."""
         with self._repository.read() as rows:
             tree = self._transactions.tree(rows)
             head = rows.commit(rows.ref(tx.ref).head)
-            join = self._join(rows, tx, participants)
+            threeway = self._threeway(rows, tx, participants)
             source: Sequence[Candidate] = ()
             if tx.source is not None:
                 source = list(sides.source_candidates(rows, tree, tx.source, head))
             if bases is not None:
                 source = bases.since(source)
-            own = [candidate for participant in participants if (candidate := _own(participant)) is not None]
+            own: Sequence[Candidate] = [one for one in map(_own, participants) if one is not None]
             ours = entries_at(rows, tree, head.root, [candidate.key for candidate in [*source, *own]])
             followed = sides.followed(rows, tree, tx.source, head, source, ours, bases)
-        return View(head, join, followed.candidates, own, {**ours, **followed.ours}, followed.moving)
+            own, met = sides.own_followed(rows, tree, tx.base, head, own, ours)
+        ours = {**ours, **followed.ours, **met}
+        return View(head, threeway, followed.candidates, own, ours, followed.moving)
 
     def join(self, tx: Tx, view: View) -> Plan:
         """Join what was read; conflicts are part of the answer."""
-        head, join, ours = view.head, view.join, view.ours
-        outcome = join_both(join, view.source, view.own, ours, view.moving)
-        self._check_native_heads(head.root, [one for one in outcome.operations if join.bound(one.key[0])], ours)
+        head, ours = view.head, view.ours
+        outcome = join_both(view.threeway, view.source, view.own, ours, view.moving)
+        bound = [one for one in outcome.operations if view.threeway.bound(one.key[0])]
+        self._check_native_heads(head.root, bound, ours)
         changes = tuple(_change(operation, ours) for operation in outcome.operations)
         if adopted_keys(tx) is not None:
             # A snapshot found at a diverged head is in no commit and no prepare: the transaction has to own it.
@@ -112,7 +114,7 @@ class Planner:
         operations, conflicts = tuple(outcome.operations), tuple(outcome.conflicts)
         return Plan(head.id, operations, conflicts, outcome.made, changes, tuple(sorted(outcome.mergers)))
 
-    def _bases(self, tx: Tx, participants: Sequence[Participant]) -> Bases | None:
+    def bases(self, tx: Tx, participants: Sequence[Participant]) -> Bases | None:
         """The several bases of a merge of criss-crossing histories, merged into one; None if there is only one base."""
         if tx.source is None or tx.source.kind is not SourceKind.MERGE:
             return None
@@ -120,10 +122,10 @@ class Planner:
             held, parted = sides.parted_bases(rows, self._transactions.tree(rows), tx.base, tx.source)
             if not parted:
                 return None
-            join = self._join(rows, tx, participants)
-        return merged_bases(join, held, parted)
+            threeway = self._threeway(rows, tx, participants)
+        return merged_bases(threeway, held, parted)
 
-    def _join(self, rows: Rows, tx: Tx, participants: Sequence[Participant]) -> ThreeWay:
+    def _threeway(self, rows: Rows, tx: Tx, participants: Sequence[Participant]) -> ThreeWay:
         stores = rows.stores()
         return ThreeWay(
             tx=tx.id,

@@ -50,6 +50,24 @@ def followed(
     return follow(candidates, ours, ours_changed)
 
 
+def own_followed(
+    rows: Rows, tree: Tree, base: str, head: Commit, own: Sequence[Candidate], ours: Mapping[Key, Entry]
+) -> tuple[Sequence[Candidate], Mapping[Key, Entry]]:
+    """A working set's own writes, at the keys to which the head renamed what they wrote to; and what it holds there.
+
+    Cost: none, unless the head no longer has a key that was written; then what changed since the base commit.
+    """
+    lost = [one for one in own if one.base is not None and one.theirs is not None and one.key not in ours]
+    if not lost:
+        return own, {}
+    since = follow(lost, ours, lambda: changes_between(rows, tree, rows.commit(base).root, head.root, ()))
+    taken = {one.key for one in own} - {one.key for one in lost}
+    if taken & since.ours.keys():
+        return own, {}
+    kept = [one for one in own if one not in lost]
+    return sorted([*kept, *since.candidates], key=lambda one: encode_key(one.key)), since.ours
+
+
 def parted_bases(rows: Rows, tree: Tree, ours: str, source: Source) -> tuple[dict[Key, Entry], list[Parted]]:
     """For each best base of a merge after the first: what it and the first changed since they parted.
 

@@ -195,7 +195,8 @@ class Writing(History):
         """Undo what one commit changed: all of it, or only under some keys, or only some items.
 
         What was changed again since then is a conflict, and never lost.
-        Raises: as `merge`, and NotFound for a key or an item that exists neither at the commit nor on the branch.
+        Raises: as `merge`; NotFound for a key that exists neither at the commit nor on the branch, and for an item that
+        exists neither before nor at the commit.
         """
         undone = self.resolve(spec)
         if not undone.parents:
@@ -206,6 +207,7 @@ class Writing(History):
         message = message or f'Revert "{undone.message}"'
         properties = {"plait.reverted": undone.id}
         if some:  # Written onto what is undone, so that the commit joins it with all that changed since.
+            check_keys(self.backend, list(some), {spec: f"@{undone.id}"})
             before = f"@{undone.parents[0]}"
             return self._restore_items(before, on, message, properties, some, base=undone.id)
         source = Source(SourceKind.REVERT, undone.id, undone.parents[0], tuple(map(as_key, keys)))

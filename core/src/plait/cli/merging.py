@@ -206,7 +206,10 @@ def cherry_pick(session: Session, spec: str, keys: tuple[str, ...], message: str
 @json_option
 @pass_session
 def revert(session: Session, spec: str, paths: tuple[str, ...], message: str, branch: str | None) -> None:
-    """Undo what one commit changed: all of it, some keys, or some items."""
+    """Undo what one commit changed: all of it, some keys, or some items.
+
+    What changed again since then is a conflict, to be settled as those of a merge.
+    """
     keys, items = _keys_and_items(paths)
     with session.keeping_refused():
         made = session.catalog.revert(spec, branch or session.branch, message=message, keys=keys, items=items)

@@ -100,9 +100,11 @@ class WorkingSets(Reading, StoreKeeping):
         sides = [base.snapshot if base is not None else None, self.staging(tx, key)]
         absent = first_absent(adapter, items, snapshot, [side for side in sides if side is not None])
         if absent is not None:
+            with self._repository.read() as rows:
+                at = found.ref if rows.ref(found.ref).head == found.base else found.base[:12]
             raise NotFound(
-                f"{format_path(key, absent)} does not exist at {commit.id[:12]} nor at {found.ref}",
-                remedy=f"see 'plait blame {format_key(key)} --at {found.ref}' for the items that are there",
+                f"{format_path(key, absent)} does not exist at {commit.id[:12]} nor at {at}",
+                remedy=f"see 'plait blame {format_key(key)} --at {at}' for the items that are there",
             )
 
     def renew(self, tx: str) -> None:
