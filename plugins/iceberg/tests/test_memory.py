@@ -1,9 +1,10 @@
-"""What is read once only: files by their bytes, never by their names; and what is flushed once only."""
+"""What is decoded once only: files by their bytes, never by their names; and what is flushed."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from plait_iceberg.avro import read_list, read_manifest
 from plait_iceberg.memory import Memory
 from plait_iceberg.metadata import load
 from pyiceberg.manifest import ManifestEntry, read_manifest_list
+from pyiceberg.table import Table
+from pyiceberg.types import StringType
 
 
 def path_of(location: str) -> Path:
@@ -100,6 +103,27 @@ def test_the_model_without_history_says_the_same_of_the_table(tables: Tables, ad
     assert current.model_dump(exclude=logs) == full.model_dump(exclude=logs)
     assert load(adapter.files, version.location).current is current
     assert load(adapter.files, version.location).table is not full  # Users get it, who may change it.
+
+
+def with_column(name: str) -> Callable[[Table], None]:
+    def change(table: Table) -> None:
+        with table.update_schema() as update:
+            update.add_column(name, StringType())
+        with table.transaction() as transaction:
+            transaction.set_properties({name: "here"})
+
+    return change
+
+
+def test_a_merge_leaves_as_it_was_what_others_share(tables: Tables, adapter: IcebergAdapter) -> None:
+    base = tables.create([order(1)])
+    sides = [base, *(tables.change(base, append(order(n)), with_column(f"c{n}")) for n in (2, 3))]
+    read = [load(adapter.files, one.version) for one in sides]
+    said_before = [(deepcopy(one.document), one.current.model_dump()) for one in read]
+    tables.merged(*sides)
+    again = [load(adapter.files, one.version) for one in sides]
+    assert all(one.document is other.document for one, other in zip(read, again, strict=True))
+    assert [(one.document, one.current.model_dump()) for one in again] == said_before
 
 
 @pytest.fixture
