@@ -78,8 +78,8 @@ class Overlay:
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
-    def staged(self, folder: str = "") -> dict[str, Blob]:
-        """The plain objects below a folder, by key. (Markers of empty folders are none.)"""
+    def staged(self, folder: str) -> dict[str, Blob]:
+        """The plain objects below a folder ("": all), by key. (Markers of empty folders are none.)"""
         if self._place is None:
             return {}
         return self._plain(self._blobs.list(self._place.objects + folder))
