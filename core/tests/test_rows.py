@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plait.errors import InvalidArgument
 from plait.rows import comparing
-from plait.rows.comparing import compare, to_rows
+from plait.rows.comparing import ByColumns, compare, to_rows
 from plait.rows.items import check_row_item, hashed_item, keyed_item, keyed_items
 from plait.types import ItemChange, ItemChangeKind, Json
 
@@ -55,19 +55,6 @@ def test_a_hashed_item_stays_when_a_column_is_added() -> None:
 # -- comparing ---------------------------------------------------------------------------------------------------------
 
 
-class _Shape:
-    def __init__(self, *identifiers: str) -> None:
-        self.identifiers = identifiers
-
-    def items(self, rows: pa.Table) -> pa.Array:
-        if not self.identifiers:
-            return pa.array([hashed_item(row) for row in to_rows(rows)], pa.string())
-        return keyed_items(self.identifiers, self.keys(rows).columns)
-
-    def keys(self, rows: pa.Table) -> pa.Table:
-        return rows.select(list(self.identifiers))
-
-
 _KEYED = pa.schema([("id", pa.int64()), ("region", pa.string()), ("price", pa.float64())])
 _rows = st.lists(
     st.tuples(
@@ -88,7 +75,7 @@ def test_changes_are_the_difference_of_two_multisets(
     identifiers: tuple[str, ...],
     batch: int,
 ) -> None:
-    shape = _Shape(*identifiers)
+    shape = ByColumns(identifiers)
     found = compare(shape, _table(before), _table(after))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(comparing, "_BATCH_ROWS", batch)
@@ -128,7 +115,7 @@ def test_changes_are_the_difference_of_two_multisets(
 
 def test_rows_by_keys_that_arrow_does_not_sort_are_in_order_too() -> None:
     rows = pa.table({"tags": pa.array([[10], [9, 1], None, [9]], pa.list_(pa.int64()))})
-    found = compare(_Shape("tags"), rows.slice(0, 0), rows)
+    found = compare(ByColumns(("tags",)), rows.slice(0, 0), rows)
     assert [one.after for one in found.changes()] == [{"tags": [9]}, {"tags": [9, 1]}, {"tags": [10]}, {"tags": None}]
 
 

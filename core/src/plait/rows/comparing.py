@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from plait.errors import InvalidArgument
-from plait.rows.items import from_json, is_json, to_json, to_values
+from plait.rows.items import from_json, hashed_item, is_json, keyed_items, to_json, to_values
 from plait.types import ItemChange, ItemChangeKind, Json
 
 Row = dict[str, Json]
@@ -34,6 +34,23 @@ class Shape(Protocol):
 
     def keys(self, rows: pa.Table) -> pa.Table:
         """The identifying columns alone, as columns that can be joined on."""
+
+
+@dataclass(frozen=True, slots=True)
+class ByColumns:
+    """The shape of a table whose columns are known by their names."""
+
+    identifiers: tuple[str, ...]
+
+    def items(self, rows: pa.Table) -> pa.Array:
+        """The text after `::` of each row."""
+        if not self.identifiers:
+            return pa.array([hashed_item(row) for row in to_rows(rows)], pa.string())
+        return keyed_items(self.identifiers, self.keys(rows).columns)
+
+    def keys(self, rows: pa.Table) -> pa.Table:
+        """The identifying columns alone."""
+        return rows.select(list(self.identifiers))
 
 
 class RowChange(NamedTuple):

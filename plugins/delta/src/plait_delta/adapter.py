@@ -17,7 +17,7 @@ from plait.adapter import Adapter, Capability, Context, StagingPort
 from plait.codec import digest, pack
 from plait.errors import InvalidArgument, NotFound, PlaitError, StoreUnavailable, Unsupported
 from plait.refspec import check_key, format_key
-from plait.rows.comparing import take
+from plait.rows.comparing import ByColumns, take
 from plait.rows.items import check_row_item
 from plait.rows.merging import Decisions
 from plait.types import (
@@ -53,7 +53,7 @@ from plait_delta.merge import Merge, write_rows
 from plait_delta.places import layout_of, staging_location, version_location
 from plait_delta.publish import Publishing
 from plait_delta.roots import Root
-from plait_delta.rows import Shape, Side
+from plait_delta.rows import Side
 from plait_delta.table import Namespace, SnapshotTable, WorkingTable, translated
 from plait_delta.verifying import Verifier, refused
 from plait_delta.versions import KIND, Versions
@@ -279,7 +279,7 @@ class DeltaAdapter(Adapter):
         if now is None or now.root.table != then.root.table:
             raise Unsupported(f"{what} and the snapshot are not the same table", remedy="restore it as a whole")
         check_supported(now.state, f"restore {what}")
-        shape = Shape(now.state.key_columns)
+        shape = ByColumns(now.state.key_columns)
         if not shape.identifiers or not same_types(then.state, now.state):
             raise Unsupported(
                 f"{what} has no key columns that both versions have, so its rows have no names",

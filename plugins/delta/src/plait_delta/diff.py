@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from plait.adapter import Context
-from plait.rows.comparing import RowChanges, compare
+from plait.rows.comparing import ByColumns, RowChanges, compare
 from plait.types import ItemChange, ItemChangeKind, Json
 
 from plait_delta.actions import State, described
 from plait_delta.feed import feed_changes
-from plait_delta.rows import Shape, Side, read, read_in_order
+from plait_delta.rows import Side, read, read_in_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def _rows(before: Side | None, after: Side | None, context: Context) -> Iterator
     newest = after or before
     if newest is None:
         return
-    shape = Shape(newest.state.key_columns)
+    shape = ByColumns(newest.state.key_columns)
     if before is not None and after is not None and same_types(before.state, after.state):
         found = feed_changes(shape, before, after) or row_changes(shape, before, after, context)
         yield from found.as_items()
@@ -92,7 +92,9 @@ def same_types(one: State, other: State) -> bool:
     return all(types.get(column["name"], column["type"]) == column["type"] for column in other.schema["fields"])
 
 
-def row_changes(shape: Shape, before: Side, after: Side, context: Context, under: State | None = None) -> RowChanges:
+def row_changes(
+    shape: ByColumns, before: Side, after: Side, context: Context, under: State | None = None
+) -> RowChanges:
     """The rows that differ, each once, with the columns of `under` (None: after's). Cost: the files that differ."""
     wanted = under or after.state
     gone = [one for one in before.state.files if one not in after.state.files]
@@ -107,5 +109,5 @@ def rows_lost(before: Side, after: Side, context: Context) -> int:
     """How many rows are no longer there, whatever files were rewritten. Cost: the files that differ."""
     if before.state.files.keys() <= after.state.files.keys():
         return 0
-    lost: int = row_changes(Shape(()), before, after, context).removed.num_rows
+    lost: int = row_changes(ByColumns(()), before, after, context).removed.num_rows
     return lost

@@ -7,19 +7,19 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 from plait.errors import NotFound, PlaitError
-from plait.rows.comparing import RowChanges, compare
+from plait.rows.comparing import ByColumns, RowChanges, compare
 
 from plait_delta.actions import State, described, features
 from plait_delta.features import is_mapped
 from plait_delta.log import read_state
-from plait_delta.rows import Shape, Side, has_misread_rows, plain
+from plait_delta.rows import Side, has_misread_rows, plain
 from plait_delta.table import open_table, translated
 
 _ENABLED: Final = "delta.enableChangeDataFeed"
 _TYPE: Final = "_change_type"
 
 
-def feed_changes(shape: Shape, before: Side, after: Side) -> RowChanges | None:
+def feed_changes(shape: ByColumns, before: Side, after: Side) -> RowChanges | None:
     """The rows that differ, told by the feed of the root that `after` was written in; None where files must tell.
 
     Only where `after` was written on top of `before` with the feed on all the time, in the same columns, and rewrote

@@ -19,7 +19,7 @@ import pyarrow as pa
 from deltalake import CommitProperties, write_deltalake
 from plait.adapter import Context
 from plait.errors import Unsupported
-from plait.rows.comparing import difference, staying
+from plait.rows.comparing import ByColumns, difference, staying
 from plait.rows.merging import Decisions, RowMerge
 from plait.types import ConflictKind
 
@@ -28,7 +28,7 @@ from plait_delta.diff import row_changes, rows_lost, same_types
 from plait_delta.evolve import evolve
 from plait_delta.features import required_columns
 from plait_delta.roots import Root
-from plait_delta.rows import Shape, Side, plain, read
+from plait_delta.rows import Side, plain, read
 from plait_delta.table import KEEP_LOG, check_rewritable, open_table, quoted, rows_of, translated
 
 _ON_TABLE = "choose a side for the table, or name its key columns (property plait.key-columns) first"
@@ -92,7 +92,7 @@ class Merge:
             return True
         if not same_types(self.base.state, below.state) or not same_types(below.state, above.state):
             return False
-        taken = row_changes(Shape(()), self.base, below, self.context, below.state).removed
+        taken = row_changes(ByColumns(()), self.base, below, self.context, below.state).removed
         only_taken, _ = difference(taken, read(above, more, below.state))
         return bool(only_taken.num_rows == taken.num_rows)
 
@@ -124,7 +124,7 @@ class Merge:
                 )
                 self.decisions.conflict(None, None, None, None, ConflictKind.ITEM_CHANGED, detail)
             return by_files
-        shape = Shape(evolved.key_columns)
+        shape = ByColumns(evolved.key_columns)
         ours = row_changes(shape, self.base, self.ours, self.context, evolved)
         theirs = row_changes(shape, self.base, self.theirs, self.context, evolved)
         joined = RowMerge(shape, required_columns(evolved), theirs, self.decisions)

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 from plait.errors import NotFound
-from plait.rows.comparing import to_rows
-from plait.rows.items import hashed_item, keyed_items
+from plait.rows.comparing import ByColumns
 
 from plait_delta.actions import Action, FileId, State, joined_protocol, relocate
 from plait_delta.files import Native
@@ -25,23 +24,6 @@ class Side:
     layout: Layout
     root: Root
     state: State
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """The columns that rows are compared by, and which of them identify a row (none: rows are a multiset)."""
-
-    identifiers: tuple[str, ...]
-
-    def items(self, rows: pa.Table) -> pa.Array:
-        """The text after `::` of each row."""
-        if not self.identifiers:
-            return pa.array([hashed_item(row) for row in to_rows(rows)], pa.string())
-        return keyed_items(self.identifiers, self.keys(rows).columns)
-
-    def keys(self, rows: pa.Table) -> pa.Table:
-        """The key columns alone."""
-        return rows.select(list(self.identifiers))
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
@@ -62,7 +44,7 @@ def read(
             raise
 
 
-def read_in_order(side: Side, shape: Shape) -> Iterator[pa.Table]:
+def read_in_order(side: Side, shape: ByColumns) -> Iterator[pa.Table]:
     """All rows of a version in order of the key columns, in batches; without those, in any order.
 
     Cost: all files; memory for a batch where there are no keys, else what delta-rs sorts by.
