@@ -119,10 +119,14 @@ class Stream(Iterator[V]):
         self._ask = ask
         self._begun: Iterator[V] | None = None
 
-    def __next__(self) -> V:
+    def __iter__(self) -> Iterator[V]:
+        """What is left, without a call of this class for each value."""
         if self._begun is None:
             self._begun = self._ask()
-        return next(self._begun)
+        return self._begun
+
+    def __next__(self) -> V:
+        return next(iter(self))
 
     def _repr_html_(self) -> str:
         return self._columns.html(self._ask())

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
+import msgspec
+
 Key: TypeAlias = tuple[str, ...]
 """An asset's name in the catalog; its first part is the store: ``("lake", "sales", "orders")``."""
 
@@ -55,12 +57,13 @@ class ItemChangeKind(StrEnum):
     CHANGED = "changed"
 
 
-@dataclass(frozen=True, slots=True)
-class ItemChange:
+class ItemChange(msgspec.Struct, frozen=True, gc=False):
     """One item (row, object, file, extent, or a part of the schema) inside an asset between two snapshots of it.
 
     `aspect` says what sort of item it is: "row", "object", "schema", "property" …; `item` is its text after ``::``.
     """
+
+    # A diff gives millions of these: as a dataclass, making them cost as much as finding them.
 
     item: str
     kind: ItemChangeKind

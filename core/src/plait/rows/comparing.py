@@ -106,6 +106,8 @@ def _kind(before: Row | None, after: Row | None) -> ItemChangeKind:
 
 def _rows_at(rows: pa.Table, indices: pa.ChunkedArray) -> list[Row | None]:
     """The rows at these places as JSON, None for a null."""
+    if not indices.null_count:
+        return [*to_rows(rows.take(indices))]
     found = iter(to_rows(rows.take(indices.drop_null())))
     return [next(found) if is_there else None for is_there in indices.is_valid().to_pylist()]
 
