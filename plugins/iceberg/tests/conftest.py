@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from plait.types import Store
+from plait_conformance.fixtures import postgresql_url as postgresql_url
 from plait_conformance.tables import Tables
 from plait_conformance.testing import make_adapter
 from plait_iceberg import IcebergAdapter

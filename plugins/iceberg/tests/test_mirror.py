@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,17 +14,20 @@ import plait
 import pytest
 from plait.adapter import Adapter, Capability
 from plait.cli import run
-from plait.errors import CommitConflict, InvalidArgument, NothingToCommit
+from plait.errors import CommitConflict, InvalidArgument, NothingToCommit, StoreUnavailable
 from plait.failpoint import armed
 from plait.types import Choice, Depth, Lack, Move, Published, PublishState, SnapshotRef, Store
+from plait_conformance.catalogs import new_postgresql_database
+from plait_conformance.fixtures import BACKENDS
 from plait_conformance.tables import KEY, KEYED, Rows, Tables, append, correct, order, ordered, read_back
 from plait_conformance.testing import MemoryState, make_adapter
-from plait_iceberg import IcebergAdapter, catalogs
+from plait_iceberg import IcebergAdapter, catalogs, patience
 from pyiceberg.catalog import Catalog as Other
 from pyiceberg.catalog import load_catalog
-from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.exceptions import NoSuchTableError, RESTError
 from pyiceberg.table import Table
 from pyiceberg.view.metadata import SQLViewRepresentation, ViewVersion
+from requests import HTTPError, Response
 
 ORDERS = "lake.sales.orders"
 NAMES = {"sales.orders"}
@@ -31,9 +36,9 @@ NAMES = {"sales.orders"}
 class Story:
     """A catalog with one mirrored store, and the mirror as somebody sees it who knows nothing of plait."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, uri: str) -> None:
         self.folder = folder
-        self.uri = f"sqlite:///{folder}/mirror.db"
+        self.uri = uri
         plait.init(str(folder)).close()
         self.catalog = plait.open(str(folder))
 
@@ -71,14 +76,21 @@ class Story:
         return ordered(cast(Table, self.catalog.at(spec).open(key)).scan().to_arrow().to_pylist())
 
 
-@pytest.fixture
-def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Story]:
-    """Without any store."""
+@pytest.fixture(params=BACKENDS)
+def bare(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Story]:
+    """Without any store; the mirror to come is a SQL catalog on SQLite or PostgreSQL."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PLAIT_CATALOG", raising=False)
-    story = Story(tmp_path)
+    uri = f"sqlite:///{tmp_path}/mirror.db"
+    if request.param == "postgresql":
+        database = new_postgresql_database(request.getfixturevalue("postgresql_url"))
+        uri = database.replace("postgresql:", "postgresql+psycopg:")
+    story = Story(tmp_path, uri)
     yield story
     story.catalog.close()
+
+
+on_sqlite = pytest.mark.parametrize("bare", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
@@ -210,6 +222,7 @@ def view_of(sql: str) -> ViewVersion:
     )
 
 
+@on_sqlite
 def test_a_mirror_that_is_down_holds_up_nothing_and_catches_up(story: Story) -> None:
     database = story.folder / "mirror.db"
     database.rename(story.folder / "away.db")
@@ -225,6 +238,7 @@ def test_a_mirror_that_is_down_holds_up_nothing_and_catches_up(story: Story) -> 
     assert (story.seen(), story.seen("sales.returns")) == ([order(1), order(2)], [order(3)])
 
 
+@on_sqlite
 def test_a_mirror_that_lost_its_tables_is_down_and_nothing_looks_dropped(story: Story) -> None:
     database = story.folder / "mirror.db"
     database.rename(story.folder / "away.db")
@@ -234,6 +248,47 @@ def test_a_mirror_that_lost_its_tables_is_down_and_nothing_looks_dropped(story: 
     ((missing,), _) = story.catalog.check_store("lake")
     assert "does not answer" in missing.problem
     assert story.catalog.publish() == []
+
+
+@on_sqlite
+def test_a_mirror_that_hangs_is_waited_for_once(bare: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "SECONDS_MAX", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as never_answers:
+        uri = f"http://127.0.0.1:{never_answers.getsockname()[1]}"
+        hanging = {**bare.options, "mirror.type": "rest", "mirror.uri": uri}
+        (lacking,) = bare.catalog.add_store("lake", "iceberg", hanging)
+        assert "has not answered in 0.2 seconds" in lacking.problem
+        bare.write(order(1))
+        monkeypatch.setattr(patience, "SECONDS_MAX", 3600)
+        bare.write(order(2))
+        ((missing,), _) = bare.catalog.check_store("lake")
+        assert "an earlier call" in missing.problem
+        assert {left.state for left in bare.catalog.publish()} == {"idle"}
+    assert bare.held() == [order(1), order(2)]
+    assert bare.catalog.set_store("lake", bare.options) == []
+    assert (bare.catalog.publish(), bare.seen()) == ([], [order(1), order(2)])
+
+
+def test_a_call_that_was_left_is_no_longer_in_the_way_once_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "SECONDS_MAX", 0.1)
+    ends, given_up = threading.Event(), threading.Event()
+    waiting = patience.Patience("it", given_up.set)
+    for told in ("in 0.1 seconds", "an earlier call"):
+        with pytest.raises(StoreUnavailable, match=told):
+            waiting.call(ends.wait)
+    assert given_up.is_set()
+    ends.set()
+    monkeypatch.setattr(patience, "SECONDS_MAX", 60)
+    left = waiting._left
+    assert left is not None
+    assert left[0].result(60) is True
+    assert waiting.call(lambda: 7) == 7
+    with pytest.raises(TimeoutError, match="its own"):
+        waiting.call(_times_out)
+
+
+def _times_out() -> None:
+    raise TimeoutError("its own")
 
 
 def test_renamed_and_dropped_tables(story: Story) -> None:
@@ -271,6 +326,7 @@ def test_tables_that_change_their_names_among_each_other(story: Story) -> None:
     )
 
 
+@on_sqlite
 def test_one_table_takes_the_name_of_another_that_goes_while_the_mirror_is_down(story: Story) -> None:
     story.write(order(2), key="lake.sales.returns")
     database = story.folder / "mirror.db"
@@ -298,6 +354,7 @@ def test_a_renamed_table_that_was_written_to_is_diverged_under_its_new_name(stor
     assert (story.names(), story.seen("shop.orders")) == ({"shop.orders"}, [order(1), order(2), order(7)])
 
 
+@on_sqlite
 def test_a_mirror_is_added_to_a_store_that_has_a_history_and_taken_away_again(bare: Story) -> None:
     bare.catalog.add_store("lake", "iceberg", {"warehouse": bare.options["warehouse"]})
     assert Capability.NATIVE_HEAD not in bare.catalog.capabilities("lake")
@@ -319,6 +376,7 @@ def test_a_mirror_is_added_to_a_store_that_has_a_history_and_taken_away_again(ba
     assert bare.seen() == [order(1), order(3), order(4)], "an older version of plait's own is no divergence"
 
 
+@on_sqlite
 def test_another_mirror_gets_all_tables(story: Story) -> None:
     story.write(order(2), key="lake.sales.returns")
     story.uri = f"sqlite:///{story.folder}/second.db"
@@ -339,6 +397,7 @@ def test_what_an_export_put_there_before_is_moved_on(bare: Story) -> None:
     assert bare.seen() == [order(1), order(2)]
 
 
+@on_sqlite
 def test_a_mirror_that_does_not_answer_is_told_when_the_store_is_set(story: Story) -> None:
     lacking = story.catalog.set_store("lake", {"mirror.uri": f"sqlite:///{story.folder}/nowhere/mirror.db"})
     assert len(lacking) == 1
@@ -346,6 +405,7 @@ def test_a_mirror_that_does_not_answer_is_told_when_the_store_is_set(story: Stor
     assert story.catalog.stores()[0].options["mirror.uri"] == story.uri
 
 
+@on_sqlite
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -388,7 +448,18 @@ class Keeping(Replacing):
         return self.inner.register_table(identifier, location, overwrite=overwrite)
 
 
-KINDS = {"sql": None, "replacing": Replacing, "keeping": Keeping}
+class Refusing(Replacing):
+    """A REST catalog that says it cannot replace a table, as Iceberg's own reference server does."""
+
+    def register_table(self, identifier: Any, location: str, overwrite: bool = False) -> Table:
+        if overwrite:
+            refusal = Response()
+            refusal.status_code = 406
+            raise RESTError("UnsupportedOperationException: not supported") from HTTPError(response=refusal)
+        return self.inner.register_table(identifier, location)
+
+
+KINDS = {"sql": None, "replacing": Replacing, "keeping": Keeping, "refusing": Refusing}
 
 
 @pytest.fixture(params=list(KINDS))
@@ -471,7 +542,7 @@ def test_a_move_that_dies_anywhere_is_repeated_whatever_the_catalog_can(kind: st
             _, after, key = step
             assert mirrored.there() == ({} if after is None else {".".join(key[1:]): after.version})
     wanted = {"before_move", "after_move", "before_rename", "after_rename", "before_removal", "after_removal"}
-    if kind == "keeping":
+    if kind in ("keeping", "refusing"):
         wanted |= {"before_drop", "after_drop"}
     assert {f"iceberg.publish.{name}" for name in wanted} == died
 

@@ -14,6 +14,7 @@ from pyiceberg.exceptions import (
     NoSuchIcebergTableError,
     NoSuchNamespaceError,
     NoSuchTableError,
+    RESTError,
     TableAlreadyExistsError,
     UnauthorizedError,
     ValidationError,
@@ -22,6 +23,8 @@ from pyiceberg.typedef import Identifier
 
 ANSWERS: Final = (NoSuchTableError, NoSuchNamespaceError, TableAlreadyExistsError)
 """What a catalog says about what it has."""
+_UNSUPPORTED: Final = 406
+"""What a REST catalog answers, by its specification, to what it does not support."""
 _DENIED: Final = (ForbiddenError, UnauthorizedError, PermissionError)
 _REFUSED: Final = (BadRequestError, ValidationError, ValueError, NotImplementedError)
 
@@ -124,6 +127,10 @@ def overwrite(catalog: Catalog, identifier: Identifier, after: str) -> bool:
     try:
         catalog.register_table(identifier, after, overwrite=True)
     except (NotImplementedError, TableAlreadyExistsError):  # A REST catalog of before `overwrite` passes it over.
+        return False
+    except RESTError as error:
+        if getattr(getattr(error.__cause__, "response", None), "status_code", None) != _UNSUPPORTED:
+            raise
         return False
     return True
 

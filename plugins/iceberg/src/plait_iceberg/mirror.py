@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 import re
-import threading
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from pyiceberg.typedef import Identifier
 from plait_iceberg.catalogs import ANSWERS, asked, is_atomic, location, move_if, opened, overwrite
 from plait_iceberg.files import Files
 from plait_iceberg.metadata import VIEW, Metadata, load
+from plait_iceberg.patience import Patience
 
 T = TypeVar("T")
 PREFIX: Final = "mirror."
@@ -121,7 +121,7 @@ class Mirror:
         self._options = mirror_options(store)
         self._shown = self._options.get("uri") or self._options.get("name") or self._options.get("type", "")
         self._places = _Places(context, heads_of(store))
-        self._lock = threading.Lock()
+        self._patience = Patience(f"the mirror of store {store.name!r}, {self._shown},", self._forget)
         self._catalog: tuple[dict[str, str], Catalog] | None = None
 
     # -- asking ------------------------------------------------------------------------------------------------------
@@ -135,10 +135,13 @@ class Mirror:
         return ()
 
     def close(self) -> None:
-        with self._lock:
-            if self._catalog is not None:
-                self._catalog[1].close()
-            self._catalog = None
+        known, self._catalog = self._catalog, None
+        if known is not None:
+            known[1].close()
+
+    def _forget(self) -> None:
+        """Another call is to go another way than one that hangs."""
+        self._catalog = None
 
     def _open(self) -> Catalog:
         """Raises: InvalidArgument, StoreUnavailable."""
@@ -150,17 +153,21 @@ class Mirror:
             raise StoreUnavailable(
                 f"the mirror of store {self._store.name!r}, {self._shown}, is gone", remedy="bring its file back"
             )
-        with self._lock:
-            if self._catalog is None or self._catalog[0] != properties:
-                given = {**self._files().properties, "init_catalog_tables": str(not is_begun).lower(), **properties}
-                self._catalog = properties, opened(given.pop("name", "default"), given, self._shown)
-            return self._catalog[1]
+        known = self._catalog
+        if known is None or known[0] != properties:  # Without a lock: whoever hangs would hold it.
+            given = {**self._files().properties, "init_catalog_tables": str(not is_begun).lower(), **properties}
+            self._catalog = known = properties, opened(given.pop("name", "default"), given, self._shown)
+        return known[1]
 
     def _ask(self, call: Callable[[Catalog], T]) -> T:
-        """Call the mirror. Raises: as `asked`."""
-        catalog = self._open()
-        with asked(catalog, f"the mirror of store {self._store.name!r}", self._shown):
-            return call(catalog)
+        """Call the mirror. Raises: as `asked`, and StoreUnavailable for one that hangs."""
+
+        def ask() -> T:
+            catalog = self._open()
+            with asked(catalog, f"the mirror of store {self._store.name!r}", self._shown):
+                return call(catalog)
+
+        return self._patience.call(ask)
 
     def _look(self, identifier: Identifier) -> str | None:
         """The metadata file that the mirror names, as the mirror spells it."""

@@ -24,6 +24,7 @@ from pyiceberg.exceptions import (
 from pyiceberg.table import StaticTable
 from pyiceberg.typedef import Identifier
 
+from plait_iceberg.catalogs import overwrite
 from plait_iceberg.metadata import FORMAT_VERSION_MAX, VIEW
 from plait_iceberg.space import risks_of
 
@@ -184,13 +185,14 @@ def _export_one(target: Catalog, entry: Entry, replace: bool) -> tuple[ExportSta
             return ExportState.UNCHANGED, ""
         if there is not None and not replace:
             return ExportState.REFUSED, f"the target has this table at {there}: export with replace to move it"
-        target.register_table(identifier, location, overwrite=there is not None)
+        if there is None:
+            target.register_table(identifier, location)
+        elif not overwrite(target, identifier, location):
+            return ExportState.REFUSED, "the target cannot replace a table: drop it there (without purging it) first"
     except _UNREACHABLE:
         raise
     except TableAlreadyExistsError:
         return ExportState.REFUSED, "somebody created this table in the target meanwhile"
-    except NotImplementedError:
-        return ExportState.REFUSED, "the target cannot replace a table: drop it there (without purging it) first"
     except Exception as error:
         return ExportState.REFUSED, f"the target refused it: {error}"
     return (ExportState.REGISTERED if there is None else ExportState.REPLACED), ""
