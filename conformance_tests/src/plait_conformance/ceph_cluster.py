@@ -41,7 +41,7 @@ osd_pool_default_min_size = 1
 osd_pool_default_pg_num = 8
 osd_pool_default_pg_autoscale_mode = off
 osd_crush_chooseleaf_type = 0
-osd_client_watch_timeout = 5
+osd_client_watch_timeout = 20
 bluestore_block_size = 21474836480
 osd_memory_target = 939524096
 """

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from plait.errors import InvalidArgument, NotFound, Unsupported
+from plait.errors import InvalidArgument, NotFound, StoreUnavailable, Unsupported
 from plait.types import Depth, Merged, SnapshotRef
 from plait_block import BlockAdapter, rbd, reflinks
 from plait_block.ceph import Pool, _binding
@@ -205,6 +205,27 @@ def test_an_image_in_ceph_is_cloned_and_its_owner_may_go_on_writing(adapter: Blo
     for wrong, error in (("/images/a.img", InvalidArgument), (f"rbd:{pool}/nothing", NotFound)):
         with pytest.raises(error):
             adapter.snapshot("tx-i", {KEY: wrong})
+
+
+@pytest.mark.drivers("rbd")
+def test_who_was_shut_out_of_ceph_opens_the_volume_again_and_has_what_was_flushed(
+    adapter: BlockAdapter, base: SnapshotRef, pool: Pool
+) -> None:
+    work = Work(adapter, "tx-1", base)
+    with work.volume.connect() as client:
+        client.write(0, b"first")
+        client.flush()
+        for name in pool.names():
+            with pool._opened(name, None, writable=True) as image:  # As another client does where this one stalls.
+                for owner in image.lock_get_owners():
+                    image.lock_break(owner["mode"], owner["owner"])
+        with pytest.raises(StoreUnavailable, match="shutdown") as refused:
+            client.write(PAGE, b"lost")
+            client.flush()
+        assert "open the volume again" in str(refused.value.remedy)
+    work.write(2 * PAGE, b"again")
+    cut = work.prepare()
+    assert [content(adapter, cut, at, 5) for at in (0, PAGE, 2 * PAGE)] == [b"first", bytes(5), b"again"]
 
 
 @pytest.mark.drivers("rbd")

@@ -75,6 +75,9 @@ class Layers(ABC):
     is_read_on_when_deleted: ClassVar[bool] = True
     """Who has a layer open reads it to its end, as files are whose names are gone."""
 
+    is_fenced_at_times: ClassVar[bool] = False
+    """The storage may shut out a daemon that it took for dead: for good, in what that has open."""
+
     def __init__(self, folder: Folder, failpoint: Callable[[str], None]) -> None:
         self._folder = folder
         self._failpoint = failpoint

@@ -39,6 +39,8 @@ _READ, _WRITE, _DISCONNECT, _FLUSH, _TRIM, _ZEROES, _STATUS = 0, 1, 2, 3, 4, 6, 
 _FLAG_READ_ONLY = 2
 _OFFSET_DATA, _BLOCK_STATUS, _IS_ERROR = 1, 5, 0x8000
 _ERRORS = {1: PermissionDenied, 22: InvalidArgument}
+_SHUT_OUT: Final = 108
+"""ESHUTDOWN: the storage behind the server took it for dead."""
 
 
 @dataclass(slots=True)
@@ -248,7 +250,8 @@ class NbdClient:
         if flight.code:
             error_type = _ERRORS.get(flight.code, StoreUnavailable)
             said = f"{flight.said}: {os.strerror(flight.code)}" if flight.said else os.strerror(flight.code)
-            raise error_type(f"export {self.export!r} refused: {said}")
+            remedy = "open the volume again; what was not flushed is lost" if flight.code == _SHUT_OUT else ""
+            raise error_type(f"export {self.export!r} refused: {said}", remedy=remedy)
 
     def _take_in(self) -> None:
         """One chunk of an answer."""

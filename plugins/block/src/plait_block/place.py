@@ -277,9 +277,23 @@ class Place:
     def _serve(self, state: State) -> None:
         assert state.top is not None
         with self._daemon.monitor() as monitor:
-            if self.export not in monitor.exports():
+            is_served = self.export in monitor.exports()
+            if is_served and self._layers.is_fenced_at_times and not self._answers():
+                monitor.withdraw(self.export, force=True)
+                monitor.remove_chain([self._layers.image(self._layers.get(state.top))])
+                is_served = False
+            if not is_served:
                 node = monitor.add_chain(self._layers.chain(self._layers.get(state.top)), writable=True)
                 monitor.serve(self.export, node, writable=True)
+
+    def _answers(self) -> bool:
+        """Whether what is served can be read."""
+        try:
+            with NbdClient(self._daemon.nbd_socket(), self.export) as client:
+                client.read(0, SECTOR)
+        except StoreUnavailable:
+            return False
+        return True
 
     def _withdraw(self, state: State, *, force: bool) -> bool:
         """Serve it no longer. Returns: whether clients were seen to write; False says nothing.

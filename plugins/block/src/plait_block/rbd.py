@@ -60,6 +60,7 @@ class RbdLayers(WholeLayers):
     driver: ClassVar[str] = "rbd"
     format: ClassVar[str] = "raw"
     is_read_on_when_deleted: ClassVar[bool] = False
+    is_fenced_at_times: ClassVar[bool] = True
 
     def __init__(self, folder: Folder, failpoint: Callable[[str], None], pool: Pool) -> None:
         super().__init__(folder, failpoint)
