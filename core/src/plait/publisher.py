@@ -236,6 +236,7 @@ class Publisher:
 
         Moves what is claimed, then claims and moves what is waiting, at most `_CLAIMS_MAX` at a time.
         """
+        repeated: set[str] = set()
         for _ in range(_MOVES_MAX + len(waiting)):
             # What goes first: a native head that is named after its key may come under the name of one that went.
             claims = sorted(claims, key=lambda one: one[1].after is not None)
@@ -243,6 +244,10 @@ class Publisher:
             if settled:
                 with self._repository.write(flush=False) as rows:  # If a power loss undoes this, the moves repeat.
                     waiting += self._settle(rows, settled)
+                    if len(settled) > 1:  # Another may have been in the way of one that is busy, and be gone now.
+                        busy = [one for _, one in settled if one.state == "busy" and one.asset not in repeated]
+                        repeated.update(one.asset for one in busy)
+                        waiting += busy
             if not waiting or self._is_down(store.name):
                 return
             with self._repository.write() as rows:

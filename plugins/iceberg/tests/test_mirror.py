@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -311,19 +312,19 @@ def test_renamed_and_dropped_tables(story: Story) -> None:
     assert story.names() == NAMES
 
 
-def test_tables_that_change_their_names_among_each_other(story: Story) -> None:
-    story.write(order(2), key="lake.sales.returns")
-    with story.catalog.transaction(message="swap") as tx:
-        tx.rename(ORDERS, "lake.sales.aside")
-        tx.rename("lake.sales.returns", ORDERS)
-        tx.rename("lake.sales.aside", "lake.sales.returns")
-    story.catalog.publish()
-    assert story.catalog.publish() == []
-    assert (story.names(), story.seen(), story.seen("sales.returns")) == (
-        {"sales.orders", "sales.returns"},
-        [order(2)],
-        [order(1)],
-    )
+@pytest.mark.parametrize("number", [2, 3, 4])
+def test_tables_that_change_their_names_among_each_other(story: Story, number: int) -> None:
+    names = ["orders", *(f"orders_{n}" for n in range(1, number))]
+    for n, name in enumerate(names[1:], start=2):
+        story.write(order(n), key=f"lake.sales.{name}")
+    with story.catalog.transaction(message="each takes the next one's name") as tx:
+        tx.rename(f"lake.sales.{names[-1]}", "lake.sales.aside")
+        for before, after in reversed(list(pairwise(names))):
+            tx.rename(f"lake.sales.{before}", f"lake.sales.{after}")
+        tx.rename("lake.sales.aside", ORDERS)
+    assert story.catalog.unpublished() == []
+    assert story.names() == {f"sales.{name}" for name in names}
+    assert [story.seen(f"sales.{name}") for name in names] == [[order(n)] for n in (number, *range(1, number))]
 
 
 @on_sqlite
