@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import msgspec
@@ -33,6 +33,9 @@ from plait.types import (
 
 FORMAT = 1
 """The version of stored bytes. It is part of every hash; a database names the one it holds."""
+
+_SNAPSHOTS_KEPT_MAX = 4096
+"""Those that were decoded last. A commit decodes the same few again and again, and each is encoded to be checked."""
 
 _encoder = msgspec.msgpack.Encoder()
 _decode = msgspec.msgpack.Decoder().decode
@@ -117,6 +120,7 @@ def encode_snapshot(snapshot: SnapshotRef) -> bytes:
     )
 
 
+@lru_cache(_SNAPSHOTS_KEPT_MAX)
 def decode_snapshot(data: bytes) -> SnapshotRef:
     """Read canonical bytes back. Raises: Corrupt when they are not exactly canonical, Unsupported formats included."""
     value = unpack(data, "a snapshot")

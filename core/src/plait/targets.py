@@ -7,7 +7,7 @@ Whoever was renamed and not changed is moved to where it is, since a store may n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from plait.codec import decode_key, encode_key
@@ -18,7 +18,7 @@ from plait.persist import Rows
 from plait.persist.store_rows import Publication
 from plait.tree import NodeCache, Tree
 from plait.tree_diff import TreeChange
-from plait.types import Commit, Store
+from plait.types import Commit, SnapshotRef, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +59,17 @@ class Targets:
 
     def set(self, rows: Rows, behind: Sequence[Behind]) -> None:
         """Turn the bound refs' moves since the cursors into targets, and advance the cursors, in the same write."""
-        for one in behind:
-            changes = list(self._changes(rows, one))
-            if changes:
-                self._set(rows, self._publications(rows, one, changes))
+        changes = [(one, list(self._changes(rows, one))) for one in behind]
+        snapshots = load_snapshots(rows, {digest for _, changed in changes for digest in _digests(changed)})
+        self._set(
+            rows,
+            [
+                publication
+                for one, changed in changes
+                if changed
+                for publication in self._publications(rows, one, changed, snapshots)
+            ],
+        )
         rows.set_publish_cursors({one.store: (one.head.id, one.head.seq) for one in behind})
 
     def _set(self, rows: Rows, publications: Sequence[_BeforeAfter]) -> None:
@@ -72,14 +79,14 @@ class Targets:
             if is_renamed and after.target is not None and not before.owner:
                 rows.swap_publication(after, replace(after, moving=after.target))
 
-    def _publications(self, rows: Rows, one: Behind, changes: Sequence[TreeChange]) -> list[_BeforeAfter]:
+    def _publications(
+        self, rows: Rows, one: Behind, changes: Sequence[TreeChange], snapshots: Mapping[bytes, SnapshotRef]
+    ) -> list[_BeforeAfter]:
         """Each that gets a target: as it is, and as it will be."""
         tree, root = self._tree(rows), one.head.root
         changed: dict[str, _BeforeAfter] = {}
         gone: dict[str, _BeforeAfter] = {}
-        digests = {unpack_value(v)[1] for c in changes for v in (c.before, c.after) if v is not None}
-        snapshots = load_snapshots(rows, digests)
-        known = rows.publications_of(one.store, {snapshot.asset for snapshot in snapshots.values()})
+        known = rows.publications_of(one.store, {snapshots[digest].asset for digest in _digests(changes)})
         for change in changes:
             key = decode_key(change.key)
             for value, into in ((change.before, gone), (change.after, changed)):
@@ -102,3 +109,8 @@ class Targets:
 
     def _tree(self, rows: Rows) -> Tree:
         return Tree(RowNodes(rows), salt=self._salt, cache=self._cache)
+
+
+def _digests(changes: Iterable[TreeChange]) -> set[bytes]:
+    """Of the snapshots that the changes name."""
+    return {unpack_value(value)[1] for one in changes for value in (one.before, one.after) if value is not None}

@@ -49,7 +49,10 @@ class Ending:
         transactions whose volumes had clients when they were released. Repeat: no-op."""
         if not self._folder.places(tx).is_dir():
             return
-        self._folder.write(self._folder.places(tx) / _RELEASED, {"kept": list(kept)})
+        try:
+            self._end(tx, kept=kept, force=False)
+        except StoreUnavailable:  # Clients are connected: a later release ends it.
+            self._folder.write(self._folder.places(tx) / _RELEASED, {"kept": list(kept)})
         for marker in sorted(self._folder.root.glob(f"places/*/{_RELEASED}")):
             record = self._folder.read(marker)
             if record is not None:

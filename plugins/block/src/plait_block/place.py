@@ -300,6 +300,8 @@ class Place:
 
         What is below the top stays with the daemon: the next working set will want it.
         """
+        if state.top is None and state.next is None:
+            return False  # Only a top is served, and is withdrawn before its record is.
         with self._daemon.monitor_if_running() as monitor:
             if monitor is None:
                 return False
