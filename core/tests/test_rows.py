@@ -119,6 +119,20 @@ def test_rows_by_keys_that_arrow_does_not_sort_are_in_order_too() -> None:
     assert [one.after for one in found.changes()] == [{"tags": [9]}, {"tags": [9, 1]}, {"tags": [10]}, {"tags": None}]
 
 
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (pa.list_(pa.int64()), [[2], [None], None]),
+        (pa.struct([("a", pa.int64()), ("b", pa.string())]), [{"a": 2, "b": "y"}, {"a": 2, "b": None}, {"a": 10}]),
+        (pa.list_(pa.struct([("a", pa.int64())])), [[{"a": 2}], [{"a": 2}, {"a": 1}], [{"a": None}]]),
+    ],
+)
+def test_keys_with_structs_and_nulls_inside_are_in_order(kind: pa.DataType, values: list[object]) -> None:
+    rows = pa.table({"key": pa.array(values[::-1], kind)})
+    found = compare(ByColumns(("key",)), rows.slice(0, 0), rows)
+    assert [one.after for one in found.changes()] == pa.table({"key": pa.array(values, kind)}).to_pylist()
+
+
 @given(
     st.lists(st.integers(0, 255) | st.none()), st.lists(st.text(max_size=3) | st.none()), st.sampled_from(["a", "b c"])
 )

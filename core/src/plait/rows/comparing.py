@@ -138,12 +138,19 @@ def _order(keys: pa.Table, named: pa.Table) -> pa.Array:
     """The places of rows in order of their keys, nulls last, then of their items; of one item, as `named`."""
     if any(pa.types.is_nested(column.type) for column in keys.columns):
         # Arrow does not sort by these.
-        columns = [[(value is None, value) for value in column.to_pylist()] for column in keys.columns]
+        columns = [map(_orderable, column.to_pylist()) for column in keys.columns]
         texts = list(zip(*columns, named["item"].to_pylist(), strict=True))
         return pa.array(sorted(range(named.num_rows), key=texts.__getitem__), pa.int64())
     # Numbered, for Arrow takes a dot in a name for a path.
     by = pa.table({str(n): column for n, column in enumerate((*keys.columns, *named.columns))})
     return pc.sort_indices(by, sort_keys=[(name, "ascending") for name in by.column_names])
+
+
+def _orderable(value: object) -> tuple[bool, object]:
+    """The value so that Python orders it beside others of its type: nulls last, within lists and structs too."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    return value is None, [*map(_orderable, value)] if isinstance(value, list | tuple) else value
 
 
 def compare(shape: Shape, before: pa.Table, after: pa.Table) -> RowChanges:
