@@ -105,12 +105,14 @@ def test_names_that_differ_in_case_alone_are_two_columns_or_refused(tmp_path: Pa
     assert DeltaTable(tmp_path).to_pyarrow_table()["n"].to_pylist() == [20]
 
 
-def test_bytes_that_partition_a_table_are_refused_as_keys_before_anything_is_written(tmp_path: Path) -> None:
-    """delta-rs finds none of their rows, so each would come twice."""
-    rows = pa.table({"k": pa.array([b"\0", b"x"], pa.binary()), "n": [1, 2]})
+@pytest.mark.parametrize("key", ["k", "n"])
+def test_bytes_that_partition_a_table_are_refused_before_anything_is_written(tmp_path: Path, key: str) -> None:
+    """delta-rs finds none of their rows by keys, so each would come twice; and it writes them as others."""
+    rows = pa.table({"k": pa.array([b"\0", b"x", b"x"], pa.binary()), "n": [1, 2, 3]})
     write_deltalake(str(tmp_path), rows, partition_by=["k"])
-    with pytest.raises(Unsupported, match="'k'"):
-        write_rows(_root(tmp_path), "tx", keys=rows.slice(0, 1).select(["k"]), rows=None)
+    for keys, coming in ((rows.slice(1, 1).select([key]), None), (None, rows.slice(0, 1))):
+        with pytest.raises(Unsupported, match="'k'"):
+            write_rows(_root(tmp_path), "tx", keys=keys, rows=coming)
     assert DeltaTable(tmp_path).version() == 0
 
 

@@ -10,6 +10,7 @@ changes of schema and properties are merged instead of refused.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -221,14 +222,16 @@ def write_rows(
 
     Args:
         leaving: the whole rows that go. Others that share a key with one of them stay; without this, they go too.
+    Raises: Unsupported before anything is written.
     Repeat: not by itself; each of the two is one Delta commit.
     Cost: what delta-rs rewrites; the table is read twice where keys are not unique.
     """
     commit = CommitProperties(custom_metadata={"plait.tx": tx})
     options: Any = {"commit_properties": commit, "post_commithook_properties": KEEP_LOG}
     with translated(f"table {root.folder}"):
+        if any(part is not None and part.num_rows for part in (keys, rows)):
+            _check_partitions(root)
         if keys is not None and keys.num_rows:
-            _check_keys(root, keys)
             named = keys.rename_columns([f"k{n}" for n in range(keys.num_columns)])
             # In parentheses: the engine's parser lets IS NOT DISTINCT FROM swallow the AND that follows.
             same = " AND ".join(
@@ -247,14 +250,14 @@ def write_rows(
             write_deltalake(open_table(root), rows, mode="append", **options)
 
 
-def _check_keys(root: Root, keys: pa.Table) -> None:
-    """Raises: Unsupported for bytes that partition the table: delta-rs finds none of their rows, and says nothing."""
-    partitions = open_table(root).metadata().partition_columns
-    for column in keys.schema:
-        kind = column.type
-        is_bytes = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
-        if is_bytes and column.name in partitions:
+def _check_partitions(root: Root) -> None:
+    """Raises: Unsupported for bytes that partition the table: delta-rs reads them as the text that stands for them in
+    the log, so it would write them as others, and finds none of their rows by keys."""
+    table = open_table(root)
+    partitions = table.metadata().partition_columns
+    for column in json.loads(table.schema().to_json())["fields"]:
+        if column["type"] == "binary" and column["name"] in partitions:
             raise Unsupported(
-                f"key column {column.name!r} holds bytes and partitions the table, so delta-rs cannot find its rows",
-                remedy="name other key columns in the table property plait.key-columns, or choose a side for the table",
+                f"column {column['name']!r} holds bytes and partitions the table, so delta-rs cannot write rows anew",
+                remedy="partition the table by other columns first, or choose a side for the table",
             )
