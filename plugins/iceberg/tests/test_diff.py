@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import pyarrow.parquet as pq
 import pytest
@@ -14,7 +15,7 @@ from plait_iceberg import IcebergAdapter
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.transforms import IdentityTransform
-from pyiceberg.types import ListType, LongType, NestedField, TimestamptzType
+from pyiceberg.types import DecimalType, IntegerType, ListType, LongType, NestedField, StructType, TimestamptzType
 
 ADDED, REMOVED, CHANGED = ItemChangeKind.ADDED, ItemChangeKind.REMOVED, ItemChangeKind.CHANGED
 
@@ -89,6 +90,33 @@ def test_a_new_column_alone_changes_no_row(tables: Tables, adapter: IcebergAdapt
     base = tables.create([order(1)])
     changed = tables.change(base, evolve)
     assert rows(list(adapter.diff(base, changed))) == []
+
+
+def test_rows_under_promoted_types_are_read_in_either_direction(tables: Tables, adapter: IcebergAdapter) -> None:
+    narrow = Schema(
+        NestedField(1, "id", IntegerType(), required=True),
+        NestedField(2, "price", DecimalType(4, 2)),
+        NestedField(3, "part", StructType(NestedField(4, "n", IntegerType()))),
+        identifier_field_ids=[1],
+    )
+    old, new = ({"id": n, "price": Decimal("1.50"), "part": {"n": n}} for n in (1, 2))
+    base = tables.create([old], schema=narrow)
+
+    def promote(table: Table) -> None:
+        with table.update_schema() as update:
+            update.update_column("id", LongType())
+            update.update_column("price", DecimalType(12, 2))
+            update.update_column("part.n", LongType())
+
+    wide = {"id": 1 << 40, "price": Decimal("1234567890.25"), "part": {"n": 1 << 40}}
+    rewritten = tables.change(base, promote, delete("id = 1"), append(new), append(wide))
+    there, back = list(adapter.diff(base, rewritten)), list(adapter.diff(rewritten, base))
+    assert rows(there) == [("id=1", REMOVED), ("id=2", ADDED), (f"id={1 << 40}", ADDED)]
+    assert rows(back) == [("id=1", ADDED), ("id=2", REMOVED), (f"id={1 << 40}", REMOVED)]
+    told = [None, *({**row, "price": str(row["price"])} for row in (new, wide))]
+    assert [change.before for change in back if change.aspect == "row"] == told
+    assert [change.after for change in there if change.aspect == "row"] == told
+    assert {change.item for change in back if change.aspect == "schema"} == {"schema:id", "schema:price", "schema:part"}
 
 
 def test_a_whole_table_is_added_or_removed(tables: Tables, adapter: IcebergAdapter) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 from plait.types import ItemChange, ItemChangeKind, Json
 
 from plait_iceberg.changes import Version, stream_rows
-from plait_iceberg.fields import counterparts, current_schema, origins, projection, renumbered
+from plait_iceberg.evolve import widest
+from plait_iceberg.fields import counterparts, current_schema, origins, projection, renumbered, schemas
 from plait_iceberg.files import Files
 from plait_iceberg.manifests import ManifestReader, compare
 from plait_iceberg.metadata import VIEW, Document, Metadata
@@ -42,7 +43,8 @@ def diff(
 def _row_changes(
     files: Files, before: Metadata | None, after: Metadata | None, check_cancelled: Callable[[], None]
 ) -> Iterator[ItemChange]:
-    target = (after or before).document  # type: ignore[union-attr]
+    sides = [side.document for side in (after, before) if side is not None]
+    target = _widened(*sides) if len(sides) == 2 else sides[0]
     reader = ManifestReader(files.io)
     changes = compare(reader, before.current if before else None, after.current if after else None)
     if not changes:
@@ -50,6 +52,20 @@ def _row_changes(
     old, new = (Version(side, projection(target, side.document)) if side else None for side in (before, after))
     shape = Shape((new or old).schema)  # type: ignore[union-attr]
     yield from stream_rows(reader, shape, old, new, changes, check_cancelled=check_cancelled)
+
+
+def _widened(document: Document, other: Document) -> Document:
+    """A version whose columns can hold the values of another one too, in which their types were promoted."""
+    theirs = renumbered(other, {one: ours for ours, one in counterparts(other, document).items()})
+    types = {one["id"]: one["type"] for one in current_schema(theirs)["fields"]}
+    known, schema = schemas(document), current_schema(document)
+    fields = [{**one, "type": widest(one["type"], types.get(one["id"], one["type"]))} for one in schema["fields"]]
+    number = max(one.get("schema-id", 0) for one in known) + 1
+    return {
+        **document,
+        "schemas": [*known, {**schema, "schema-id": number, "fields": fields}],
+        "current-schema-id": number,
+    }
 
 
 # -- metadata ----------------------------------------------------------------------------------------------------------

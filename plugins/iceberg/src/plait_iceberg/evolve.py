@@ -202,11 +202,11 @@ def _merge_column(
     }
     if trial.conflicts:
         attributes = decisions.three_way(f"schema:{name}", base, ours, theirs, ConflictKind.SCHEMA_CHANGED)
-    attributes = {**attributes, "type": _widest(_widest(attributes["type"], ours["type"]), theirs["type"])}
+    attributes = {**attributes, "type": widest(widest(attributes["type"], ours["type"]), theirs["type"])}
     return {key: value for key, value in attributes.items() if value is not None}
 
 
-def _widest(chosen: Any, side: Any) -> Any:
+def widest(chosen: Any, side: Any) -> Any:
     """The chosen type, or the side's that was promoted from it, members included: a promotion cannot be taken back, as
     a revert would, since files may hold the wider values. Source: Iceberg specification, "Schema Evolution"."""
     if isinstance(chosen, str) and isinstance(side, str):
@@ -215,10 +215,10 @@ def _widest(chosen: Any, side: Any) -> Any:
     if isinstance(chosen, str) or isinstance(side, str):
         return chosen
     members = {one["id"]: one["type"] for one in side.get("fields", ())}
-    wider = {part: _widest(chosen[part], side[part]) for part in chosen.keys() & side.keys() & _PARTS}
+    wider = {part: widest(chosen[part], side[part]) for part in chosen.keys() & side.keys() & _PARTS}
     if "fields" in chosen:
         wider["fields"] = [
-            {**one, "type": _widest(one["type"], members.get(one["id"], one["type"]))} for one in chosen["fields"]
+            {**one, "type": widest(one["type"], members.get(one["id"], one["type"]))} for one in chosen["fields"]
         ]
     return {**chosen, **wider}
 
