@@ -233,6 +233,17 @@ def test_an_embedded_database_that_is_none_any_more_is_damage(tmp_path: Path, co
         assert "cannot be read" in adapter.verify(one, Depth.EXISTS).problems[0]
 
 
+def test_looking_at_a_commit_of_a_damaged_embedded_database_does_not_write_to_its_file(tmp_path: Path) -> None:
+    with lite(tmp_path) as (place, one, file):
+        whole = file.read_bytes()
+        for offset in range(0, len(whole), len(whole) // 20):
+            damaged = bytearray(whole)
+            damaged[offset] ^= 0x40
+            file.write_bytes(damaged)
+            place.adapter().verify(one, Depth.BYTES)
+            assert file.read_bytes() == damaged, f"byte {offset}"
+
+
 def test_an_embedded_database_that_cannot_be_opened_is_not_taken_for_a_lost_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -94,7 +94,9 @@ class LiteEngine(Engine):
             raise PermissionDenied(f"{path} may not be read", remedy="check its owner and mode") from error
         except OSError as error:
             raise StoreUnavailable(f"{path} cannot be read: {error.strerror}", remedy="check what it is") from error
-        return "file:" + quote_uri(str(path) + (f"/{revision}" if revision else ""))
+        uri = "file:" + quote_uri(str(path) + (f"/{revision}" if revision else ""))
+        # Commits cannot be written anyway, and of a damaged file doltlite would append to what can still be restored.
+        return f"{uri}?mode=ro" if re.fullmatch("[0-9a-f]{40}", revision) else uri
 
     def connect(self, database: str, revision: str, *, isolation: str | None, for_users: bool = False) -> Connection:
         """Raises: NotFound, StoreUnavailable, Corrupt."""
