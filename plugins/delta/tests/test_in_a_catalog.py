@@ -72,6 +72,19 @@ def test_branches_merge_by_row_and_a_revert_takes_it_back(catalog: Catalog) -> N
     assert list(catalog.verify(Depth.BYTES)) == []
 
 
+def test_damage_to_the_log_that_others_read_is_found(catalog: Catalog, tmp_path: Path) -> None:
+    correct(catalog, "main", 1, "cap")
+    for harm in (b"", b"{}", b"{"):
+        log = tmp_path / "tables" / "hourly" / "_delta_log" / f"{0:020}.json"
+        whole = log.read_bytes()
+        log.write_bytes(harm)
+        (problem,) = catalog.verify()
+        assert "hourly" in problem.what
+        assert problem.code == "CORRUPT"
+        log.write_bytes(whole)
+    assert list(catalog.verify()) == []
+
+
 def test_a_commit_reads_the_log_since_the_last_one_not_the_files_that_a_table_holds(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -444,6 +444,25 @@ def test_what_only_delta_rs_misses_in_a_log_is_found(tables: Tables) -> None:
     assert "cannot be read by delta-rs" in problem
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (b'\\"numRecords\\":1', b'\\"numRecords\\":3', "has 1 rows, expected 3"),
+        (b'"{\\"numRecords', b'";\\"numRecords', "statistics of file"),
+    ],
+)
+def test_damaged_statistics_which_queries_are_answered_by_are_found(
+    tables: Tables, old: bytes, new: bytes, told: str
+) -> None:
+    base = tables.create([row(1)])
+    root, _, _ = base.version.rpartition("@")
+    for path in sorted((tables.path / root / "_delta_log").glob("*.json")):
+        path.write_bytes(path.read_bytes().replace(old, new))
+    problems = tables.restarted().verify(base, Depth.BYTES).problems
+    assert problems
+    assert all(told in problem for problem in problems)
+
+
 def test_a_hash_that_is_lost_is_found(tables: Tables) -> None:
     base = tables.create([row(1)])
     (sums,) = tables.path.rglob("sha256.json")

@@ -16,6 +16,7 @@ from plait.types import Depth, Health, SnapshotRef
 
 from plait_delta.actions import State
 from plait_delta.log import read_state
+from plait_delta.publish import Head, read_head
 from plait_delta.roots import Layout, Root
 from plait_delta.space import SUMS, branch_of, data_files, read_sums
 from plait_delta.table import open_table
@@ -42,13 +43,14 @@ class Verifier:
         self._depth = depth
         self._check_cancelled = check_cancelled
         self._wrong: dict[_File, Sequence[str]] = {}
+        self._heads: dict[str, Head] = {}
         self._checked = 0
         self._lock = threading.Lock()
 
     def verify(self, snapshot: SnapshotRef) -> Health:
         """EXISTS: the log replays to the snapshot's digest. METADATA: delta-rs reads it too, and all files are there,
-        in their size. BYTES: they have the hash that they had when they were prepared; imported ones can be decoded,
-        and have as many rows as they should.
+        in their size; so does the table's own log, if this is the version that it was published at. BYTES: they have the hash that they had when they were prepared, imported ones can be decoded, and all have as
+        many rows as the log says.
         """
         with self._lock:
             self._checked = 1
@@ -71,8 +73,28 @@ class Verifier:
         refusal = refused(root, version)
         files = list(self._files(root, state))
         self._look_at(root, [file for file in files if file not in self._wrong])
-        found = [refusal] if refusal else []
+        found = [*([refusal] if refusal else []), *self._published(snapshot), *_unread_statistics(root, state)]
         return list(dict.fromkeys([*found, *(problem for file in files for problem in self._wrong[file])]))
+
+    def _published(self, snapshot: SnapshotRef) -> list[str]:
+        """What is wrong with the table's own log, which others read, if it stands at this version."""
+        table = self._layout.table(snapshot.asset)
+        if snapshot.asset not in self._heads:
+            try:
+                self._heads[snapshot.asset] = read_head(table)
+            except Corrupt:  # Whoever asks where heads stand is told.
+                self._heads[snapshot.asset] = Head(None)
+        head = self._heads[snapshot.asset]
+        if head.version is None or head.snapshot != snapshot.version:
+            return []
+        try:
+            state = read_state(table, head.version)
+        except (NotFound, Corrupt, Unsupported) as error:
+            return [f"the published table cannot be read: {error}"]
+        if state.digest() != snapshot.digest:
+            return [f"the published log of {table.folder} says something else than was committed"]
+        refusal = refused(table, head.version)
+        return [refusal] if refusal else []
 
     def _files(self, root: Root, state: State) -> Iterator[_File]:
         """What the version needs, in all places."""
@@ -137,6 +159,15 @@ def refused(root: Root, version: int) -> str:
     return ""
 
 
+def _unread_statistics(root: Root, state: State) -> Iterator[str]:
+    """Clients read them before any file, and no digest holds them: other writers may make them anew."""
+    for add in state.files.values():
+        try:
+            json.loads(add.get("stats") or "{}")
+        except (ValueError, TypeError) as error:
+            yield f"the log of {root.folder} has statistics of file {add['path']} that cannot be read: {error}"
+
+
 def _row_count(stats: str | None) -> int | None:
     try:
         number = json.loads(stats or "{}").get("numRecords")
@@ -147,13 +178,15 @@ def _row_count(stats: str | None) -> int | None:
 
 def _check_bytes(root: Root, file: _File, expected: str | None) -> list[str]:
     place = file.place
-    if expected is not None:
-        return [] if root.files.sha256(place) == expected else [f"file {place} holds other bytes than were committed"]
+    if expected is not None and root.files.sha256(place) != expected:
+        return [f"file {place} holds other bytes than were committed"]
     if not place.endswith(".parquet"):
         return []
     try:
         with root.files.open(place) as stream, pq.ParquetFile(stream, page_checksum_verification=True) as parquet:
-            count = sum(batch.num_rows for batch in parquet.iter_batches())
+            count = parquet.metadata.num_rows
+            if expected is None:
+                count = sum(batch.num_rows for batch in parquet.iter_batches())
     except (OSError, pa.ArrowException) as error:
         return [f"file {place} cannot be decoded: {error}"]
     return [] if file.rows in (None, count) else [f"file {place} has {count} rows, expected {file.rows}"]
