@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -389,6 +390,24 @@ def test_a_table_that_cannot_be_read_is_named_and_all_others_are_verified(
             catalog.refs()
     assert problems[0] == ("database", told)
     assert {"refs", "commit", "session"} <= {where for where, _ in problems}
+
+
+def test_a_commit_that_an_index_hides_is_damage_wherever_it_is_read(tmp_path: Path) -> None:
+    with plait.init(tmp_path) as made:
+        made.add_store("s", "fake-dolt", {"path": str(tmp_path / "store")})
+        hidden = made.resolve("main").id
+        with made.transaction(message="later") as tx:
+            tx.create("s.a")
+    path = tmp_path / ".plait" / "catalog.db"
+    whole, told = path.read_bytes(), []
+    for found in re.finditer(re.escape(bytes.fromhex(hidden)), whole):
+        path.write_bytes(whole[: found.end() - 1] + bytes([whole[found.end() - 1] ^ 1]) + whole[found.end() :])
+        with plait.open(tmp_path, recover=False) as catalog:
+            try:
+                list(catalog.log())
+            except Corrupt as error:
+                told.append(error.message)
+    assert f"commit {hidden} is missing" in told
 
 
 def test_verify_names_an_index_that_hides_a_row(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
@@ -325,8 +326,8 @@ class MemoryGraph:
                 pending += [int(parent, 16) for parent in self.all[seq].parents]
         return found
 
-    def commit(self, commit_id: str) -> Commit:
-        return self.all[int(commit_id, 16)]
+    def commits(self, ids: Iterable[str]) -> dict[str, Commit]:
+        return {one: self.all[int(one, 16)] for one in ids}
 
     def links(self, seq_max: int, limit: int) -> list[tuple[int, str, tuple[str, ...]]]:
         page = [commit for seq, commit in sorted(self.all.items(), reverse=True) if seq <= seq_max][:limit]

@@ -46,8 +46,8 @@ def resolve(rows: Rows, text: str) -> Commit:
 def resolve_spec(rows: Rows, spec: Spec) -> Commit:
     """As `resolve`, for a parsed spec."""
     if spec.commit is not None:
-        commit = rows.commit(rows.commit_by_prefix(spec.commit))
-        if spec.ref is not None and not is_ancestor(rows, commit, rows.commit(rows.ref(spec.ref).head)):
+        commit = _named(rows, rows.commit_by_prefix(spec.commit))
+        if spec.ref is not None and not is_ancestor(rows, commit, _named(rows, rows.ref(spec.ref).head)):
             raise NotFound(f"commit {commit.id[:12]} is not in the history of {spec.ref!r}")
     elif spec.at_us is not None:
         assert spec.ref is not None
@@ -57,13 +57,18 @@ def resolve_spec(rows: Rows, spec: Spec) -> Commit:
             raise NotFound(
                 f"{spec.ref!r} did not exist at {format_time(spec.at_us)}", remedy=f"see 'plait reflog {spec.ref}'"
             )
-        commit = rows.commit(move.after)
+        commit = _named(rows, move.after)
     else:
         assert spec.ref is not None
-        commit = rows.commit(_head(rows, spec.ref))
+        commit = _named(rows, _head(rows, spec.ref))
     for step in spec.steps:
         commit = _back(rows, commit, step.count) if step.kind == "back" else _parent(rows, commit, step.count)
     return commit
+
+
+def _named(rows: Rows, commit_id: str) -> Commit:
+    """A commit whose id was read in the catalog. Raises: Corrupt when it is missing."""
+    return rows.commits([commit_id])[commit_id]
 
 
 def _head(rows: Rows, name: str) -> str:
@@ -91,7 +96,7 @@ def _back(rows: Rows, commit: Commit, count: int) -> Commit:
         if found != wanted:
             continue
         if left == 0:
-            return rows.commit(found)
+            return _named(rows, found)
         if not parents:
             raise NotFound(f"commit {commit.id[:12]} has only {count - left} first parents before it, not {count}")
         wanted, left = parents[0], left - 1
@@ -104,7 +109,7 @@ def _parent(rows: Rows, commit: Commit, position: int) -> Commit:
     if position > len(commit.parents):
         count = len(commit.parents)
         raise NotFound(f"commit {commit.id[:12]} has {count} parent{'' if count == 1 else 's'}, not {position}")
-    return rows.commit(commit.parents[position - 1])
+    return _named(rows, commit.parents[position - 1])
 
 
 def is_ancestor(rows: Rows, ancestor: Commit, descendant: Commit) -> bool:
@@ -141,7 +146,7 @@ def merge_base(rows: Rows, ours: Commit, theirs: Commit) -> Commit | None:
     criss-cross and have several best bases, it is always the newest. Cost: O(commits made since the base), in pages.
     """
     newest = next(_merge_bases(rows, ours, theirs), None)
-    return None if newest is None else rows.commit(newest)
+    return None if newest is None else _named(rows, newest)
 
 
 def merge_bases(rows: Rows, ours: Commit, theirs: Commit) -> list[Commit]:
@@ -254,7 +259,7 @@ def _former(rows: Rows, tree: Tree, commit: Commit, place: int, key: bytes, chan
     is_changed = any(one.key == key and one.after is not None for one in changed)
     if not is_changed or (place == 0 and not any(one.after is None for one in changed)):
         return key
-    root = rows.commit(commit.parents[place]).root
+    root = _named(rows, commit.parents[place]).root
     content_id = _content_id(tree.get(commit.root, key))
     if content_id != _content_id(tree.get(root, key)):
         store = key[: key.index(b"\0") + 1]

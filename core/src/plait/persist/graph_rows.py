@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -23,6 +23,8 @@ from plait.persist.base import (
 from plait.persist.session_rows import SessionRows, session_id
 from plait.refspec import no_ref
 from plait.types import Commit, Ref, RefKind, RefMove
+
+_Name = TypeVar("_Name", str, int)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,13 @@ class Answer:
     key: str
     request_digest: bytes
     result: bytes
+
+
+class Commits(dict[_Name, Commit]):
+    """Commits by id or by seq. `[…]` asks for one that something else names. Raises: Corrupt when it is missing."""
+
+    def __missing__(self, name: _Name) -> Commit:
+        raise Corrupt(f"commit {name} is missing", remedy="run 'plait verify', restore a backup")
 
 
 class GraphRows(SessionRows):
@@ -153,9 +162,9 @@ class GraphRows(SessionRows):
             ],
         )
 
-    def commits(self, ids: Iterable[str]) -> dict[str, Commit]:
+    def commits(self, ids: Iterable[str]) -> Commits[str]:
         rows = self._in(schema.commit, "id", map(bytes.fromhex, ids))
-        return {commit.id: commit for commit in self._to_commits(rows)}
+        return Commits({commit.id: commit for commit in self._to_commits(rows)})
 
     def commit(self, commit_id: str) -> Commit:
         """Raises: NotFound."""
@@ -164,9 +173,9 @@ class GraphRows(SessionRows):
             raise NotFound(f"commit {commit_id} does not exist", remedy="look at 'plait log'")
         return found
 
-    def commits_by_seq(self, seqs: Iterable[int]) -> dict[int, Commit]:
+    def commits_by_seq(self, seqs: Iterable[int]) -> Commits[int]:
         rows = self._in(schema.commit, "seq", seqs)
-        return {commit.seq: commit for commit in self._to_commits(rows)}
+        return Commits({commit.seq: commit for commit in self._to_commits(rows)})
 
     def commit_salt(self, commit_id: str) -> bytes | None:
         row = self._named(schema.commit, id=bytes.fromhex(commit_id))
