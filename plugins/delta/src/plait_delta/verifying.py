@@ -49,8 +49,9 @@ class Verifier:
 
     def verify(self, snapshot: SnapshotRef) -> Health:
         """EXISTS: the log replays to the snapshot's digest. METADATA: delta-rs reads it too, and all files are there,
-        in their size; so does the table's own log, if this is the version that it was published at. BYTES: they have the hash that they had when they were prepared, imported ones can be decoded, and all have as
-        many rows as the log says.
+        in their size; so does the table's own log, if this is the version that it was published at. BYTES: they have
+        the hash that they had when they were prepared, imported ones can be decoded, and all have as many rows as the
+        log says.
         """
         with self._lock:
             self._checked = 1
