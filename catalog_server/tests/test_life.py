@@ -49,8 +49,9 @@ def test_a_server_makes_a_catalog_only_when_told_to(tmp_path: Path) -> None:
     assert "plait init" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert list(tmp_path.iterdir()) == []
-    told = run(tmp_path, "--json", "--auth", "none", "--grpc", "0.0.0.0:0")
-    assert (told.returncode, json.loads(told.stderr)["code"]) == (2, "INVALID_ARGUMENT")
+    for wrong in (("--auth", "none", "--grpc", "0.0.0.0:0"), ("--port", "7450"), ("--grpc",)):
+        told = run(tmp_path, "--json", *wrong)
+        assert (told.returncode, json.loads(told.stderr)["code"]) == (2, "INVALID_ARGUMENT")
 
 
 @pytest.mark.parametrize("as_json", [False, True])

@@ -11,9 +11,10 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 from plait import cores
-from plait.errors import PlaitError
+from plait.errors import InvalidArgument, PlaitError
 from plait.failpoint import arm_from_environment
 
 from plait_server.config import Config, load_config
@@ -23,11 +24,12 @@ from plait_server.serving import Server
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until told to stop; the exit code."""
-    options = _parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
     arm_from_environment()
     log_as_json()
     stop_asked = _stop_signals()
     try:
+        options = _parser().parse_args(words)
         config = load_config(
             options.config,
             os.environ,
@@ -44,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         server = Server(config, init=options.init)
     except PlaitError as error:
         told = {"code": error.code, "message": error.message, "remedy": error.remedy, "details": error.details}
-        print(json.dumps(told) if options.json else f"error: {error}", file=sys.stderr)
+        print(json.dumps(told) if "--json" in words else f"error: {error}", file=sys.stderr)
         return error.exit_code
     _collect_less_often()
     where = _where(config, server)
@@ -86,8 +88,13 @@ def _where(config: Config, server: Server) -> dict[str, str | None]:
     return {"catalog": catalog, "http": http}
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InvalidArgument(message, remedy="see 'plait serve --help'")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="plait_server", description="Serve a plait catalog over gRPC and HTTP.")
+    parser = _Parser(prog="plait_server", description="Serve a plait catalog over gRPC and HTTP.")
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings; plait.toml here, if there is one")
     parser.add_argument("--grpc", metavar="HOST:PORT", help="where to listen; port 0 is any free one")
     parser.add_argument("--http", metavar="HOST:PORT", help="health, metrics and gateways; empty for none")
