@@ -13,7 +13,7 @@ from plait.errors import InvalidArgument
 from plait.types import Store
 from plait_conformance.testing import MemoryPort, MemoryState, make_adapter
 from plait_s3 import FilesAdapter, S3Adapter
-from plait_s3.blobs import Blob
+from plait_s3.blobs import Blob, check_object_key
 from plait_s3.disk import FilesBlobs
 from plait_s3.testing import Place
 
@@ -127,6 +127,12 @@ def test_a_relative_location_stays_inside_the_root(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match="absolute path"):
         blobs.key_of("../other")
     assert blobs.key_of(str(tmp_path / "root" / "a")) == blobs.key_of("a/") == "a"
+
+
+def test_an_objects_name_that_is_no_unicode_is_refused_with_a_remedy() -> None:
+    with pytest.raises(InvalidArgument, match="not valid Unicode") as refused:
+        check_object_key("\udcff.txt")
+    assert refused.value.remedy == "rename it"
 
 
 def test_a_folder_of_any_place_is_imported_by_copying(files_place: Place, tmp_path: Path) -> None:

@@ -180,7 +180,7 @@ def check_object_key(key: str) -> str:
     try:
         size = len(key.encode())
     except UnicodeEncodeError as error:
-        raise InvalidArgument(f"object name {key!r} is not valid Unicode") from error
+        raise InvalidArgument(f"object name {key!r} is not valid Unicode", remedy="rename it") from error
     if size > 900:
         raise InvalidArgument(f"object name {key[:40]!r}… has {size} bytes, the limit is 900")
     return key
