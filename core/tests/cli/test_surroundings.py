@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import subprocess
@@ -18,7 +19,7 @@ from plait.cli import main_group, run
 from plait.cli.current import Current
 from plait.cli.plugin_commands import graft
 from plait.cli.session import Session, pass_session
-from plait.errors import BY_CODE, CommitConflict, PlaitError, TransactionClosed
+from plait.errors import BY_CODE, CommitConflict, PlaitError, StoreUnavailable, TransactionClosed
 
 
 def python(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -58,7 +59,27 @@ def test_an_error_is_one_document_under_json(run_plait: Any, unchanging: Path, f
         "remedy": "look",
         "details": {"tx": "7"},
         "conflicts": [],
+        "warnings": [],
     }
+
+
+def test_what_is_logged_is_in_the_one_document_under_json(
+    run_plait: Any, unchanging: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals: list[PlaitError] = [StoreUnavailable("it is down")]
+
+    @click.command("warn")
+    @click.option("--json", is_flag=True)
+    def warn(json: bool) -> None:
+        logging.getLogger("plait.working_set").warning("working set %s is not discarded", 7)
+        if refusals:
+            raise refusals.pop()
+
+    monkeypatch.setitem(main_group.commands, "warn", warn)
+    ran = run_plait("warn", "--json")
+    assert (ran.error["code"], ran.error["warnings"]) == ("STORE_UNAVAILABLE", ["working set 7 is not discarded"])
+    ran = run_plait("warn", "--json")
+    assert (ran.code, ran.error) == (0, {"warnings": ["working set 7 is not discarded"]})
 
 
 @pytest.mark.parametrize("words", [("nonsense",), ("log", "--nonsense"), ("cat",), ("store", "add", "x")], ids=str)

@@ -91,13 +91,14 @@ def run(arguments: Sequence[str] | None = None) -> int:
     session = Session()
     # An error that click finds before it reaches --json is JSON too.
     session.as_json = "--json" in (words[: words.index("--")] if "--" in words else words)
-    try:
-        return _run(session, words)
-    finally:
+    with session.logging():
         try:
-            session.close()
-        except Exception as error:
-            _unexpected(session, error)
+            return _run(session, words)
+        finally:
+            try:
+                session.close()
+            except Exception as error:
+                _unexpected(session, error)
 
 
 def _run(session: Session, words: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,6 +49,22 @@ _CONFLICTS_SHOWN_MAX = 20
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
+class Warnings(logging.Handler):
+    """What is logged as a warning, kept: under --json, stderr is one document."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.untold: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.untold.append(record.getMessage())
+
+    def tell(self) -> list[str]:
+        """Those that nobody was told yet."""
+        told, self.untold = self.untold, []
+        return told
+
+
 class Session:
     """One run of the command line. Commands, those of plugins too, get it as `click`'s context object."""
 
@@ -59,6 +76,22 @@ class Session:
         """Whether opening the catalog puts right what died half-way: not when it may be damaged."""
         self._catalog: Catalog | None = None
         self._bars = Bars()
+        self._warnings = Warnings()
+
+    @contextmanager
+    def logging(self) -> Iterator[None]:
+        """Where what is logged goes while the run lasts: as text to stderr; under --json, into its one document."""
+        if not self.as_json:
+            yield
+            return
+        logger = logging.getLogger()
+        logger.addHandler(self._warnings)
+        try:
+            yield
+        finally:
+            logger.removeHandler(self._warnings)
+            if told := self._warnings.tell():
+                click.echo(to_json({"warnings": told}), err=True)
 
     # -- the catalog -------------------------------------------------------------------------------------------------
 
@@ -174,7 +207,7 @@ class Session:
         rows = [conflict_row(conflict) for conflict in error.conflicts] if isinstance(error, CommitConflict) else []
         if self.as_json:
             body = {"code": error.code, "message": error.message, "remedy": error.remedy, "details": error.details}
-            click.echo(to_json({**body, "conflicts": rows}), err=True)
+            click.echo(to_json({**body, "conflicts": rows, "warnings": self._warnings.tell()}), err=True)
             return
         click.echo(click.style("error", fg="red") + f": {printable(error.message)}", err=True, color=self._color)
         if rows:
