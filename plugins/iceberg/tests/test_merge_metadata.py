@@ -415,15 +415,30 @@ def test_two_partition_specs_conflict_and_one_is_chosen(tables: Tables) -> None:
         assert read_back(merged) == ordered([order(1), order(2, "ink"), order(3, "cap", 9)])
 
 
-def test_a_partition_by_a_column_that_the_other_side_dropped_conflicts(tables: Tables) -> None:
-    def partition(table: Table) -> None:
-        with table.update_spec() as update:
-            update.add_field("item", IdentityTransform(), "item_part")
+@pytest.mark.parametrize("item", ["partition", "sort"])
+@pytest.mark.parametrize("dropping", [Choice.OURS, Choice.THEIRS])
+def test_what_needs_a_column_that_the_other_side_dropped_conflicts(tables: Tables, item: str, dropping: Choice) -> None:
+    def define(table: Table) -> None:
+        if item == "sort":
+            with table.update_sort_order() as order_update:
+                order_update.asc("item", IdentityTransform())
+        else:
+            with table.update_spec() as update:
+                update.add_field("item", IdentityTransform(), "item_part")
 
     base = tables.create([order(1)])
-    ours = tables.change(base, partition)
-    theirs = tables.change(base, evolve(lambda update: update.delete_column("item")))
-    assert {conflict.item for conflict in tables.conflicts(base, ours, theirs)} == {"partition"}
+    defining = tables.change(base, define)
+    without = tables.change(base, evolve(lambda update: update.delete_column("item")))
+    ours, theirs = (without, defining) if dropping is Choice.OURS else (defining, without)
+    (conflict,) = tables.conflicts(base, ours, theirs)
+    assert (conflict.item, "'item'" in conflict.detail) == (item, True)
+    other = Choice.THEIRS if dropping is Choice.OURS else Choice.OURS
+    (again,) = tables.conflicts(base, ours, theirs, Resolution(KEY, item, other))
+    assert again == conflict
+    for choice in (dropping, Choice.BASE):
+        merged = static(tables.merged(base, ours, theirs, Resolution(KEY, item, choice)))
+        assert (merged.spec().fields, merged.sort_order().fields) == ((), [])
+        assert merged.schema().column_names == ["id", "price"]
 
 
 # -- properties --------------------------------------------------------------------------------------------------------

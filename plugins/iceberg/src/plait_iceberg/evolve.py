@@ -6,7 +6,7 @@ answer tells how theirs' ids map onto the merged table's, so that no file is eve
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -23,6 +23,7 @@ from pyiceberg.types import IcebergType
 from plait_iceberg.fields import current_schema, descend, last_column_id, origins, renumber, renumbered, schemas
 from plait_iceberg.metadata import Document, Metadata
 from plait_iceberg.name_mapping import NAME_MAPPING, joined
+from plait_iceberg.orderings import SORT_ORDERS, SPECS, merge_orderings
 
 _PARTS: Final = frozenset({"element", "key", "value"})
 _TYPE: Final[TypeAdapter[IcebergType]] = TypeAdapter(IcebergType)
@@ -67,9 +68,10 @@ def evolve(base: Metadata, ours: Metadata, theirs: Metadata, decisions: Decision
     merged.columns = _map_columns(old, ours.document, theirs.document, inherited)
     merged.rewrite = _must_rewrite(old, ours.document, theirs.document, merged.columns)
     _merge_schema(merged, old, ours.document, theirs.document, decisions)
-    merged.specs = _merge_numbered(merged, _SPECS, old, theirs.document, decisions)
-    merged.sort_orders = _merge_numbered(merged, _SORT_ORDERS, old, theirs.document, decisions)
-    _check_sources(merged, decisions)
+    merged.specs, merged.sort_orders = (
+        merge_orderings(kind, merged.document, old, theirs.document, merged.columns, decisions)
+        for kind in (SPECS, SORT_ORDERS)
+    )
     _merge_properties(merged, base, ours, theirs, decisions)
     _merge_refs(merged, base.document, ours.document, theirs.document)
     location = (base.document["location"], ours.document["location"], theirs.document["location"])
@@ -260,110 +262,6 @@ def _name(side: Mapping[int, Document], one: Document) -> str | None:
 def _repeated(fields: list[Document]) -> set[str]:
     names = [one["name"] for one in fields]
     return {name for name in names if names.count(name) > 1}
-
-
-# -- partition specs and sort orders -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Numbered:
-    """A list of numbered definitions, one of them the default."""
-
-    listed: str
-    number: str
-    default: str
-    item: str
-    attributes: tuple[str, ...]
-
-
-_SPECS = _Numbered("partition-specs", "spec-id", "default-spec-id", "partition", ("transform", "name"))
-_SORT_ORDERS = _Numbered(
-    "sort-orders", "order-id", "default-sort-order-id", "sort", ("transform", "direction", "null-order")
-)
-
-_Definition = tuple[tuple[Any, ...], ...]
-
-
-def _define(kind: _Numbered, one: Document, columns: Mapping[int, int]) -> _Definition:
-    """What a spec or order means, whatever its number is."""
-    return tuple(
-        (columns.get(part["source-id"], part["source-id"]), *(part.get(name) for name in kind.attributes))
-        for part in one["fields"]
-    )
-
-
-def _default(kind: _Numbered, document: Document, columns: Mapping[int, int]) -> _Definition:
-    wanted = document.get(kind.default, 0)
-    empty: Document = {"fields": []}
-    found = next((one for one in document.get(kind.listed, ()) if one[kind.number] == wanted), empty)
-    return _define(kind, found, columns)
-
-
-def _merge_numbered(
-    merged: Evolved, kind: _Numbered, base: Document, theirs: Document, decisions: Decisions
-) -> dict[int, int]:
-    """Hold all that either side defines, choose the default three-way; theirs' numbers → merged ones.
-
-    A number that means the same in both stays, since delete files find their data files by it.
-    """
-    listed = list(merged.document.get(kind.listed, ()))
-    defined = {one[kind.number]: _define(kind, one, {}) for one in listed}
-    ours_default = _default(kind, merged.document, {})
-    numbers = {definition: number for number, definition in defined.items()}
-    numbers[ours_default] = merged.document.get(kind.default, 0)
-    mapped: dict[int, int] = {}
-    for one in theirs.get(kind.listed, ()):
-        definition, number = _define(kind, one, merged.columns), one[kind.number]
-        if defined.get(number) == definition:
-            mapped[number] = number
-            continue
-        if definition not in numbers:
-            free = 0 if 0 not in defined else max(defined) + 1
-            listed.append({**one, kind.number: free, "fields": list(_renumbered_parts(merged, one, listed))})
-            defined[free], numbers[definition] = definition, free
-        mapped[number] = numbers[definition]
-    merged.document[kind.listed] = listed
-    theirs_default = _default(kind, theirs, merged.columns)
-    chosen = decisions.three_way(
-        kind.item, _default(kind, base, {}), ours_default, theirs_default, ConflictKind.SCHEMA_CHANGED
-    )
-    merged.document[kind.default] = numbers.get(chosen, numbers[ours_default])
-    return mapped
-
-
-def _renumbered_parts(merged: Evolved, one: Document, listed: Sequence[Document]) -> Iterator[Document]:
-    """Theirs' fields with merged column ids; a partition field keeps the id that ours gave to the same field."""
-    known = {
-        (part["source-id"], part["transform"], part.get("name")): part.get("field-id")
-        for spec in listed
-        for part in spec["fields"]
-    }
-    for part in one["fields"]:
-        source = merged.columns[part["source-id"]]
-        renumbered = {**part, "source-id": source}
-        if "field-id" in part:
-            found = known.get((source, part["transform"], part.get("name")))
-            if found is None:
-                found = merged.document.get("last-partition-id", 999) + 1
-                merged.document["last-partition-id"] = found
-            renumbered["field-id"] = found
-        yield renumbered
-
-
-def _check_sources(merged: Evolved, decisions: Decisions) -> None:
-    """A table may not be partitioned or sorted by a column that the other side dropped."""
-    known = {one["id"] for one in current_schema(merged.document)["fields"]} | set(_nested_ids(merged.document))
-    for kind in (_SPECS, _SORT_ORDERS):
-        for source, *_ in _default(kind, merged.document, {}):
-            if source not in known:
-                decisions.conflict(
-                    kind.item, None, None, source, ConflictKind.SCHEMA_CHANGED, f"column id {source} was dropped"
-                )
-
-
-def _nested_ids(document: Document) -> Iterator[int]:
-    for one in current_schema(document)["fields"]:
-        yield from _ids(one)
 
 
 # -- properties and refs -----------------------------------------------------------------------------------------------
