@@ -449,6 +449,8 @@ def test_what_only_delta_rs_misses_in_a_log_is_found(tables: Tables) -> None:
     [
         (b'\\"numRecords\\":1', b'\\"numRecords\\":3', "has 1 rows, expected 3"),
         (b'"{\\"numRecords', b'";\\"numRecords', "statistics of file"),
+        (b'\\"maxValues\\":{', b'\\"maxValues\\":[{},{', "statistics of file"),
+        (b'\\"minValues\\":{', b'\\"minValues\\":7,\\"b\\":{', "no JSON object of objects"),
     ],
 )
 def test_damaged_statistics_which_queries_are_answered_by_are_found(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -19,6 +18,7 @@ from plait_delta.log import read_state
 from plait_delta.publish import Head, read_head
 from plait_delta.roots import Layout, Root
 from plait_delta.space import SUMS, branch_of, data_files, read_sums
+from plait_delta.statistics import unread, untrue
 from plait_delta.table import open_table
 
 
@@ -28,7 +28,7 @@ class _File(NamedTuple):
     name: str
     place: str
     size_bytes: int | None
-    rows: int | None
+    statistics: str | None
 
 
 class Verifier:
@@ -49,9 +49,9 @@ class Verifier:
 
     def verify(self, snapshot: SnapshotRef) -> Health:
         """EXISTS: the log replays to the snapshot's digest. METADATA: delta-rs reads it too, and all files are there,
-        in their size; so does the table's own log, if this is the version that it was published at. BYTES: they have
-        the hash that they had when they were prepared, imported ones can be decoded, and all have as many rows as the
-        log says.
+        in their size; so it is with the table's own log, if this is the version that it was published at. BYTES: files
+        have the hash that they had when they were prepared, imported ones can be decoded, and the statistics that the
+        logs have of all are true.
         """
         with self._lock:
             self._checked = 1
@@ -71,14 +71,16 @@ class Verifier:
                 return [f"the link {link} to the table is gone, and readers follow it"]
         if self._depth is Depth.EXISTS:
             return []
-        refusal = refused(root, version)
+        found = self._unread(root, state)
         files = list(self._files(root, state))
+        published, problems = self._published(snapshot)
+        if published is not None:
+            files += self._files(*published)
         self._look_at(root, [file for file in files if file not in self._wrong])
-        found = [*([refusal] if refusal else []), *self._published(snapshot), *_unread_statistics(root, state)]
-        return list(dict.fromkeys([*found, *(problem for file in files for problem in self._wrong[file])]))
+        return list(dict.fromkeys([*found, *problems, *(problem for file in files for problem in self._wrong[file])]))
 
-    def _published(self, snapshot: SnapshotRef) -> list[str]:
-        """What is wrong with the table's own log, which others read, if it stands at this version."""
+    def _published(self, snapshot: SnapshotRef) -> tuple[tuple[Root, State] | None, Sequence[str]]:
+        """The table's own log, which others read, if it stands at this version, and what is wrong with it."""
         table = self._layout.table(snapshot.asset)
         if snapshot.asset not in self._heads:
             try:
@@ -87,22 +89,29 @@ class Verifier:
                 self._heads[snapshot.asset] = Head(None)
         head = self._heads[snapshot.asset]
         if head.version is None or head.snapshot != snapshot.version:
-            return []
+            return None, ()
         try:
             state = read_state(table, head.version)
         except (NotFound, Corrupt, Unsupported) as error:
-            return [f"the published table cannot be read: {error}"]
+            return None, [f"the published table cannot be read: {error}"]
         if state.digest() != snapshot.digest:
-            return [f"the published log of {table.folder} says something else than was committed"]
-        refusal = refused(table, head.version)
-        return [refusal] if refusal else []
+            return None, [f"the published log of {table.folder} says something else than was committed"]
+        return (table, state), self._unread(table, state)
+
+    @staticmethod
+    def _unread(root: Root, state: State) -> Sequence[str]:
+        """Why other clients cannot read a log that we can."""
+        refusal = refused(root, state.version)
+        told = [(add["path"], unread(add.get("stats"))) for add in state.files.values()]
+        wrong = [f"the log of {root.folder} has unread statistics of file {path}: {why}" for path, why in told if why]
+        return [*([refusal] if refusal else []), *wrong]
 
     def _files(self, root: Root, state: State) -> Iterator[_File]:
         """What the version needs, in all places."""
-        rows = {unquote(add["path"]): _row_count(add.get("stats")) for add in state.files.values()}
+        statistics = {unquote(add["path"]): add.get("stats") for add in state.files.values()}
         for name, size in data_files(state):
             for place in self._layout.own_places(root, name):
-                yield _File(name, place, size, rows.get(name))
+                yield _File(name, place, size, statistics.get(name))
 
     def _look_at(self, root: Root, new: Sequence[_File]) -> None:
         noted = _Noted(root)
@@ -160,23 +169,6 @@ def refused(root: Root, version: int) -> str:
     return ""
 
 
-def _unread_statistics(root: Root, state: State) -> Iterator[str]:
-    """Clients read them before any file, and no digest holds them: other writers may make them anew."""
-    for add in state.files.values():
-        try:
-            json.loads(add.get("stats") or "{}")
-        except (ValueError, TypeError) as error:
-            yield f"the log of {root.folder} has statistics of file {add['path']} that cannot be read: {error}"
-
-
-def _row_count(stats: str | None) -> int | None:
-    try:
-        number = json.loads(stats or "{}").get("numRecords")
-    except (ValueError, AttributeError):
-        return None
-    return number if isinstance(number, int) else None
-
-
 def _check_bytes(root: Root, file: _File, expected: str | None) -> list[str]:
     place = file.place
     if expected is not None and root.files.sha256(place) != expected:
@@ -185,9 +177,10 @@ def _check_bytes(root: Root, file: _File, expected: str | None) -> list[str]:
         return []
     try:
         with root.files.open(place) as stream, pq.ParquetFile(stream, page_checksum_verification=True) as parquet:
-            count = parquet.metadata.num_rows
             if expected is None:
-                count = sum(batch.num_rows for batch in parquet.iter_batches())
+                for _ in parquet.iter_batches():
+                    pass
+            wrong = [] if unread(file.statistics) else untrue(file.statistics, parquet.metadata)
+            return [f"file {place} has {one}" for one in wrong]
     except (OSError, pa.ArrowException) as error:
         return [f"file {place} cannot be decoded: {error}"]
-    return [] if file.rows in (None, count) else [f"file {place} has {count} rows, expected {file.rows}"]
