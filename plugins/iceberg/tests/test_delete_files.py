@@ -24,7 +24,7 @@ from plait_conformance.tables import (
     static,
 )
 from plait_iceberg import IcebergAdapter
-from plait_iceberg.manifests import ManifestReader
+from plait_iceberg.manifests import ManifestReader, delete_files
 from plait_iceberg.metadata import load
 from plait_iceberg.write import Edits, SnapshotWriter
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
@@ -45,8 +45,11 @@ def commit_deletes(
     rows: pa.Table,
     content: DataFileContent,
     file_format: FileFormat = FileFormat.PARQUET,
+    *,
+    replaces: bool = False,
 ) -> SnapshotRef:
-    """What an engine with merge-on-read commits: one new delete file. (In Parquet, whatever it is called.)"""
+    """What an engine with merge-on-read commits: one new delete file, in place of all older ones if it `replaces`
+    them. (In Parquet, whatever it is called.)"""
     found = load(adapter.files, base.version)
     unique = uuid.uuid4()
     path = f"{found.document['location']}/data/{unique}-deletes.parquet"
@@ -60,19 +63,26 @@ def commit_deletes(
         file_size_in_bytes=Path(path.removeprefix("file://")).stat().st_size,
         equality_ids=[1] if content is DataFileContent.EQUALITY_DELETES else None,
     )
-    writer = SnapshotWriter(adapter.files, adapter.context, found, "spark", unique)
-    written = writer.write(found.document, ManifestReader(adapter.files.io), Edits(added=[(0, file)]), {})
+    writer, reader = (
+        SnapshotWriter(adapter.files, adapter.context, found, "spark", unique),
+        ManifestReader(adapter.files.io),
+    )
+    older = delete_files({path: one for m in reader.manifests(found.current) for path, one in reader.live(m).items()})
+    edits = Edits(added=[(0, file)], removed=older if replaces else {})
+    written = writer.write(found.document, reader, edits, {})
     return written.refer("lake", "iceberg")
 
 
-def delete_rows(adapter: IcebergAdapter, base: SnapshotRef, identifiers: Sequence[int]) -> SnapshotRef:
-    """Delete rows by their positions."""
+def delete_rows(
+    adapter: IcebergAdapter, base: SnapshotRef, identifiers: Sequence[int], *, replaces: bool = False
+) -> SnapshotRef:
+    """Delete rows by their positions; as `commit_deletes`."""
     found: list[dict[str, object]] = []
     for task in static(base).scan().plan_files():
         ids = pq.read_table(task.file.file_path.removeprefix("file://"))["id"].to_pylist()
         found += [{"file_path": task.file.file_path, "pos": n} for n, one in enumerate(ids) if one in identifiers]
     rows = pa.Table.from_pylist(found, schema=POSITIONS)
-    return commit_deletes(adapter, base, rows, DataFileContent.POSITION_DELETES)
+    return commit_deletes(adapter, base, rows, DataFileContent.POSITION_DELETES, replaces=replaces)
 
 
 def equality_delete(adapter: IcebergAdapter, base: SnapshotRef, identifier: int) -> SnapshotRef:
@@ -110,6 +120,50 @@ def test_position_deletes_of_both_sides_in_one_file_are_joined(tables: Tables, a
     base = tables.create([order(1), order(2), order(3)])
     ours, theirs = delete_rows(adapter, base, [1]), delete_rows(adapter, base, [2])
     assert read_back(tables.merged(base, ours, theirs)) == [order(3)]
+
+
+def test_what_was_deleted_already_is_not_deleted_where_that_is_taken_back(
+    tables: Tables, adapter: IcebergAdapter
+) -> None:
+    """As a cherry-pick does, whose base is not ours' own: rows that theirs' new delete file names were gone before."""
+    before = tables.create([order(1), order(2), order(3)])
+    ours = tables.change(before, append(order(4)))
+    base = delete_rows(adapter, before, [1])
+    for theirs, left in (
+        (delete_rows(adapter, base, [1]), [1, 2, 3, 4]),
+        (delete_rows(adapter, base, [1], replaces=True), [1, 2, 3, 4]),
+        (delete_rows(adapter, base, [1, 2]), [1, 3, 4]),
+        (delete_rows(adapter, base, [1, 2], replaces=True), [1, 3, 4]),
+        (delete_rows(adapter, base, [2], replaces=True), [1, 3, 4]),
+    ):
+        assert read_back(tables.merged(base, ours, theirs)) == ordered(map(order, left))
+
+
+def test_what_one_side_takes_back_the_other_does_not_delete_again(tables: Tables, adapter: IcebergAdapter) -> None:
+    """As a revert does: the rows were gone when ours named them once more."""
+    theirs = tables.create([order(1), order(2), order(3)])
+    base = delete_rows(adapter, theirs, [1])
+    for ours, left in ((delete_rows(adapter, base, [1, 2]), [1, 3]), (delete_rows(adapter, base, [2]), [1, 3])):
+        assert read_back(tables.merged(base, ours, theirs)) == ordered(map(order, left))
+
+
+@pytest.mark.parametrize("schema", [KEYED, LOOSE], ids=["keyed", "loose"])
+def test_deletes_that_one_side_compacted_and_new_ones_of_the_other_are_joined(
+    tables: Tables, adapter: IcebergAdapter, schema: object
+) -> None:
+    base = delete_rows(adapter, tables.create([order(1), order(2), order(3)], schema=schema), [1])  # type: ignore[arg-type]
+    compacted, deleted = delete_rows(adapter, base, [1], replaces=True), delete_rows(adapter, base, [2])
+    for mine, others in ((compacted, deleted), (deleted, compacted)):
+        assert read_back(tables.merged(base, mine, others)) == [order(3)]
+
+
+def test_deletes_that_were_taken_back_are_a_conflict_without_identifiers(
+    tables: Tables, adapter: IcebergAdapter
+) -> None:
+    before = tables.create([order(1), order(2), order(3)], schema=LOOSE)
+    base = delete_rows(adapter, before, [1])
+    (conflict,) = tables.conflicts(base, before, delete_rows(adapter, base, [1, 2], replaces=True))
+    assert conflict.item is None
 
 
 def test_a_position_delete_on_a_file_that_the_other_side_rewrote_hits_the_right_row(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from plait.rows.comparing import RowChanges, compare
 from plait.types import ItemChange
 from pyiceberg.schema import Schema
 
-from plait_iceberg.manifests import FileChanges, Held, ManifestReader, data_files, find, touched_paths
+from plait_iceberg.manifests import FileChanges, Held, ManifestReader, data_files, find, scan_tasks, touched_paths
 from plait_iceberg.metadata import Metadata
 from plait_iceberg.rows import Shape, read, read_all
 
@@ -24,8 +24,31 @@ class DifferingFiles:
 
 def touched(reader: ManifestReader, changes: FileChanges) -> frozenset[str]:
     """The data files for which the versions hold different position deletes."""
-    found = (touched_paths(reader, held).values() for held in (changes.removed, changes.added))
-    return frozenset().union(*(paths for group in found for paths in group))
+    return frozenset().union(*(_deleted_in(reader, held) for held in (changes.removed, changes.added)))
+
+
+def taken_back(reader: ManifestReader, one: FileChanges, other: FileChanges) -> frozenset[str]:
+    """The data files of which one side dropped position deletes, and the other added some."""
+    sides = ((one.removed, other.added), (other.removed, one.added))
+    return frozenset().union(*(_deleted_in(reader, gone) & _deleted_in(reader, new) for gone, new in sides))
+
+
+def deleted_rows(reader: ManifestReader, version: Metadata, path: str) -> dict[str, frozenset[int]]:
+    """The position delete files that apply to a data file of a version, and the places of rows that each deletes.
+
+    Cost: as `scan_tasks`, and these delete files.
+    """
+    tasks = scan_tasks(reader, version.current, find(reader, version.current, [path]).values())
+    applying = [one for task in tasks for one in task.delete_files]
+    return {
+        one.file_path: frozenset(reader.deleted(one)[path].to_pylist())
+        for one in applying
+        if path in reader.deleted(one)
+    }
+
+
+def _deleted_in(reader: ManifestReader, held: Mapping[str, Held]) -> frozenset[str]:
+    return frozenset().union(*touched_paths(reader, held).values())
 
 
 def differing_files(

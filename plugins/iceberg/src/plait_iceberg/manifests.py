@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+import pyarrow as pa
 from plait.errors import Corrupt, PlaitError, Unsupported
 from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.io import FileIO
@@ -74,7 +75,7 @@ class ManifestReader:
         self.io = io
         self._lists: dict[str, tuple[ManifestFile, ...]] = {}
         self._held: dict[str, dict[str, Held]] = {}
-        self._positions: dict[str, frozenset[str]] = {}
+        self._positions: dict[str, Mapping[str, pa.ChunkedArray]] = {}
 
     def manifests(self, table: TableMetadata, snapshot_id: int | None = None) -> tuple[ManifestFile, ...]:
         """The manifests of a snapshot, by default the current one; none for an empty table."""
@@ -102,13 +103,14 @@ class ManifestReader:
         """Whether reading it again costs nothing."""
         return manifest.manifest_path in self._held
 
-    def deleted_paths(self, delete_file: DataFile) -> frozenset[str]:
-        """The data files whose rows a position delete file deletes. Raises: Unsupported for one that cannot be read."""
+    def deleted(self, delete_file: DataFile) -> Mapping[str, pa.ChunkedArray]:
+        """What a position delete file deletes: data file → places of rows. Raises: Unsupported for one that cannot be
+        read."""
         check_applicable(delete_file)
         path = delete_file.file_path
         if path not in self._positions:
             with translated(f"delete file {path}"), _decoded(f"delete file {path}"):
-                self._positions[path] = frozenset(_read_deletes(self.io, delete_file))
+                self._positions[path] = _read_deletes(self.io, delete_file)
         return self._positions[path]
 
 
@@ -175,7 +177,7 @@ def find(reader: ManifestReader, table: TableMetadata, paths: Collection[str]) -
 
 def touched_paths(reader: ManifestReader, held: Mapping[str, Held]) -> dict[str, frozenset[str]]:
     """For each delete file among `held`: the data files whose rows it deletes."""
-    return {path: reader.deleted_paths(one.file) for path, one in delete_files(held).items()}
+    return {path: frozenset(reader.deleted(one.file)) for path, one in delete_files(held).items()}
 
 
 def scan_tasks(reader: ManifestReader, table: TableMetadata, held: Iterable[Held]) -> Iterator[FileScanTask]:

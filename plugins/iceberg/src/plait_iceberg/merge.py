@@ -23,7 +23,7 @@ from plait.rows.merging import Decisions, RowMerge
 from plait.types import Choice, ConflictKind
 from pyiceberg.manifest import DataFile
 
-from plait_iceberg.changes import Version, compare_rows, touched
+from plait_iceberg.changes import Version, compare_rows, deleted_rows, taken_back, touched
 from plait_iceberg.evolve import Evolved, check_required, check_returned, evolve
 from plait_iceberg.fields import current_schema, projection
 from plait_iceberg.files import Files
@@ -105,11 +105,24 @@ class Merge:
 
     @cached_property
     def overlap(self) -> frozenset[str]:
-        """Data files that both sides took away, or that one took away while the other deleted rows of it."""
+        """Data files that both sides took away, or that one took away while the other deleted rows of it; or of which
+        one took deletes back, and theirs' delete files, put onto ours, would delete other rows than they should."""
         ours, theirs = data_files(self.ours_changes.removed).keys(), data_files(self.theirs_changes.removed).keys()
         ours_touched = touched(self.reader, self.ours_changes)
         theirs_touched = touched(self.reader, self.theirs_changes)
-        return frozenset((ours & theirs) | (theirs_touched & ours) | (ours_touched & theirs))
+        back = taken_back(self.reader, self.ours_changes, self.theirs_changes)
+        wrong = {path for path in back - ours - theirs if self._deletes_others(path)}
+        return frozenset((ours & theirs) | (theirs_touched & ours) | (ours_touched & theirs) | wrong)
+
+    def _deletes_others(self, path: str) -> bool:
+        """Whether a replay of theirs' delete files would delete other rows of a data file than a three-way merge."""
+        sides = self.sides
+        base, ours, theirs = (deleted_rows(self.reader, one, path) for one in (sides.base, sides.ours, sides.theirs))
+        stay = {name: rows for name, rows in ours.items() if name not in self.theirs_changes.removed}
+        come = {name: rows for name, rows in theirs.items() if name in self.theirs_changes.added}
+        before, mine, others = (frozenset().union(*one.values()) for one in (base, ours, theirs))
+        wanted = (mine | (others - before)) - (before - others)
+        return wanted != frozenset().union(*stay.values(), *come.values())
 
     # -- the merge ---------------------------------------------------------------------------------------------------
 
