@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from plait_conformance.tables import (
     Rows,
     Tables,
     append,
+    batch,
     correct,
     delete,
     order,
@@ -31,6 +33,11 @@ from pyiceberg.transforms import BucketTransform, IdentityTransform, Transform, 
 
 def resolve(choice: Choice, item: str | None = None, value: Json = None) -> Resolution:
     return Resolution(KEY, item, choice, value)
+
+
+def replace(row: dict[str, Any]) -> Callable[[Table], None]:
+    """As `correct`, also without identifiers."""
+    return lambda table: table.overwrite(batch(table, [row]), f"id = {row['id']}")
 
 
 def data_files(snapshot: SnapshotRef) -> set[str]:
@@ -309,6 +316,64 @@ def test_rewritten_files_without_identifiers_are_one_conflict_on_the_table(table
     assert tables.merged(base, ours, theirs, resolve(Choice.OURS)) == ours
     assert tables.merged(base, ours, theirs, resolve(Choice.THEIRS)) == theirs
     assert tables.merged(base, ours, theirs, resolve(Choice.BASE)) == base
+
+
+# -- what the sides have of each other ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("schema", [KEYED, LOOSE], ids=["keyed", "loose"])
+@pytest.mark.parametrize(
+    ("edit", "left"),
+    [
+        (append(order(5)), [order(1), order(2), order(5)]),
+        (delete("id = 1"), [order(2)]),
+        (delete("id > 0"), []),
+        (replace(order(1, "cap")), [order(1, "cap"), order(2)]),
+    ],
+    ids=["append", "delete", "delete all", "replace"],
+)
+def test_what_was_cherry_picked_before_comes_once(
+    tables: Tables, schema: Any, edit: Callable[[Table], None], left: Rows
+) -> None:
+    base = tables.create([order(1), order(2)], schema=schema)
+    edited = tables.change(base, edit)
+    ours = tables.merged(base, tables.change(base, append(order(3))), edited)
+    theirs = tables.change(edited, append(order(4)))
+    for mine, others in ((ours, theirs), (theirs, ours)):
+        merged = tables.merged(base, mine, others)
+        assert read_back(merged) == ordered([*left, order(3), order(4)])
+        assert len(data_files(merged)) == len(data_files(ours)) + 1
+
+
+def test_what_was_cherry_picked_and_rewritten_since_is_a_conflict_without_identifiers(tables: Tables) -> None:
+    base = tables.create([order(1), order(2)], schema=LOOSE)
+    edited = tables.change(base, delete("id = 1"))
+    ours = tables.change(tables.merged(base, tables.change(base, append(order(3))), edited), replace(order(2, "cap")))
+    theirs = tables.change(edited, append(order(4)))
+    for mine, others in ((ours, theirs), (theirs, ours)):
+        (conflict,) = tables.conflicts(base, mine, others)
+        assert conflict.item is None
+
+
+@pytest.mark.parametrize("schema", [KEYED, LOOSE], ids=["keyed", "loose"])
+def test_what_both_sides_reverted_is_gone(tables: Tables, schema: Any) -> None:
+    before = tables.create([order(1)], schema=schema)
+    base = tables.change(before, append(order(2)))
+    ours = tables.merged(base, tables.change(base, append(order(3))), before)
+    theirs = tables.change(before, append(order(4)))
+    for mine, others in ((ours, theirs), (theirs, ours)):
+        assert read_back(tables.merged(base, mine, others)) == ordered([order(1), order(3), order(4)])
+
+
+def test_rows_that_both_sides_replaced_whole_files_of_are_a_conflict_without_identifiers(tables: Tables) -> None:
+    base = tables.create([order(1)], schema=LOOSE)
+    ours = tables.change(base, replace(order(1, "cap")), append(order(2)))
+    theirs = tables.change(base, replace(order(1, "ink")), append(order(3)))
+    (conflict,) = tables.conflicts(base, ours, theirs)
+    assert conflict.item is None
+    gone = tables.change(base, delete("id = 1"))
+    (conflict,) = tables.conflicts(base, ours, tables.change(gone, append(order(3))))
+    assert conflict.item is None
 
 
 def test_identifiers_of_several_columns_name_rows_and_conflicts(tables: Tables) -> None:

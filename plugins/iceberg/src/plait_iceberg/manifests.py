@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 from plait.errors import Corrupt, PlaitError, Unsupported
@@ -141,8 +141,48 @@ def check_applicable(file: DataFile) -> None:
 
 def compare(reader: ManifestReader, before: TableMetadata | None, after: TableMetadata | None) -> FileChanges:
     """The files that differ. Cost: both manifest lists, and the manifests that only one of them names."""
-    old = reader.manifests(before) if before else ()
-    new = reader.manifests(after) if after else ()
+    return _compare(reader, reader.manifests(before) if before else (), reader.manifests(after) if after else ())
+
+
+def removals(reader: ManifestReader, base: Mapping[str, Any], side: Mapping[str, Any]) -> dict[str, FileChanges | None]:
+    """For each file that a table's commits since a base took away: all that the last one to do so changed. Who went
+    back to a snapshot before the base took away what came since. None: other clients write one change as several
+    snapshots, and what came instead is unknown.
+
+    Args:
+        base, side: the tables' metadata.
+    Cost: the manifest lists of those snapshots, and their own manifests.
+    """
+    before = {one["snapshot-id"]: one for one in base.get("snapshots", ())}
+    known = {**before, **{one["snapshot-id"]: one for one in side.get("snapshots", ())}}
+    found: dict[str, FileChanges | None] = {}
+
+    def note(old: int | None, new: int | None, *, is_whole: bool) -> None:
+        lists = [known[one]["manifest-list"] for one in (old, new) if one in known and "manifest-list" in known[one]]
+        if len(lists) == 2:
+            changes = _compare(reader, *map(reader.listed, lists))
+            for path in changes.removed:
+                found.setdefault(path, changes if is_whole or changes.added else None)
+
+    at = side.get("current-snapshot-id")
+    while at in known and at not in before:
+        newest, tx = at, _transaction(known[at])
+        at = known[at].get("parent-snapshot-id")
+        while tx and at in known and at not in before and _transaction(known[at]) == tx:
+            at = known[at].get("parent-snapshot-id")
+        note(at, newest, is_whole=bool(tx))
+    if at in before:
+        note(base.get("current-snapshot-id"), at, is_whole=True)
+    return found
+
+
+def _transaction(snapshot: Mapping[str, Any]) -> str | None:
+    """Which of plait's transactions wrote a snapshot."""
+    told: str | None = (snapshot.get("summary") or {}).get("plait.tx")
+    return told
+
+
+def _compare(reader: ManifestReader, old: Sequence[ManifestFile], new: Sequence[ManifestFile]) -> FileChanges:
     shared = {manifest.manifest_path for manifest in old} & {manifest.manifest_path for manifest in new}
     removed = _collect(reader, old, shared)
     added = _collect(reader, new, shared)

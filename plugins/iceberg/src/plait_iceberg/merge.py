@@ -36,6 +36,7 @@ from plait_iceberg.manifests import (
     data_files,
     delete_files,
     find,
+    removals,
     touched_paths,
 )
 from plait_iceberg.metadata import VIEW, Metadata, check_writable
@@ -114,6 +115,19 @@ class Merge:
         wrong = {path for path in back - ours - theirs if self._deletes_others(path)}
         return frozenset((ours & theirs) | (theirs_touched & ours) | (ours_touched & theirs) | wrong)
 
+    def _rewritten_apart(self) -> frozenset[str]:
+        """Of these data files, those that the sides did not take away alike: in one rewrite, all of whose files both
+        hold, as after a cherry-pick; or with nothing written instead."""
+        shared = self.ours_changes.added.keys() & self.theirs_changes.added.keys()
+        base = self.sides.base.document
+        ours, theirs = (removals(self.reader, base, one.document) for one in (self.sides.ours, self.sides.theirs))
+        alike = {
+            path
+            for path in ours.keys() & theirs.keys()
+            if (mine := ours[path]) and (other := theirs[path]) and mine.added.keys() == other.added.keys() <= shared
+        }
+        return self.overlap - alike
+
     def _deletes_others(self, path: str) -> bool:
         """Whether a replay of theirs' delete files would delete other rows of a data file than a three-way merge."""
         sides = self.sides
@@ -162,11 +176,9 @@ class Merge:
         views = Views(evolved, self.sides)
         if not views.is_keyed:
             only_removals = not (self.ours_changes.added or self.theirs_changes.added)
-            if not self.overlap or only_removals:
+            if not self.overlap or only_removals or not (apart := self._rewritten_apart()):
                 return _FilePlan()
-            detail = (
-                f"both sides rewrote {len(self.overlap)} data files, and rows have no identifier fields: {_ON_TABLE}"
-            )
+            detail = f"both sides rewrote {len(apart)} data files, and rows have no identifier fields: {_ON_TABLE}"
             self.decisions.conflict(None, None, None, None, ConflictKind.ITEM_CHANGED, detail)
             return None
         ours = self._rows(views, views.ours, self.ours_changes)
@@ -194,7 +206,8 @@ class Merge:
 
     def _replay(self, evolved: Evolved) -> Edits:
         """Theirs' added and removed files, on ours. Files under foreign column ids are read and written anew."""
-        added = self.theirs_changes.added
+        # What both have already is one file, and its rows are there once.
+        added = {path: one for path, one in self.theirs_changes.added.items() if path not in self.ours_changes.added}
         edits = Edits(removed=find(self.reader, self.sides.ours.current, self.theirs_changes.removed.keys()))
         carried = delete_files(added) if evolved.rewrite else added
         if evolved.rewrite and data_files(added):
