@@ -58,7 +58,7 @@ def test_a_server_makes_a_catalog_only_when_told_to(tmp_path: Path) -> None:
 def test_plait_serve_serves_the_catalog_that_is_found(tmp_path: Path, as_json: bool) -> None:
     plait.init(tmp_path / "shop").close()
     (tmp_path / "shop" / "deep").mkdir()
-    command = [sys.executable, "-m", "plait.cli", "serve", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]
+    command = [sys.executable, "-m", "plait", "serve", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]
     command += ["--json"] if as_json else []
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PLAIT_")}
     process = subprocess.Popen(

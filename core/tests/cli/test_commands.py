@@ -704,7 +704,7 @@ def test_events_go_on_where_they_were_left(run_plait: Any, unchanging: Path) -> 
 
 
 def test_events_are_followed_as_they_happen(example: Path) -> None:
-    command = [sys.executable, "-m", "plait.cli", "events", "--follow", "--from", "1", "--json"]
+    command = [sys.executable, "-m", "plait", "events", "--follow", "--from", "1", "--json"]
 
     def heed_interrupts() -> None:  # A test run in the background passes on that it ignores them.
         signal.signal(signal.SIGINT, signal.SIG_DFL)

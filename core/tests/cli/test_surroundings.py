@@ -63,6 +63,20 @@ def test_an_error_is_one_document_under_json(run_plait: Any, unchanging: Path, f
     }
 
 
+def test_stopped_while_it_still_imports_it_says_so_as_later(tmp_path: Path) -> None:
+    code = """if True:
+        import runpy, sys
+        class Stops:
+            def find_spec(self, name, path, target=None):
+                if name == "plait.cli":
+                    raise KeyboardInterrupt
+        sys.meta_path.insert(0, Stops())
+        runpy.run_module("plait", run_name="__main__")
+    """
+    ran = python("-c", code, cwd=tmp_path)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "stopped\n")
+
+
 def test_what_is_logged_is_in_the_one_document_under_json(
     run_plait: Any, unchanging: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,7 +131,7 @@ def test_a_message_in_utf_8_is_one_in_every_locale(locale: str, example: Path) -
     (example / "1").write_text("1")
 
     def ran(*words: bytes) -> subprocess.CompletedProcess[bytes]:
-        command = [os.fsencode(sys.executable), b"-m", b"plait.cli", *words]
+        command = [os.fsencode(sys.executable), b"-m", b"plait", *words]
         return subprocess.run(command, cwd=example, env=bare, capture_output=True, check=False)
 
     put = (b"put", b"1", b"raw.landing::1", b"-m")
@@ -167,7 +181,7 @@ def test_a_file_may_have_any_name_that_its_system_takes(example: Path) -> None:
         ("log", "--svg", "\udcfd"),
     ):
         ran = subprocess.run(
-            [sys.executable, "-m", "plait.cli", *words], cwd=example, env=strict, capture_output=True, check=False
+            [sys.executable, "-m", "plait", *words], cwd=example, env=strict, capture_output=True, check=False
         )
         assert (ran.returncode, ran.stderr) == (0, b"")
         if "--json" in words:
@@ -177,7 +191,7 @@ def test_a_file_may_have_any_name_that_its_system_takes(example: Path) -> None:
 
 @pytest.mark.parametrize("words", ["log", "ls --json", "--help", "init new", "get raw.landing::1.json -"])
 def test_a_closed_standard_output_is_told_before_anything_is_done(words: str, example: Path) -> None:
-    command = f"exec {sys.executable} -m plait.cli {words} >&-"
+    command = f"exec {sys.executable} -m plait {words} >&-"
     ran = subprocess.run(["sh", "-c", command], cwd=example, capture_output=True, text=True, check=False)
     assert (ran.returncode, "the standard output cannot be written: Bad file descriptor" in ran.stderr) == (7, True)
     assert not (example / "new").exists()
@@ -306,14 +320,14 @@ def test_a_log_imports_no_store(unchanging: Path) -> None:
 
 
 def test_the_process_exits_with_the_documented_code(here: Path) -> None:
-    ran = python("-m", "plait.cli", "ls", "--json", cwd=here)
+    ran = python("-m", "plait", "ls", "--json", cwd=here)
     assert (ran.returncode, ran.stdout) == (3, "")
     assert json.loads(ran.stderr)["code"] == "NOT_FOUND"
 
 
 def test_a_reader_that_has_enough_ends_the_command_quietly(unchanging: Path) -> None:
     writer = subprocess.Popen(
-        [sys.executable, "-m", "plait.cli", "log", "--json"],
+        [sys.executable, "-m", "plait", "log", "--json"],
         cwd=unchanging,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -330,7 +344,7 @@ def colours(words: list[str], cwd: Path, environment: dict[str, str] | None = No
 
     master, slave = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "plait.cli", *words],
+        [sys.executable, "-m", "plait", *words],
         cwd=cwd,
         stdin=slave,
         stdout=slave,

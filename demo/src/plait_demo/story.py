@@ -278,7 +278,7 @@ STEPS = (load, nightly, bad_load, two_branches, conflict, undo, look)
 def _page(teller: Teller, folder: Path) -> None:
     with teller.step("The history, as the command line draws it"):
         for arguments in (("--graph", "--oneline"), ("--html", PAGE)):
-            command = [sys.executable, "-m", "plait.cli", "log", "--all", *arguments]
+            command = [sys.executable, "-m", "plait", "log", "--all", *arguments]
             ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=True)
             for line in ended.stdout.splitlines():
                 teller.say(line)

@@ -116,8 +116,8 @@ class Merge:
         return frozenset((ours & theirs) | (theirs_touched & ours) | (ours_touched & theirs) | wrong)
 
     def _rewritten_apart(self) -> frozenset[str]:
-        """Of these data files, those that the sides did not take away alike: in one rewrite, all of whose files both
-        hold, as after a cherry-pick; or with nothing written instead."""
+        """Those of the overlap that the sides did not take away alike: in one rewrite, all of whose files both hold, as
+        after a cherry-pick; or with nothing written instead."""
         shared = self.ours_changes.added.keys() & self.theirs_changes.added.keys()
         base = self.sides.base.document
         ours, theirs = (removals(self.reader, base, one.document) for one in (self.sides.ours, self.sides.theirs))
