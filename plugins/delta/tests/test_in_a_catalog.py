@@ -85,6 +85,23 @@ def test_damage_to_the_log_that_others_read_is_found(catalog: Catalog, tmp_path:
     assert list(catalog.verify()) == []
 
 
+def test_what_the_own_and_the_published_log_name_is_hashed_once(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    correct(catalog, "main", 1, "cap")
+    hashed: list[str] = []
+    sha256 = DiskFiles.sha256
+
+    def note(self: DiskFiles, place: str, *, trusting: bool = False) -> str:
+        hashed.append(place)
+        return sha256(self, place, trusting=trusting)
+
+    monkeypatch.setattr(DiskFiles, "sha256", note)
+    assert list(catalog.verify(Depth.BYTES)) == []
+    assert hashed
+    assert len(hashed) == len(set(hashed))
+
+
 def test_a_commit_reads_the_log_since_the_last_one_not_the_files_that_a_table_holds(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:

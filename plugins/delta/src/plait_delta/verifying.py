@@ -71,13 +71,13 @@ class Verifier:
                 return [f"the link {link} to the table is gone, and readers follow it"]
         if self._depth is Depth.EXISTS:
             return []
-        found = self._unread(root, state)
-        files = list(self._files(root, state))
+        found = refused(root, version)
         published, problems = self._published(snapshot)
-        if published is not None:
-            files += self._files(*published)
+        logs = [(root, state), *([published] if published else [])]
+        files = dict.fromkeys(file for log in logs for file in self._files(*log))
         self._look_at(root, [file for file in files if file not in self._wrong])
-        return list(dict.fromkeys([*found, *problems, *(problem for file in files for problem in self._wrong[file])]))
+        told = [*([found] if found else []), *problems, *(problem for file in files for problem in self._wrong[file])]
+        return list(dict.fromkeys(told))
 
     def _published(self, snapshot: SnapshotRef) -> tuple[tuple[Root, State] | None, Sequence[str]]:
         """The table's own log, which others read, if it stands at this version, and what is wrong with it."""
@@ -96,15 +96,8 @@ class Verifier:
             return None, [f"the published table cannot be read: {error}"]
         if state.digest() != snapshot.digest:
             return None, [f"the published log of {table.folder} says something else than was committed"]
-        return (table, state), self._unread(table, state)
-
-    @staticmethod
-    def _unread(root: Root, state: State) -> Sequence[str]:
-        """Why other clients cannot read a log that we can."""
-        refusal = refused(root, state.version)
-        told = [(add["path"], unread(add.get("stats"))) for add in state.files.values()]
-        wrong = [f"the log of {root.folder} has unread statistics of file {path}: {why}" for path, why in told if why]
-        return [*([refusal] if refusal else []), *wrong]
+        refusal = refused(table, head.version)
+        return (table, state), [refusal] if refusal else []
 
     def _files(self, root: Root, state: State) -> Iterator[_File]:
         """What the version needs, in all places."""
@@ -120,12 +113,14 @@ class Verifier:
         for file in new:
             self._check_cancelled()
             expected, problems = noted.sha256(file.name, is_needed=self._depth is Depth.BYTES)
+            if why := unread(file.statistics):
+                problems.append(f"the log has statistics of file {file.name} that cannot be read: {why}")
             if (info := found.get(file.place)) is None:
                 problems.append(f"file {file.place} does not exist")
             elif file.size_bytes is not None and info.size != file.size_bytes:
                 problems.append(f"file {file.place} has {info.size} bytes, expected {file.size_bytes}")
             elif self._depth is Depth.BYTES:
-                problems += _check_bytes(root, file, expected)
+                problems += _check_bytes(root, file._replace(statistics=None) if why else file, expected)
             self._wrong[file] = problems
 
 
@@ -180,7 +175,6 @@ def _check_bytes(root: Root, file: _File, expected: str | None) -> list[str]:
             if expected is None:
                 for _ in parquet.iter_batches():
                     pass
-            wrong = [] if unread(file.statistics) else untrue(file.statistics, parquet.metadata)
-            return [f"file {place} has {one}" for one in wrong]
+            return [f"file {place} has {one}" for one in untrue(file.statistics, parquet.metadata)]
     except (OSError, pa.ArrowException) as error:
         return [f"file {place} cannot be decoded: {error}"]
