@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from plait.failpoint import armed
-from plait.types import SnapshotRef, Staging, Store
+from plait.types import Depth, SnapshotRef, Staging, Store
 from plait_conformance.tables import KEY, KEYED, Tables, append, batch, correct, delete, order, ordered, read_back
 from plait_conformance.testing import MemoryPort, make_adapter
 from plait_iceberg import IcebergAdapter
@@ -64,6 +64,7 @@ def loop(begin: Callable[[], Act], warehouse: Path, expected: list[dict[str, obj
         check_metadata_files_are_whole(warehouse)
         assert read_back(act()) == ordered(expected), f"after a crash at {name}"
         assert act() == act()
+        assert restarted(warehouse).verify(act(), Depth.BYTES).problems == ()
     return set(names)
 
 
@@ -86,6 +87,7 @@ def test_a_merge_of_rows_that_dies_anywhere_is_repeated_right(tables: Tables, wa
         "iceberg.write.before_data",
         "iceberg.write.before_manifests",
         "iceberg.write.before_manifest_list",
+        "iceberg.write.before_checksums",
         "iceberg.write.before_metadata",
         "iceberg.files.before_link",
         "iceberg.write.after_metadata",
@@ -145,7 +147,12 @@ def test_a_working_set_that_dies_anywhere_is_gone_on_with(tables: Tables, wareho
         return act
 
     names = loop(begin, warehouse, [order(1), order(2)])
-    assert names == {"iceberg.commit.before_metadata", "iceberg.commit.before_move", "iceberg.prepare.before_vote"}
+    assert names == {
+        "iceberg.commit.before_checksums",
+        "iceberg.commit.before_metadata",
+        "iceberg.commit.before_move",
+        "iceberg.prepare.before_vote",
+    }
 
 
 def test_a_creation_that_dies_anywhere_is_gone_on_with(tables: Tables, warehouse: Path) -> None:

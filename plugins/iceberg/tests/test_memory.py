@@ -141,8 +141,19 @@ def test_a_merge_flushes_each_of_its_files_once(tables: Tables, flushed: list[st
     metadata = path_of(merged.version).parent
     assert flushed.count(str(metadata)) == 2  # Before the metadata file names the others, and after it is there.
     files = [one for one in flushed if not Path(one).is_dir()]
-    assert len(files) == len(set(files)) == 2
+    assert len(files) == len(set(files)) == 3  # A manifest, the list, and their hashes.
     assert {Path(one).parent for one in files} == {metadata}
+
+
+def test_a_vote_flushes_each_file_that_its_commit_brings(
+    tables: Tables, adapter: IcebergAdapter, flushed: list[str]
+) -> None:
+    base = tables.create([order(1)])
+    flushed.clear()
+    after = tables.change(base, append(order(2)), append(order(3)))
+    new = {item.path for item in adapter.reachable(after)} - {item.path for item in adapter.reachable(base)}
+    assert len(new) == 2 * len([".parquet", "manifest", "manifest list", "hashes", ".metadata.json"])
+    assert {str(path_of(one)) for one in new} == {one for one in flushed if not Path(one).is_dir()}
 
 
 def test_folders_that_lead_to_new_files_are_flushed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,8 +13,12 @@ from plait.errors import Corrupt
 from plait.types import Depth, SnapshotRef
 from plait_conformance.tables import KEY, KEYED, Tables, append, correct, delete, order, read_back, static
 from plait_iceberg import IcebergAdapter
+from plait_iceberg.files import Files
+from pyiceberg.catalog.memory import InMemoryCatalog
 from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
 from pyiceberg.partitioning import PartitionField, PartitionSpec
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.view.metadata import SQLViewRepresentation, ViewVersion
 
@@ -53,6 +58,23 @@ def flip(location: str, place: int) -> None:
     content = bytearray(path.read_bytes())
     content[place] ^= 0x40
     path.write_bytes(content)
+
+
+def places(location: str) -> range:
+    """Some sixty of a file's bytes, the first one included."""
+    length = path_of(location).stat().st_size
+    return range(0, length, max(1, length // 60))
+
+
+def imported(
+    adapter: IcebergAdapter, warehouse: Path, schema: Schema | pa.Schema, write: Callable[[Table], object]
+) -> SnapshotRef:
+    """A table that a plain pyiceberg made."""
+    with InMemoryCatalog("elsewhere", warehouse=f"file://{warehouse}") as catalog:
+        catalog.create_namespace("sales")
+        table = catalog.create_table("sales.orders", schema)
+        write(table)
+        return adapter.snapshot("tx", {KEY: table.metadata_location})[KEY]
 
 
 # -- reachable and inventory -------------------------------------------------------------------------------------------
@@ -149,24 +171,74 @@ def test_any_flipped_byte_of_the_metadata_file_is_found(tables: Tables, adapter:
     assert adapter.verify(base, Depth.EXISTS).problems == ()
 
 
-@pytest.mark.parametrize("kind", ["snap-", "-m0.avro", ".parquet"])
-def test_damage_anywhere_is_a_problem_or_harmless_but_never_an_error(
-    tables: Tables, adapter: IcebergAdapter, kind: str
-) -> None:
+@pytest.mark.parametrize("kind", ["snap-", "-m0.avro", ".parquet", "sha256-"])
+def test_damage_anywhere_is_named_and_never_an_error(tables: Tables, adapter: IcebergAdapter, kind: str) -> None:
     base = tables.create([order(1), order(2)])
     damaged = next(item.path for item in adapter.reachable(base) if kind in item.path)
-    length = path_of(damaged).stat().st_size
-    found = 0
-    for place in range(0, length, max(1, length // 60)):
+    for place in places(damaged):
         flip(damaged, place)
         problems = adapter.verify(base, Depth.BYTES).problems
-        found += bool(problems)
+        assert any(damaged in problem for problem in problems), place
+        if kind != ".parquet":
+            assert adapter.verify(base, Depth.METADATA).problems == problems
+        flip(damaged, place)
+    assert adapter.verify(base, Depth.BYTES).problems == ()
+
+
+@pytest.mark.parametrize("kind", ["snap-", "-m0.avro", ".parquet"])
+def test_damage_of_an_imported_table_is_a_problem_or_harmless_but_never_an_error(
+    tables: Tables, adapter: IcebergAdapter, warehouse: Path, kind: str
+) -> None:
+    schema = static(tables.create([order(1)])).schema()
+    base = imported(adapter, warehouse, schema, append(order(1), order(2)))
+    damaged = next(item.path for item in adapter.reachable(base) if kind in item.path)
+    found = 0
+    for place in places(damaged):
+        flip(damaged, place)
+        found += bool(adapter.verify(base, Depth.BYTES).problems)
         flip(damaged, place)
     assert found > 0
     assert adapter.verify(base, Depth.BYTES).problems == ()
 
 
-@pytest.mark.parametrize("kind", ["snap-", "-m0.avro", ".parquet", ".metadata.json"])
+def test_what_a_merge_brings_keeps_its_hashes_and_is_not_read_for_them(
+    tables: Tables, adapter: IcebergAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tables.create([order(1), order(2)])
+    ours, theirs = tables.change(base, append(order(3))), tables.change(base, append(order(4)))
+    (replayed,) = data_paths(theirs) - data_paths(base)
+    hashed: list[str] = []
+    sha256 = Files.sha256
+    monkeypatch.setattr(Files, "sha256", lambda self, path: hashed.append(path) or sha256(self, path))
+    merged = tables.merged(base, ours, theirs)
+    assert hashed
+    assert not [path for path in hashed if path.endswith(".parquet")]
+    one, other = tables.change(merged, correct(order(1, "a"))), tables.change(merged, correct(order(2, "b")))
+    corrected = tables.merged(merged, one, other)
+    rewritten = data_paths(corrected) - data_paths(one) - data_paths(other)
+    assert rewritten
+    for damaged in (replayed, *rewritten):
+        for place in places(damaged):
+            flip(damaged, place)
+            assert adapter.verify(corrected, Depth.BYTES).problems == (
+                f"file {damaged} holds other bytes than were committed",
+            )
+            flip(damaged, place)
+    assert adapter.verify(corrected, Depth.BYTES).problems == ()
+
+
+def test_files_that_the_user_brings_are_hashed_too(tables: Tables, adapter: IcebergAdapter, warehouse: Path) -> None:
+    base = tables.create([order(1)])
+    (data,) = data_paths(base)
+    brought = warehouse / "brought.parquet"
+    brought.write_bytes(path_of(data).read_bytes())
+    after = tables.change(base, lambda table: table.add_files([f"file://{brought}"]))
+    flip(f"file://{brought}", brought.stat().st_size // 2)
+    (problem,) = adapter.verify(after, Depth.BYTES).problems
+    assert str(brought) in problem
+
+
+@pytest.mark.parametrize("kind", ["snap-", "-m0.avro", ".parquet", ".metadata.json", "sha256-"])
 def test_a_lost_file_is_named(tables: Tables, adapter: IcebergAdapter, kind: str) -> None:
     base = tables.create([order(1)])
     lost = next(item.path for item in adapter.reachable(base) if kind in item.path)
@@ -206,15 +278,13 @@ def test_a_file_with_other_rows_of_the_same_length_is_found_by_reading_it(
 def test_every_flipped_byte_of_a_page_with_a_checksum_is_found(
     tables: Tables, adapter: IcebergAdapter, warehouse: Path
 ) -> None:
-    """Java engines write page checksums; pyiceberg cannot, and then only what does not decode is found."""
+    """Java engines write page checksums."""
     rows = pa.table({"id": pa.array([1, 2, 3], pa.int64())})
     rows = rows.cast(pa.schema([pa.field("id", pa.int64(), nullable=False)]))
     path = warehouse / "added.parquet"
-    port = tables.port()
-    table = tables.catalog(port).create_table("sales.orders", rows.schema)
+    warehouse.mkdir()
     pq.write_table(rows, path, write_page_checksum=True, compression="none", use_dictionary=False)
-    table.add_files([f"file://{path}"])
-    base = tables.vote(port)
+    base = imported(adapter, warehouse, rows.schema, lambda table: table.add_files([f"file://{path}"]))
     column = pq.read_metadata(path).row_group(0).column(0)
     end = column.data_page_offset + column.total_compressed_size
     for place in range(end - 24, end):

@@ -33,12 +33,12 @@ from plait.types import (
     Staging,
     Store,
 )
-from pyiceberg.manifest import ManifestEntryStatus
 from pyiceberg.table import Table
 from pyiceberg.view import View
 
 from plait_iceberg import space
 from plait_iceberg.changes import Version, compare_rows, differing_files
+from plait_iceberg.checksums import new_files, notes
 from plait_iceberg.diff import diff
 from plait_iceberg.fields import projection
 from plait_iceberg.files import FILE_OPTIONS, Files, file_options, warehouse_uri
@@ -217,18 +217,14 @@ class IcebergAdapter(Mirrored):
         old = {snapshot["snapshot-id"] for snapshot in known.get("snapshots", ())}
         files = self.files
         reader = ManifestReader(files.io)
+        noted = notes(found.document)
         # From the document: pyiceberg's model of it takes as long as all else here.
         for snapshot in found.document.get("snapshots", ()):
-            if snapshot["snapshot-id"] in old or not files.is_local(snapshot["manifest-list"]):
-                continue
-            yield snapshot["manifest-list"]
-            for manifest in reader.listed(snapshot["manifest-list"]):
-                if manifest.added_snapshot_id != snapshot["snapshot-id"]:
-                    continue
-                yield manifest.manifest_path
-                for path, held in reader.live(manifest).items():
-                    if held.entry.status == ManifestEntryStatus.ADDED:
-                        yield path
+            number, manifest_list = snapshot["snapshot-id"], snapshot["manifest-list"]
+            if number not in old and files.is_local(manifest_list):
+                yield from new_files(reader, number, manifest_list)
+                if note := noted.get(number):
+                    yield note
 
     def restore(self, tx: str, staging: Staging, snapshot: SnapshotRef, *, items: Sequence[str] | None) -> Staging:
         """The whole table: the snapshot's own metadata file. Rows, by their identifiers: a new Iceberg snapshot."""

@@ -12,7 +12,7 @@ from plait_iceberg.evolve import widest
 from plait_iceberg.fields import counterparts, current_schema, origins, projection, renumbered, schemas
 from plait_iceberg.files import Files
 from plait_iceberg.manifests import ManifestReader, compare
-from plait_iceberg.metadata import VIEW, Document, Metadata
+from plait_iceberg.metadata import CHECKSUMS, VIEW, Document, Metadata
 from plait_iceberg.rows import Shape
 
 
@@ -152,7 +152,7 @@ def _snapshots(document: Document) -> dict[str, Json]:
         str(one["snapshot-id"]): {
             "timestamp-ms": one["timestamp-ms"],
             "parent-snapshot-id": one.get("parent-snapshot-id"),
-            **(one.get("summary") or {}),
+            **{name: told for name, told in (one.get("summary") or {}).items() if name != CHECKSUMS},
         }
         for one in document.get("snapshots") or ()
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -108,6 +109,11 @@ class Files:
                 return len(self.io.new_input(location))
             except FileNotFoundError:
                 return None
+
+    def sha256(self, location: str) -> str:
+        """The hash of a local file's bytes, in hexadecimal. Raises: NotFound, PermissionDenied, StoreUnavailable."""
+        with translated(f"file {location}"), open(self.local_path(location), "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
 
     def walk(self, prefix: str, keep_folder: Callable[[str], bool] = lambda path: True) -> Iterator[Item]:
         """Every file below a prefix, named canonically; folders that `keep_folder` refuses are not entered."""

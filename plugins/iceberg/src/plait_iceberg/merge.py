@@ -24,6 +24,7 @@ from plait.types import Choice, ConflictKind
 from pyiceberg.manifest import DataFile
 
 from plait_iceberg.changes import Version, compare_rows, deleted_rows, taken_back, touched
+from plait_iceberg.checksums import Checksums, notes
 from plait_iceberg.evolve import Evolved, check_required, check_returned, evolve
 from plait_iceberg.fields import current_schema, projection
 from plait_iceberg.files import Files
@@ -218,9 +219,12 @@ class Merge:
             edits.added += self.writer.write_rows(evolved.document, rows)
             targets = touched_paths(self.reader, carried)
             carried = {path: held for path, held in carried.items() if not targets[path] <= added.keys()}
+        noted, checksums = notes(self.sides.theirs.document), Checksums(self.files)
         for held in carried.values():
             spec_id = evolved.specs[held.manifest.partition_spec_id]
             edits.added.append((spec_id, _with_sort_order(held.file, evolved.sort_orders)))
+            if told := checksums.of(noted, held.entry.snapshot_id, held.file.file_path):
+                edits.hashes[held.file.file_path] = told
         return edits
 
 

@@ -40,6 +40,8 @@ _GZIP = b"\x1f\x8b"
 _DOCUMENTS: Final[Memory[Document]] = Memory(8 << 20)
 """By the size of what is parsed, which then takes some three times as much."""
 _CURRENT: Final[Memory[TableMetadata]] = Memory(64)
+CHECKSUMS: Final = "plait.checksums"
+"""In a snapshot's summary: where the hashes of its files are noted."""
 _PREVIOUS_VERSIONS_MAX = "write.metadata.previous-versions-max"
 
 

@@ -28,14 +28,16 @@ from pyiceberg.schema import Schema
 from pyiceberg.serializers import ToOutputFile
 from pyiceberg.table import CommitTableResponse, CreateTableTransaction, StagedTable, Table
 from pyiceberg.table.metadata import TableMetadata
-from pyiceberg.table.snapshots import Summary
+from pyiceberg.table.snapshots import Snapshot, Summary
 from pyiceberg.table.sorting import UNSORTED_SORT_ORDER, SortOrder
 from pyiceberg.table.update import AddSnapshotUpdate, TableRequirement, TableUpdate, update_table_metadata
 from pyiceberg.typedef import EMPTY_DICT, Identifier, Properties
 from pyiceberg.view import View
 from pyiceberg.view.metadata import ViewVersion
 
+from plait_iceberg.checksums import hashes, keep, new_files
 from plait_iceberg.files import Files, translated
+from plait_iceberg.manifests import ManifestReader
 from plait_iceberg.metadata import (
     TABLE,
     VIEW,
@@ -145,7 +147,7 @@ class TransactionCatalog(MetastoreCatalog):
             requirement.validate(current.table if current else None)
         updated = update_table_metadata(
             base_metadata=current.table if current else self._empty_table_metadata(),
-            updates=tuple(self._stamped(update) for update in updates),
+            updates=tuple(self._stamped(update, table.metadata) for update in updates),
             enforce_validation=current is None,
             metadata_location=current.location if current else None,
         )
@@ -173,13 +175,22 @@ class TransactionCatalog(MetastoreCatalog):
         check_writable(found, f"commit to {format_key(key)}")
         return found
 
-    def _stamped(self, update: TableUpdate) -> TableUpdate:
-        """The update, a new snapshot with the transaction's properties in its summary."""
+    def _stamped(self, update: TableUpdate, table: TableMetadata) -> TableUpdate:
+        """The update, a new snapshot with the transaction's properties in its summary, and where its hashes are."""
         if not isinstance(update, AddSnapshotUpdate) or update.snapshot.summary is None:
             return update
         summary = update.snapshot.summary
-        stamped = Summary(summary.operation, **{**summary.additional_properties, **self._port.properties})
+        told = {**summary.additional_properties, **self._port.properties, **self._checksums(update.snapshot, table)}
+        stamped = Summary(summary.operation, **told)
         return update.model_copy(update={"snapshot": update.snapshot.model_copy(update={"summary": stamped})})
+
+    def _checksums(self, snapshot: Snapshot, table: TableMetadata) -> dict[str, str]:
+        if not self._files.is_local(snapshot.manifest_list):
+            return {}
+        reader = ManifestReader(self._files.io)
+        found = hashes(self._files, new_files(reader, snapshot.snapshot_id, snapshot.manifest_list))
+        self._context.failpoint("iceberg.commit.before_checksums")
+        return keep(self._files, table, found)
 
     def _place(self, key: Key, expected: str, location: str) -> Metadata | None:
         """Move the staging; None, or where another commit came on top of ours already, that version's metadata.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from plait.types import Item, Risk
 
+from plait_iceberg.checksums import notes
 from plait_iceberg.files import Files
 from plait_iceberg.manifests import ManifestReader
 from plait_iceberg.metadata import VIEW, Metadata, load
@@ -35,10 +36,13 @@ def reachable(files: Files, found: Metadata, *, check_cancelled: Callable[[], No
         for one in found.document.get(kind, ()):
             yield from once(one["statistics-path"], one.get("file-size-in-bytes", 0))
     manifests: set[str] = set()
+    noted = notes(found.document)
     for snapshot in found.table.snapshots:
         # A reader of its own for each snapshot: the entries of a whole history need not fit into memory.
         reader = ManifestReader(files.io)
         yield from once(snapshot.manifest_list)
+        if note := noted.get(snapshot.snapshot_id):
+            yield from once(note)
         for manifest in reader.manifests(found.table, snapshot.snapshot_id):
             if manifest.manifest_path in manifests:
                 continue

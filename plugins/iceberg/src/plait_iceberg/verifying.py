@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -11,12 +12,12 @@ from plait.errors import Corrupt, NotFound
 from plait.types import Depth, Health, SnapshotRef
 from pyiceberg.io.pyarrow import _get_file_format
 from pyiceberg.manifest import DataFile, FileFormat, ManifestFile
-from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.utils.concurrent import ExecutorFactory
 
+from plait_iceberg.checksums import Checksums, notes
 from plait_iceberg.files import Files
-from plait_iceberg.manifests import ManifestReader
+from plait_iceberg.manifests import Held, ManifestReader
 from plait_iceberg.metadata import VIEW, load_side
 
 LOST = (NotFound, Corrupt)
@@ -29,14 +30,16 @@ _Listed = tuple[str, int]
 """A manifest, and the size that a manifest list says it has; or a manifest list, and 0."""
 
 
-_File = tuple[str, int, int]
-"""A data file as a manifest lists it: its path, size and count of rows."""
+class _File(NamedTuple):
+    """A data file as a manifest lists it, and its hash, if one was noted."""
+
+    path: str
+    size_bytes: int
+    rows: int
+    sha256: str | None
+
 
 _BATCH = 256
-
-
-def _named(one: DataFile) -> _File:
-    return one.file_path, one.file_size_in_bytes, one.record_count
 
 
 class Verifier:
@@ -53,13 +56,15 @@ class Verifier:
         self._bad_in_lists: dict[str, Sequence[_Listed]] = {}
         self._wrong: dict[_Listed, Sequence[str]] = {}
         self._wrong_in_files: dict[_File, Sequence[str]] = {}
+        self._checksums = Checksums(files)
         self._checked = 0
         self._lock = threading.Lock()
 
     def verify(self, snapshot: SnapshotRef) -> Health:
         """EXISTS: the metadata file has the snapshot's digest. METADATA: all manifests can be read and all files that
-        they name are there, in their size. BYTES: every data file can be decoded, by the checksums of its pages where
-        its writer made any, and has as many rows as it should."""
+        they name are there, in their size; manifests, and lists of them, hold the bytes that plait's commit noted.
+        BYTES: so do the data files. Those of imported snapshots, and in object stores, can be decoded, by the checksums
+        of their pages where their writer made any, and have as many rows as they should."""
         with self._lock:
             self._checked = 1
             problems = tuple(dict.fromkeys(self._problems(snapshot)))
@@ -72,71 +77,90 @@ class Verifier:
             return [str(error)]
         if found is None or self._depth is Depth.EXISTS or found.format == VIEW:
             return []
+        noted = notes(found.document)
         # Lists of one table share manifests: each is told of once.
-        bad = dict.fromkeys(listed for one in found.table.snapshots for listed in self._bad_in(found.table, one))
-        return [problem for listed in bad for problem in self._wrong[listed]]
+        bad = dict.fromkeys(listed for one in found.table.snapshots for listed in self._bad_in(one, noted))
+        lost = [problem for note in noted.values() for problem in self._checksums.problems(note)]
+        return [*(problem for listed in bad for problem in self._wrong[listed]), *lost]
 
-    def _bad_in(self, table: TableMetadata, snapshot: Snapshot) -> Sequence[_Listed]:
+    def _bad_in(self, snapshot: Snapshot, noted: Mapping[int, str]) -> Sequence[_Listed]:
         """What is wrong in a manifest list: itself, or some of its manifests."""
         path = snapshot.manifest_list
         if path not in self._bad_in_lists:
-            self._bad_in_lists[path] = self._look_in(table, snapshot)
+            self._bad_in_lists[path] = self._look_in(snapshot, noted)
         return self._bad_in_lists[path]
 
-    def _look_in(self, table: TableMetadata, snapshot: Snapshot) -> Sequence[_Listed]:
+    def _look_in(self, snapshot: Snapshot, noted: Mapping[int, str]) -> Sequence[_Listed]:
         self._checked += 1
         # A reader of its own for each list: the entries of a whole history need not fit into memory.
         reader = ManifestReader(self._files.io)
+        path = snapshot.manifest_list
         try:
-            manifests = reader.manifests(table, snapshot.snapshot_id)
+            manifests = reader.listed(path)
+            problems = self._check_hash(path, self._checksums.of(noted, snapshot.snapshot_id, path))
         except LOST as error:
-            lost = snapshot.manifest_list, 0
-            self._wrong[lost] = [str(error)]
-            return [lost]
-        bad = []
+            manifests, problems = (), [str(error)]
+        self._wrong[path, 0] = problems
+        bad = [(path, 0)] if problems else []
         for manifest in manifests:
             listed = manifest.manifest_path, manifest.manifest_length
             if listed not in self._wrong:
-                self._wrong[listed] = self._look_at(reader, manifest)
+                self._wrong[listed] = self._look_at(reader, manifest, noted)
             if self._wrong[listed]:
                 bad.append(listed)
         return bad
 
-    def _look_at(self, reader: ManifestReader, manifest: ManifestFile) -> Sequence[str]:
+    def _look_at(self, reader: ManifestReader, manifest: ManifestFile, noted: Mapping[int, str]) -> Sequence[str]:
         self._checked += 1
-        problems = self._check_size(manifest.manifest_path, manifest.manifest_length)
+        path = manifest.manifest_path
+        problems = self._check_size(path, manifest.manifest_length)
         try:
             live = reader.live(manifest)
+            problems = problems or self._check_hash(path, self._checksums.of(noted, manifest.added_snapshot_id, path))
         except LOST as error:
             return [*problems, str(error)]
-        files = {_named(held.file): held.file for held in live.values()}
-        self._check_all([one for named, one in files.items() if named not in self._wrong_in_files])
+        files = {self._file(held, noted): held.file for held in live.values()}
+        self._check_all({named: one for named, one in files.items() if named not in self._wrong_in_files})
         return [*problems, *(problem for named in files for problem in self._wrong_in_files[named])]
 
-    def _check_all(self, new: Sequence[DataFile]) -> None:
+    def _file(self, held: Held, noted: Mapping[int, str]) -> _File:
+        one = held.file
+        expected = self._checksums.of(noted, held.entry.snapshot_id, one.file_path)
+        return _File(one.file_path, one.file_size_in_bytes, one.record_count, expected)
+
+    def _check_all(self, new: Mapping[_File, DataFile]) -> None:
         """Look at files side by side: on object stores each is a request."""
-        for start in range(0, len(new), _BATCH):
+        listed = list(new.items())
+        for start in range(0, len(listed), _BATCH):
             self._check_cancelled()
-            batch = new[start : start + _BATCH]
+            batch = listed[start : start + _BATCH]
             found = ExecutorFactory.get_or_create().map(self._check_file, batch)
-            self._wrong_in_files.update(zip(map(_named, batch), found, strict=True))
+            self._wrong_in_files.update((file, problems) for (file, _), problems in zip(batch, found, strict=True))
             self._checked += len(batch)
 
-    def _check_file(self, one: DataFile) -> Sequence[str]:
-        problems = self._check_size(one.file_path, one.file_size_in_bytes)
-        if problems or self._depth is not Depth.BYTES or one.file_format not in (FileFormat.PARQUET, FileFormat.ORC):
+    def _check_file(self, listed: tuple[_File, DataFile]) -> Sequence[str]:
+        file, one = listed
+        problems = self._check_size(file.path, file.size_bytes)
+        if problems or self._depth is not Depth.BYTES:
             return problems
+        if file.sha256 is not None:
+            return self._check_hash(file.path, file.sha256)
+        if one.file_format not in (FileFormat.PARQUET, FileFormat.ORC):
+            return []
         try:
-            with self._files.io.new_input(one.file_path).open() as stream:
+            with self._files.io.new_input(file.path).open() as stream:
                 fragment = _get_file_format(one.file_format).make_fragment(stream)
                 options = _CHECKED_PAGES if one.file_format is FileFormat.PARQUET else None
                 scanner = ds.Scanner.from_fragment(fragment, fragment_scan_options=options)
                 count = sum(batch.num_rows for batch in scanner.to_batches())
         except (OSError, pa.ArrowException) as error:
-            return [f"file {one.file_path} cannot be decoded: {error}"]
-        if count == one.record_count:
+            return [f"file {file.path} cannot be decoded: {error}"]
+        return [] if count == file.rows else [f"file {file.path} has {count} rows, expected {file.rows}"]
+
+    def _check_hash(self, path: str, expected: str | None) -> list[str]:
+        if expected is None or self._files.sha256(path) == expected:
             return []
-        return [f"file {one.file_path} has {count} rows, expected {one.record_count}"]
+        return [f"file {path} holds other bytes than were committed"]
 
     def _check_size(self, path: str, expected: int) -> list[str]:
         try:

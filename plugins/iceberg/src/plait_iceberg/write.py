@@ -33,6 +33,7 @@ from pyiceberg.table.locations import load_location_provider
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Operation, SnapshotSummaryCollector, Summary, update_snapshot_summaries
 
+from plait_iceberg.checksums import hashes, keep
 from plait_iceberg.files import Files, translated
 from plait_iceberg.manifests import Held, ManifestReader
 from plait_iceberg.metadata import (
@@ -63,6 +64,8 @@ class Edits:
 
     added: list[tuple[int, DataFile]] = field(default_factory=list)
     removed: dict[str, Held] = field(default_factory=dict)
+    hashes: dict[str, str] = field(default_factory=dict)
+    """Of those that come from another snapshot, as far as it noted any: they are not read again."""
 
     def __bool__(self) -> bool:
         return bool(self.added or self.removed)
@@ -161,12 +164,16 @@ class SnapshotWriter:
             ) as writer:
                 writer.add_manifests(manifests)
         self._written += names.given
+        found = {**edits.hashes, **hashes(self._files, self._written)}
+        self._context.failpoint("iceberg.write.before_checksums")
+        told = keep(self._files, table, found)
+        self._written += told.values()
         snapshot: Document = {
             "snapshot-id": snapshot_id,
             "sequence-number": table.next_sequence_number(),
             "timestamp-ms": now_ms,
             "manifest-list": manifest_list,
-            "summary": _summarise(table, edits, summary),
+            "summary": _summarise(table, edits, {**summary, **told}),
             "schema-id": table.current_schema_id,
         }
         if table.current_snapshot_id is not None:
