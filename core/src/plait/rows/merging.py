@@ -80,38 +80,46 @@ class RowMerge:
 
     shape: Shape
     required: frozenset[str]
+    ours: RowChanges
     theirs: RowChanges
     decisions: Decisions
     met: bool = False
     """Whether both sides changed a row of one key."""
-    _leaving: list[pa.Table] = field(default_factory=list)
-    _rows: list[pa.Table] = field(default_factory=list)
+    # Places of rows, each list of one table: they are taken at once, since each `take` costs as much as the table.
+    _leaving_ours: list[int] = field(default_factory=list)
+    _leaving: list[int] = field(default_factory=list)
+    _back_to_ours: list[int] = field(default_factory=list)
+    _back: list[int] = field(default_factory=list)
+    _coming: list[int] = field(default_factory=list)
+    _values: dict[str, Mapping[str, Json]] = field(default_factory=dict)
 
     @property
     def leaving(self) -> pa.Table:
-        return pa.concat_tables([self.theirs.removed.slice(0, 0), *self._leaving])
+        return pa.concat_tables([take(self.theirs.removed, self._leaving), take(self.ours.added, self._leaving_ours)])
 
     @property
     def rows(self) -> pa.Table:
-        return pa.concat_tables([self.theirs.added.slice(0, 0), *self._rows])
+        theirs, ours = self.theirs, self.ours
+        taken = [
+            take(theirs.added, self._coming),
+            take(theirs.removed, self._back),
+            take(ours.removed, self._back_to_ours),
+        ]
+        return pa.concat_tables([*taken, self._made()])
 
-    def run(self, ours: RowChanges) -> None:
+    def run(self) -> None:
         """Decide for each row that theirs changed; conflicts, in order of their keys, go into `decisions`."""
-        mine, others = _by_item(ours.changes()), _by_item(self.theirs.changes())
-        leaving: list[int] = []
-        coming: list[int] = []
+        mine, others = _by_item(self.ours.changes()), _by_item(self.theirs.changes())
         for item, changes in others.items():
             if item not in mine:
-                leaving += [one.before_index for one in changes if one.before_index is not None]
-                coming += [one.after_index for one in changes if one.after_index is not None]
+                self._leaving += _places_before(changes)
+                self._coming += _places_after(changes)
                 continue
             self.met = True
             if not _alike(mine[item], changes):
-                self._settle(item, ours, mine[item], changes)
-        self._leaving.append(take(self.theirs.removed, leaving))
-        self._rows.append(take(self.theirs.added, coming))
+                self._settle(item, mine[item], changes)
 
-    def _settle(self, item: str, ours: RowChanges, mine: Sequence[RowChange], changes: Sequence[RowChange]) -> None:
+    def _settle(self, item: str, mine: Sequence[RowChange], changes: Sequence[RowChange]) -> None:
         resolution = self.decisions.for_item(item)
         if resolution is None:
             before = next((one.before for one in (*changes, *mine) if one.before is not None), None)
@@ -125,31 +133,35 @@ class RowMerge:
         if resolution.choice is Choice.OURS:
             return
         # Ours becomes the base again, and from there what was chosen; rows of this key that no side changed stay.
-        removed, added = self.theirs.removed, self.theirs.added
         both = Counter(_texts(one.before for one in mine)) & Counter(_texts(one.before for one in changes))
         only_mine, only_theirs = _others(mine, both), _others(changes, both)
-        self._leaving.append(take(ours.added, [one.after_index for one in mine if one.after_index is not None]))
-        self._leaving.append(take(removed, only_theirs))
+        self._leaving_ours += _places_after(mine)
+        self._leaving += only_theirs
         if resolution.choice is Choice.THEIRS:
-            self._rows.append(take(added, [one.after_index for one in changes if one.after_index is not None]))
-            self._rows.append(take(ours.removed, only_mine))
+            self._coming += _places_after(changes)
+            self._back_to_ours += only_mine
         elif resolution.choice is Choice.BASE:
-            self._rows.append(take(removed, [one.before_index for one in changes if one.before_index is not None]))
-            self._rows.append(take(ours.removed, only_mine))
+            self._back += _places_before(changes)
+            self._back_to_ours += only_mine
         elif resolution.value is not None:
-            self._rows.append(self._row(item, resolution))
+            self._values[item] = self._check_row(item, resolution.value)
 
-    def _row(self, item: str, resolution: Resolution) -> pa.Table:
-        if not isinstance(resolution.value, dict):
+    def _check_row(self, item: str, value: Json) -> Mapping[str, Json]:
+        if not isinstance(value, dict):
             raise InvalidArgument(
-                f"{item} is resolved by {resolution.value!r}, which is no row",
+                f"{item} is resolved by {value!r}, which is no row",
                 remedy="give the row as an object of column names and values, or null to remove it",
             )
-        if lacking := sorted(name for name in self.required if resolution.value.get(name) is None):
+        if lacking := sorted(name for name in self.required if value.get(name) is None):
             raise InvalidArgument(f"{item} is resolved by a row without {lacking[0]!r}, which the table requires")
-        made = from_rows(self.theirs.added.schema, [resolution.value])
-        if (found := self.shape.items(made)[0].as_py()) != item:
-            raise InvalidArgument(f"{item} is resolved by a row of another key, {found}")
+        return value
+
+    def _made(self) -> pa.Table:
+        """The rows that resolutions give."""
+        made = from_rows(self.theirs.added.schema, list(self._values.values()))
+        for item, found in zip(self._values, self.shape.items(made).to_pylist(), strict=True):
+            if found != item:
+                raise InvalidArgument(f"{item} is resolved by a row of another key, {found}")
         return made
 
 
@@ -158,6 +170,14 @@ def _by_item(changes: Iterable[RowChange]) -> dict[str, list[RowChange]]:
     for one in changes:
         found[one.item].append(one)
     return found
+
+
+def _places_before(changes: Iterable[RowChange]) -> list[int]:
+    return [one.before_index for one in changes if one.before_index is not None]
+
+
+def _places_after(changes: Iterable[RowChange]) -> list[int]:
+    return [one.after_index for one in changes if one.after_index is not None]
 
 
 def _alike(mine: Sequence[RowChange], changes: Sequence[RowChange]) -> bool:

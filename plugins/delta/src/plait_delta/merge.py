@@ -128,11 +128,12 @@ class Merge:
         shape = ByColumns(evolved.key_columns)
         ours = row_changes(shape, self.base, self.ours, self.context, evolved)
         theirs = row_changes(shape, self.base, self.theirs, self.context, evolved)
-        joined = RowMerge(shape, required_columns(evolved), theirs, self.decisions)
-        joined.run(ours)
+        joined = RowMerge(shape, required_columns(evolved), ours, theirs, self.decisions)
+        joined.run()
         if not self._overlap and not joined.met:
             return by_files
-        return Plan(evolved, shape.keys(joined.leaving), joined.leaving, joined.rows)
+        leaving = joined.leaving
+        return Plan(evolved, shape.keys(leaving), leaving, joined.rows)
 
     def _is_keyed(self, evolved: State) -> bool:
         """Whether rows can be joined: they have key columns, since the base, and all sides can be read alike."""

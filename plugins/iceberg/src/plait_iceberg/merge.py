@@ -184,8 +184,8 @@ class Merge:
             return None
         ours = self._rows(views, views.ours, self.ours_changes)
         theirs = self._rows(views, views.theirs, self.theirs_changes)
-        merge = RowMerge(views.shape, views.required, theirs, self.decisions)
-        merge.run(ours)
+        merge = RowMerge(views.shape, views.required, ours, theirs, self.decisions)
+        merge.run()
         return _RowPlan(views, merge.leaving, merge.rows) if self.overlap or merge.met else _FilePlan()
 
     def _rows(self, views: Views, side: Version, changes: FileChanges) -> RowChanges:
