@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from plait.errors import InvalidArgument, Unsupported
 from plait.types import Choice, Conflicted, ConflictKind, Json, Merged, Move, PublishState, Resolution, SnapshotRef
 from plait_dolt.adapter import DoltAdapter
+from plait_dolt.engine import Row, Session
+from plait_dolt.lite import LiteSession
 from plait_dolt.names import OWN
+from plait_dolt.server_session import ServerSession
 from plait_dolt.testing import Place, Transaction, rows
 
 BASE = (
@@ -130,13 +134,36 @@ def test_conflicts_are_settled_row_by_row_or_for_a_table(
         ["UPDATE city SET pop = 11 WHERE id = 1", "DELETE FROM city WHERE id = 3"],
         ["UPDATE city SET pop = 12, name = 'Ur III' WHERE id = 1", "UPDATE city SET pop = 31 WHERE id = 3"],
     )
-    assert (
-        [conflict.item for conflict in sides.conflicted(settled[0]).conflicts]
-        == (["city::id=3"] if len(settled) > 1 else [])
-        if len(settled) > 1
-        else True
-    )
+    if len(settled) > 1:
+        assert [conflict.item for conflict in sides.conflicted(settled[0]).conflicts] == ["city::id=3"]
     assert sides.rows(sides.merged(*settled)) == expected
+
+
+def test_settling_reads_the_list_of_conflicts_once_however_many_there_are(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dolt reads the whole list for each row that is asked for there."""
+    count = 40
+    values = ", ".join(f"({number},'x',0)" for number in range(4, 4 + count))
+    sides = Sides(
+        place,
+        [*BASE, f"INSERT INTO city VALUES {values}"],
+        ["UPDATE city SET pop = 1 WHERE id > 3"],
+        ["UPDATE city SET pop = 2 WHERE id > 3"],
+    )
+    asked: list[str] = []
+    for session in (LiteSession, ServerSession):
+
+        def rows(self: Session, sql: str, *args: object, asking: Any = session.rows) -> list[Row]:
+            asked.append(sql)
+            return list(asking(self, sql, *args))
+
+        monkeypatch.setattr(session, "rows", rows)
+    merged = sides.merged(*((f"city::id={number}", Choice.THEIRS) for number in range(4, 4 + count)))
+    assert len([sql for sql in asked if "dolt_conflicts_city" in sql]) == 1
+    assert len([sql for sql in asked if "`city`" in sql]) <= 2 * count + 4  # And what the table is like.
+    monkeypatch.undo()
+    assert {row[2] for row in sides.rows(merged)[3:]} == {2}
 
 
 def test_a_value_that_leaves_a_conflicting_cell_out_is_refused(place: Place) -> None:

@@ -117,13 +117,18 @@ def _rows(session: Session, chosen: Mapping[str, Resolution]) -> Iterator[Confli
                 session.call("dolt_conflicts_resolve", _side_option(whole), table.name)
             continue
         has_triggers = session.has_triggers(table.name)
-        for row in session.rows(f"SELECT * FROM {quote('dolt_conflicts_' + table.name)}"):
+        listed = quote("dolt_conflicts_" + table.name)
+        is_settled = True
+        for row in session.rows(f"SELECT * FROM {listed}"):
             one = _RowConflict.of(table, row)
             resolution = chosen.get(one.item, whole)
             if resolution is None:
+                is_settled = False
                 yield one.conflict()
             else:
                 one.settle(session, resolution, has_triggers=has_triggers)
+        if is_settled:  # Else nothing of this merge is kept. Not row by row: each time, Dolt reads the whole list.
+            session.call("dolt_conflicts_resolve", "--ours", table.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,19 +178,18 @@ class _RowConflict:
         return {Choice.BASE: self.base, Choice.OURS: self.ours, Choice.THEIRS: self.theirs}[resolution.choice]
 
     def settle(self, session: Session, resolution: Resolution, *, has_triggers: bool) -> None:
-        """Put the chosen row, and take the conflict off Dolt's list."""
+        """Put the chosen row."""
+        if resolution.choice is Choice.OURS:  # Which is there already.
+            return
+        row = self.chosen(resolution)
+        if not has_triggers:
+            put_row(session, self.table, self.key, row)
+            return
         where = " OR ".join(
             "(" + " AND ".join(f"{quote(prefix + name)} = %s" for name in self.table.key) + ")" for prefix in _PREFIXES
         )
-        if resolution.choice is not Choice.OURS:  # Which is there already.
-            row = self.chosen(resolution)
-            if not has_triggers:
-                put_row(session, self.table, self.key, row)
-            elif row is None or not session.put_ours(self.table, row, where, self.key * len(_PREFIXES)):
-                raise _has_triggers(self.table)
-        session.rows(
-            f"DELETE FROM {quote('dolt_conflicts_' + self.table.name)} WHERE {where}", *(self.key * len(_PREFIXES))
-        )
+        if row is None or not session.put_ours(self.table, row, where, self.key * len(_PREFIXES)):
+            raise _has_triggers(self.table)
 
     def _given(self, value: Json) -> Row:
         """The row that a user gave: columns left out are as the two sides merge, which must be possible."""
