@@ -553,6 +553,16 @@ class TestMaking:
         assert shown(url) == expected
 
 
+def test_the_message_of_a_restore_names_some_of_many_keys(catalog: Catalog) -> None:
+    names = [f"{number}-{'x' * 200}" for number in range(limits.MESSAGE_BYTES_MAX // 200)]
+    catalog.commit(Proposal("main", tuple(put(name, 1) for name in names)))
+    restored = catalog.restore("main~1", keys=[f"p.{name}" for name in names])
+    assert restored.message.startswith(f"Restore p.{names[0]}, p.{names[1]}, ")
+    assert restored.message.endswith(f"…, and {len(names) - 10} more from main~1")
+    assert list(catalog.at("main").entries()) == []
+    assert catalog.restore("main~1", keys=[f"p.{names[0]}"]).message == f"Restore p.{names[0]} from main~1"
+
+
 @pytest.mark.parametrize("first", ["commit", "removal"])
 def test_a_commit_and_the_removal_of_its_store_do_not_both_succeed(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch, first: str

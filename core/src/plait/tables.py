@@ -53,7 +53,12 @@ def _cell(kind: str, value: Any) -> str:
     if kind == "time":
         return format_time(value)
     text = ("yes" if value else "") if kind == "bool" else (_text(value) or "")
-    return text if len(text) <= _CELL_CHARACTERS_MAX else text[: _CELL_CHARACTERS_MAX - 1] + "…"
+    return cut(text, _CELL_CHARACTERS_MAX)
+
+
+def cut(text: str, characters_max: int) -> str:
+    """A text, cut to size."""
+    return text if len(text) <= characters_max else text[: characters_max - 1] + "…"
 
 
 class Columns(Generic[V]):

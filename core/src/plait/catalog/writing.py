@@ -26,6 +26,9 @@ from plait.types import Commit, Key, Proposal, Source, SourceKind, Strategy, Tx
 from plait.working_set import WorkingSet
 
 V = TypeVar("V")
+_NAMED_MAX = 10
+_NAMED_CHARACTERS_MAX = 1_000
+"""Of what a message that plait writes itself names."""
 ByKey = Mapping[str, V] | Mapping[Key, V]
 """By a key, as its text or as its parts."""
 
@@ -230,7 +233,7 @@ class Writing(History):
         check_keys(self.backend, [*map(as_key, keys), *some], {spec: f"@{wanted.id}", on: on})
         named = [format_path(key, item) for key, names in some.items() for item in names]
         named = named or [_text(key) for key in keys]
-        message = message or f"Restore {', '.join(named) or 'everything'} from {spec}"
+        message = message or f"Restore {_listed(named) or 'everything'} from {spec}"
         properties = {"plait.restored": wanted.id}
         if some:
             return self._restore_items(f"@{wanted.id}", on, message, properties, some)
@@ -276,3 +279,9 @@ def _by_key(given: ByKey[V]) -> dict[Key, V]:
 
 def _text(key: KeyText) -> str:
     return key if isinstance(key, str) else format_key(key)
+
+
+def _listed(named: Sequence[str]) -> str:
+    """The first of these names, and how many there are besides."""
+    more = f", and {len(named) - _NAMED_MAX} more" if len(named) > _NAMED_MAX else ""
+    return tables.cut(", ".join(named[:_NAMED_MAX]), _NAMED_CHARACTERS_MAX) + more

@@ -12,11 +12,13 @@ from plait.errors import Unsupported
 from plait.types import ItemChange, ItemChangeKind, Json, SnapshotRef
 
 from plait_dolt.engine import Engine, Session, Table
-from plait_dolt.items import ItemName, cell_item, condition, parse_item, row_item, table_item, to_json
+from plait_dolt.items import cell_item, condition, parse_item, row_item, table_item, to_json
 from plait_dolt.names import branch_of, database_of, quote
 
 WORKING: Final = "WORKING"
 _ROWS_AT_ONCE = 100
+_SCANS_MAX = 5
+"""So often the changed rows of a table are gone through for some that are wanted; for more of them, all are read."""
 _CHANGES = {"added": ItemChangeKind.ADDED, "removed": ItemChangeKind.REMOVED, "modified": ItemChangeKind.CHANGED}
 
 
@@ -46,26 +48,33 @@ class Wanted:
 
     def __init__(self, items: Sequence[str] | None) -> None:
         self._all = items is None
-        self._rows: dict[str, list[ItemName]] = {}
+        self._rows: dict[str, list[Mapping[str, Json]]] = {}
+        self._whole: set[str] = set()
         self._exact = frozenset(items or ())
         for item in self._exact:
             if "::row:" not in item:
                 name = parse_item(item)
-                self._rows.setdefault(name.table, []).append(name)
+                if name.row is None:
+                    self._whole.add(name.table)
+                else:
+                    self._rows.setdefault(name.table, []).append(name.row)
         self._hashed = {item.rpartition("::row:")[0] for item in self._exact if "::row:" in item}
 
     def has_table(self, table: str) -> bool:
-        return self._all or table in self._rows or table_item(table) in self._hashed
+        return self.is_whole(table) or table in self._rows or table_item(table) in self._hashed
 
     def is_whole(self, table: str) -> bool:
-        return self._all or any(name.row is None for name in self._rows.get(table, ()))
+        return self._all or table in self._whole
 
-    def conditions(self, table: Table, prefixes: Sequence[str]) -> Iterator[tuple[str, list[object]]]:
-        """SQL that limits rows of a table to what is wanted, a hundred rows at once; one empty one for no limit."""
-        if self.is_whole(table.name) or not table.key:
+    def conditions(
+        self, table: Table, prefixes: Sequence[str], *, rows_max: int | None = None
+    ) -> Iterator[tuple[str, list[object]]]:
+        """SQL that limits rows of a table to what is wanted, a hundred rows at once; one empty one for no limit, also
+        where more than `rows_max` are wanted: then `narrow` picks them."""
+        named = self._rows.get(table.name, ())
+        if self.is_whole(table.name) or not table.key or (rows_max is not None and len(named) > rows_max):
             yield "", []
             return
-        named = [name.row for name in self._rows.get(table.name, ()) if name.row is not None]
         # An item that names other columns than the key names nothing here.
         fitting = [condition(table, row, prefixes) for row in named if set(row) == set(table.key)]
         for start in range(0, len(fitting), _ROWS_AT_ONCE):
@@ -182,7 +191,7 @@ def _table(
 
 def _changed(session: Session, ends: tuple[str, str], old: Table, new: Table, wanted: Wanted) -> Iterator[ItemChange]:
     olds, news = _names("from_", old), _names("to_", new)
-    for where, args in wanted.conditions(new, ("from_", "to_")):
+    for where, args in wanted.conditions(new, ("from_", "to_"), rows_max=_SCANS_MAX * _ROWS_AT_ONCE):
         for row in session.diff_rows(new.name, *ends, _asked(olds, news), where, args):
             kind = _CHANGES[row["diff_type"]]
             before = None if kind is ItemChangeKind.ADDED else _side(row, olds)
