@@ -61,6 +61,19 @@ class Sides:
             return session.has_ancestor(snapshot.version, ancestor.version)
 
 
+def asking(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The statements that are run from here on."""
+    asked: list[str] = []
+    for session in (LiteSession, ServerSession):
+
+        def rows(self: Session, sql: str, *args: object, run: Any = session.rows) -> list[Row]:
+            asked.append(sql)
+            return list(run(self, sql, *args))
+
+        monkeypatch.setattr(session, "rows", rows)
+    return asked
+
+
 def test_two_sides_merge_cell_by_cell(place: Place) -> None:
     sides = Sides(
         place,
@@ -151,14 +164,7 @@ def test_settling_reads_the_list_of_conflicts_once_however_many_there_are(
         ["UPDATE city SET pop = 1 WHERE id > 3"],
         ["UPDATE city SET pop = 2 WHERE id > 3"],
     )
-    asked: list[str] = []
-    for session in (LiteSession, ServerSession):
-
-        def rows(self: Session, sql: str, *args: object, asking: Any = session.rows) -> list[Row]:
-            asked.append(sql)
-            return list(asking(self, sql, *args))
-
-        monkeypatch.setattr(session, "rows", rows)
+    asked = asking(monkeypatch)
     merged = sides.merged(*((f"city::id={number}", Choice.THEIRS) for number in range(4, 4 + count)))
     assert len([sql for sql in asked if "dolt_conflicts_city" in sql]) == 1
     assert len([sql for sql in asked if "`city`" in sql]) <= 2 * count + 4  # And what the table is like.
@@ -275,6 +281,27 @@ def test_restore_brings_back_a_row_a_table_or_all(place: Place) -> None:
         sides.adapter.restore(tx.tx, tx.staging, sides.base, items=["city::name=Ur"])
     with pytest.raises(Unsupported):
         sides.adapter.restore(tx.tx, tx.staging, sides.base, items=["city::id=1::pop"])
+
+
+def test_many_rows_are_restored_by_few_statements(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Changed, lost and new ones, two of them of one name to a collation, beside a column that came since."""
+    table = "CREATE TABLE town (name VARCHAR(20) COLLATE NOCASE PRIMARY KEY, pop INT)"
+    if "url" in place.options:
+        table = table.replace("NOCASE", "utf8mb4_0900_ai_ci")
+    names = [f"t{number:03}" for number in range(250)]
+    values = ", ".join(f"('{name}', 1)" for name in names)
+    sides = Sides(place, [table, f"INSERT INTO town VALUES {values}"], [], [])
+    tx = Transaction(sides.adapter, place.key, str(uuid.uuid4()), sides.base)
+    tx.run("ALTER TABLE town ADD COLUMN river VARCHAR(20)", "UPDATE town SET pop = 2, river = 'Tigris'")
+    tx.run("DELETE FROM town WHERE name >= 't100' AND name < 't200'", "INSERT INTO town VALUES ('u', 2, 'Tigris')")
+    asked = asking(monkeypatch)
+    for _ in range(2):
+        wanted = [f"town::name={name}" for name in [*names, "u", "v", "T005", "T150"]]
+        sides.adapter.restore(tx.tx, tx.staging, sides.base, items=wanted)
+    monkeypatch.undo()
+    assert len([sql for sql in asked if "`town`" in sql and "COUNT" not in sql]) <= 2 * (2 * 3 + 5)
+    river = {name: None if "t100" <= name < "t200" else "Tigris" for name in names}
+    assert sorted(sides.rows(tx.prepare(), "town")) == [(name, 1, river[name]) for name in names]
 
 
 def test_abort_drops_branches_tags_and_the_database_that_it_began(place: Place) -> None:

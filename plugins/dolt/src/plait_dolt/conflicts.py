@@ -279,7 +279,7 @@ def _settle_violation(
         return
     put_row(session, table, key, None)
     where = " AND ".join(f"{quote(name)} = %s" for name in table.key)
-    session.copy_row(table, table.columns, sides.commit(resolution.choice), where, key)
+    session.copy_rows(table, table.columns, sides.commit(resolution.choice), where, key)
 
 
 def _still_violating(session: Session) -> Iterator[Conflict]:

@@ -12,7 +12,7 @@ from plait.errors import Unsupported
 from plait.types import ItemChange, ItemChangeKind, Json, SnapshotRef
 
 from plait_dolt.engine import Engine, Session, Table
-from plait_dolt.items import cell_item, condition, parse_item, row_item, table_item, to_json
+from plait_dolt.items import Condition, cell_item, condition, joined, parse_item, row_item, table_item, to_json
 from plait_dolt.names import branch_of, database_of, quote
 
 WORKING: Final = "WORKING"
@@ -48,7 +48,7 @@ class Wanted:
 
     def __init__(self, items: Sequence[str] | None) -> None:
         self._all = items is None
-        self._rows: dict[str, list[Mapping[str, Json]]] = {}
+        self._rows: dict[str, list[Mapping[str, str]]] = {}
         self._whole: set[str] = set()
         self._exact = frozenset(items or ())
         for item in self._exact:
@@ -66,9 +66,7 @@ class Wanted:
     def is_whole(self, table: str) -> bool:
         return self._all or table in self._whole
 
-    def conditions(
-        self, table: Table, prefixes: Sequence[str], *, rows_max: int | None = None
-    ) -> Iterator[tuple[str, list[object]]]:
+    def conditions(self, table: Table, prefixes: Sequence[str], *, rows_max: int | None = None) -> Iterator[Condition]:
         """SQL that limits rows of a table to what is wanted, a hundred rows at once; one empty one for no limit, also
         where more than `rows_max` are wanted: then `narrow` picks them."""
         named = self._rows.get(table.name, ())
@@ -78,8 +76,7 @@ class Wanted:
         # An item that names other columns than the key names nothing here.
         fitting = [condition(table, row, prefixes) for row in named if set(row) == set(table.key)]
         for start in range(0, len(fitting), _ROWS_AT_ONCE):
-            some = fitting[start : start + _ROWS_AT_ONCE]
-            yield " OR ".join(sql for sql, _ in some), [value for _, values in some for value in values]
+            yield joined(fitting[start : start + _ROWS_AT_ONCE])
 
     def narrow(self, change: ItemChange, table: Table) -> Iterator[ItemChange]:
         """The change of a row as it was asked for: the row, or cells of it."""

@@ -157,7 +157,7 @@ class Session(ABC):
         """Let rows break foreign keys while conflicts are settled; whoever settles verifies the constraints after."""
 
     @abstractmethod
-    def copy_row(self, table: Table, columns: Sequence[str], commit: str, where: str, args: Sequence[object]) -> None:
+    def copy_rows(self, table: Table, columns: Sequence[str], commit: str, where: str, args: Sequence[object]) -> None:
         """Bring rows of a table to what they are at a commit: insert or update these columns."""
 
     # -- the same for all --------------------------------------------------------------------------------------------

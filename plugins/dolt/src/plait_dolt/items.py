@@ -96,7 +96,11 @@ def _text(value: Json) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def condition(table: Table, row: Mapping[str, str], prefixes: Sequence[str] = ("",)) -> tuple[str, list[object]]:
+Condition = tuple[str, list[object]]
+"""SQL that is true for some rows, and its values."""
+
+
+def condition(table: Table, row: Mapping[str, str], prefixes: Sequence[str] = ("",)) -> Condition:
     """SQL that is true for the row of this item, under any of the prefixes of its columns. Raises: InvalidArgument."""
     if set(row) != set(table.key):
         named = ", ".join(table.key) or "none: its rows have no names"
@@ -107,6 +111,11 @@ def condition(table: Table, row: Mapping[str, str], prefixes: Sequence[str] = ("
     values = [_key_value(row[name], table.types[name]) for name in table.key]
     one = [" AND ".join(f"{quote(prefix + name)} = %s" for name in table.key) for prefix in prefixes]
     return "(" + " OR ".join(one) + ")", values * len(prefixes)
+
+
+def joined(conditions: Sequence[Condition]) -> Condition:
+    """True where any of them is."""
+    return " OR ".join(sql for sql, _ in conditions), [value for _, values in conditions for value in values]
 
 
 def _key_value(text: str, kind: str) -> object:

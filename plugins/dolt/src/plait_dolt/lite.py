@@ -354,7 +354,7 @@ class LiteSession(Session):
     def relax(self) -> None:
         """Foreign keys are not enforced here."""
 
-    def copy_row(self, table: Table, columns: Sequence[str], commit: str, where: str, args: Sequence[object]) -> None:
+    def copy_rows(self, table: Table, columns: Sequence[str], commit: str, where: str, args: Sequence[object]) -> None:
         listed = ", ".join(quote(column) for column in columns)
         key = ", ".join(quote(column) for column in table.key)
         updates = ", ".join(f"{quote(column)} = excluded.{quote(column)}" for column in columns)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 
 from plait.adapter import Context
 from plait.errors import Unsupported
@@ -10,8 +11,11 @@ from plait.refspec import format_key
 from plait.types import SnapshotRef, Staging
 
 from plait_dolt.engine import Engine, Session
-from plait_dolt.items import ItemName, condition, parse_item
+from plait_dolt.items import Condition, condition, joined, parse_item
 from plait_dolt.names import branch_of, database_of, quote
+
+_ROWS_AT_ONCE = 100
+"""Each statement of these reads the whole table of the snapshot, on doltlite."""
 
 
 def restore_whole(
@@ -45,43 +49,64 @@ def restore_items(
         raise Unsupported("single cells are not restored", remedy="restore the row")
     with engine.session(database, snapshot.version) as then, engine.session(database, branch_of(staging)) as now:
         held = set(then.tables())
-        for name in sorted(wanted, key=lambda name: (name.row is not None, name.table)):
+        for table in sorted({name.table for name in wanted if name.row is None}):
             context.check_cancelled()
-            if name.row is None:
-                _restore_table(now, name, snapshot, name.table in held)
-            else:
-                _restore_row(now, then, name, snapshot, name.table in held)
+            _restore_table(now, table, snapshot, table in held)
             context.failpoint("dolt.restore.item_put")
+        rows = defaultdict(list)
+        for name in wanted:
+            if name.row is not None:
+                rows[name.table].append(name.row)
+        for table, named in sorted(rows.items()):
+            put = _rows_of(now, then if table in held else None, table, snapshot)
+            for start in range(0, len(named), _ROWS_AT_ONCE):
+                context.check_cancelled()
+                put(named[start : start + _ROWS_AT_ONCE])
+                context.failpoint("dolt.restore.item_put")
 
 
-def _restore_table(now: Session, name: ItemName, snapshot: SnapshotRef, is_held: bool) -> None:
+def _restore_table(now: Session, name: str, snapshot: SnapshotRef, is_held: bool) -> None:
     if is_held:
-        now.call("dolt_checkout", snapshot.version, "--", name.table)
+        now.call("dolt_checkout", snapshot.version, "--", name)
     else:
-        now.rows(f"DROP TABLE IF EXISTS {quote(name.table)}")
+        now.rows(f"DROP TABLE IF EXISTS {quote(name)}")
 
 
-def _restore_row(now: Session, then: Session, name: ItemName, snapshot: SnapshotRef, is_held: bool) -> None:
-    assert name.row is not None
-    if name.table not in now.tables():
-        raise Unsupported(f"the working set has no table {name.table!r}", remedy=f"restore {name.table} as a whole")
-    if now.has_triggers(name.table):
+def _rows_of(
+    now: Session, then: Session | None, name: str, snapshot: SnapshotRef
+) -> Callable[[Sequence[Mapping[str, str]]], None]:
+    """What puts some rows of a table as they were `then` (None: there was none). Raises: Unsupported, here or there."""
+    if name not in now.tables():
+        raise Unsupported(f"the working set has no table {name!r}", remedy=f"restore {name} as a whole")
+    if now.has_triggers(name):
         raise Unsupported(
-            f"table {name.table!r} has triggers, which would change what is restored row by row",
-            remedy=f"restore {name.table} as a whole",
+            f"table {name!r} has triggers, which would change what is restored row by row",
+            remedy=f"restore {name} as a whole",
         )
-    table = now.table(name.table)
-    where, args = condition(table, name.row)
-    old = then.table(name.table) if is_held else None
+    table, old = now.table(name), then.table(name) if then else None
     if old is not None and old.key != table.key:
-        raise Unsupported(f"table {name.table!r} has another primary key there", remedy="restore the table as a whole")
-    if old is None or not then.rows(f"SELECT 1 AS one FROM {quote(name.table)} WHERE {where}", *args):
-        if others := now.cascades(name.table):
-            raise Unsupported(
-                f"rows of {', '.join(others)} go with the rows of table {name.table!r} that they refer to",
-                remedy=f"restore {', '.join([name.table, *others])} as a whole",
-            )
-        now.rows(f"DELETE FROM {quote(name.table)} WHERE {where}", *args)
-        return
-    both = [column for column in table.columns if column in old.types]
-    now.copy_row(table, both, snapshot.version, where, args)
+        raise Unsupported(f"table {name!r} has another primary key there", remedy="restore the table as a whole")
+
+    def is_there(conditions: Sequence[Condition]) -> bool:
+        """Whether all of them name a row of the snapshot."""
+        where, args = joined(conditions)
+        asked = f"SELECT COUNT(*) AS rows_there FROM {quote(name)} WHERE {where}"
+        return then is not None and bool(then.value(asked, *args) == len(conditions))
+
+    def put(rows: Sequence[Mapping[str, str]]) -> None:
+        wanted = [condition(table, row) for row in rows]
+        # One by one where some are not: two names may be one to a collation.
+        coming = wanted if is_there(wanted) else [one for one in wanted if is_there([one])]
+        if gone := [one for one in wanted if one not in coming]:
+            if others := now.cascades(name):
+                raise Unsupported(
+                    f"rows of {', '.join(others)} go with the rows of table {name!r} that they refer to",
+                    remedy=f"restore {', '.join([name, *others])} as a whole",
+                )
+            where, args = joined(gone)
+            now.rows(f"DELETE FROM {quote(name)} WHERE {where}", *args)
+        if coming and old is not None:
+            both = [column for column in table.columns if column in old.types]
+            now.copy_rows(table, both, snapshot.version, *joined(coming))
+
+    return put

@@ -198,14 +198,14 @@ class ServerSession(Session):
         self.is_spoiled = True  # As in `merge`.
         self.rows("SET foreign_key_checks = 0")
 
-    def copy_row(self, table: Table, columns: Sequence[str], commit: str, where: str, args: Sequence[object]) -> None:
+    def copy_rows(self, table: Table, columns: Sequence[str], commit: str, where: str, args: Sequence[object]) -> None:
         columns = [column for column in columns if column not in table.generated]
         listed = ", ".join(quote(column) for column in columns)
-        old = f"SELECT {listed} FROM {quote(table.name)} AS OF %s WHERE {where}"
-        if not self.rows(f"SELECT 1 AS one FROM {quote(table.name)} WHERE {where}", *args):
-            self.rows(f"INSERT INTO {quote(table.name)} ({listed}) {old}", commit, *args)
-            return
+        old = f"(SELECT {listed} FROM {quote(table.name)} AS OF %s WHERE {where}) AS old"
         # ON DUPLICATE KEY UPDATE over AS OF is refused by Dolt 1.83, so the update is a join.
         same = " AND ".join(f"held.{quote(column)} = old.{quote(column)}" for column in table.key)
         updates = ", ".join(f"held.{quote(column)} = old.{quote(column)}" for column in columns)
-        self.rows(f"UPDATE {quote(table.name)} AS held JOIN ({old}) AS old ON {same} SET {updates}", commit, *args)
+        self.rows(f"UPDATE {quote(table.name)} AS held JOIN {old} ON {same} SET {updates}", commit, *args)
+        olds = ", ".join(f"old.{quote(column)}" for column in columns)
+        lacking = f"{old} LEFT JOIN {quote(table.name)} AS held ON {same} WHERE held.{quote(table.key[0])} IS NULL"
+        self.rows(f"INSERT INTO {quote(table.name)} ({listed}) SELECT {olds} FROM {lacking}", commit, *args)
