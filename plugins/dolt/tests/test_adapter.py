@@ -116,6 +116,23 @@ def test_diff_sees_what_is_uncommitted_in_a_working_set(place: Place) -> None:
     ]  # fmt: skip
 
 
+def test_diff_of_a_table_without_a_key_counts_rows_that_were_changed(place: Place) -> None:
+    adapter = place.adapter()
+    before = write(adapter, place, None, "CREATE TABLE log (a INT)", "INSERT INTO log VALUES (1), (1), (2)")
+    after = write(adapter, place, before, "UPDATE log SET a = 3 WHERE a = 1")
+    found = [(change.before, change.after) for change in adapter.diff(before, after)]
+    assert sorted(found, key=str) == [(None, {"a": 3}), ({"a": 1}, None)]
+
+
+def test_diff_names_all_rows_without_a_key_anew_when_a_column_comes(place: Place) -> None:
+    adapter = place.adapter()
+    before = write(adapter, place, None, "CREATE TABLE log (a INT)", "INSERT INTO log VALUES (1)")
+    after = write(adapter, place, before, "ALTER TABLE log ADD COLUMN b INT")
+    _, *found = adapter.diff(before, after)
+    assert [(change.before, change.after) for change in found] == [({"a": 1}, None), (None, {"a": 1, "b": None})]
+    assert [change.item for change in adapter.diff(None, after)][1:] == [found[1].item]
+
+
 def test_publish_moves_the_head_and_publish_twice_is_publish_once(place: Place) -> None:
     adapter = place.adapter()
     one = first(adapter, place)

@@ -171,7 +171,7 @@ def _table(
         ]
         if texts[0] != texts[1]:
             yield ItemChange(table_item(name), _kind(*texts), "schema", *texts)
-    if old and new and old.key == new.key:
+    if old and new and old.key == new.key and (new.key or set(old.columns) == set(new.columns)):
         before, after = views
         assert before is not None
         assert after is not None
@@ -219,11 +219,13 @@ def _changed_keyless(
     found: dict[str, tuple[int, dict[str, Json]]] = {}
     olds, news = _names("from_", old), _names("to_", new)
     for row in session.diff_rows(new.name, *ends, _asked(olds, news)):
-        added = row["diff_type"] == "added"
-        values = _side(row, news if added else olds)
-        item = row_item(new, values)
-        count = found[item][0] if item in found else 0
-        found[item] = (count + (1 if added else -1), values)
+        kind = _CHANGES[row["diff_type"]]  # doltlite has numbers for such rows: they may be changed, too.
+        for gone, names, step in ((ItemChangeKind.ADDED, olds, -1), (ItemChangeKind.REMOVED, news, 1)):
+            if kind is not gone:
+                values = _side(row, names)
+                item = row_item(new, values)
+                count = found[item][0] if item in found else 0
+                found[item] = (count + step, values)
     for item, (count, values) in sorted(found.items()):
         if count > 0:
             yield from wanted.narrow(ItemChange(item, ItemChangeKind.ADDED, "row", None, values), new)
