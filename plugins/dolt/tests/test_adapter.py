@@ -133,6 +133,23 @@ def test_diff_names_all_rows_without_a_key_anew_when_a_column_comes(place: Place
     assert [change.item for change in adapter.diff(None, after)][1:] == [found[1].item]
 
 
+@pytest.mark.parametrize("is_working", [False, True])
+def test_diff_shows_what_a_dropped_or_renamed_column_held(place: Place, is_working: bool) -> None:
+    adapter = place.adapter()
+    one = first(adapter, place)
+    tx = Transaction(adapter, place.key, new_tx(), one)
+    tx.run("ALTER TABLE city DROP COLUMN name", "ALTER TABLE city RENAME COLUMN pop TO people")
+    tx.run("UPDATE city SET people = people + 1 WHERE id <> 3")
+    two = tx.staging if is_working else tx.prepare()
+    held = ({"id": 1, "name": "Ur", "pop": 10}, {"id": 1, "people": 11})
+    (there,) = adapter.diff(one, two, items=["city::id=1"])
+    (back,) = adapter.diff(two, one, items=["city::id=1"])
+    assert (there.before, there.after) == (back.after, back.before) == held
+    assert [change.before for change in adapter.diff(one, two) if change.item == "city::id=2"] == [
+        {"id": 2, "name": "Uruk", "pop": 20}
+    ]
+
+
 def test_publish_moves_the_head_and_publish_twice_is_publish_once(place: Place) -> None:
     adapter = place.adapter()
     one = first(adapter, place)

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Final
 
 from plait.adapter import Side
 from plait.errors import Unsupported
 from plait.types import ItemChange, ItemChangeKind, Json, SnapshotRef
 
-from plait_dolt.engine import Engine, Session, Table
+from plait_dolt.engine import WORKING, Engine, Session, Table
 from plait_dolt.items import Condition, cell_item, condition, joined, parse_item, row_item, table_item, to_json
 from plait_dolt.names import branch_of, database_of, quote
 
-WORKING: Final = "WORKING"
 _ROWS_AT_ONCE = 100
 _SCANS_MAX = 5
 """So often the changed rows of a table are gone through for some that are wanted; for more of them, all are read."""

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
 import sqlalchemy as sa
 from plait.errors import InvalidArgument
@@ -15,6 +15,8 @@ from plait.types import Location
 Row: TypeAlias = dict[str, Any]
 
 _HASHES_AT_ONCE = 100
+
+WORKING: Final = "WORKING"
 
 
 class Refused(InvalidArgument):

@@ -7,6 +7,7 @@ import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
@@ -17,13 +18,14 @@ from plait.disk import fsync
 from plait.errors import Corrupt, InvalidArgument, NotFound, PermissionDenied, PlaitError, StoreUnavailable
 from plait.types import Location
 
-from plait_dolt.engine import Engine, Refused, Row, Session, Standing, Table
+from plait_dolt.engine import WORKING, Engine, Refused, Row, Session, Standing, Table
 from plait_dolt.lite_dbapi import Connection, Module
 from plait_dolt.lite_process import Process
 from plait_dolt.names import quote
 
 OLDEST: Final = (0, 51)
 _SUFFIX: Final = ".db"
+_ROWS_AT_ONCE: Final = 100
 
 
 def translate(error: sqlite3.Error, database: str) -> PlaitError:
@@ -311,7 +313,29 @@ class LiteSession(Session):
         args: Sequence[object] = (),
     ) -> Iterator[Row]:
         sql = f"SELECT * FROM {quote('dolt_diff_' + table)}(%s, %s) {f'WHERE {where}' if where else ''}"
-        return self.stream(sql, before, after, *args)
+        rows = self.stream(sql, before, after, *args)
+        # It knows the columns of where this session stands alone, on both sides.
+        far, prefix = (after, "to_") if before == WORKING else (before, "from_")
+        own = {prefix + name for name in self.table(table).columns}
+        lacking = [name.removeprefix(prefix) for name in columns if name.startswith(prefix) and name not in own]
+        return self._completed(rows, table, far, prefix, lacking) if lacking else rows
+
+    def _completed(
+        self, rows: Iterator[Row], table: str, commit: str, prefix: str, lacking: Sequence[str]
+    ) -> Iterator[Row]:
+        """Rows of a diff with the columns that only this end of it has, some hundred at once."""
+        with self._engine.session(self.database, commit) as there:
+            key = self.table(table).key
+            listed = ", ".join(map(quote, (*key, *lacking)))
+            one = "(" + " AND ".join(f"{quote(name)} IS %s" for name in key) + ")"
+            while some := list(islice(rows, _ROWS_AT_ONCE)):
+                keys = [tuple(row[prefix + name] for name in key) for row in some]
+                where = " OR ".join([one] * len(keys))
+                found = there.rows(f"SELECT {listed} FROM {quote(table)} WHERE {where}", *(v for k in keys for v in k))
+                held = {tuple(row[name] for name in key): row for row in found}
+                for row, named in zip(some, keys, strict=True):
+                    values = held.get(named, {})
+                    yield {**row, **{prefix + name: values.get(name) for name in lacking}}
 
     def fast_forward(self, before: str, after: str) -> bool:
         """doltlite has no `--ff-only`: the check and the move are one write transaction."""
