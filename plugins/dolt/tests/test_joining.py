@@ -211,6 +211,18 @@ def test_rows_that_break_a_constraint_together_are_a_conflict(place: Place) -> N
     assert still.kind is ConflictKind.CONSTRAINT
 
 
+def test_a_database_in_which_a_primary_key_changed_is_settled_as_a_whole(place: Place) -> None:
+    anew = ["DROP TABLE city", "CREATE TABLE city (name VARCHAR(50) PRIMARY KEY)", "INSERT INTO city VALUES ('Ur')"]
+    for ours, theirs in ((anew, ["DELETE FROM city WHERE id = 1"]), (["DELETE FROM city WHERE id = 1"], anew)):
+        sides = Sides(place, BASE, ours, theirs)
+        assert [conflict.item for conflict in sides.conflicted().conflicts] == [None]
+        for onto, content in ((sides.ours, sides.theirs), (sides.theirs, sides.ours)):
+            made = sides.adapter.succeed(str(uuid.uuid4()), 1, onto=onto, content=content)
+            assert sides.rows(made) == sides.rows(content)
+            assert sides.descends(made, onto)
+            assert sides.descends(made, content)
+
+
 def test_tables_without_a_primary_key_merge_or_are_settled_as_a_whole(place: Place) -> None:
     sides = Sides(
         place,

@@ -114,8 +114,8 @@ class Joining:
         """A commit with content's tables that descends from `onto`, and from content too where it is wanted."""
         if not is_ancestor_too or session.has_ancestor(onto, content):
             return self._put_on(session, scratch, onto, content)
-        # A merge with equal tables on both sides, so that nothing has to be decided; then the wanted tables.
-        twin = self._put_on(session, scratch, content, onto)
+        # A merge of a side that changed nothing, so that nothing has to be decided; then the wanted tables.
+        twin = self._put_on(session, scratch, content, session.merge_base(onto, content))
         scratch(onto)
         if not session.merge(twin, self._message):
             for row in session.rows("SELECT * FROM dolt_conflicts"):
