@@ -133,6 +133,17 @@ def test_diff_names_all_rows_without_a_key_anew_when_a_column_comes(place: Place
     assert [change.item for change in adapter.diff(None, after)][1:] == [found[1].item]
 
 
+@pytest.mark.parametrize("kind", ["DOUBLE", "DECIMAL(10,1)", "BOOLEAN"])
+def test_rows_whose_key_is_a_number_are_named_alike_and_found(place: Place, kind: str) -> None:
+    adapter = place.adapter()
+    table = f"CREATE TABLE rate (id {kind} PRIMARY KEY, n INT)"
+    before = write(adapter, place, None, table, "INSERT INTO rate VALUES (0,0), (1,0)")
+    after = write(adapter, place, before, "UPDATE rate SET n = 1 WHERE id = 1")
+    (change,) = adapter.diff(before, after)
+    assert change.item in [there.item for there in adapter.diff(None, after)]
+    assert list(adapter.diff(before, after, items=[change.item])) == [change]
+
+
 @pytest.mark.parametrize("is_working", [False, True])
 def test_diff_shows_what_a_dropped_or_renamed_column_held(place: Place, is_working: bool) -> None:
     adapter = place.adapter()

@@ -14,6 +14,7 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -124,8 +125,12 @@ def _key_value(text: str, kind: str) -> object:
             return bytes.fromhex(text)
         except ValueError as error:
             raise InvalidArgument(f"{text!r} is no value of {kind}: write it in hexadecimal") from error
-    if ("int" in kind or kind.startswith("bit")) and re.fullmatch(r"-?[0-9]{1,20}", text):
+    is_number = kind in ("real", "numeric")  # doltlite's, whose diffs compare such with numbers alone.
+    if (is_number or "int" in kind or kind.startswith("bit")) and re.fullmatch(r"-?[0-9]{1,20}", text):
         return int(text)
+    if is_number:
+        with suppress(ValueError):
+            return float(text)
     return text
 
 

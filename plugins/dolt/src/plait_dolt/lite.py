@@ -26,6 +26,17 @@ from plait_dolt.names import quote
 OLDEST: Final = (0, 51)
 _SUFFIX: Final = ".db"
 _ROWS_AT_ONCE: Final = 100
+_REAL: Final = "real"
+
+
+def _kind(declared: str) -> str:
+    """A column's type as it was declared, or as what SQLite makes of it: real, numeric.
+
+    Source: https://sqlite.org/datatype3.html#determination_of_column_affinity
+    """
+    if not declared or re.search("int|char|clob|text|blob|binary", declared):
+        return declared
+    return _REAL if re.search("real|floa|doub", declared) else "numeric"
 
 
 def translate(error: sqlite3.Error, database: str) -> PlaitError:
@@ -289,7 +300,7 @@ class LiteSession(Session):
 
     def table(self, name: str) -> Table:
         columns = self.rows("SELECT name, type, pk FROM pragma_table_info(%s)", name)
-        types = {row["name"]: str(row["type"]).lower() for row in columns}
+        types = {row["name"]: _kind(str(row["type"]).lower()) for row in columns}
         key = sorted((row["pk"], row["name"]) for row in columns if row["pk"])
         return Table(name, tuple(types), types, tuple(column for _, column in key))
 
@@ -313,10 +324,16 @@ class LiteSession(Session):
         args: Sequence[object] = (),
     ) -> Iterator[Row]:
         sql = f"SELECT * FROM {quote('dolt_diff_' + table)}(%s, %s) {f'WHERE {where}' if where else ''}"
-        rows = self.stream(sql, before, after, *args)
+        types = self.table(table).types
+        reals = [end + name for name, kind in types.items() if kind == _REAL for end in ("from_", "to_")]
+        # Whole numbers come as they are kept, without a fraction; SQL reads them with one.
+        rows = (
+            {**row, **{name: float(row[name]) for name in reals if isinstance(row[name], int)}}
+            for row in self.stream(sql, before, after, *args)
+        )
         # It knows the columns of where this session stands alone, on both sides.
         far, prefix = (after, "to_") if before == WORKING else (before, "from_")
-        own = {prefix + name for name in self.table(table).columns}
+        own = {prefix + name for name in types}
         lacking = [name.removeprefix(prefix) for name in columns if name.startswith(prefix) and name not in own]
         return self._completed(rows, table, far, prefix, lacking) if lacking else rows
 
