@@ -223,6 +223,23 @@ def test_a_database_in_which_a_primary_key_changed_is_settled_as_a_whole(place: 
             assert sides.descends(made, content)
 
 
+def test_rows_that_conflict_in_a_renamed_table_are_settled_with_the_table_or_the_database(place: Place) -> None:
+    sides = Sides(
+        place,
+        BASE,
+        ["UPDATE city SET pop = 11 WHERE id = 1"],
+        ["ALTER TABLE city RENAME TO town", "UPDATE town SET pop = 12 WHERE id = 1"],
+    )
+    (conflict,) = sides.conflicted().conflicts
+    is_lite = "path" in place.options
+    assert (conflict.kind, conflict.item) == (ConflictKind.SCHEMA_CHANGED, None if is_lite else "city")
+    if is_lite:
+        assert "renamed table 'city'" in conflict.detail
+        assert sides.conflicted(("city", Choice.THEIRS)).conflicts == (conflict,)
+    else:
+        assert sides.rows(sides.merged(("city", Choice.OURS)))[0] == (1, "Ur", 11)
+
+
 def test_tables_without_a_primary_key_merge_or_are_settled_as_a_whole(place: Place) -> None:
     sides = Sides(
         place,

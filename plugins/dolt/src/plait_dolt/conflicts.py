@@ -107,6 +107,10 @@ def _rows(session: Session, chosen: Mapping[str, Resolution]) -> Iterator[Confli
         if not found["num_conflicts"]:
             continue
         table = session.table(found["table"])
+        if not table.columns:  # doltlite lists a renamed one by its old name, and lets nobody settle it.
+            detail = f"one side renamed table {table.name!r}, and both changed the same rows of it"
+            yield Conflict((), ConflictKind.SCHEMA_CHANGED, detail=detail)
+            continue
         whole = chosen.get(table_item(table.name))
         if not table.key or table.has_virtual:  # Of the latter, Dolt 1.83 lists the number only.
             if whole is None:
