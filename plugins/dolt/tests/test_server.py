@@ -359,6 +359,10 @@ def test_rows_with_generated_columns_are_named_by_their_key_and_restored(place: 
     later = write(adapter, place, base, "UPDATE item SET n = 11 WHERE a = 1", "DELETE FROM item WHERE a = 3")
     items = ["item::a=1,b=2", "item::a=3,b=4"]
     assert [change.item for change in adapter.diff(base, later)] == items
+    (change,) = adapter.diff(base, later, items=items[:1])
+    twice = ({"twice": 20}, {"twice": 22}) if stored == "STORED" else ({}, {})
+    held = {"b": 2, "a": 1}
+    assert (change.before, change.after) == ({**held, "n": 10, **twice[0]}, {**held, "n": 11, **twice[1]})
     tx = Transaction(adapter, place.key, str(uuid.uuid4()), later)
     adapter.restore(tx.tx, tx.staging, base, items=items)
     assert rows(adapter, tx.prepare(), "item") == rows(adapter, base, "item")

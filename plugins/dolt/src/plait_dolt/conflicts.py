@@ -112,7 +112,7 @@ def _rows(session: Session, chosen: Mapping[str, Resolution]) -> Iterator[Confli
             yield Conflict((), ConflictKind.SCHEMA_CHANGED, detail=detail)
             continue
         whole = chosen.get(table_item(table.name))
-        if not table.key or table.has_virtual:  # Of the latter, Dolt 1.83 lists the number only.
+        if not table.key or table.virtual:  # Of the latter, Dolt 1.83 lists the number only.
             if whole is None:
                 which = "of a table with a virtual column" if table.key else "without a primary key"
                 detail = f"{found['num_conflicts']} rows {which} changed on both sides"

@@ -197,8 +197,8 @@ def _changed(session: Session, ends: tuple[str, str], old: Table, new: Table, wa
 
 
 def _names(prefix: str, table: Table) -> list[tuple[str, str]]:
-    """Each column, and what it is called in an answer."""
-    return [(name, prefix + name) for name in table.columns]
+    """Each column, and what it is called in an answer. Dolt says null for what is stored nowhere."""
+    return [(name, prefix + name) for name in table.columns if name not in table.virtual]
 
 
 def _asked(olds: Sequence[tuple[str, str]], news: Sequence[tuple[str, str]]) -> list[str]:

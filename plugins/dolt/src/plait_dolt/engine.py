@@ -31,7 +31,7 @@ class Refused(InvalidArgument):
 class Table:
     """A table's shape at one revision. `key` is its primary key's columns in the key's order; empty: keyless.
 
-    `generated`: the columns that nobody may write. `has_virtual`: one of them is stored nowhere.
+    `generated`: the columns that nobody may write; `virtual`: those of them that are stored nowhere.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Table:
     types: Mapping[str, str]
     key: tuple[str, ...]
     generated: frozenset[str] = frozenset()
-    has_virtual: bool = False
+    virtual: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,8 +123,8 @@ class ServerSession(Session):
             found["name"].replace("``", "`"): found["stored"]
             for found in _GENERATED.finditer(self.create_statement(name))
         }
-        has_virtual = None in generated.values()
-        return Table(name, tuple(types), types, tuple(row["name"] for row in key), frozenset(generated), has_virtual)
+        virtual = frozenset(column for column, stored in generated.items() if stored is None)
+        return Table(name, tuple(types), types, tuple(row["name"] for row in key), frozenset(generated), virtual)
 
     def create_statement(self, table: str) -> str:
         return str(self.rows(f"SHOW CREATE TABLE {quote(table)}")[0]["Create Table"])
@@ -186,7 +186,7 @@ class ServerSession(Session):
 
     def _has_stored(self, name: str) -> bool:
         table = self.table(name)
-        return bool(table.key and table.generated and not table.has_virtual)
+        return bool(table.key and table.generated and not table.virtual)
 
     def abandon(self) -> None:
         try:
