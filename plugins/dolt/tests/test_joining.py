@@ -240,6 +240,26 @@ def test_rows_that_conflict_in_a_renamed_table_are_settled_with_the_table_or_the
         assert sides.rows(sides.merged(("city", Choice.OURS)))[0] == (1, "Ur", 11)
 
 
+@pytest.mark.parametrize("name", ["commit", "commit_date", "diff_type"])
+@pytest.mark.parametrize("key", ["id", ""])
+def test_columns_may_be_named_as_those_that_dolt_adds(place: Place, name: str, key: str) -> None:
+    key = key or name
+    other = "n" if key == name else name
+    made = [f"CREATE TABLE build (`{key}` VARCHAR(20) PRIMARY KEY, `{other}` VARCHAR(20))"]
+    made.append("INSERT INTO build VALUES ('a', 'one'), ('b', 'one')")
+    sides = Sides(place, made, *([f"UPDATE build SET `{other}` = '{text}'"] for text in ("two", "three")))
+    item = f"build::{key}=b"
+    for items in (None, [item]):
+        change = list(sides.adapter.diff(sides.base, sides.ours, items=items))[-1]
+        assert (change.item, change.before, change.after) == (item, {key: "b", other: "one"}, {key: "b", other: "two"})
+    if (key, name) == ("diff_type", "diff_type"):
+        return  # Dolt finds no conflict by it.
+    conflicts = sides.conflicted().conflicts
+    assert [(one.ours, one.theirs) for one in conflicts][1] == ({key: "b", other: "two"}, {key: "b", other: "three"})
+    merged = sides.merged(*((str(one.item), Choice.THEIRS) for one in conflicts))
+    assert sides.rows(merged, "build") == [("a", "three"), ("b", "three")]
+
+
 def test_tables_without_a_primary_key_merge_or_are_settled_as_a_whole(place: Place) -> None:
     sides = Sides(
         place,

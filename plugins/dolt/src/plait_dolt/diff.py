@@ -10,7 +10,7 @@ from plait.adapter import Side
 from plait.errors import Unsupported
 from plait.types import ItemChange, ItemChangeKind, Json, SnapshotRef
 
-from plait_dolt.engine import WORKING, Engine, Session, Table
+from plait_dolt.engine import OF_DOLT, WORKING, Engine, Session, Table
 from plait_dolt.items import Condition, cell_item, condition, joined, parse_item, row_item, table_item, to_json
 from plait_dolt.names import branch_of, database_of, quote
 
@@ -67,12 +67,14 @@ class Wanted:
     def conditions(self, table: Table, prefixes: Sequence[str], *, rows_max: int | None = None) -> Iterator[Condition]:
         """SQL that limits rows of a table to what is wanted, a hundred rows at once; one empty one for no limit, also
         where more than `rows_max` are wanted: then `narrow` picks them."""
-        named = self._rows.get(table.name, ())
-        if self.is_whole(table.name) or not table.key or (rows_max is not None and len(named) > rows_max):
+        rows = self._rows.get(table.name, ())
+        named = [prefix + name for prefix in prefixes for name in table.key]
+        is_much = rows_max is not None and len(rows) > rows_max
+        if self.is_whole(table.name) or is_much or not OF_DOLT.isdisjoint(named) or not named:
             yield "", []
             return
         # An item that names other columns than the key names nothing here.
-        fitting = [condition(table, row, prefixes) for row in named if set(row) == set(table.key)]
+        fitting = [condition(table, row, prefixes) for row in rows if set(row) == set(table.key)]
         for start in range(0, len(fitting), _ROWS_AT_ONCE):
             yield joined(fitting[start : start + _ROWS_AT_ONCE])
 

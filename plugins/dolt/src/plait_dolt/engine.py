@@ -17,6 +17,8 @@ Row: TypeAlias = dict[str, Any]
 _HASHES_AT_ONCE = 100
 
 WORKING: Final = "WORKING"
+OF_DOLT: Final = frozenset(f"{end}_{name}" for end in ("from", "to") for name in ("commit", "commit_date"))
+"""What Dolt adds to each row of a diff, under names that columns of the table may have too."""
 
 
 class Refused(InvalidArgument):

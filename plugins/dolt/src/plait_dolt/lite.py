@@ -18,7 +18,7 @@ from plait.disk import fsync
 from plait.errors import Corrupt, InvalidArgument, NotFound, PermissionDenied, PlaitError, StoreUnavailable
 from plait.types import Location
 
-from plait_dolt.engine import WORKING, Engine, Refused, Row, Session, Standing, Table
+from plait_dolt.engine import OF_DOLT, WORKING, Engine, Refused, Row, Session, Standing, Table
 from plait_dolt.lite_dbapi import Connection, Module
 from plait_dolt.lite_process import Process
 from plait_dolt.names import quote
@@ -27,6 +27,7 @@ OLDEST: Final = (0, 51)
 _SUFFIX: Final = ".db"
 _ROWS_AT_ONCE: Final = 100
 _REAL: Final = "real"
+_NAMED_ANEW: Final = OF_DOLT | {"our_diff_type", "their_diff_type"}
 
 
 def _kind(declared: str) -> str:
@@ -272,9 +273,14 @@ class LiteSession(Session):
     def stream(self, sql: str, *args: object) -> Iterator[Row]:
         cursor = self._execute(sql, args)
         names = [column[0] for column in cursor.description or ()]
+        # Where a column of the user's has the name of one of Dolt's own, doltlite gives it another.
+        taken = [name for name in _NAMED_ANEW if name in names and f"{name}_1" in names]
         try:
             for row in cursor:
-                yield dict(zip(names, row, strict=True))
+                found = dict(zip(names, row, strict=True))
+                for name in taken:
+                    found[name] = found[f"{name}_1"]
+                yield found
         except sqlite3.Error as error:
             raise translate(error, self.database) from error
         finally:

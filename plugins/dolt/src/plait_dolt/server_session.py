@@ -11,7 +11,7 @@ from plait.errors import Corrupt, NotFound, PlaitError
 from pymysql.cursors import SSCursor
 from sqlalchemy.pool import PoolProxiedConnection
 
-from plait_dolt.engine import Refused, Row, Session, Table
+from plait_dolt.engine import OF_DOLT, Refused, Row, Session, Table
 from plait_dolt.names import quote
 
 _KEY_COLUMNS: Final = (
@@ -72,12 +72,12 @@ class ServerSession(Session):
         cursor = self._execute(sql, args)
         if cursor.description is None:
             return []
-        names = [column[0] for column in cursor.description]
+        names = _names(cursor.description)
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     def stream(self, sql: str, *args: object) -> Iterator[Row]:
         self._streaming = cursor = self._execute(sql, args, SSCursor)
-        names = [column[0] for column in cursor.description]
+        names = _names(cursor.description)
         try:
             for row in cursor:
                 yield dict(zip(names, row, strict=True))
@@ -150,6 +150,8 @@ class ServerSession(Session):
         args: Sequence[object] = (),
     ) -> Iterator[Row]:
         asked = ", ".join(quote(column) for column in columns)
+        if not OF_DOLT.isdisjoint(columns):  # By such a name no column can be asked for.
+            asked = "*"
         sql = f"SELECT {asked} FROM dolt_diff(%s, %s, %s) {f'WHERE {where}' if where else ''}"
         return self.stream(sql, before, after, table, *args)
 
@@ -209,3 +211,11 @@ class ServerSession(Session):
         olds = ", ".join(f"old.{quote(column)}" for column in columns)
         lacking = f"{old} LEFT JOIN {quote(table.name)} AS held ON {same} WHERE held.{quote(table.key[0])} IS NULL"
         self.rows(f"INSERT INTO {quote(table.name)} ({listed}) SELECT {olds} FROM {lacking}", commit, *args)
+
+
+def _names(description: Sequence[Sequence[Any]]) -> list[str]:
+    """The columns of an answer. Of two with one name, the first keeps it: Dolt puts its own behind the user's."""
+    names: list[str] = []
+    for name, *_ in description:
+        names.append(f"{name} of Dolt" if name in names else name)
+    return names
