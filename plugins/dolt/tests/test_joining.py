@@ -260,6 +260,18 @@ def test_columns_may_be_named_as_those_that_dolt_adds(place: Place, name: str, k
     assert sides.rows(merged, "build") == [("a", "three"), ("b", "three")]
 
 
+def test_rows_without_a_key_that_conflict_under_other_columns_leave_a_conflict_of_the_database(place: Place) -> None:
+    sides = Sides(
+        place,
+        ["CREATE TABLE log (a INT, b INT)", "INSERT INTO log VALUES (1, 1)"],
+        ["ALTER TABLE log RENAME COLUMN a TO z", "UPDATE log SET b = 2"],
+        ["UPDATE log SET b = 3"],
+    )
+    assert [conflict.item for conflict in sides.conflicted().conflicts] == ["log"]
+    found = sides.merge(("log", Choice.THEIRS))
+    assert isinstance(found, Merged) or [conflict.item for conflict in found.conflicts] == [None]
+
+
 def test_tables_without_a_primary_key_merge_or_are_settled_as_a_whole(place: Place) -> None:
     sides = Sides(
         place,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from plait.errors import InvalidArgument, Unsupported
 from plait.types import Choice, Conflict, ConflictKind, Json, Resolution
 
-from plait_dolt.engine import Row, Session, Table
+from plait_dolt.engine import Refused, Row, Session, Table
 from plait_dolt.items import from_json, parse_item, row_item, table_item, to_json
 from plait_dolt.names import quote
 
@@ -118,7 +118,11 @@ def _rows(session: Session, chosen: Mapping[str, Resolution]) -> Iterator[Confli
                 detail = f"{found['num_conflicts']} rows {which} changed on both sides"
                 yield Conflict((), ConflictKind.ITEM_CHANGED, table_item(table.name), detail=detail)
             else:
-                session.call("dolt_conflicts_resolve", _side_option(whole), table.name)
+                option = _side_option(whole)
+                try:
+                    session.call("dolt_conflicts_resolve", option, table.name)
+                except Refused as error:  # Where the columns are others by now.
+                    yield Conflict((), ConflictKind.SCHEMA_CHANGED, detail=f"table {table.name!r}: {error.text}")
             continue
         has_triggers = session.has_triggers(table.name)
         listed = quote("dolt_conflicts_" + table.name)
