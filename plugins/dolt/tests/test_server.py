@@ -351,6 +351,21 @@ def test_a_conflict_in_a_row_with_a_stored_column_is_listed_and_settled_and_no_s
     assert rows(adapter, settled.snapshot, "other") == [{"id": 1, "n": 11}]
 
 
+def test_a_dropped_table_conflicts_beside_one_with_a_generated_column(place: Place) -> None:
+    adapter = place.adapter()
+    made = "CREATE TABLE item (a INT PRIMARY KEY, n INT, twice INT AS (n * 2) STORED)"
+    base = write(adapter, place, None, made, "INSERT INTO item (a, n) VALUES (1, 10), (2, 20)", CITY)
+    ours = write(adapter, place, base, "DROP TABLE city", "UPDATE item SET n = 11 WHERE a = 1")
+    theirs = write(adapter, place, base, "ALTER TABLE city ADD COLUMN x INT", "UPDATE item SET n = 21 WHERE a = 2")
+    join = partial(adapter.merge, str(uuid.uuid4()), 1, base=base, ours=ours, theirs=theirs)
+    conflicted = join()
+    assert isinstance(conflicted, Conflicted)
+    assert [one.item for one in conflicted.conflicts] == ["city"]
+    settled = join(resolutions=[Resolution((), "city", Choice.OURS)])
+    assert isinstance(settled, Merged)
+    assert [row["n"] for row in rows(adapter, settled.snapshot, "item")] == [11, 21]
+
+
 @pytest.mark.parametrize("stored", ["STORED", "VIRTUAL"])
 def test_rows_with_generated_columns_are_named_by_their_key_and_restored(place: Place, stored: str) -> None:
     adapter = place.adapter()
