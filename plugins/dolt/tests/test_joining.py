@@ -260,6 +260,19 @@ def test_columns_may_be_named_as_those_that_dolt_adds(place: Place, name: str, k
     assert sides.rows(merged, "build") == [("a", "three"), ("b", "three")]
 
 
+def test_a_row_that_breaks_a_unique_index_is_taken_from_a_side_with_fewer_columns(place: Place) -> None:
+    sides = Sides(
+        place,
+        ["CREATE TABLE city (id INT PRIMARY KEY, name VARCHAR(50) UNIQUE)"],
+        ["INSERT INTO city VALUES (1,'Ur')", "ALTER TABLE city ADD COLUMN pop INT", "UPDATE city SET pop = 10"],
+        ["INSERT INTO city VALUES (2,'Ur')"],
+    )
+    conflicts = sides.conflicted().conflicts
+    assert {conflict.kind for conflict in conflicts} == {ConflictKind.CONSTRAINT}
+    merged = sides.merged(("city", Choice.THEIRS))
+    assert sides.rows(merged) == [(2, "Ur", None)]
+
+
 def test_rows_without_a_key_that_conflict_under_other_columns_leave_a_conflict_of_the_database(place: Place) -> None:
     sides = Sides(
         place,

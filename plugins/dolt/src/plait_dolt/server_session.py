@@ -204,7 +204,10 @@ class ServerSession(Session):
         self.rows("SET foreign_key_checks = 0")
 
     def copy_rows(self, table: Table, columns: Sequence[str], commit: str, where: str, args: Sequence[object]) -> None:
-        columns = [column for column in columns if column not in table.generated]
+        held = self.rows(f"SELECT * FROM {quote(table.name)} AS OF %s WHERE {where} LIMIT 1", commit, *args)
+        if not held:
+            return
+        columns = [column for column in columns if column in held[0] and column not in table.generated]
         listed = ", ".join(quote(column) for column in columns)
         old = f"(SELECT {listed} FROM {quote(table.name)} AS OF %s WHERE {where}) AS old"
         # ON DUPLICATE KEY UPDATE over AS OF is refused by Dolt 1.83, so the update is a join.
