@@ -152,6 +152,25 @@ def test_conflicts_are_settled_row_by_row_or_for_a_table(
     assert sides.rows(sides.merged(*settled)) == expected
 
 
+@pytest.mark.parametrize("change", ["ADD COLUMN river VARCHAR(20)", "DROP COLUMN name", "RENAME COLUMN name TO town"])
+@pytest.mark.parametrize("changing", [Choice.OURS, Choice.THEIRS])
+def test_rows_are_settled_one_by_one_though_a_side_has_other_columns(
+    place: Place, change: str, changing: Choice
+) -> None:
+    altered = {changing: [f"ALTER TABLE city {change}"]}
+    sides = Sides(
+        place,
+        BASE,
+        [*altered.get(Choice.OURS, ()), "UPDATE city SET pop = pop + 1"],
+        [*altered.get(Choice.THEIRS, ()), "UPDATE city SET pop = pop + 2"],
+    )
+    assert [one.item for one in sides.conflicted().conflicts] == [f"city::id={number}" for number in (1, 2, 3)]
+    settled = [("city::id=1", Choice.THEIRS), ("city::id=2", Choice.OURS), ("city::id=3", Choice.BASE)]
+    with sides.adapter.open(sides.merged(*settled), None).connect() as connection:
+        found = connection.exec_driver_sql("SELECT id, pop FROM city ORDER BY id").fetchall()
+    assert list(map(tuple, found)) == [(1, 12), (2, 21), (3, 30)]
+
+
 def test_settling_reads_the_list_of_conflicts_once_however_many_there_are(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
