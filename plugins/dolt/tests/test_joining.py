@@ -392,7 +392,7 @@ def test_many_rows_are_restored_by_few_statements(place: Place, monkeypatch: pyt
         wanted = [f"town::name={name}" for name in [*names, "u", "v", "T005", "T150"]]
         sides.adapter.restore(tx.tx, tx.staging, sides.base, items=wanted)
     monkeypatch.undo()
-    assert len([sql for sql in asked if "`town`" in sql and "COUNT" not in sql]) <= 2 * (2 * 3 + 5)
+    assert len([sql for sql in asked if "`town`" in sql and "COUNT" not in sql]) <= 2 * (3 * 3 + 6)
     river = {name: None if "t100" <= name < "t200" else "Tigris" for name in names}
     assert sorted(sides.rows(tx.prepare(), "town")) == [(name, 1, river[name]) for name in names]
 
