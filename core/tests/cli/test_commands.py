@@ -328,6 +328,13 @@ def test_putting_files_is_advised_for_objects_alone(run_plait: Any, example: Pat
         assert "plait open KEY --write" in told
 
 
+def test_tx_list_says_how_long_a_with_block_that_died_is_waited_for(run_plait: Any, example: Path) -> None:
+    with plait.open(example) as catalog:
+        catalog.begin(implicit=True)
+    (row,) = run_plait("tx", "list", "--json").value
+    assert row["waits_for"] == "its 'with' block; discarded in 14 min if that died"
+
+
 def test_tx_list_tells_the_phase_of_each_store(run_plait: Any, example: Path) -> None:
     run_plait("begin", "first")
     run_plait("put", __file__, "raw.landing::test.py")

@@ -230,8 +230,15 @@ def _progress(session: Session, tx: Tx) -> dict[str, Any]:
             store: ", ".join(f"{count} {name}" for name, count in sorted(phases.items()))
             for store, phases in sorted(counts.items())
         },
-        "waits_for": counted(unsettled, "conflict") if unsettled else _WAITS_FOR.get(tx.state.value, "nothing"),
+        "waits_for": counted(unsettled, "conflict") if unsettled else _waits_for(tx),
     }
+
+
+def _waits_for(tx: Tx) -> str:
+    if tx.implicit and tx.state == "open":
+        left_s = max(0, int(tx.lease_until_us / 1_000_000 - time.time()))
+        return f"its 'with' block; discarded in {age(left_s)} if that died"
+    return _WAITS_FOR.get(tx.state.value, "nothing")
 
 
 def unsettled(tx: WorkingSet) -> list[Conflict]:
