@@ -295,3 +295,10 @@ def test_a_pointer_store_takes_tables_that_plait_could_not_write_and_writes_noth
         with pytest.raises(Unsupported, match="only records"), catalog.transaction(message="write") as tx:
             tx.open(HOURLY)
     assert sorted((tmp_path / "tables").rglob("*")) == before
+
+
+def test_a_damaged_claim_of_a_folder_stops_no_write(catalog: Catalog, tmp_path: Path) -> None:
+    claim = tmp_path / "tables" / "hourly" / "_branches" / "claim"
+    claim.write_bytes(b"\xff" + claim.read_bytes()[1:])
+    correct(catalog, "main", 1, "mace")
+    assert held(catalog) == ordered([row(1, "mace"), row(2)])

@@ -124,8 +124,9 @@ class Layout(ABC):
         """Make a folder with this claim in it, unless there is one; say whether it did."""
 
     def _claimed(self, folder: str) -> str | None:
+        """Who has a folder; None for nobody. A damaged claim is somebody else's."""
         try:
-            return self.files.read(f"{folder}/{CLAIM}").decode()
+            return self.files.read(f"{folder}/{CLAIM}").decode(errors="replace")
         except NotFound:
             return None
 
