@@ -569,6 +569,10 @@ def test_what_is_refused_has_its_exit_code_and_no_traceback(
     assert "Traceback" not in ran.err
 
 
+def test_a_token_is_all_that_is_printed_into_a_pipe(run_plait: Any, example: Path) -> None:
+    assert len(run_plait("token", "create", "bot").out.split()) == 1
+
+
 def test_tokens_are_made_listed_and_deleted(run_plait: Any, example: Path) -> None:
     assert run_plait("token", "create", "bot", "--json").value["token"]
     assert [row["name"] for row in run_plait("token", "list", "--json").value] == ["bot"]
