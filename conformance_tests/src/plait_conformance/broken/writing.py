@@ -190,6 +190,15 @@ class Overwrites(FakeDoltAdapter):
         return super()._publish(move)
 
 
+@breaks("TestPublish::test_a_head_that_is_not_at_before_is_not_made_there")
+class MakesGoneHeadsAgain(FakeDoltAdapter):
+    """`publish` takes a head that is gone for one that never was."""
+
+    def _publish(self, move: Move) -> Published:
+        is_gone = move.after is not None and self.folder.head(move.after.asset).version is None
+        return super()._publish(replace(move, before=None) if is_gone else move)
+
+
 @breaks(
     "TestPublish::test_done_without_a_write_for_heads_already_at_after",
     "TestPublish::test_equal_before_and_after_ask_whether_the_head_is_still_there",

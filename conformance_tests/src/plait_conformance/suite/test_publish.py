@@ -69,6 +69,13 @@ class TestPublish:
         assert first.found is not None
         assert native_head(trial, one, kept=first.found) == {**ROWS, "r0": "foreign"}
 
+    def test_a_head_that_is_not_at_before_is_not_made_there(self, trial: Trial) -> None:
+        """Also where there is none: somebody may have deleted it."""
+        one = trial.create(ROWS)
+        two = trial.change(one, {"r1": "ours"})
+        for _ in range(2):
+            assert trial.publish(one, two, 1).state is PublishState.DIVERGED
+
     def test_a_diverged_head_holds_up_no_other(self, trial: Trial) -> None:
         one, other = trial.create(ROWS), trial.create(ROWS, asset="b")
         trial.publish(None, one, 1)
