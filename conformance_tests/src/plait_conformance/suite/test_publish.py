@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from functools import partial
+from itertools import count
+
 import pytest
 from plait.adapter import Capability
-from plait.types import Move, PublishState, SnapshotRef
+from plait.types import Move, Published, PublishState, SnapshotRef
 
 from plait_conformance.suite.trial import DONE, Trial
 
 ROWS = {"r0": "one", "r1": "two"}
+_BUSY_MAX = 20
+_KEPT_OUT_S = 1.0
+"""So long somebody is waited for who may be kept out by a lock."""
 
 
 @pytest.mark.assertion(12)
@@ -69,6 +78,25 @@ class TestPublish:
         assert first.found is not None
         assert native_head(trial, one, kept=first.found) == {**ROWS, "r0": "foreign"}
 
+    def test_what_is_written_while_a_head_moves_is_not_overwritten_either(self, trial: Trial) -> None:
+        """At each failpoint of a move. Whom the adapter keeps out writes after it."""
+        place, was_reached = 0, True
+        while was_reached:
+            asset = f"a{place}"
+            one = trial.create(ROWS, asset=asset)
+            two = trial.change(one, {"r1": "ours"}, asset=asset)
+            assert moved(trial, asset, None, one, 1) == DONE
+            with writing_at(trial, place, partial(trial.harness.write_behind, one, {"r0": "foreign"})) as writer:
+                answer = moved(trial, asset, one, two, 2)
+            was_reached = writer.was_started
+            if not was_reached:
+                assert answer == DONE
+            elif answer.found is not None:
+                assert trial.held(answer.found)["r0"] == "foreign"
+            else:
+                assert native_head(trial, two, asset=asset)["r0"] == "foreign"
+            place += 1
+
     def test_a_head_that_is_not_at_before_is_not_made_there(self, trial: Trial) -> None:
         """Also where there is none: somebody may have deleted it."""
         one = trial.create(ROWS)
@@ -94,10 +122,63 @@ class TestPublish:
         assert trial.publish(None, one, 3) == DONE, "an asset that disappeared cannot appear again"
 
 
-def native_head(trial: Trial, published: SnapshotRef, *, kept: SnapshotRef | None = None) -> dict[str, str]:
+def moved(trial: Trial, asset: str, before: SnapshotRef | None, after: SnapshotRef | None, seq: int) -> Published:
+    """What the head of an asset is at, once it is not busy any more."""
+    key = trial.key(asset)
+    for _ in range(_BUSY_MAX):
+        answer = trial.adapter.publish({key: Move(before, after, seq)})[key]
+        if answer.state is not PublishState.BUSY:
+            return answer
+    raise AssertionError(f"{key} is still busy when it was asked {_BUSY_MAX} times")
+
+
+class Writer:
+    """Somebody else, who writes once when he is let."""
+
+    def __init__(self, write: Callable[[], object]) -> None:
+        self._write = write
+        self._pool = ThreadPoolExecutor(1)
+        self._done: Future[object] | None = None
+
+    @property
+    def was_started(self) -> bool:
+        return self._done is not None
+
+    def start(self) -> None:
+        self._done = self._pool.submit(self._write)
+        wait([self._done], _KEPT_OUT_S)
+
+    def finish(self) -> None:
+        self._pool.shutdown()
+        if self._done is not None:
+            self._done.result()
+
+
+@contextmanager
+def writing_at(trial: Trial, place: int, write: Callable[[], object]) -> Iterator[Writer]:
+    """Somebody writes when this failpoint is reached, by its number; he is done when the block is."""
+    writer, before, left = Writer(write), trial.on_failpoint, count(place, -1)
+
+    def reach(name: str) -> None:
+        if next(left) == 0:
+            writer.start()
+        before(name)
+
+    trial.on_failpoint = reach
+    try:
+        yield writer
+    finally:
+        trial.on_failpoint = before
+        writer.finish()
+
+
+def native_head(
+    trial: Trial, published: SnapshotRef, *, kept: SnapshotRef | None = None, asset: str = "a"
+) -> dict[str, str]:
     """What the native head holds: a foreign write on it, which changes one row, is found on top of the rest."""
     trial.harness.write_behind(published, {"r99": "probe"})
-    found = trial.publish(kept or published, trial.change(published, {"r98": "never"}), 1_000)
+    never = trial.change(published, {"r98": "never"}, asset=asset)
+    found = moved(trial, asset, kept or published, never, 1_000)
     assert found.state is PublishState.DIVERGED
     assert found.found is not None
     rows = trial.held(found.found)

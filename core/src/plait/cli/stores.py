@@ -259,8 +259,8 @@ def token_create(session: Session, name: str) -> None:
     """Make a token and print it, once."""
     made = session.catalog.backend.create_token(name)
     session.emit({"name": name, "token": made}, made)
-    if not session.as_json:
-        click.echo("It is not shown again. Clients read it from PLAIT_TOKEN.", err=True)
+    if sys.stdout.isatty() and not session.as_json:
+        click.echo("It is not shown again. Clients read it from PLAIT_TOKEN.")
 
 
 @token.command("list")

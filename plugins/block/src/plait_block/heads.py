@@ -85,7 +85,7 @@ class Heads:
         if one is None:
             return Published(PublishState.DONE)
         with self._folder.locked(self._folder.head(one.asset) / "head.lock"):
-            head = self._frozen(one.asset, self.read(one.asset), frozen)
+            head = self._frozen(one.asset, self.read(one.asset), frozen, move.after)
             if head.snapshot == move.after:
                 return Published(PublishState.DONE)
             if head.snapshot != move.before:
@@ -95,27 +95,29 @@ class Heads:
             live = self._live(one.asset)
             self._failpoint("block.publish.before_live")
             try:
+                # Somebody may have come, written and gone since the freeze: then the next look finds it.
                 if move.after is None:
-                    live.withdraw(force=False)
+                    live.withdraw()
                 else:
                     layer = self._layers.get(move.after.version)
                     live.make(one.asset, layer)
-                    live.rest_on(layer)
+                    live.rest_on(layer, unless_written=head.snapshot is not None)
             except StoreUnavailable:
                 return Published(PublishState.BUSY)
             self._failpoint("block.publish.before_head")
             self._write(one.asset, Head(move.after, move.seq))
             return Published(PublishState.DONE)
 
-    def _frozen(self, asset: str, head: Head, frozen: Frozen) -> Head:
-        """The head after what was written to its live volume is taken in."""
+    def _frozen(self, asset: str, head: Head, frozen: Frozen, coming: SnapshotRef | None = None) -> Head:
+        """The head after what was written to its live volume is taken in. `coming`: what a move that died may have put
+        the live volume on already."""
         live = self._live(asset)
         state = live.read()
         if head.snapshot is None or state is None or state.top is None:
             return head
         layer = live.freeze(frozen)
-        published = self._layers.get(head.snapshot.version)
-        if layer is None or layer.id == published.id or not self._layers.stands_on(layer.id, published.id):
+        ends = {one.version for one in (head.snapshot, coming) if one is not None}
+        if layer is None or layer.id in ends or not any(self._layers.stands_on(layer.id, end) for end in ends):
             return head
         self._failpoint("block.freeze.before_head")
         found = Head(self._refer(layer), head.seq)

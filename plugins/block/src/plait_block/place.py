@@ -98,16 +98,19 @@ class Place:
                 raise AlreadyExists(f"the volume has {state.size_bytes} bytes already, asked for {size_bytes}")
             self._write(replace(state, size_bytes=size_bytes))
 
-    def rest_on(self, layer: Layer) -> None:
+    def rest_on(self, layer: Layer, *, unless_written: bool = False) -> None:
         """Drop what was written here and hold what a layer holds. Repeat: no-op.
 
-        Raises: StoreUnavailable while clients are connected: under them, a volume cannot turn into another.
+        Raises: StoreUnavailable while clients are connected: under them, a volume cannot turn into another; and, where
+        asked for, if any wrote since the last freeze.
         """
         with self._locked() as state:
             if state.top is None and state.parent == layer.id:
                 return
             self._withdraw(state, force=False)
             self._check_unused(state)
+            if unless_written:
+                self._check_unwritten(state)
             self._write(replace(state, parent=layer.id, size_bytes=layer.size_bytes, top=None, next=None))
             self._failpoint("block.place.rebased")
             if state.top is not None:
@@ -129,10 +132,12 @@ class Place:
         self.serve()
         return NbdClient(self._daemon.nbd_socket(), self.export)
 
-    def withdraw(self, *, force: bool) -> None:
-        """End its export. Raises: StoreUnavailable while clients are connected, unless it is forced."""
+    def withdraw(self) -> None:
+        """End its export. Raises: StoreUnavailable while clients are connected, and if any wrote since the last
+        freeze."""
         with self._locked() as state:
-            self._withdraw(state, force=force)
+            self._withdraw(state, force=False)
+            self._check_unwritten(state)
 
     # -- freezing ----------------------------------------------------------------------------------------------------
 
@@ -324,6 +329,13 @@ class Place:
         if state.top is not None:
             for path in self._layers.own_files(self._layers.get(state.top))[1:]:
                 images.check_unused(path)
+
+    def _check_unwritten(self, state: State) -> None:
+        """Raises: StoreUnavailable where clients, who are gone by now, wrote since the last freeze."""
+        if self._top_extents(state):
+            raise StoreUnavailable(
+                f"somebody wrote to the volume at {self._daemon.uri(self.export)} in this moment", remedy="try again"
+            )
 
     def _top_extents(self, state: State) -> list[tuple[int, int]]:
         """What was written since the last freeze, as ranges. Cost: O(extents)."""

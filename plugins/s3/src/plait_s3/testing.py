@@ -16,7 +16,7 @@ from plait.adapter import Adapter, Context, Merger, StagingPort, State
 from plait.clock import ManualClock, SystemClock
 from plait.failpoint import arm_from_environment
 from plait.stores import resolve_credential
-from plait.types import Key, Location, Move, SnapshotRef, Store
+from plait.types import Key, Location, Move, PublishState, SnapshotRef, Store
 from plait_conformance import forking
 from plait_conformance.harness import Edits, Harness, NotOffered, Rows
 from plait_conformance.testing import MemoryPort, MemoryState
@@ -134,14 +134,17 @@ class ObjectHarness(Harness):
         """Plain objects below a prefix; and where a snapshot's asset has a head, another catalog moves that."""
         adapter = self._own()
         rows: dict[str, str | None] = {}
-        if snapshot is not None:
+        while snapshot is not None:
             head = read_head(adapter.blobs, snapshot.asset)
-            rows.update(self.read(adapter.locate(head.snapshot or snapshot)))
-            if head.snapshot is not None:
-                key = ("raw", "elsewhere")
-                port = MemoryPort(adapter, SystemClock().new_id(), {key: head.snapshot})
-                self.write(adapter, port, key, edits)
-                adapter.publish({key: Move(head.snapshot, adapter.prepare(port.tx, 1, port.stagings)[key], head.seq)})
+            rows = dict(self.read(adapter.locate(head.snapshot or snapshot)))
+            if head.snapshot is None:
+                break
+            key = ("raw", "elsewhere")
+            port = MemoryPort(adapter, SystemClock().new_id(), {key: head.snapshot})
+            self.write(adapter, port, key, edits)
+            move = Move(head.snapshot, adapter.prepare(port.tx, 1, port.stagings)[key], head.seq)
+            if adapter.publish({key: move})[key].state is PublishState.DONE:
+                break  # Else the head has moved meanwhile.
         for row, text in {**rows, **edits}.items():
             if text is not None:
                 adapter.blobs.put(f"{_LANDING}/{row}", text.encode())
