@@ -463,6 +463,40 @@ def test_a_head_in_use_is_busy(adapter: BlockAdapter, base: SnapshotRef) -> None
     assert publish(adapter, base, after, 2) == (PublishState.DONE, None)
 
 
+def test_what_is_written_after_a_move_that_died_diverges_though_it_stands_on_another_head(
+    adapter: BlockAdapter, base: SnapshotRef
+) -> None:
+    after = Work(adapter, "tx-1", base).write(0, b"next").prepare()
+    publish(adapter, None, after, 1)
+
+    def die(name: str) -> None:
+        if name == "block.publish.before_head":
+            raise InterruptedError(name)
+
+    with pytest.raises(InterruptedError), armed(die):
+        publish(adapter, after, base, 2)
+    adapter.live(base.asset).write(PAGE, b"machine")
+    state, found = publish(adapter, after, base, 2)
+    assert state is PublishState.DIVERGED
+    assert found is not None
+    assert content(adapter, found, 0, 4) + content(adapter, found, PAGE, 7) == b"aaaamachine"
+
+
+def test_what_is_written_while_a_head_goes_is_not_lost(adapter: BlockAdapter, base: SnapshotRef) -> None:
+    publish(adapter, None, base, 1)
+
+    def write(name: str) -> None:
+        if name == "block.publish.before_live":
+            adapter.live(base.asset).write(PAGE, b"machine")
+
+    with armed(write):
+        assert publish(adapter, base, None, 2) == (PublishState.BUSY, None)
+    state, found = publish(adapter, base, None, 2)
+    assert state is PublishState.DIVERGED
+    assert found is not None
+    assert content(adapter, found, PAGE, 7) == b"machine"
+
+
 def test_a_live_volume_is_frozen_under_its_machine_with_the_guests_hooks(
     fresh: Fresh, base: SnapshotRef, tmp_path: Path
 ) -> None:
