@@ -37,11 +37,12 @@ def plugin(adapters: Any) -> object:
     return Registering()
 
 
-def install(folder: Path, name: str, target: str, source: str | None) -> None:
+def install(folder: Path, name: str, target: str, source: str | None, *, package: str = "") -> None:
     """As pip leaves a distribution: its module, and its entry point in its metadata."""
-    about = folder / f"{name}-1.0.dist-info"
+    package = package or name
+    about = folder / f"{package}-1.0.dist-info"
     about.mkdir()
-    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text(f"[{ENTRY_POINT_GROUP}]\n{name} = {target}\n")
     if source is not None:
         (folder / f"{target}.py").write_text(source)
@@ -115,6 +116,14 @@ def test_an_installed_plugin_that_cannot_be_imported_is_named(
     with pytest.raises(InvalidArgument, match=f"plugin 'plait-broken' cannot be loaded: .*{reason}") as caught:
         Plugins()
     assert caught.value.remedy == "repair or uninstall the plugin 'plait-broken'"
+
+
+def test_two_installed_plugins_of_one_name_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for target in ("one_plugin", "other_plugin"):
+        install(tmp_path, "twice", target, "", package=f"plait-{target}")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with pytest.raises(InvalidArgument, match="two plugins have the name 'twice': .*_plugin and .*_plugin"):
+        Plugins()
 
 
 def test_a_hook_with_unknown_arguments_is_refused() -> None:

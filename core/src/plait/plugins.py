@@ -39,6 +39,12 @@ def remedy_for(kind: str) -> str:
     return f"pip install {package}" if package else "install the plugin that brings it, or correct the kind"
 
 
+def _origin(plugin: object) -> str:
+    if isinstance(plugin, metadata.EntryPoint):
+        return plugin.value
+    return str(getattr(plugin, "__name__", type(plugin).__name__))
+
+
 class Plugins:
     """Registered plugins, and what they offer. Immutable in use; make another for another set."""
 
@@ -53,7 +59,7 @@ class Plugins:
             for entry_point in _entry_points(_places()):
                 self._register(entry_point.name, entry_point)
         for plugin in plugins:
-            self._register(getattr(plugin, "__name__", type(plugin).__name__), plugin)
+            self._register(_origin(plugin), plugin)
         self._adapters = self._collect_adapters()
 
     def adapter_class(self, kind: str) -> type[Adapter]:
@@ -87,6 +93,9 @@ class Plugins:
         return bool(getattr(self.manager.hook, hook).get_hookimpls())
 
     def _register(self, name: str, plugin: object) -> None:
+        if (known := self.manager.get_plugin(name)) is not None:
+            both = f"{_origin(known)} and {_origin(plugin)}"
+            raise InvalidArgument(f"two plugins have the name {name!r}: {both}", remedy="uninstall one of the two")
         try:
             loaded = plugin.load() if isinstance(plugin, metadata.EntryPoint) else plugin
             self.manager.register(loaded, name=name)
