@@ -120,9 +120,9 @@ def test_an_installed_plugin_that_cannot_be_imported_is_named(
 
 def test_two_installed_plugins_of_one_name_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for target in ("one_plugin", "other_plugin"):
-        install(tmp_path, "twice", target, "", package=f"plait-{target}")
+        install(tmp_path, "twice", target, "", package=f"plait_{target}")
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    with pytest.raises(InvalidArgument, match="two plugins have the name 'twice': .*_plugin and .*_plugin"):
+    with pytest.raises(InvalidArgument, match=r"two plugins have the name 'twice': .*_plugin and .*_plugin"):
         Plugins()
 
 
