@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := core catalog_server plugins/iceberg plugins/s3 plugins/delta plugins/dolt plugins/block conformance_tests demo
-SOURCES := core/src catalog_server/src plugins/iceberg/src plugins/s3/src plugins/delta/src plugins/dolt/src plugins/block/src conformance_tests/src demo/src
+SOURCES := core/src catalog_server/src plugins/iceberg/src plugins/s3/src plugins/delta/src plugins/dolt/src plugins/block/src conformance_tests/src demo/src examples/git_store/src
 READY := $(VENV)/.ready
 WORKERS ?= 2
 # The suites start thousands of processes. Where this is set, each of them would compile all of plait again.
