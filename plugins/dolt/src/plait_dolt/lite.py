@@ -330,13 +330,11 @@ class LiteSession(Session):
         args: Sequence[object] = (),
     ) -> Iterator[Row]:
         sql = f"SELECT * FROM {quote('dolt_diff_' + table)}(%s, %s) {f'WHERE {where}' if where else ''}"
+        rows = self.stream(sql, before, after, *args)
         types = self.table(table).types
         reals = [end + name for name, kind in types.items() if kind == _REAL for end in ("from_", "to_")]
-        # Whole numbers come as they are kept, without a fraction; SQL reads them with one.
-        rows = (
-            {**row, **{name: float(row[name]) for name in reals if isinstance(row[name], int)}}
-            for row in self.stream(sql, before, after, *args)
-        )
+        if reals:  # Whole numbers come as they are kept, without a fraction; SQL reads them with one.
+            rows = ({**row, **{name: float(row[name]) for name in reals if isinstance(row[name], int)}} for row in rows)
         # It knows the columns of where this session stands alone, on both sides.
         far, prefix = (after, "to_") if before == WORKING else (before, "from_")
         own = {prefix + name for name in types}
