@@ -193,9 +193,16 @@ def _changed(session: Session, ends: tuple[str, str], old: Table, new: Table, wa
             kind = _CHANGES[row["diff_type"]]
             before = None if kind is ItemChangeKind.ADDED else _side(row, olds)
             after = None if kind is ItemChangeKind.REMOVED else _side(row, news)
-            if before != after:  # A column that came or went touches rows that read alike.
-                item = row_item(new, after or before or {})
-                yield from wanted.narrow(ItemChange(item, kind, "row", before, after), new)
+            if before == after:  # A column that came or went touches rows that read alike.
+                continue
+            if before and after and any(before[name] != after[name] for name in new.key):
+                # One key to a collation, and two names.
+                gone, come = row_item(new, before), row_item(new, after)
+                yield from wanted.narrow(ItemChange(gone, ItemChangeKind.REMOVED, "row", before, None), new)
+                yield from wanted.narrow(ItemChange(come, ItemChangeKind.ADDED, "row", None, after), new)
+                continue
+            item = row_item(new, after or before or {})
+            yield from wanted.narrow(ItemChange(item, kind, "row", before, after), new)
 
 
 def _names(prefix: str, table: Table) -> list[tuple[str, str]]:
