@@ -37,6 +37,11 @@ def plugin(adapters: Any) -> object:
     return Registering()
 
 
+@pytest.fixture(autouse=True)
+def nothing_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PLAIT_PLUGINS", raising=False)
+
+
 def install(folder: Path, name: str, target: str, source: str | None, *, package: str = "") -> None:
     """As pip leaves a distribution: its module, and its entry point in its metadata."""
     package = package or name
@@ -116,6 +121,19 @@ def test_an_installed_plugin_that_cannot_be_imported_is_named(
     with pytest.raises(InvalidArgument, match=f"plugin 'plait-broken' cannot be loaded: .*{reason}") as caught:
         Plugins()
     assert caught.value.remedy == "repair or uninstall the plugin 'plait-broken'"
+
+
+def test_modules_that_the_environment_names_are_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "at_hand.py").write_text(
+        "from plait.hookspecs import hookimpl\n"
+        "@hookimpl\ndef plait_register_adapters(): return {'at-hand': 'at_hand:Late'}\n"
+    )
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.setenv("PLAIT_PLUGINS", "at_hand")
+    assert "at-hand" in Plugins().kinds
+    monkeypatch.setenv("PLAIT_PLUGINS", "at_hand,not_at_hand")
+    with pytest.raises(InvalidArgument, match="plugin 'not_at_hand' cannot be loaded: No module"):
+        Plugins()
 
 
 def test_two_installed_plugins_of_one_name_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
+from plait.plugins import MODULES
 
 pytest.register_assert_rewrite("plait_conformance.suite", "plait_conformance.harness")
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 MakeHarness: TypeAlias = "Callable[[Path], Harness]"
 """Makes a harness in an empty folder: the class itself will do."""
 
+_FAKES = "plait_conformance.fake_plugin"
 _OPTION = "plait_harness"
 _SUITE = "plait_conformance.suite"
 
@@ -46,6 +49,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Of processes that tests start, too. Nobody else is offered the fake stores.
+    named = {*filter(None, os.environ.get(MODULES, "").split(",")), _FAKES}
+    os.environ[MODULES] = ",".join(sorted(named))
     config.addinivalue_line("markers", "assertion(number): which of the twelve assertions of every adapter it proves")
     config.addinivalue_line("markers", "needs(capability): only for adapters that claim this capability")
     config.addinivalue_line("markers", "timeout(seconds): for those who have pytest-timeout")

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from plait.plugins import MODULES
+
 from plait_conformance.forking import Forked
 
 _START_SECONDS = 90.0
@@ -80,7 +82,7 @@ def start_server(
     database = database or database_url(folder)
     words = ["-m", "plait_server", "--init", "--database", database]
     words += ["--grpc", f"127.0.0.1:{ports[0]}", "--http", f"127.0.0.1:{ports[1]}", *arguments]
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PLAIT_")}
+    inherited = {name: value for name, value in os.environ.items() if name == MODULES or not name.startswith("PLAIT_")}
     output = folder / f"server-{uuid.uuid4().hex[:8]}.out"
     log = folder / "server.log"
     log.touch()

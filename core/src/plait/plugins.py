@@ -1,4 +1,5 @@
-"""Finds plugins: the entry points of the group ``plait``. A broken plugin fails here, and the error names it."""
+"""Finds plugins: the entry points of the group ``plait``, and modules that the environment names. A broken plugin fails
+here, and the error names it."""
 
 from __future__ import annotations
 
@@ -19,6 +20,8 @@ from plait.adapter import Adapter, Merger
 from plait.errors import InvalidArgument, NotFound
 
 ENTRY_POINT_GROUP = "plait"
+MODULES: Final = "PLAIT_PLUGINS"
+"""The variable of the environment that names modules, with commas between them: plugins that no package registers."""
 
 PACKAGES: Final = {
     "block": "plait-block",
@@ -58,6 +61,8 @@ class Plugins:
         if installed:
             for entry_point in _entry_points(_places()):
                 self._register(entry_point.name, entry_point)
+            for module in filter(None, os.environ.get(MODULES, "").split(",")):
+                self._register(module, metadata.EntryPoint(module, module, ENTRY_POINT_GROUP))
         for plugin in plugins:
             self._register(_origin(plugin), plugin)
         self._adapters = self._collect_adapters()
@@ -98,7 +103,8 @@ class Plugins:
             raise InvalidArgument(f"two plugins have the name {name!r}: {both}", remedy="uninstall one of the two")
         try:
             loaded = plugin.load() if isinstance(plugin, metadata.EntryPoint) else plugin
-            self.manager.register(loaded, name=name)
+            if not self.manager.is_registered(loaded):
+                self.manager.register(loaded, name=name)
             self.manager.check_pending()  # Fails for a hook that has no specification: its name is misspelt.
         except Exception as error:
             raise InvalidArgument(
