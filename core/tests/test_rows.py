@@ -6,11 +6,11 @@ from collections import Counter
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from plait.errors import InvalidArgument
 from plait.rows import comparing
-from plait.rows.comparing import ByColumns, compare, to_rows
+from plait.rows.comparing import ByColumns, RowChanges, compare, to_rows
 from plait.rows.items import check_row_item, hashed_item, keyed_item, keyed_items
 from plait.types import ItemChange, ItemChangeKind, Json
 
@@ -68,6 +68,9 @@ def _table(rows: list[tuple[int | None, str | None, float | None]]) -> pa.Table:
     return pa.Table.from_pylist([dict(zip(_KEYED.names, row, strict=True)) for row in rows], schema=_KEYED)
 
 
+# Rows of one key, and of two keys that a sort takes for one, change their places.
+@example([(1, "eu", 0.0), (1, "eu", 2.5)], [(1, "eu", 2.5), (1, "eu", 0.0)], ("id",), 1)
+@example([(1, "", 0.0), (2, "", -0.0), (3, "", 0.0)], [(3, "", 0.0), (5, "", -0.0), (1, "", 0.0)], ("price",), 1)
 @given(_rows, _rows, st.sampled_from([("id",), ("id", "region"), ("price",), ()]), st.integers(1, 4))
 def test_changes_are_the_difference_of_two_multisets(
     before: list[tuple[int | None, str | None, float | None]],
@@ -75,6 +78,28 @@ def test_changes_are_the_difference_of_two_multisets(
     identifiers: tuple[str, ...],
     batch: int,
 ) -> None:
+    check_changes(before, after, identifiers, batch)
+
+
+@given(_rows, st.data(), st.sampled_from([("id",), ("id", "region"), ("region", "id")]), st.integers(1, 4))
+def test_so_they_are_where_each_key_stays(
+    rows: list[tuple[int | None, str | None, float | None]], data: st.DataObject, names: tuple[str, ...], batch: int
+) -> None:
+    """In another order, and with other values."""
+    once = {tuple(row[_KEYED.names.index(name)] for name in names): row for row in rows}
+    values = st.sampled_from([0.0, -0.0, 1.0, None])
+    before = data.draw(st.permutations(list(once.values())))
+    after = [(row[0], row[1], data.draw(values)) for row in data.draw(st.permutations(before))]
+    found = check_changes(before, after, names, batch)
+    assert found.is_paired or not found.removed.num_rows
+
+
+def check_changes(
+    before: list[tuple[int | None, str | None, float | None]],
+    after: list[tuple[int | None, str | None, float | None]],
+    identifiers: tuple[str, ...],
+    batch: int,
+) -> RowChanges:
     shape = ByColumns(identifiers)
     found = compare(shape, _table(before), _table(after))
     with pytest.MonkeyPatch.context() as patch:
@@ -111,6 +136,7 @@ def test_changes_are_the_difference_of_two_multisets(
     assert list(found.as_items()) == [
         ItemChange(one.item, kind, "row", one.before, one.after) for one, kind in zip(changes, kinds, strict=True)
     ]
+    return found
 
 
 def test_rows_by_keys_that_arrow_does_not_sort_are_in_order_too() -> None:

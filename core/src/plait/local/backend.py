@@ -135,7 +135,7 @@ class LocalBackend(WorkingSets, Tokens):
     def diff_items(self, key: Key, before: Side, after: Side, items: Sequence[str] | None) -> Iterator[ItemChange]:
         check_key(key)
         left, right = self._side(before.key or key, before), self._side(after.key or key, after)
-        yield from self.adapters.get(key[0]).diff(left, right, items=items)
+        return self.adapters.get(key[0]).diff(left, right, items=items)
 
     def _side(self, key: Key, side: Side) -> SnapshotRef | Staging | None:
         if side.tx is not None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Final, NamedTuple, Protocol
 
 import pyarrow as pa
@@ -73,6 +73,8 @@ class RowChanges:
     shape: Shape
     removed: pa.Table
     added: pa.Table
+    is_paired: bool = False
+    """Whether both are in order of their keys, each key once, the same in the same places."""
 
     def changes(self) -> Iterator[RowChange]:
         """Each of them, in order of the identifiers (else of the items).
@@ -84,18 +86,25 @@ class RowChanges:
 
     def as_items(self) -> Iterator[ItemChange]:
         """The same as what a diff gives."""
-        for named, before, after in self._batches():
-            kinds = map(_kind, before, after)
-            yield from map(ItemChange, named[0].to_pylist(), kinds, repeat("row"), before, after)
+        # Chained: each of them would be handed on by a frame of Python's else.
+        return chain.from_iterable(
+            map(ItemChange, named[0].to_pylist(), _kinds(named, before, after), repeat("row"), before, after)
+            for named, before, after in self._batches()
+        )
 
     def _batches(self) -> Iterator[tuple[list[pa.ChunkedArray], list[Row | None], list[Row | None]]]:
         """The columns of `_named`, and the rows that two of them point to."""
         # In one piece: Arrow puts the pieces together for each `take`.
         removed, added = self.removed.combine_chunks(), self.added.combine_chunks()
-        named = _named(self.shape, removed, added)
+        named = (_named_in_pairs if self.is_paired else _named)(self.shape, removed, added)
         for start in range(0, named.num_rows, _BATCH_ROWS):
             columns = named.slice(start, _BATCH_ROWS).columns
             yield columns, _rows_at(removed, columns[1]), _rows_at(added, columns[2])
+
+
+def _kinds(named: list[pa.ChunkedArray], before: list[Row | None], after: list[Row | None]) -> Iterable[ItemChangeKind]:
+    is_whole = not any(column.null_count for column in named[1:])
+    return repeat(ItemChangeKind.CHANGED) if is_whole else map(_kind, before, after)
 
 
 def _kind(before: Row | None, after: Row | None) -> ItemChangeKind:
@@ -129,6 +138,12 @@ def _named(shape: Shape, removed: pa.Table, added: pa.Table) -> pa.Table:
     return found.take(_order(keys, found))
 
 
+def _named_in_pairs(shape: Shape, removed: pa.Table, added: pa.Table) -> pa.Table:
+    """As `_named`, of rows that are pairs in their order."""
+    places = _places(added.num_rows)
+    return pa.table({"item": _items(shape, added), "old": places, "new": places})
+
+
 def _items(shape: Shape, rows: pa.Table) -> pa.ChunkedArray:
     starts = range(0, rows.num_rows, _BATCH_ROWS)
     return pa.chunked_array([shape.items(rows.slice(start, _BATCH_ROWS)) for start in starts], pa.string())
@@ -141,8 +156,12 @@ def _order(keys: pa.Table, named: pa.Table) -> pa.Array:
         columns = [map(_orderable, column.to_pylist()) for column in keys.columns]
         texts = list(zip(*columns, named["item"].to_pylist(), strict=True))
         return pa.array(sorted(range(named.num_rows), key=texts.__getitem__), pa.int64())
+    return _sorted([*keys.columns, *named.columns])
+
+
+def _sorted(columns: Sequence[pa.ChunkedArray]) -> pa.Array:
     # Numbered, for Arrow takes a dot in a name for a path.
-    by = pa.table({str(n): column for n, column in enumerate((*keys.columns, *named.columns))})
+    by = pa.table({str(n): column for n, column in enumerate(columns)})
     return pc.sort_indices(by, sort_keys=[(name, "ascending") for name in by.column_names])
 
 
@@ -154,25 +173,64 @@ def _orderable(value: object) -> tuple[bool, object]:
 
 
 def compare(shape: Shape, before: pa.Table, after: pa.Table) -> RowChanges:
-    """What differs. Cost: one hash aggregation in Arrow; none where a side has no rows."""
-    return RowChanges(shape, *difference(before, after))
+    """What differs. Cost: one hash aggregation in Arrow; none where a side has no rows, or each key is once on both."""
+    removed, added = _moved(before, after)
+    pairs = _in_pairs(shape, removed, added)
+    return RowChanges(shape, *(pairs or _grouped(removed, added)), is_paired=pairs is not None)
 
 
 def difference(before: pa.Table, after: pa.Table) -> tuple[pa.Table, pa.Table]:
     """(removed, added): the rows that one of two multisets has more often, repeated as often as it has them more."""
+    return _grouped(*_moved(before, after))
+
+
+def _moved(before: pa.Table, after: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Both without the rows that are alike in the same place, in columns of one type.
+
+    A file that was written anew has most rows where they were, which is seen much faster than by grouping them.
+    """
     both = pa.concat_tables([before, after], promote_options="permissive")
     number = min(before.num_rows, after.num_rows)
+    old, new = both.slice(0, before.num_rows), both.slice(before.num_rows)
     if not number:
-        return both.slice(0, before.num_rows), both.slice(before.num_rows)
-    keyed = pa.table({f"c{n}": groupable(column) for n, column in enumerate(both.columns)})
+        return old, new
+    keyed = _comparable(both)
+    moved = pc.invert(_alike(keyed.slice(0, number), keyed.slice(before.num_rows, number)))
+    old_rest, new_rest = (pa.repeat(True, one.num_rows - number) for one in (old, new))
+    return old.filter(pa.chunked_array([moved, old_rest])), new.filter(pa.chunked_array([moved, new_rest]))
+
+
+def _comparable(rows: pa.Table) -> pa.Table:
+    return pa.table({f"c{n}": groupable(column) for n, column in enumerate(rows.columns)})
+
+
+def _in_pairs(shape: Shape, removed: pa.Table, added: pa.Table) -> tuple[pa.Table, pa.Table] | None:
+    """Both in order of their keys, without what is alike, where they have the same keys, each once; else None.
+
+    So no row of one side is among the others of the other: two sorts tell what takes a hash aggregation else.
+    """
+    number = removed.num_rows
+    if not shape.identifiers or not number or number != added.num_rows:
+        return None
+    keys = [shape.keys(rows) for rows in (removed, added)]
+    # Arrow does not sort by the first of these, and takes 0.0 and -0.0 for the same, which are two keys.
+    if any(pa.types.is_nested(column.type) or pa.types.is_floating(column.type) for column in keys[0].columns):
+        return None
+    orders = [_sorted(one.columns) for one in keys]
+    old, new = (_comparable(one.take(order)) for one, order in zip(keys, orders, strict=True))
+    if not pc.all(_alike(old, new)).as_py() or pc.any(_alike(old.slice(1), old.slice(0, number - 1))).as_py():
+        return None
+    return _moved(*(rows.take(order) for rows, order in zip((removed, added), orders, strict=True)))
+
+
+def _grouped(before: pa.Table, after: pa.Table) -> tuple[pa.Table, pa.Table]:
+    both = pa.concat_tables([before, after])
+    if not before.num_rows or not after.num_rows:
+        return before, after
+    keyed = _comparable(both)
     names = keyed.column_names
     signs = [pa.repeat(pa.scalar(-1), before.num_rows), pa.repeat(pa.scalar(1), after.num_rows)]
     keyed = keyed.append_column(SIGN, pa.chunked_array(signs)).append_column(INDEX, _places(both.num_rows))
-    # A file that was written anew has most rows where they were, which is seen much faster than by grouping them.
-    rows = keyed.select(names)
-    moved = pc.invert(_alike(rows.slice(0, number), rows.slice(before.num_rows, number)))
-    others = [moved, pa.repeat(True, before.num_rows - number), moved, pa.repeat(True, after.num_rows - number)]
-    keyed = keyed.filter(pa.chunked_array(others))
     groups = keyed.group_by(names, use_threads=False).aggregate([(SIGN, "sum"), (INDEX, "min")])
     counts, indices = groups[f"{SIGN}_sum"], groups[f"{INDEX}_min"]
     less, more = pc.less(counts, 0), pc.greater(counts, 0)

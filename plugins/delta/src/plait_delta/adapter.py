@@ -159,7 +159,7 @@ class DeltaAdapter(Adapter):
         wanted = None if items is None else frozenset(items)
         old, new = self._versions.side_or_none(before), self._versions.side_or_none(after)
         found = diff(old, new, self.context)
-        yield from found if wanted is None else (change for change in found if change.item in wanted)
+        return found if wanted is None else (change for change in found if change.item in wanted)
 
     def locate(self, target: SnapshotRef | Staging) -> Location:
         """A folder or a URL, with the version; in a bucket, also how to reach the server, and never a secret."""

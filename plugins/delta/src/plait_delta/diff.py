@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from plait.adapter import Context
@@ -51,6 +52,10 @@ def _column(one: dict[str, Any]) -> Json:
 
 def diff(before: Side | None, after: Side | None, context: Context) -> Iterator[ItemChange]:
     """Metadata first, then rows in order of their keys. Nothing for equal sides. Cost: the files that differ."""
+    return chain(_parts_changed(before, after), chain.from_iterable(_rows(before, after, context)))
+
+
+def _parts_changed(before: Side | None, after: Side | None) -> Iterator[ItemChange]:
     old, new = parts(before.state if before else None), parts(after.state if after else None)
     for item in sorted({**old, **new}):
         was, now = old.get(item), new.get(item)
@@ -62,17 +67,16 @@ def diff(before: Side | None, after: Side | None, context: Context) -> Iterator[
         one = now or was
         assert one is not None
         yield ItemChange(item, kind, one.aspect, was.value if was else None, now.value if now else None)
-    yield from _rows(before, after, context)
 
 
-def _rows(before: Side | None, after: Side | None, context: Context) -> Iterator[ItemChange]:
+def _rows(before: Side | None, after: Side | None, context: Context) -> Iterator[Iterator[ItemChange]]:
     newest = after or before
     if newest is None:
         return
     shape = ByColumns(newest.state.key_columns)
     if before is not None and after is not None and same_types(before.state, after.state):
         found = feed_changes(shape, before, after) or row_changes(shape, before, after, context)
-        yield from found.as_items()
+        yield found.as_items()
         return
     if before is not None and after is not None:
         # A column changed its type, so no row is what it was.
@@ -83,7 +87,7 @@ def _rows(before: Side | None, after: Side | None, context: Context) -> Iterator
         context.check_cancelled()
         none = rows.slice(0, 0)
         changes = compare(shape, none, rows) if after is not None else compare(shape, rows, none)
-        yield from changes.as_items()
+        yield changes.as_items()
 
 
 def same_types(one: State, other: State) -> bool:

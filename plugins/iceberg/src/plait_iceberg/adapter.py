@@ -136,7 +136,7 @@ class IcebergAdapter(Mirrored):
         wanted = None if items is None else frozenset(items)
         old, new = load_side(self.files, before), load_side(self.files, after)
         found = diff(self.files, old, new, check_cancelled=self.context.check_cancelled)
-        yield from found if wanted is None else (change for change in found if change.item in wanted)
+        return found if wanted is None else (change for change in found if change.item in wanted)
 
     def locate(self, target: SnapshotRef | Staging) -> Location:
         if isinstance(target, Staging):
