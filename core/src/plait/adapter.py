@@ -369,9 +369,11 @@ class Adapter(ABC):
     def publish(self, moves: Mapping[Key, Move]) -> Mapping[Key, Published]:
         """Move each native head from its before to its after, or report per key what was found instead.
 
-        What somebody else wrote is never overwritten, and a diverged head holds up no other. Equal before and after ask
+        What somebody else wrote is never overwritten, and a diverged head holds up no other. What is written while a
+        head moves is not overwritten either: compare and move in one step. A head that is not at before is not made
+        there, also where there is none, since somebody may have deleted it. Equal before and after ask
         whether the head is still there; after a rename, they come under the new key, which the head may be named after.
-        BUSY: not now, ask again: clients are at work on the head, or a move with a later seq was here.
+        BUSY: not now, ask again: clients are at work on the head, or it carries the seq of a later move.
         Repeat: DONE, without a write, for heads already at after. Cost: one conditional write per key.
         """
         raise Unsupported(f"stores of kind {self.kind!r} have no native head to publish")

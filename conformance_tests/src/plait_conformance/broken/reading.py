@@ -128,6 +128,7 @@ class DiffsInDisorder(FakeDoltAdapter):
     "TestPublish::test_equal_before_and_after_ask_whether_the_head_is_still_there",
     "TestPublish::test_move_each_native_head_from_its_before_to_its_after",
     "TestPublish::test_or_report_per_key_what_was_found_instead",
+    "TestPublish::test_what_is_written_while_a_head_moves_is_not_overwritten_either",
     "TestPublish::test_what_somebody_else_wrote_is_never_overwritten",
     "TestRestore::test_the_snapshot_stays_as_it_is",
     "TestSnapshot::test_describe_and_pin_native_heads",
