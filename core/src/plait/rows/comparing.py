@@ -224,9 +224,10 @@ def _in_pairs(shape: Shape, removed: pa.Table, added: pa.Table) -> tuple[pa.Tabl
 
 
 def _grouped(before: pa.Table, after: pa.Table) -> tuple[pa.Table, pa.Table]:
-    both = pa.concat_tables([before, after])
+    """The difference of two multisets whose columns have one type."""
     if not before.num_rows or not after.num_rows:
         return before, after
+    both = pa.concat_tables([before, after])
     keyed = _comparable(both)
     names = keyed.column_names
     signs = [pa.repeat(pa.scalar(-1), before.num_rows), pa.repeat(pa.scalar(1), after.num_rows)]

@@ -11,7 +11,7 @@ import pyarrow.dataset as ds
 from plait.errors import Corrupt, NotFound
 from plait.types import Depth, Health, SnapshotRef
 from pyiceberg.io.pyarrow import _get_file_format
-from pyiceberg.manifest import DataFile, FileFormat, ManifestFile
+from pyiceberg.manifest import FileFormat, ManifestFile
 from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.utils.concurrent import ExecutorFactory
 
@@ -36,6 +36,7 @@ class _File(NamedTuple):
     path: str
     size_bytes: int
     rows: int
+    format: FileFormat
     sha256: str | None
 
 
@@ -119,38 +120,36 @@ class Verifier:
             problems = problems or self._check_hash(path, self._checksums.of(noted, manifest.added_snapshot_id, path))
         except LOST as error:
             return [*problems, str(error)]
-        files = {self._file(held, noted): held.file for held in live.values()}
-        self._check_all({named: one for named, one in files.items() if named not in self._wrong_in_files})
-        return [*problems, *(problem for named in files for problem in self._wrong_in_files[named])]
+        files = [self._file(held, noted) for held in live.values()]
+        self._check_all([file for file in files if file not in self._wrong_in_files])
+        return [*problems, *(problem for file in files for problem in self._wrong_in_files[file])]
 
     def _file(self, held: Held, noted: Mapping[int, str]) -> _File:
         one = held.file
         expected = self._checksums.of(noted, held.entry.snapshot_id, one.file_path)
-        return _File(one.file_path, one.file_size_in_bytes, one.record_count, expected)
+        return _File(one.file_path, one.file_size_in_bytes, one.record_count, one.file_format, expected)
 
-    def _check_all(self, new: Mapping[_File, DataFile]) -> None:
+    def _check_all(self, new: Sequence[_File]) -> None:
         """Look at files side by side: on object stores each is a request."""
-        listed = list(new.items())
-        for start in range(0, len(listed), _BATCH):
+        for start in range(0, len(new), _BATCH):
             self._check_cancelled()
-            batch = listed[start : start + _BATCH]
+            batch = new[start : start + _BATCH]
             found = ExecutorFactory.get_or_create().map(self._check_file, batch)
-            self._wrong_in_files.update((file, problems) for (file, _), problems in zip(batch, found, strict=True))
+            self._wrong_in_files.update(zip(batch, found, strict=True))
             self._checked += len(batch)
 
-    def _check_file(self, listed: tuple[_File, DataFile]) -> Sequence[str]:
-        file, one = listed
+    def _check_file(self, file: _File) -> Sequence[str]:
         problems = self._check_size(file.path, file.size_bytes)
         if problems or self._depth is not Depth.BYTES:
             return problems
         if file.sha256 is not None:
             return self._check_hash(file.path, file.sha256)
-        if one.file_format not in (FileFormat.PARQUET, FileFormat.ORC):
+        if file.format not in (FileFormat.PARQUET, FileFormat.ORC):
             return []
         try:
             with self._files.io.new_input(file.path).open() as stream:
-                fragment = _get_file_format(one.file_format).make_fragment(stream)
-                options = _CHECKED_PAGES if one.file_format is FileFormat.PARQUET else None
+                fragment = _get_file_format(file.format).make_fragment(stream)
+                options = _CHECKED_PAGES if file.format is FileFormat.PARQUET else None
                 scanner = ds.Scanner.from_fragment(fragment, fragment_scan_options=options)
                 count = sum(batch.num_rows for batch in scanner.to_batches())
         except (OSError, pa.ArrowException) as error:
