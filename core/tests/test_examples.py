@@ -30,6 +30,7 @@ def _scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PLAIT_CATALOG", raising=False)
 
 
+@pytest.mark.slow
 def test_the_tour_runs_as_a_script(tmp_path: Path) -> None:
     ran = subprocess.run([sys.executable, f"{TOUR}.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")

@@ -109,6 +109,7 @@ def catalog(database_url: str) -> Iterator[Catalog]:
         yield catalog
 
 
+@pytest.mark.slow
 def test_a_call_reads_the_same_in_a_long_history(catalog: Catalog) -> None:
     reads = Reads(catalog)
     counted: dict[str, list[int]] = {name: [] for name in CALLS}

@@ -233,6 +233,7 @@ def counted() -> Counted:
 
 
 # One group, so that one worker builds the large tree once.
+@pytest.mark.slow
 @pytest.mark.xdist_group("large_tree")
 class TestCostsAmongAMillionKeys:
     @pytest.mark.parametrize("number", [0, 1, 499_999, 777_777, MANY - 1])

@@ -102,6 +102,7 @@ def test_what_takes_no_objects_is_told_before_anything_is_staged(run_plait: Any,
     assert run_plait("status", "--json").value["assets"] == []
 
 
+@pytest.mark.slow
 def test_a_client_of_a_server_asks_its_own_adapters(run_plait: Any, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "server").mkdir()
     with serving(tmp_path / "server") as server:

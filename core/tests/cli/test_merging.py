@@ -173,6 +173,7 @@ def test_all_conflicts_are_settled_at_once(run_plait: Any, conflicting: Path) ->
     assert price(run_plait) == 6
 
 
+@pytest.mark.slow
 def test_all_leaves_what_is_settled_by_value_or_by_writing(run_plait: Any, conflicting: Path) -> None:
     for branch in ("main", "more-orders"):
         run_plait("switch", branch)

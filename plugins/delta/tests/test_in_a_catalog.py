@@ -102,6 +102,7 @@ def test_what_the_own_and_the_published_log_name_is_hashed_once(
     assert len(hashed) == len(set(hashed))
 
 
+@pytest.mark.slow
 def test_a_commit_reads_the_log_since_the_last_one_not_the_files_that_a_table_holds(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
