@@ -15,7 +15,7 @@ from plait.commit_point import unpack_value
 from plait.errors import Corrupt, PermissionDenied, PlaitError, StoreDiverged, StoreUnavailable
 from plait.graph import RowNodes
 from plait.persist import Repository, Rows
-from plait.persist.graph_rows import LogRow
+from plait.persist.graph_rows import ChangeRow, LogRow
 from plait.publisher import Publisher
 from plait.refspec import format_key, format_time
 from plait.replay import Replay
@@ -260,14 +260,14 @@ def verify_stores(
     with repository.read() as rows:
         pointers = {store.name for store in rows.stores().values() if store.mode is Mode.POINTER}
         known = {store.name for store in rows.stores().values()}
-        wanted: list[SnapshotRef] = []
-        for row in rows.all_snapshots().values():
+        wanted: dict[bytes, SnapshotRef] = {}
+        for digest, row in rows.all_snapshots().items():
             if row.state == "live":
                 try:
-                    wanted.append(codec.decode_snapshot(row.body))
+                    wanted[digest] = codec.decode_snapshot(row.body)
                 except Corrupt:
                     continue  # Reported by verify_metadata.
-    wanted = [snapshot for snapshot in wanted if snapshot.store in known - pointers]
+    wanted = {digest: snapshot for digest, snapshot in wanted.items() if snapshot.store in known - pointers}
     verifiers: dict[str, Callable[[SnapshotRef], Health]] = {}
     making = Lock()
 
@@ -278,27 +278,46 @@ def verify_stores(
         return verifiers[snapshot.store](snapshot)
 
     told: set[Problem] = set()
-    left, checks = iter(wanted), deque[tuple[SnapshotRef, Future[Health]]]()
+    place_of = _Places(repository)
+    left, checks = iter(wanted.items()), deque[tuple[bytes, SnapshotRef, Future[Health]]]()
     for done in range(len(wanted)):
         checks.extend(
-            (snapshot, executor.submit(handing_over(verify), snapshot))
-            for snapshot in islice(left, _CHECKS_MAX - len(checks))
+            (digest, snapshot, executor.submit(handing_over(verify), snapshot))
+            for digest, snapshot in islice(left, _CHECKS_MAX - len(checks))
         )
-        snapshot, check = checks.popleft()
+        digest, snapshot, check = checks.popleft()
         progress("snapshots", done, len(wanted))
         check_cancelled()
-        where = f"store {snapshot.store}, {snapshot.asset} at {snapshot.version}"
         try:
             for problem in check.result().problems:
-                yield Problem(where, problem)
+                yield Problem(place_of(digest, snapshot), problem)
         except (StoreUnavailable, PermissionDenied) as error:
             unseen = _unseen(snapshot.store, error)
             if unseen not in told:  # Report a store that is down once, not for each of its snapshots.
                 told.add(unseen)
                 yield unseen
         except PlaitError as error:
-            yield Problem(where, error.message, error.remedy)
+            yield Problem(place_of(digest, snapshot), error.message, error.remedy)
     yield from _verify_heads(repository, publisher, told)
+
+
+class _Places:
+    """Says of snapshots which key got them, and with which commit. Looked up when first asked: for damage alone."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self._changes: dict[bytes, ChangeRow] | None = None
+
+    def __call__(self, digest: bytes, snapshot: SnapshotRef) -> str:
+        try:
+            with self._repository.read() as rows:
+                if self._changes is None:
+                    self._changes = rows.first_changes()
+                change = self._changes[digest]
+                commit = rows.commits_by_seq([change.seq])[change.seq]
+            return f"{format_key(codec.decode_key(change.key))} since commit {commit.id[:12]}"
+        except (Corrupt, KeyError):  # A working set's; or the history is damaged too, which is told of its own.
+            return f"store {snapshot.store}, {snapshot.asset} at {snapshot.version}"
 
 
 def _unseen(store: str, error: PlaitError) -> Problem:

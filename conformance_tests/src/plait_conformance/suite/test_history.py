@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from plait.adapter import Capability
 from plait.errors import AlreadyExists, CommitConflict
+from plait.refspec import format_key
 from plait.types import Choice, Depth, ItemChangeKind, Session
 
 from plait_conformance.harness import NotOffered
@@ -268,7 +269,7 @@ class TestVerifyOfAHistory:
     pytestmark = pytest.mark.assertion(9)
 
     def test_a_corrupted_payload_is_found_by_verify(self, history: History) -> None:
-        history.write(ROWS, beside=ROWS)
+        written = history.write(ROWS, beside=ROWS)
         assert list(history.catalog.verify(Depth.BYTES)) == []
         snapshot = history.catalog.at("main").entry(history.key).snapshot
         try:
@@ -278,5 +279,7 @@ class TestVerifyOfAHistory:
         history.reopen()
         problems = list(history.catalog.verify(Depth.BYTES))
         assert problems, "a payload was changed, and verify finds all well"
+        expected = f"{format_key(history.key)} since commit {written.id[:12]}"
+        assert expected in {problem.where for problem in problems}, problems
         assert all(history.store.name in problem.where for problem in problems), problems
         assert history.held_beside() == ROWS

@@ -316,6 +316,15 @@ class GraphRows(SessionRows):
             rows.sort(key=lambda row: row.key)
         return found
 
+    def first_changes(self) -> dict[bytes, ChangeRow]:
+        """By the digest of each snapshot, the change that brought it first. Cost: O(changes of all history)."""
+        column = schema.change.c
+        statement = self._select(schema.change, column.after.is_not(None)).order_by(column.seq, column.key)
+        found: dict[bytes, ChangeRow] = {}
+        for row in self._connection.execute(statement):
+            found.setdefault(row.after, ChangeRow(row.seq, row.key, row.before, row.after))
+        return found
+
     # -- idempotency -------------------------------------------------------------------------------------------------
 
     def answers(self, keys: Iterable[str]) -> dict[tuple[str, str, str], Answer]:
