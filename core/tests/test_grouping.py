@@ -117,6 +117,20 @@ def test_groups_are_bounded_by_number_and_by_bytes(wire: Wire, pool: ThreadPoolE
     assert sorted(small.calls[2:]) == [["c", "d"], ["e", "f"], ["g", "h"]]
 
 
+def test_a_large_request_goes_alone_and_does_not_make_its_neighbours_too_large(
+    wire: Wire, pool: ThreadPoolExecutor
+) -> None:
+    group = grouping(wire, group_bytes_max=3)
+    asked = [pool.submit(group.ask, name, 1) for name in "ab"]
+    assert all(wire.entered.acquire(timeout=SECONDS_MAX) for _ in asked)
+    for number, (name, size) in enumerate((("c", 1), ("d", 1), ("large", 9), ("e", 2), ("f", 1), ("g", 1)), 1):
+        asked.append(pool.submit(group.ask, name, size))
+        wait_until(lambda number=number: len(group._queue) == number)
+    wire.gate.set()
+    wait(asked, SECONDS_MAX)
+    assert sorted(wire.calls[2:]) == [["c", "d"], ["e", "f"], ["g"], ["large"]]
+
+
 def test_when_a_leader_is_interrupted_the_next_one_sends_what_it_led(wire: Wire, pool: ThreadPoolExecutor) -> None:
     wire.fails = {"c": KeyboardInterrupt()}
     group = grouping(wire)

@@ -18,7 +18,7 @@ from plait.rpc.wire_errors import from_error, refusing_unsendable
 from plait.types import Commit, Proposal, Ref, RefKind, Session
 
 _GROUP_BYTES_MAX = 1024 * 1024
-"""A call that has this many bytes of commits takes no more: even with one more, the server's limit is far away."""
+"""How many bytes of commits share one call: far from the server's limit, which one commit alone may reach."""
 
 
 @refusing_unsendable

@@ -43,7 +43,8 @@ class Grouping(Generic[V, A]):
     """Sends requests in groups. Thread-safe.
 
     `send` takes one or more requests and gives one answer or error for each, in order; it must be safe to repeat:
-    a group whose leader is interrupted is sent again by the next one.
+    a group whose leader is interrupted is sent again by the next one. A group has at most `group_bytes_max`, but for
+    one request that has more by itself: that goes alone.
     """
 
     def __init__(
@@ -108,9 +109,12 @@ class Grouping(Generic[V, A]):
         if not self._queue:
             self._under_way -= 1
             return
-        size, group = 0, list[_Asked[V, A]]()
-        while self._queue and len(group) < self._group_max and (not group or size < self._group_bytes_max):
+        first = self._queue.popleft()
+        size, group = first.size, [first]
+        while self._queue and len(group) < self._group_max:
+            size += self._queue[0].size
+            if size > self._group_bytes_max:
+                break
             group.append(self._queue.popleft())
-            size += group[-1].size
         group[0].group = group
         group[0].turn.release()
