@@ -8,10 +8,12 @@ from contextlib import closing
 import grpc
 import pytest
 from plait.client import RemoteBackend
-from plait.errors import AlreadyExists, NotFound, PlaitError
+from plait.errors import AlreadyExists, InvalidArgument, NotFound, OutcomeUnknown, PlaitError, StoreUnavailable
+from plait.graph import LogFilter
 from plait.rpc.address import Address
 from plait.rpc.calls import Calls
 from plait.rpc.wire_errors import ERROR_METADATA, to_error
+from plait.types import Proposal
 
 DOWN = "failed to connect to all addresses"
 LOST = "Socket closed"
@@ -46,7 +48,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., RemoteBack
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     with closing(Calls(Address("127.0.0.1:1", "default", tls=False), None)) as calls:
 
-        def made(*ends: Failed) -> RemoteBackend:
+        def made(*ends: Exception) -> RemoteBackend:
             left = iter(ends)
 
             def attempt(request: object, **options: object) -> object:
@@ -72,3 +74,32 @@ def test_a_call_whose_answer_was_lost_may_have_been_done(client: Callable[..., R
     absent = NotFound("it is not there")
     client(Failed(LOST), Failed("", absent)).drop("tx", ("p", "a"))
     client(Failed(DOWN), Failed(LOST), Failed("", absent)).delete_token("ci")
+
+
+def test_a_closed_catalog_says_so() -> None:
+    calls = Calls(Address("127.0.0.1:1", "default", tls=False), None)
+    backend = RemoteBackend(calls, "default")
+    backend.close()
+    for ask in (
+        backend.refs,
+        lambda: list(backend.log("main", LogFilter())),
+        lambda: backend.commit(Proposal("main", ())),
+    ):
+        with pytest.raises(StoreUnavailable, match="the catalog is closed"):
+            ask()
+
+
+def test_a_commit_that_was_under_way_when_the_catalog_was_closed_may_be_made(
+    client: Callable[..., RemoteBackend],
+) -> None:
+    closed = ValueError("Cannot invoke RPC on closed channel!")
+    with pytest.raises(OutcomeUnknown, match="closed before the answer came"):
+        client(Failed("Channel closed!"), closed).commit(Proposal("main", (), idempotency_key="k"))
+    with pytest.raises(StoreUnavailable, match="closed"):
+        client(Failed("Channel closed!"), closed).refs()
+
+
+def test_a_request_for_a_stream_that_is_too_large_is_refused_as_any_other() -> None:
+    with closing(Calls(Address("127.0.0.1:1", "default", tls=False), None)) as calls:
+        with pytest.raises(InvalidArgument, match="split it"):
+            list(RemoteBackend(calls, "default").log("main", LogFilter(message="x" * 5_000_000)))

@@ -56,6 +56,7 @@ _TLS_REMEDY = (
     "check that PLAIT_CA_FILE names who signed the server's certificate, and that it is valid for this host; "
     "for mtls, that PLAIT_CERT_FILE and PLAIT_KEY_FILE name yours"
 )
+_UNKNOWN_REMEDY = "ask again under the same idempotency key, or look at the log"
 
 _LOST = {
     grpc.StatusCode.UNAVAILABLE,
@@ -145,11 +146,7 @@ class Calls:
         attempts: Attempts | None = None,
     ) -> M:
         """Make one call, and repeat it while its answer is lost. Raises: the server's error, or what `repeat` says."""
-        if request.ByteSize() > limits.RPC_MESSAGE_BYTES_MAX:
-            raise InvalidArgument(
-                f"the request has {request.ByteSize()} bytes, the limit is {limits.RPC_MESSAGE_BYTES_MAX}",
-                remedy="split it",
-            )
+        _check_size(request)
         attempts = attempts or Attempts()
         call = self._unary.get(request.DESCRIPTOR.full_name) or self._make(request, answer)
         reached = False
@@ -169,11 +166,14 @@ class Calls:
                 # What never reached the server is safe to repeat, whatever it is.
                 if pause is None or down or (reached and repeat is Repeat.NEVER):
                     raise self._lost(error, reached=reached, repeat=repeat) from error
+            except ValueError as error:
+                raise _closed(may_be_done=reached and repeat is not Repeat.SAFE) from error
             time.sleep(pause * random.uniform(0.8, 1.0))
         raise AssertionError("the last attempt returns or raises")
 
     def stream(self, request: Message, answer: type[M], *, seconds_max: float | None = UNLIMITED) -> Iterator[M]:
         """The pages of a streamed answer, lazily; leaving the iterator cancels the call, `seconds_max` ends it."""
+        _check_size(request)
         method = METHODS[request.DESCRIPTOR.full_name]
         make: Any = self._channel.unary_stream(
             _path(method), request_serializer=_serialize, response_deserializer=answer.FromString
@@ -181,7 +181,10 @@ class Calls:
         until = None if seconds_max is None else time.monotonic() + seconds_max
         for pause in (*_PAUSES_SECONDS[:_UNREACHED_MAX], None):
             left = None if until is None else max(0.0, until - time.monotonic())
-            call = make(request, timeout=left, metadata=self._metadata)
+            try:
+                call = make(request, timeout=left, metadata=self._metadata)
+            except ValueError as error:
+                raise _closed(may_be_done=False) from error
             started = False
             try:
                 for page in call:
@@ -212,7 +215,7 @@ class Calls:
     def _lost(self, error: grpc.RpcError, *, reached: bool, repeat: Repeat) -> PlaitError:
         what = f"the server {self._where} does not answer: {_text(error)}"
         if reached and repeat is not Repeat.SAFE:
-            return OutcomeUnknown(what, remedy="ask again under the same idempotency key, or look at the log")
+            return OutcomeUnknown(what, remedy=_UNKNOWN_REMEDY)
         return StoreUnavailable(what, remedy=self._remedy(error))
 
     def _remedy(self, error: grpc.RpcError) -> str:
@@ -223,6 +226,22 @@ class Calls:
         if not self._tls and "Socket closed" in text:
             return "write plaits:// if it speaks TLS, else check that it runs ('plait serve'), and try again"
         return "check that it runs ('plait serve'), and try again"
+
+
+def _closed(*, may_be_done: bool) -> PlaitError:
+    """What gRPC's ValueError means: another thread, or an earlier line, closed the channel."""
+    if may_be_done:
+        return OutcomeUnknown("the catalog was closed before the answer came", remedy=_UNKNOWN_REMEDY)
+    return StoreUnavailable("the catalog is closed", remedy="connect again")
+
+
+def _check_size(request: Message) -> None:
+    """Raises: InvalidArgument; the server's gRPC would answer RESOURCE_EXHAUSTED, as if a later try could succeed."""
+    if request.ByteSize() > limits.RPC_MESSAGE_BYTES_MAX:
+        raise InvalidArgument(
+            f"the request has {request.ByteSize()} bytes, the limit is {limits.RPC_MESSAGE_BYTES_MAX}",
+            remedy="split it",
+        )
 
 
 def _serialize(message: Message) -> bytes:
