@@ -115,6 +115,27 @@ def test_a_watch_that_is_left_is_cancelled_and_makes_room(tmp_path: Path, monkey
         until(there_is_room)
 
 
+def test_streams_that_nobody_reads_on_leave_connections_to_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("plait.limits.STREAMS_MAX", 2)
+    monkeypatch.setattr("plait_server.guard._STREAM_WAIT_SECONDS", 0.1)
+    with served(tmp_path) as (_, catalog):
+        put = Put(("p", "a"), SnapshotRef("p", "table", "a", "v1", b"1" * 32))
+        for number in range(100):
+            catalog.commit(Proposal("main", (put,) if number == 0 else (), message="x" * 60_000, allow_empty=True))
+        one, other = iter(catalog.log()), iter(catalog.log())
+        assert next(one) == next(other)
+        with pytest.raises(ResourceExhausted, match="2 streams"):
+            list(catalog.log())
+        assert next(catalog.watch(1)).seq == 1
+        commit(catalog, "b")
+        assert len(list(other)) == 100, "a slow client reads on"
+        assert len(list(catalog.log())) == 102
+        del one
+        until(lambda: len([list(stream) for stream in (catalog.log(), catalog.diff("main~1", "main"))]) == 2)
+
+
 def test_a_watch_ends_at_the_clients_deadline(tmp_path: Path) -> None:
     with served(tmp_path) as (_, catalog):
         assert list(catalog.watch(1, seconds_max=1.0)) == catalog.events()

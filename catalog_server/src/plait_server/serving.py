@@ -29,9 +29,9 @@ from plait_server.repositories import Repositories, Scheduler
 from plait_server.service import CatalogService
 
 _REFLECTIONS_MAX = 4
-_WORKERS = 64 + limits.WATCHES_MAX + _REFLECTIONS_MAX
-"""Calls that run at once: they wait for the sequencer, so they are many more than processors. Watches, and streams of
-the reflection service, take the rest."""
+_WORKERS = 64 + limits.WATCHES_MAX + limits.STREAMS_MAX + _REFLECTIONS_MAX
+"""Calls that run at once: they wait for the sequencer, so they are many more than processors. Watches, other streams,
+and those of the reflection service, take the rest."""
 _RECOVER_SECONDS = 30.0
 _GRACE_SECONDS = 10.0
 

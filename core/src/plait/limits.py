@@ -36,6 +36,9 @@ GATE_US_MAX: Final = 60 * 1_000_000
 
 WATCHES_MAX: Final = 64
 """Watches of events that one server keeps open at once: each holds a thread."""
+STREAMS_MAX: Final = 48
+"""Other streamed answers (`log`, `diff`, …) that one server gives at once: each holds a thread, and a connection to the
+database until its client has read it."""
 QUEUE_PROPOSALS_MAX: Final = 4_096
 """Commits that may wait in one process, and calls that a server takes at once; one more is `RESOURCE_EXHAUSTED`."""
 BATCH_PROPOSALS_MAX: Final = 256
