@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -134,6 +137,31 @@ def test_streams_that_nobody_reads_on_leave_connections_to_the_others(
         assert len(list(catalog.log())) == 102
         del one
         until(lambda: len([list(stream) for stream in (catalog.log(), catalog.diff("main~1", "main"))]) == 2)
+
+
+def test_a_client_that_vanished_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plait.limits.WATCHES_MAX", 1)
+    monkeypatch.setattr("plait_server.serving._KEEPALIVE_MS", 1_000)
+    monkeypatch.setattr("plait_server.serving._KEEPALIVE_TIMEOUT_MS", 1_000)
+    with served(tmp_path) as (server, catalog):
+        url = f"plait://127.0.0.1:{server.grpc_port}/default"
+        watching = f"import plait\nfor event in plait.connect({url!r}).watch(1): print(event.seq, flush=True)"
+        with subprocess.Popen([sys.executable, "-c", watching], stdout=subprocess.PIPE, text=True) as client:
+            assert client.stdout is not None
+            assert client.stdout.readline() == "1\n"
+            client.send_signal(signal.SIGSTOP)  # Its connection stays open, and nobody answers on it.
+
+            def there_is_room() -> bool:
+                try:
+                    return next(catalog.watch(1)).seq == 1
+                except ResourceExhausted:
+                    return False
+
+            try:
+                assert not there_is_room()
+                until(there_is_room)
+            finally:
+                client.kill()
 
 
 def test_a_watch_ends_at_the_clients_deadline(tmp_path: Path) -> None:

@@ -32,6 +32,10 @@ _REFLECTIONS_MAX = 4
 _WORKERS = 64 + limits.WATCHES_MAX + limits.STREAMS_MAX + _REFLECTIONS_MAX
 """Calls that run at once: they wait for the sequencer, so they are many more than processors. Watches, other streams,
 and those of the reflection service, take the rest."""
+_KEEPALIVE_MS = 120_000
+_KEEPALIVE_TIMEOUT_MS = 20_000
+"""When clients with calls under way are asked for a sign of life, and how long they have: a machine that vanished
+closes nothing, and its watches and half-read streams would hold their places for hours."""
 _RECOVER_SECONDS = 30.0
 _GRACE_SECONDS = 10.0
 
@@ -109,6 +113,10 @@ class Server:
                 ("grpc.max_receive_message_length", limits.RPC_MESSAGE_BYTES_MAX),
                 # Two servers must not share a port by accident.
                 ("grpc.so_reuseport", 0),
+                ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+                ("grpc.http2.ping_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+                # Else gRPC asks once in a minute at most of a connection on which nothing else happens.
+                ("grpc.http2.max_pings_without_data", 0),
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
                 ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
             ],
