@@ -305,6 +305,11 @@ class TestLooking:
         assert messages(LogFilter(properties={"run": "7"})) == ["first"]
         assert messages(LogFilter()) == ["second", "first", "Empty repository"]
 
+    def test_a_log_tells_the_properties_of_a_commit_in_order(self, catalog: Catalog) -> None:
+        properties = {name: name.upper() for name in ("run", "app", "version", "source")}
+        catalog.commit(Proposal("main", (put("a", 1),), properties=properties))
+        assert list(next(iter(catalog.log())).properties) == sorted(properties)
+
     def test_a_log_is_of_one_principal_or_of_one_client(self, catalog: Catalog) -> None:
         """Who is authenticated is one and the same here; what the client calls itself is not."""
         here = commit(catalog, put("a", 1))

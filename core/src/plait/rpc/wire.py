@@ -191,7 +191,12 @@ def to_session(session: Session) -> pb.Session:
 
 
 def from_session(message: pb.Session) -> Session:
-    return Session(message.principal, message.author, message.client, dict(message.properties))
+    return Session(message.principal, message.author, message.client, _properties(message.properties))
+
+
+def _properties(message: Mapping[str, str]) -> dict[str, str]:
+    """In order, as an embedded catalog gives them: protobuf's own is another each time."""
+    return dict(sorted(message.items()))
 
 
 def to_commit(commit: Commit) -> pb.Commit:
@@ -217,7 +222,7 @@ def from_commit(message: pb.Commit) -> Commit:
         author=message.author,
         message=message.message,
         committed_at_us=message.committed_at_us,
-        properties=dict(message.properties),
+        properties=_properties(message.properties),
         tx=message.tx,
         session=from_session(message.session),
         seq=message.seq,
