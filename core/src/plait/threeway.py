@@ -106,7 +106,7 @@ class ThreeWay:
         if strategy in (Strategy.OURS, Strategy.DROP) or Choice.OURS in choices:
             return
         if renamed_to not in ours and (strategy is Strategy.THEIRS or Choice.THEIRS in choices):
-            snapshot = self._succeeding(held, theirs.snapshot)
+            snapshot = self.succeeding(held, theirs.snapshot)
             outcome.operations.append(Delete(key, ref_digest(held.snapshot)))
             entry = Entry(renamed_to, theirs.content_id, snapshot)
             self._put(renamed_to, None, entry, outcome, made=snapshot != theirs.snapshot)
@@ -138,7 +138,7 @@ class ThreeWay:
         if ours is not None and theirs is not None and _same_asset(base, ours, theirs):
             merged = self._merge(key, base, ours, theirs, strategy, resolutions)
             if isinstance(merged, Merged):
-                snapshot = self._succeeding(theirs, merged.snapshot) if self.adopts else merged.snapshot
+                snapshot = self.succeeding(theirs, merged.snapshot) if self.adopts else merged.snapshot
                 entry = Entry(key, ours.content_id, snapshot)
                 # A result with the content of ours is no change, even if the store gave it a new version.
                 if self.adopts or not _same(ours, entry):
@@ -201,11 +201,11 @@ class ThreeWay:
             return
         snapshot = content.snapshot
         for onto in (ours, candidate.theirs if self.adopts else None):
-            snapshot = self._succeeding(onto, snapshot)
+            snapshot = self.succeeding(onto, snapshot)
         if ours is None or snapshot != ours.snapshot:
             self._put(key, ours, Entry(key, content.content_id, snapshot), outcome, made=snapshot != content.snapshot)
 
-    def _succeeding(self, onto: Entry | None, content: SnapshotRef) -> SnapshotRef:
+    def succeeding(self, onto: Entry | None, content: SnapshotRef) -> SnapshotRef:
         """A snapshot of this content to which a native head at `onto` can move; `content` itself if no head has to."""
         if onto is None or not self.bound(content.store) or onto.snapshot.asset != content.asset:
             return content
@@ -250,8 +250,25 @@ def join_both(
         if isinstance(operation, Delete) and operation.key not in ours:
             continue
         outcome.operations.append(replace(operation, expected=expected.get(operation.key)))
+    _succeed_elsewhere(join, outcome, ours)
     outcome.operations.sort(key=lambda operation: encode_key(operation.key))
     return outcome
+
+
+def _succeed_elsewhere(join: ThreeWay, outcome: Outcome, ours: Mapping[Key, Entry]) -> None:
+    """Where an asset comes to another key than ours holds it at, have its snapshot succeed the one there: the native
+    head stays that asset's, and may be further on (a restore to before a rename)."""
+    holders = {(entry.snapshot.store, entry.snapshot.asset): entry for entry in ours.values()}
+    for place, one in enumerate(outcome.operations):
+        if not isinstance(one, Put):
+            continue
+        holder = holders.get((one.snapshot.store, one.snapshot.asset))
+        if holder is None or holder.key == one.key or holder.snapshot == one.snapshot:
+            continue
+        snapshot = join.succeeding(holder, one.snapshot)
+        if snapshot != one.snapshot:
+            outcome.operations[place] = replace(one, snapshot=snapshot)
+            outcome.made[one.key] = snapshot
 
 
 def applied(held: Mapping[Key, Entry], operations: Iterable[Operation]) -> dict[Key, Entry]:

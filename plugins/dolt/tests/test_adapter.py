@@ -189,6 +189,8 @@ def test_publish_moves_the_head_and_publish_twice_is_publish_once(place: Place) 
     head = adapter.snapshot(new_tx(), {place.key: place.name})[place.key]
     assert head == two
     assert adapter.publish({place.key: moves[0]})[place.key].state is PublishState.DIVERGED
+    back = Move(two, one, seq=3)
+    assert adapter.publish({place.key: back})[place.key].state is PublishState.BUSY, "a head moves forward only"
 
 
 def test_a_foreign_commit_is_found_and_never_overwritten(place: Place) -> None:

@@ -49,6 +49,22 @@ class TestReadingBack:
         tx.commit()
         assert history.held("main", asset="b") == {**ROWS, "r0": "again"}
 
+    def test_a_point_before_a_rename_is_restored(self, history: History) -> None:
+        """The native head is further on by then, under the other key: what it had must natively succeed that."""
+        history.write(ROWS)
+        tx = history.catalog.begin("main")
+        tx.rename(history.key, history.key_of("b"))
+        tx.commit()
+        tx = history.catalog.begin("main")
+        history.edit(tx, {"r0": None}, asset="b")
+        tx.commit()
+        history.catalog.restore("main~2")
+        assert history.held() == ROWS
+        assert not history.holds("main", history.key_of("b"))
+        history.write({"r9": "on"})
+        assert history.catalog.publish() == []
+        assert list(history.catalog.verify()) == []
+
     @pytest.mark.needs(Capability.NATIVE_HEAD)
     def test_a_native_head_follows_one_key(self, history: History) -> None:
         history.write(ROWS)

@@ -359,17 +359,21 @@ class LiteSession(Session):
                     yield {**row, **{prefix + name: values.get(name) for name in lacking}}
 
     def fast_forward(self, before: str, after: str) -> bool:
-        """doltlite has no `--ff-only`: the check and the move are one write transaction."""
+        """doltlite has no `--ff-only`: the checks and the move are one write transaction.
+
+        What is no descendant it would merge into a commit of its own, and it takes an ancestor for merged already.
+        """
         self._execute("BEGIN IMMEDIATE", ())
         try:
             is_there = bool(self.value("SELECT dolt_hashof(%s)", self.revision) == before)
-            if is_there:
+            moves = is_there and self.has_ancestor(after, before)
+            if moves:
                 self.call("dolt_merge", after)
-            self._execute("COMMIT" if is_there else "ROLLBACK", ())
+            self._execute("COMMIT" if moves else "ROLLBACK", ())
         except BaseException:
             self.abandon()
             raise
-        return is_there
+        return moves
 
     def merge(self, theirs: str, message: str) -> bool:
         self._execute("BEGIN IMMEDIATE", ())
