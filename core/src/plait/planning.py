@@ -60,6 +60,7 @@ class View:
     own: Sequence[Candidate]
     ours: Mapping[Key, Entry]
     moving: Mapping[Key, Entry]
+    own_moving: Mapping[Key, Entry]
 
     @property
     def met(self) -> frozenset[Key]:
@@ -97,16 +98,17 @@ class Planner:
             own: Sequence[Candidate] = [one for one in map(_own, participants) if one is not None]
             ours = entries_at(rows, tree, head.root, [candidate.key for candidate in [*source, *own]])
             followed = sides.followed(rows, tree, tx.source, head, source, ours, bases)
-            own, met = sides.own_followed(rows, tree, tx.base, head, own, ours)
-        ours = {**ours, **followed.ours, **met}
-        return View(head, threeway, followed.candidates, own, ours, followed.moving)
+            written = sides.own_followed(rows, tree, tx.base, head, own, ours)
+        ours = {**ours, **followed.ours, **written.ours}
+        return View(head, threeway, followed.candidates, written.candidates, ours, followed.moving, written.moving)
 
     def join(self, tx: Tx, view: View) -> Plan:
         """Join what was read; conflicts are part of the answer."""
         head, ours = view.head, view.ours
-        outcome = join_both(view.threeway, view.source, view.own, ours, view.moving)
-        bound = [one for one in outcome.operations if view.threeway.bound(one.key[0])]
-        self._check_native_heads(head.root, bound, ours)
+        outcome = join_both(view.threeway, view.source, view.own, ours, view.moving, view.own_moving)
+        if not outcome.conflicts:  # Else not all operations are there: the key that holds an asset may be in conflict.
+            bound = [one for one in outcome.operations if view.threeway.bound(one.key[0])]
+            self._check_native_heads(head.root, bound, ours)
         changes = tuple(_change(operation, ours) for operation in outcome.operations)
         if adopted_keys(tx) is not None:
             # A snapshot found at a diverged head is in no commit and no prepare: the transaction has to own it.

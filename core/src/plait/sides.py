@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from plait.codec import decode_key, encode_key
 from plait.commit_point import unpack_value
@@ -10,7 +11,7 @@ from plait.criss_cross import Bases, Parted
 from plait.divergence import found_candidates
 from plait.graph import load_snapshots, merge_base, merge_bases
 from plait.persist import Rows
-from plait.renames import Followed, follow
+from plait.renames import Followed, follow, renames
 from plait.threeway import Candidate
 from plait.transaction import entries_at, stored_entry
 from plait.tree import Tree
@@ -52,20 +53,28 @@ def followed(
 
 def own_followed(
     rows: Rows, tree: Tree, base: str, head: Commit, own: Sequence[Candidate], ours: Mapping[Key, Entry]
-) -> tuple[Sequence[Candidate], Mapping[Key, Entry]]:
-    """A working set's own writes, at the keys to which the head renamed what they wrote to; and what it holds there.
+) -> Followed:
+    """A working set's own writes, at the keys where they meet the head's entries when either side renamed an asset that
+    the other wrote to.
 
-    Cost: none, unless the head no longer has a key that was written; then what changed since the base commit.
+    Cost: none, unless the head no longer has a key that was written, or changed one that was renamed; then what changed
+    since the base commit.
     """
-    lost = [one for one in own if one.base is not None and one.theirs is not None and one.key not in ours]
-    if not lost:
-        return own, {}
-    since = follow(lost, ours, lambda: changes_between(rows, tree, rows.commit(base).root, head.root, ()))
-    taken = {one.key for one in own} - {one.key for one in lost}
+    renamed = renames((one.base, one.theirs) for one in own)
+    parted = {one.key for was, now in renamed.values() if ours.get(was.key) != was for one in (was, now)}
+    met = [
+        one
+        for one in own
+        if one.key in parted or (one.base is not None and one.theirs is not None and one.key not in ours)
+    ]
+    if not met:
+        return Followed(own)
+    since = follow(met, ours, lambda: changes_between(rows, tree, rows.commit(base).root, head.root, ()))
+    taken = {one.key for one in own} - {one.key for one in met}
     if taken & since.ours.keys():
-        return own, {}
-    kept = [one for one in own if one not in lost]
-    return sorted([*kept, *since.candidates], key=lambda one: encode_key(one.key)), since.ours
+        return Followed(own)
+    kept = [one for one in own if one not in met]
+    return replace(since, candidates=sorted([*kept, *since.candidates], key=lambda one: encode_key(one.key)))
 
 
 def parted_bases(rows: Rows, tree: Tree, ours: str, source: Source) -> tuple[dict[Key, Entry], list[Parted]]:

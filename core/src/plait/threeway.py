@@ -225,19 +225,20 @@ def join_both(
     own: Sequence[Candidate],
     ours: Mapping[Key, Entry],
     moving: Mapping[Key, Entry],
+    own_moving: Mapping[Key, Entry] = {},
 ) -> Outcome:
     """Join what the source changed, then the user's own writes on top; those settle the conflicts that they touch.
 
-    `moving`: entries that ours holds at old keys, by the key that the source renames them to.
+    `moving`, `own_moving`: entries that ours holds at old keys, by the key that the source, or the user, gives them.
     """
-    first = _join_source(join, source, ours, moving)
+    first = _join_moving(join, source, ours, moving)
     written = {candidate.key: candidate for candidate in own}
     by_item, by_key = _settled_natively(join, first.conflicts, written)
     if by_item:
         # Settle the written items by ours, so that theirs' other changes merge; the second join adds what was written.
         resolutions = {key: [*join.resolutions.get(key, ()), *settled] for key, settled in by_item.items()}
-        first = _join_source(replace(join, resolutions={**join.resolutions, **resolutions}), source, ours, moving)
-    second = join.join(own, applied(ours, first.operations))
+        first = _join_moving(replace(join, resolutions={**join.resolutions, **resolutions}), source, ours, moving)
+    second = _join_moving(join, own, applied(ours, first.operations), own_moving)
     overwritten = {operation.key for operation in second.operations}
     expected = {key: optional_digest(entry.snapshot) for key, entry in ours.items()}
     outcome = Outcome(
@@ -282,10 +283,10 @@ def applied(held: Mapping[Key, Entry], operations: Iterable[Operation]) -> dict[
     return after
 
 
-def _join_source(
-    join: ThreeWay, source: Sequence[Candidate], ours: Mapping[Key, Entry], moving: Mapping[Key, Entry]
+def _join_moving(
+    join: ThreeWay, candidates: Sequence[Candidate], ours: Mapping[Key, Entry], moving: Mapping[Key, Entry]
 ) -> Outcome:
-    outcome = join.join(source, {**ours, **moving})
+    outcome = join.join(candidates, {**ours, **moving})
     for place, one in enumerate(outcome.operations):
         if one.key in moving:
             outcome.operations[place] = replace(one, expected=None)

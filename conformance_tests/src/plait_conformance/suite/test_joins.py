@@ -5,7 +5,7 @@ from __future__ import annotations
 import plait
 import pytest
 from plait.adapter import Capability
-from plait.errors import CommitConflict
+from plait.errors import CommitConflict, NothingToCommit
 from plait.types import Choice, Conflict, Strategy
 
 from plait_conformance.harness import Edits
@@ -313,6 +313,38 @@ class TestJoins:
         tx.commit()
         _, conflicts = refused(history)
         assert {conflict.key for conflict in conflicts} == {history.key, history.key_of("b")}
+
+    @merges
+    def test_what_was_written_meanwhile_follows_a_rename_of_a_working_set(self, history: History) -> None:
+        history.write(ROWS)
+        tx, moved = history.catalog.begin("main"), history.catalog.begin("main")
+        tx.rename(history.key, history.key_of("b"))
+        history.edit(tx, {"r0": "renamed"}, asset="b")
+        moved.rename(history.key, history.key_of("b"))
+        history.write({"r1": "meanwhile"})
+        tx.commit()
+        assert not history.holds("main", history.key)
+        assert history.held(asset="b") == {**ROWS, "r0": "renamed", "r1": "meanwhile"}
+        assert history.catalog.publish() == []
+        with pytest.raises(NothingToCommit):
+            moved.commit()
+
+    def test_a_working_set_that_drops_what_was_written_meanwhile_is_a_conflict(self, history: History) -> None:
+        """Also where it put another asset, or the same one under another name, beside it."""
+        history.write(ROWS)
+        tx = history.catalog.begin("main")
+        tx.rename(history.key, history.key_of("b"))
+        history.edit(tx, {"r0": "again"})
+        history.write({"r1": "meanwhile"})
+        with pytest.raises(CommitConflict):
+            tx.commit()
+        for conflict, _ in list(tx.conflicts()):
+            tx.resolve(conflict.key, Choice.THEIRS)
+        tx.commit()
+        assert history.held(asset="b") == ROWS
+        assert history.held() == {"r0": "again"}
+        assert history.catalog.publish() == []
+        assert list(history.catalog.verify()) == []
 
     @merges
     def test_an_earlier_commit_is_reverted_under_the_new_name(self, history: History) -> None:
