@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from plait.backend import Backend, Side
 from plait.errors import NotFound
 from plait.refspec import format_key
-from plait.renames import renames
 from plait.types import Commit, Entry, ItemChange, ItemChangeKind, Key
 
 _ITEMS = ("row", "object", "file", "extent", "item")
@@ -94,14 +93,20 @@ def _parents(backend: Backend, commit: Commit, key: Key) -> list[tuple[str, Entr
     """The commit's parents, each with what it holds at the key, or at the key that the commit renamed to this one. The
     first parent is always among them, the others only if they hold something."""
     specs = [f"@{parent}" for parent in commit.parents]
-    found = [(spec, backend.get(spec, [key]).get(key) or _renamed(backend, spec, commit, key)) for spec in specs]
+    content_id = backend.get(f"@{commit.id}", [key])[key].content_id
+    found = [(spec, _held(backend, spec, commit, key, content_id)) for spec in specs]
     return found[:1] + [pair for pair in found[1:] if pair[1] is not None]
 
 
-def _renamed(backend: Backend, parent: str, commit: Commit, key: Key) -> Entry | None:
-    """The parent's entry that the commit renamed to this key, or None."""
-    found = renames((change.before, change.after) for change in backend.diff(parent, f"@{commit.id}", key[:1]))
-    return next((before for before, after in found.values() if after.key == key), None)
+def _held(backend: Backend, parent: str, commit: Commit, key: Key, content_id: str) -> Entry | None:
+    """What a parent holds of the asset; where that is nothing, what it holds at the key."""
+    here = backend.get(parent, [key]).get(key)
+    if here is not None and here.content_id == content_id:
+        return here
+    # Not `renames`: the commit may have put another asset at the old key, or taken one from the new key.
+    changes = backend.diff(parent, f"@{commit.id}", key[:1])
+    was = (change.before for change in changes if change.before is not None)
+    return next((before for before in was if before.content_id == content_id != ""), here)
 
 
 def _changes(

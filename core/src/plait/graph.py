@@ -256,8 +256,11 @@ def _former(rows: Rows, tree: Tree, commit: Commit, place: int, key: bytes, chan
     Renames are found by the content id. If the commit did not change the asset against its first parent, no parent is
     asked.
     """
-    is_changed = any(one.key == key and one.after is not None for one in changed)
-    if not is_changed or (place == 0 and not any(one.after is None for one in changed)):
+    own = next((one for one in changed if one.key == key and one.after is not None), None)
+    if own is None:
+        return key
+    # Renamed from a key that is gone, or at which the commit put another asset.
+    if place == 0 and not any(one.after is None or (own.before is None and one.before is not None) for one in changed):
         return key
     root = _named(rows, commit.parents[place]).root
     content_id = _content_id(tree.get(commit.root, key))

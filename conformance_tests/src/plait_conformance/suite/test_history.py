@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from plait.adapter import Capability
 from plait.errors import AlreadyExists, CommitConflict
+from plait.graph import LogFilter
 from plait.refspec import format_key
 from plait.types import Choice, Depth, ItemChangeKind, Session
 
@@ -249,6 +250,19 @@ class TestBlame:
         assert dict(process.properties) == {"run": "42"}
         assert blamed[history.harness.item("r0")].session.author == ada.author
         assert blamed[history.harness.item("r0")].author == ada.author
+
+    def test_blame_and_log_follow_a_rename_of_which_the_old_key_is_given_away(self, history: History) -> None:
+        first = history.write(ROWS)
+        tx = history.catalog.begin("main")
+        tx.rename(history.key, history.key_of("b"))
+        history.edit(tx, {"r0": "another"})
+        given = tx.commit()
+        blamed = {one.item: one.commit.id for one in history.catalog.blame(history.key_of("b"))}
+        assert blamed == {history.harness.item(row): first.id for row in ROWS}
+        blamed = {one.item: one.commit.id for one in history.catalog.blame(history.key)}
+        assert blamed == {history.harness.item("r0"): given.id}
+        log = history.catalog.log("main", LogFilter(key=history.key_of("b")))
+        assert [commit.id for commit in log] == [given.id, first.id]
 
     def test_blame_follows_a_rename(self, history: History) -> None:
         first = history.write(ROWS)
