@@ -329,6 +329,20 @@ class TestJoins:
         with pytest.raises(NothingToCommit):
             moved.commit()
 
+    def test_the_commit_that_made_an_asset_meets_a_later_version_of_it(self, history: History) -> None:
+        """There is no base, so what differs is a conflict; but it is one asset on both sides."""
+        first = history.write(ROWS)
+        history.write({"r0": "later"})
+        with pytest.raises(CommitConflict) as caught:
+            history.catalog.cherry_pick(f"@{first.id}")
+        (conflict,) = caught.value.conflicts
+        assert "different tables" not in conflict.detail
+        tx = history.catalog.working_set(caught.value.details["tx"])
+        tx.resolve(history.key, Choice.THEIRS, item=conflict.item)
+        tx.commit()
+        assert history.held() == ROWS
+        assert history.catalog.publish() == []
+
     def test_a_working_set_that_drops_what_was_written_meanwhile_is_a_conflict(self, history: History) -> None:
         """Also where it put another asset, or the same one under another name, beside it."""
         history.write(ROWS)

@@ -342,7 +342,9 @@ class DeltaAdapter(Adapter):
                 )
         decisions = Decisions(resolutions)
         if base is None or not base.asset == ours.asset == theirs.asset:
-            detail = "the sides hold different tables under this key"
+            same = base is None and ours.asset == theirs.asset
+            brought = "both sides brought the table here, in different versions"
+            detail = brought if same else "the sides hold different tables under this key"
             decisions.conflict(None, None, None, None, ConflictKind.VALUE_DIFFERS, detail)
             return self._settle(decisions, base, ours, theirs)
         settled = sorted((one.item or "", one.item is None, one.choice.value, repr(one.value)) for one in resolutions)

@@ -76,9 +76,9 @@ def whole_conflict(base: Metadata | None, ours: Metadata, theirs: Metadata) -> s
     """Why two versions can only be taken one for the other, or None."""
     if VIEW in (ours.format, theirs.format):
         return "both sides changed the view"
-    if base is None or not base.asset == ours.asset == theirs.asset:
+    if len({one.asset for one in (base, ours, theirs) if one is not None}) > 1:
         return "the sides hold different tables under this key"
-    return None
+    return "both sides brought the table here, in different versions" if base is None else None
 
 
 @dataclass
