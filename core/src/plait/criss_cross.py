@@ -60,7 +60,7 @@ def merged_bases(join: ThreeWay, held: Mapping[Key, Entry], others: Sequence[Par
         followed = follow(parted.other, merged, lambda parted=parted: parted.first)  # type: ignore[misc]
         first = {**followed.ours, **first}
         merged = {**followed.ours, **merged}
-        outcome = join_both(of_bases, followed.candidates, (), merged, followed.moving)
+        outcome = join_both(of_bases, followed.candidates, (), merged, followed.moving, {})
         unknown.update(conflict.key for conflict in outcome.conflicts)
         merged = applied(merged, outcome.operations)
     return Bases(first, merged, frozenset(unknown))

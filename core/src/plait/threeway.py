@@ -225,7 +225,7 @@ def join_both(
     own: Sequence[Candidate],
     ours: Mapping[Key, Entry],
     moving: Mapping[Key, Entry],
-    own_moving: Mapping[Key, Entry] = {},
+    own_moving: Mapping[Key, Entry],
 ) -> Outcome:
     """Join what the source changed, then the user's own writes on top; those settle the conflicts that they touch.
 
