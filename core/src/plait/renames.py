@@ -46,7 +46,8 @@ def follow(
 ) -> Followed:
     """Make theirs' changes follow ours' renames, and ours' changes follow theirs' renames.
 
-    An asset that both sides renamed, differently, becomes one candidate at ours' key, with theirs' key in `renamed_to`.
+    An asset that both sides renamed, differently, becomes one candidate at ours' key, with theirs' key in `renamed_to`;
+    one that a side renamed and the other deleted, at its new key, with its old one in `renamed_from`.
     Where theirs has a candidate at ours' new key already, the change does not follow.
     `ours`: what the head holds at the candidates' keys. `ours_changed()`: what the head changed since the base; called
     only when theirs changed a key that ours no longer has.
@@ -60,12 +61,16 @@ def follow(
     for one in lost:
         assert one.base is not None
         content_id = one.base.content_id
-        if one.theirs is not None and content_id in ours_renamed:
+        if content_id in ours_renamed and content_id not in theirs_renamed:
             _, now = ours_renamed[content_id]
             if now.key in by_key:
                 continue
             del by_key[one.key]
-            by_key[now.key] = Candidate(now.key, replace(one.base, key=now.key), replace(one.theirs, key=now.key))
+            was = replace(one.base, key=now.key)
+            if one.theirs is None:
+                by_key[now.key] = Candidate(now.key, was, None, renamed_from=one.key)
+            else:
+                by_key[now.key] = Candidate(now.key, was, replace(one.theirs, key=now.key))
             met[now.key] = now
     for content_id, (before, after) in theirs_renamed.items():
         old, new = before.key, after.key
@@ -84,4 +89,6 @@ def follow(
             by_key[old] = Candidate(old, held, None)
             by_key[new] = since
             moving[new] = replace(held, key=new)
+        elif held is None and new not in ours:
+            by_key[new] = replace(since, renamed_from=old)
     return Followed(sorted(by_key.values(), key=lambda one: encode_key(one.key)), met, moving)

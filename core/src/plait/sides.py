@@ -62,11 +62,7 @@ def own_followed(
     """
     renamed = renames((one.base, one.theirs) for one in own)
     parted = {one.key for was, now in renamed.values() if ours.get(was.key) != was for one in (was, now)}
-    met = [
-        one
-        for one in own
-        if one.key in parted or (one.base is not None and one.theirs is not None and one.key not in ours)
-    ]
+    met = [one for one in own if one.key in parted or (one.base is not None and one.key not in ours)]
     if not met:
         return Followed(own)
     since = follow(met, ours, lambda: changes_between(rows, tree, rows.commit(base).root, head.root, ()))

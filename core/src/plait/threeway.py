@@ -40,6 +40,7 @@ class Candidate:
 
     `renamed_to`: theirs' key, if both sides renamed the asset, differently; `key` is ours' then. `is_version`: theirs
     is a version of the store's own, and is taken even if its content equals base's (an empty native commit).
+    `renamed_from`: the key under which one side deleted what the other renamed to `key`: a conflict, whatever it holds.
     """
 
     key: Key
@@ -47,6 +48,7 @@ class Candidate:
     theirs: Entry | None
     renamed_to: Key | None = None
     is_version: bool = False
+    renamed_from: Key | None = None
 
 
 @dataclass(slots=True)
@@ -121,10 +123,11 @@ class ThreeWay:
         if candidate.is_version and theirs is not None and ours == base and _same(base, theirs):
             self._put(key, ours, theirs, outcome, made=False)
             return
-        if strategy is Strategy.DROP or _same(ours, theirs) or _same(base, theirs):
+        is_one_sided = candidate.renamed_from is None
+        if strategy is Strategy.DROP or _same(ours, theirs) or (is_one_sided and _same(base, theirs)):
             self._take(candidate, ours, ours, outcome)
             return
-        if _same(ours, base):
+        if is_one_sided and _same(ours, base):
             self._take(candidate, ours, theirs, outcome)
             return
         resolutions = self.resolutions.get(key, ())
@@ -337,6 +340,10 @@ def _same_asset(base: Entry | None, ours: Entry, theirs: Entry) -> bool:
 def _key_conflict(candidate: Candidate, ours: Entry | None) -> Conflict:
     if candidate.base is None:
         kind, detail = ConflictKind.KEY_EXISTS, "both sides created it"
+    elif candidate.renamed_from is not None:
+        deleted, renamed = ("ours", "theirs") if ours is None else ("theirs", "ours")
+        kind = ConflictKind.KEY_DOES_NOT_EXIST if ours is None else ConflictKind.KEY_CHANGED
+        detail = f"{deleted} deleted {format_key(candidate.renamed_from)}, {renamed} renamed it to this key"
     elif ours is None:
         kind, detail = ConflictKind.KEY_DOES_NOT_EXIST, "ours deleted it, theirs changed it"
     elif candidate.theirs is None:

@@ -302,6 +302,55 @@ class TestJoins:
             assert history.held(asset="c") == {**ROWS, "r0": "dev"}
         assert history.catalog.publish() == []
 
+    @pytest.mark.parametrize("renamed", ["main", "dev"])
+    @pytest.mark.parametrize("choice", [Choice.OURS, Choice.THEIRS])
+    def test_what_one_side_deleted_and_the_other_renamed_is_a_conflict(
+        self, history: History, renamed: str, choice: Choice
+    ) -> None:
+        history.write(ROWS)
+        history.catalog.create_branch("dev")
+        self.rename(history, renamed)
+        self.drop(history, "dev" if renamed == "main" else "main")
+        b = history.key_of("b")
+        tx, conflicts = refused(history)
+        assert [(conflict.key, conflict.item) for conflict in conflicts] == [(b, None)]
+        tx.resolve(b, choice)
+        if (choice is Choice.OURS) is (renamed == "main"):
+            tx.commit(allow_empty=True)
+            assert history.held(asset="b") == ROWS
+        else:
+            tx.commit(allow_empty=True)
+            assert not history.holds("main", b)
+        assert not history.holds("main", history.key)
+        assert history.catalog.publish() == []
+        assert list(history.catalog.verify()) == []
+
+    @pytest.mark.parametrize("is_renamed_meanwhile", [True, False])
+    def test_what_a_working_set_deletes_or_renames_and_another_renamed_or_deleted_is_a_conflict(
+        self, history: History, is_renamed_meanwhile: bool
+    ) -> None:
+        history.write(ROWS)
+        tx = history.catalog.begin("main")
+        b = history.key_of("b")
+        if is_renamed_meanwhile:
+            tx.drop(history.key)
+            self.rename(history, "main")
+        else:
+            tx.rename(history.key, b)
+            self.drop(history, "main")
+        with pytest.raises(CommitConflict) as caught:
+            tx.commit()
+        assert [(conflict.key, conflict.item) for conflict in caught.value.conflicts] == [(b, None)]
+        tx.resolve(b, Choice.THEIRS)
+        tx.commit()
+        assert history.holds("main", b) is not is_renamed_meanwhile
+        assert history.catalog.publish() == []
+
+    def drop(self, history: History, branch: str) -> None:
+        tx = history.catalog.begin(branch)
+        tx.drop(history.key)
+        tx.commit()
+
     def test_another_asset_under_the_new_name_is_a_conflict(self, history: History) -> None:
         """It is not taken for the renamed one, nor forgotten."""
         history.write(ROWS)
