@@ -9,14 +9,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn, TypeVar
 from uuid import uuid4
 
 import grpc
 from plait import cores, limits, waiting
-from plait.errors import PlaitError, ResourceExhausted
+from plait.errors import PlaitError
 from plait.local import LocalBackend
 from plait.rpc import plait_pb2 as pb
 from plait.rpc.calls import SERVICE
@@ -27,6 +27,7 @@ from plait.types import Session
 from plait_server.authentication import Authentication, Authorize
 from plait_server.metrics import Metrics
 from plait_server.repositories import Repositories
+from plait_server.room import Room
 
 T = TypeVar("T")
 
@@ -37,7 +38,6 @@ _MAY_STOP = frozenset({"CheckStore", "DiffItems", "ImportAssets", "Preview", "Re
 """Calls that work long for one client and end with nothing when it is gone. Commits go on: they may be decided."""
 _STREAM_WAIT_SECONDS = 5.0
 """How long one stream more waits for another's end: most are short."""
-_STREAM_RETRY_US = 10_000_000
 _STATUS_CHARACTERS_MAX = 120
 """The status text is for people with a bare gRPC client; the whole message is in the ErrorDetail."""
 
@@ -75,7 +75,19 @@ class Guard:
         self._metrics = metrics
         self._authorize = authorize
         self._stopping = threading.Event()
-        self._streams = threading.BoundedSemaphore(limits.STREAMS_MAX)
+        self._watches = Room(
+            limits.WATCHES_MAX,
+            wait_seconds=0.0,
+            refusal=f"{limits.WATCHES_MAX} clients watch this server already",
+            remedy="end one of them, or read the events now and then",
+        )
+        # Clients that read theirs slowly, or not on, leave connections to the database to all other calls.
+        self._streams = Room(
+            limits.STREAMS_MAX,
+            wait_seconds=_STREAM_WAIT_SECONDS,
+            refusal=f"{limits.STREAMS_MAX} streams of this server are being read already",
+            remedy="read them to their end, or leave them, and ask again",
+        )
 
     def stop(self) -> None:
         """End calls that last until they are cancelled. Repeat: no-op."""
@@ -139,14 +151,13 @@ class Guard:
         self, rpc: str, behaviour: Callable[[Any, Call], Iterator[Any]]
     ) -> Callable[[Any, grpc.ServicerContext], Iterator[Any]]:
         seconds = self._metrics.seconds.labels(rpc)
-        # Watches are counted by themselves, and hold no connection.
-        room = nullcontext if rpc == "Watch" else self._room
+        room = self._watches if rpc == "Watch" else self._streams
 
         def handle(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
             started = time.perf_counter()
             try:
                 call = self._admit(rpc, request, context)
-                with room(), cores.elsewhere():
+                with room.taken(), cores.elsewhere():
                     yield from _awaited_one_by_one(rpc, call, behaviour(request, call))
             except Exception as error:
                 self._fail(rpc, error, context)
@@ -154,23 +165,6 @@ class Guard:
                 seconds.observe(time.perf_counter() - started)
 
         return handle
-
-    @contextmanager
-    def _room(self) -> Iterator[None]:
-        """Among the streams at once: clients that read theirs slowly, or not on, leave connections to all other calls.
-
-        Raises: ResourceExhausted.
-        """
-        if not self._streams.acquire(timeout=_STREAM_WAIT_SECONDS):
-            raise ResourceExhausted(
-                f"{limits.STREAMS_MAX} streams of this server are being read already",
-                remedy="read them to their end, or leave them, and ask again",
-                retry_after_us=_STREAM_RETRY_US,
-            )
-        try:
-            yield
-        finally:
-            self._streams.release()
 
     def _fail(self, rpc: str, error: Exception, context: grpc.ServicerContext) -> NoReturn:
         """End the call with an error. One that nobody raised on purpose is logged under an id; only that is told."""

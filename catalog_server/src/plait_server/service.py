@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from google.protobuf.message import Message
-from plait import limits
-from plait.errors import PlaitError, ResourceExhausted, StoreUnavailable
+from plait.errors import PlaitError, StoreUnavailable
 from plait.rpc import plait_pb2 as pb
 from plait.rpc import wire, wire_writing
 from plait.rpc.wire_errors import to_error
@@ -23,7 +21,6 @@ M = TypeVar("M", bound=Message)
 
 _PAGE_VALUES_MAX = 512
 _PAGE_BYTES_MAX = 256 * 1024
-_WATCH_RETRY_US = 10_000_000
 
 
 def pages(values: Iterable[V], to_message: Callable[[V], M]) -> Iterator[list[M]]:
@@ -45,12 +42,11 @@ def _keys(keys: Iterable[pb.Key]) -> list[tuple[str, ...]]:
 
 
 class CatalogService:
-    """Stateless but for what it counts. Thread-safe."""
+    """Stateless. Thread-safe."""
 
     def __init__(self, metrics: Metrics, tokens: Tokens) -> None:
         self._metrics = metrics
         self._tokens = tokens
-        self._watches = threading.BoundedSemaphore(limits.WATCHES_MAX)
 
     # -- history -----------------------------------------------------------------------------------------------------
 
@@ -100,28 +96,19 @@ class CatalogService:
         return pb.EventsResponse(events=map(wire.to_event, call.backend.events(request.after_seq, request.limit)))
 
     def watch(self, request: pb.WatchRequest, call: Call) -> Iterator[pb.WatchResponse]:
-        """Raises: ResourceExhausted when too many watch already, StoreUnavailable as the server stops, and
-        Unauthenticated once the token is deleted that let the watch in."""
+        """Raises: StoreUnavailable as the server stops, Unauthenticated once the token is deleted that let the watch
+        in."""
 
         def is_over() -> bool:
             call.check()
             return call.is_stopping() or not call.is_active()
 
-        if not self._watches.acquire(blocking=False):
-            raise ResourceExhausted(
-                f"{limits.WATCHES_MAX} clients watch this server already",
-                remedy="end one of them, or read the events now and then",
-                retry_after_us=_WATCH_RETRY_US,
-            )
-        try:
-            from_seq = request.from_seq if request.HasField("from_seq") else None
-            for found in call.backend.outbox.follow(from_seq, is_over):
-                if not found:
-                    yield pb.WatchResponse()
-                for page in pages(found, wire.to_event):
-                    yield pb.WatchResponse(events=page)
-        finally:
-            self._watches.release()
+        from_seq = request.from_seq if request.HasField("from_seq") else None
+        for found in call.backend.outbox.follow(from_seq, is_over):
+            if not found:
+                yield pb.WatchResponse()
+            for page in pages(found, wire.to_event):
+                yield pb.WatchResponse(events=page)
         if call.is_active():
             raise StoreUnavailable("the server stops", remedy="watch again from the seq after the last one seen")
 
