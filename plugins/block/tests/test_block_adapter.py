@@ -685,7 +685,6 @@ def test_freezing_under_a_client_keeps_the_chain_short_as_well(
     assert content(adapter, work.prepare(), 5 * PAGE, 4) == b"0005"
 
 
-@pytest.mark.slow
 def test_a_commit_in_a_long_history_reads_no_more_records(
     adapter: BlockAdapter, base: SnapshotRef, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,8 +29,6 @@ from plait_block.ext4 import Broken
 
 from .conftest import KEY, Fresh, Work, ext4_image, need
 
-pytestmark = pytest.mark.slow
-
 TREE = {
     "etc/hosts": "127.0.0.1 localhost\n",
     "etc/motd": "one\ntwo\nthree\n",

@@ -298,7 +298,6 @@ def test_an_embedded_database_that_is_none_any_more_is_damage(tmp_path: Path, co
         assert "cannot be read" in adapter.verify(one, Depth.EXISTS).problems[0]
 
 
-@pytest.mark.slow
 def test_looking_at_a_commit_of_a_damaged_embedded_database_does_not_write_to_its_file(tmp_path: Path) -> None:
     with lite(tmp_path) as (place, one, file):
         whole = file.read_bytes()

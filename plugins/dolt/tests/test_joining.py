@@ -16,8 +16,6 @@ from plait_dolt.names import OWN
 from plait_dolt.server_session import ServerSession
 from plait_dolt.testing import Place, Transaction, rows
 
-pytestmark = pytest.mark.slow
-
 BASE = (
     "CREATE TABLE city (id INT PRIMARY KEY, name VARCHAR(50), pop INT)",
     "INSERT INTO city VALUES (1,'Ur',10), (2,'Uruk',20), (3,'Kish',30)",

@@ -94,7 +94,6 @@ def test_a_commit_that_no_tag_keeps_is_told(place: Place) -> None:
         assert "no tag" in problem
 
 
-@pytest.mark.slow
 def test_a_merge_takes_the_place_of_both_sides(place: Place) -> None:
     adapter = place.adapter()
     base = commit(adapter, place, None, CITY)
@@ -169,7 +168,6 @@ def test_nothing_is_superseded_by_what_is_not_there_any_more(place: Place) -> No
     assert kept(adapter, place) == versions(base)
 
 
-@pytest.mark.slow
 def test_what_is_alive_outlives_the_tags_of_its_descendants(place: Place) -> None:
     """A branch was dropped, and retention ends its commits; one in their middle has a name."""
     adapter = place.adapter()

@@ -39,8 +39,6 @@ from pyiceberg.types import (
     StructType,
 )
 
-pytestmark = pytest.mark.slow
-
 
 def add_column(name: str, kind: IcebergType) -> Callable[[Table], None]:
     def write(table: Table) -> None:

@@ -30,8 +30,6 @@ from pyiceberg.table import Table
 from pyiceberg.view.metadata import SQLViewRepresentation, ViewVersion
 from requests import HTTPError, Response
 
-pytestmark = pytest.mark.slow
-
 ORDERS = "lake.sales.orders"
 NAMES = {"sales.orders"}
 

@@ -201,7 +201,6 @@ def test_damage_of_an_imported_table_is_a_problem_or_harmless_but_never_an_error
     assert adapter.verify(base, Depth.BYTES).problems == ()
 
 
-@pytest.mark.slow
 def test_what_a_merge_brings_keeps_its_hashes_and_is_not_read_for_them(
     tables: Tables, adapter: IcebergAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -321,7 +320,6 @@ def test_new_tables_are_protected_from_engines_and_dangerous_rules_are_told(
 # -- cost --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_a_merge_of_one_new_file_opens_only_the_manifests_that_differ(tables: Tables, adapter: IcebergAdapter) -> None:
     """200 files in 20 manifests, of which a merge needs none."""
     by_item = PartitionSpec(PartitionField(source_id=2, field_id=1000, transform=IdentityTransform(), name="item"))
@@ -345,7 +343,6 @@ def test_a_merge_of_one_new_file_opens_only_the_manifests_that_differ(tables: Ta
     assert len(counting.named(".parquet")) == 2
 
 
-@pytest.mark.slow
 def test_a_merge_of_corrected_rows_reads_only_files_that_changed(tables: Tables, adapter: IcebergAdapter) -> None:
     base = tables.create([order(1), order(2)])
     base = tables.change(base, *(append(order(number)) for number in range(10, 20)))

@@ -271,7 +271,6 @@ class TestCommand:
         assert merger.merge(b"b", b"o", b"t") == b"t"
 
     @pytest.mark.parametrize("end", ["exit 0", "exec sleep 300"])
-    @pytest.mark.slow
     def test_nothing_that_it_began_goes_on(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
         monkeypatch.setattr("plait_s3.content._COMMAND_SECONDS_MAX", 2)
         begun = tmp_path / "pid"

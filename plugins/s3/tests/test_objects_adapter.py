@@ -800,7 +800,6 @@ class TestHealth:
         assert adapter.verify(snapshot, Depth.BYTES).checked == len(NAMES) + 1
 
     @pytest.mark.parametrize("depth", [Depth.METADATA, Depth.BYTES])
-    @pytest.mark.slow
     def test_what_snapshots_share_is_looked_at_once_and_told_of_each(self, files_place: Place, depth: Depth) -> None:
         adapter = files_place.adapter()
         write = Writer(adapter)
