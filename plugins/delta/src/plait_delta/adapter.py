@@ -341,10 +341,10 @@ class DeltaAdapter(Adapter):
                     "a table as a whole cannot be resolved by a value", remedy="choose ours, theirs or base"
                 )
         decisions = Decisions(resolutions)
-        if base is None or not base.asset == ours.asset == theirs.asset:
-            same = base is None and ours.asset == theirs.asset
+        are_different = len({one.asset for one in (base, ours, theirs) if one is not None}) > 1
+        if base is None or are_different:
             brought = "both sides brought the table here, in different versions"
-            detail = brought if same else "the sides hold different tables under this key"
+            detail = "the sides hold different tables under this key" if are_different else brought
             decisions.conflict(None, None, None, None, ConflictKind.VALUE_DIFFERS, detail)
             return self._settle(decisions, base, ours, theirs)
         settled = sorted((one.item or "", one.item is None, one.choice.value, repr(one.value)) for one in resolutions)
