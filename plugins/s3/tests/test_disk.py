@@ -183,6 +183,17 @@ def test_many_objects_are_one_fsync_each_and_one_for_each_folder(
     assert synced["folders"] <= 256 + 3 + 4
 
 
+def test_an_object_that_is_staged_is_one_fsync(files_place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its folders are not flushed: the vote waits for the copy that prepare makes, and nothing else stands on it."""
+    adapter = files_place.adapter()
+    port = MemoryPort(adapter, "t1")
+    handle = adapter.open(port.add(KEY, new=True), port)
+    synced: list[bool] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(stat.S_ISREG(os.fstat(descriptor).st_mode)))
+    handle.pipe("year/month/day.csv", b"1")
+    assert synced == [True]
+
+
 def test_kept_content_is_not_written_again(files_place: Place) -> None:
     adapter = files_place.adapter()
     first = adapter.blobs.pin_all([adapter.blobs.put("a", b"same")], lambda done: None)

@@ -42,7 +42,7 @@ from plait.types import (
 )
 
 from plait_s3 import space
-from plait_s3.blobs import Blobs
+from plait_s3.blobs import EDITS, STAGING, Blobs
 from plait_s3.csv_merge import mergers_by_keys
 from plait_s3.filesystem import AssetFileSystem
 from plait_s3.heads import publish_head
@@ -56,7 +56,7 @@ from plait_s3.manifest import (
     write_manifest,
 )
 from plait_s3.objects import ObjectMerge, changed_entries, describe
-from plait_s3.overlay import EDITS, STAGING, Overlay, Place, base_of, place_of
+from plait_s3.overlay import Overlay, Place, base_of, place_of
 from plait_s3.parallel import side_by_side
 from plait_s3.probe import probe
 from plait_s3.verifying import Verifier

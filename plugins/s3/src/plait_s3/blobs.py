@@ -15,6 +15,10 @@ from plait.errors import InvalidArgument, NotFound
 OWN: Final = "_plait/"
 """Everything of plait's own lies below this prefix of the store's root."""
 
+STAGING: Final = f"{OWN}staging/"
+EDITS: Final = f"{OWN}edits/"
+"""What working sets hold (overlay.py): nothing that a commit names lies there."""
+
 EXPORTED: Final = "/.plait-export/"
 """Where an export keeps, beside the files, what it has put there: nobody's data."""
 

@@ -1,6 +1,7 @@
 """A directory as an object store: the embedded default. What is written is fsynced and appears whole.
 
-put             a temporary file, fsync, rename, fsync of the folders
+put             a temporary file, fsync, rename, fsync of the folders; of what a working set stages the folders are left
+                to the disk: prepare copies it, and a vote waits for the copies
 put_if_match    the same under an flock'd lock file, after comparing what is there
 pin_all         reflinks where the file system has them, else copies, at content addresses
 """
@@ -19,7 +20,7 @@ from typing import BinaryIO
 
 from plait.errors import InvalidArgument, NotFound, PermissionDenied, StoreUnavailable, Unsupported
 
-from plait_s3.blobs import CHUNK_BYTES, OWN, Blob, Content, Pinned, Report, address, pinning, unheard
+from plait_s3.blobs import CHUNK_BYTES, EDITS, OWN, STAGING, Blob, Content, Pinned, Report, address, pinning, unheard
 from plait_s3.parallel import side_by_side
 from plait_s3.placing import Copied, Placing
 
@@ -153,7 +154,7 @@ class FilesBlobs:
 
     def put(self, key: str, content: Content) -> Blob:
         with _translated(key):
-            self._placing.place([(self._placing.write(content), key)])
+            self._place([(self._placing.write(content), key)])
         return self.head(key) or Blob(key, 0)
 
     def put_all(self, contents: Mapping[str, Content], report: Report) -> None:
@@ -168,7 +169,10 @@ class FilesBlobs:
         with self._dropping(written):
             temporaries = side_by_side(write, contents.items(), report)
             with _translated(f"{len(contents)} objects"):
-                self._placing.place(zip(temporaries, contents, strict=True))
+                self._place(zip(temporaries, contents, strict=True))
+
+    def _place(self, files: Iterable[tuple[str, str]]) -> None:
+        self._placing.place(files, passing=(STAGING, EDITS))
 
     @contextmanager
     def _dropping(self, temporaries: Sequence[str]) -> Iterator[None]:
@@ -225,7 +229,7 @@ class FilesBlobs:
 
     def copy(self, key: str, destination: str, version: str = "") -> None:
         with _translated(key), self._open(key) as source:
-            self._placing.place([(self._placing.copy(source).temporary, destination)])
+            self._place([(self._placing.copy(source).temporary, destination)])
 
     def delete(self, blobs: Iterable[Blob]) -> None:
         for blob in blobs:

@@ -12,18 +12,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from plait.codec import pack, unpack
 from plait.errors import Corrupt
 from plait.types import Staging
 
-from plait_s3.blobs import OWN, Blob, Blobs, check_object_key, sha256_of, unheard
+from plait_s3.blobs import EDITS, STAGING, Blob, Blobs, check_object_key, sha256_of, unheard
 from plait_s3.manifest import NOTHING, Entry, Manifest, Packs, Root, decode_entry, encode_entry
 from plait_s3.parallel import side_by_side
-
-STAGING: Final = f"{OWN}staging/"
-EDITS: Final = f"{OWN}edits/"
 
 Found: TypeAlias = Blob | Entry
 """An object of the view: staged, or kept."""

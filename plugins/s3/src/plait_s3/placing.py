@@ -146,12 +146,14 @@ class Placing:
         finally:
             os.close(descriptor)
 
-    def place(self, temporaries: Iterable[tuple[str, str]]) -> None:
+    def place(self, temporaries: Iterable[tuple[str, str]], *, passing: tuple[str, ...] = ()) -> None:
         """Give finished temporary files their keys ((temporary, key) each), for good when this returns.
 
         An empty temporary: the key's file is there already, but whoever made it may not have come to its folder.
+        `passing`: what keys begin with that a power loss may take, as long as it takes the whole file.
         """
         waiting = list(temporaries)
+        made: set[str] = set()
         folders: set[str] = set()
         try:
             while waiting:
@@ -160,10 +162,12 @@ class Placing:
                 folder = os.path.dirname(path)
                 if temporary:
                     self._failpoint("objects.place.before_rename")
-                    if folder not in folders:
+                    if folder not in made:
                         os.makedirs(folder, exist_ok=True)
+                        made.add(folder)
                     os.replace(temporary, path)
-                folders.add(folder)
+                if not key.startswith(passing):
+                    folders.add(folder)
                 waiting.pop()
         except OSError:
             self.drop(temporary for temporary, _ in waiting)

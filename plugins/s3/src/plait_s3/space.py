@@ -10,9 +10,8 @@ from plait.adapter import Context
 from plait.errors import InvalidArgument
 from plait.types import Item, SnapshotRef
 
-from plait_s3.blobs import OWN, Blob, Blobs, version_query
+from plait_s3.blobs import EDITS, OWN, STAGING, Blob, Blobs, version_query
 from plait_s3.manifest import PACKS, Manifest, Packs, Root
-from plait_s3.overlay import EDITS, STAGING
 
 _BATCH: Final = 256
 _KEPT: Final = (f"{OWN}objects/", PACKS, f"{OWN}tmp/")

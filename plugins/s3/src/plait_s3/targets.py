@@ -8,11 +8,10 @@ from typing import ClassVar, Protocol, TypeAlias
 
 from plait.errors import Corrupt, NotFound, PlaitError, StoreUnavailable
 
-from plait_s3.blobs import Blobs
+from plait_s3.blobs import STAGING, Blobs
 from plait_s3.committed import differs
 from plait_s3.export_state import Record, State
 from plait_s3.manifest import Entry
-from plait_s3.overlay import STAGING
 from plait_s3.selection import content_of
 
 Group: TypeAlias = Sequence[tuple[str, Entry]]
