@@ -252,6 +252,8 @@ def record_hash(*, repository: str, previous: bytes, seq: int, kind: str, payloa
 
 def check_text(what: str, text: str) -> str:
     """The text, if every database can keep it. Raises InvalidArgument for a NUL or half a surrogate pair."""
+    if not isinstance(text, str):
+        raise InvalidArgument(f"{what} is a text, not {text!r}")
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise InvalidArgument(f"{what} holds a NUL or half a character: {text[:80]!r}", remedy="give it as plain text")
     return text
@@ -259,6 +261,8 @@ def check_text(what: str, text: str) -> str:
 
 def check_properties(properties: Mapping[str, str], limit_bytes: int) -> None:
     """Raises InvalidArgument unless it is a map of text to text within the limit."""
+    if not isinstance(properties, Mapping):
+        raise InvalidArgument(f"properties are a map of names to values, not {properties!r}")
     size = 0
     for name, value in properties.items():
         if not isinstance(name, str) or not isinstance(value, str) or not name:

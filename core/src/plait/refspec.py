@@ -12,6 +12,7 @@ A commit's id, or enough of its beginning, stands after `@`; alone it takes 8 di
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -36,11 +37,14 @@ _REF_FORBIDDEN = re.compile(r"[\x00-\x20\x7f\ud800-\udfff~^:?*@\[\\]|\.\.|//|/\.
 
 def check_key(key: Key) -> Key:
     """Return the key, or raise InvalidArgument saying which part breaks which limit."""
+    if not isinstance(key, tuple):
+        raise InvalidArgument(f"a key is its text or a tuple of its parts, not {key!r}")
     if not key:
         raise InvalidArgument("a key needs at least one part")
     if len(key) > limits.KEY_PARTS_MAX:
         raise InvalidArgument(f"key has {len(key)} parts, the limit is {limits.KEY_PARTS_MAX}")
     for part in key:
+        _check_text(f"a part of key {key!r}", part)
         if not part:
             raise InvalidArgument(f"key {key!r} has an empty part")
         if "\0" in part:
@@ -54,9 +58,23 @@ def check_key(key: Key) -> Key:
     return key
 
 
+def _check_text(what: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise InvalidArgument(f"{what} is a text, not {value!r}")
+
+
 def as_key(key: str | Key) -> Key:
     """A key given as its text or as its parts; empty text is the empty prefix. Raises: InvalidArgument."""
-    return (parse_key(key) if key else ()) if isinstance(key, str) else key
+    if isinstance(key, str):
+        return parse_key(key) if key else ()
+    return check_key(key) if key != () else key
+
+
+def as_keys(keys: Sequence[str | Key]) -> tuple[Key, ...]:
+    """Several keys, each as `as_key` takes it. Raises: InvalidArgument, also for one text in the place of a list."""
+    if isinstance(keys, str) or not isinstance(keys, Iterable):
+        raise InvalidArgument(f"keys are a list, not {keys!r}", remedy='write ["lake.sales.orders"]')
+    return tuple(map(as_key, keys))
 
 
 def as_choice(kind: type[E], value: E | str) -> E:
@@ -99,8 +117,10 @@ def parse_path(text: str) -> tuple[Key, str | None]:
         if text.startswith("::", position):
             return check_key(tuple(parts)), text[position + 2 :]
         if text[position] != ".":
+            item = f"an item of an asset follows two colons: {text[:position]}::{text[position + 1 :]}"
             raise InvalidArgument(
-                f"key {text!r} has {text[position]!r} at position {position}, a dot is expected", remedy=_QUOTING
+                f"key {text!r} has {text[position]!r} at position {position}, a dot is expected",
+                remedy=item if text[position] == "/" else _QUOTING,
             )
         position += 1
 
@@ -112,6 +132,7 @@ def format_path(key: Key, item: str | None) -> str:
 
 def check_ref_name(name: str) -> str:
     """Return a name that follows Git's rules (git-check-ref-format), and holds neither ``*`` nor ``@``."""
+    _check_text("a ref name", name)
     if not name or len(name.encode(errors="replace")) > limits.REF_NAME_BYTES_MAX:
         raise InvalidArgument(f"a ref name has 1 to {limits.REF_NAME_BYTES_MAX} bytes, not {len(name)}")
     if name == "HEAD":
@@ -160,6 +181,7 @@ def may_be_commit(name: str) -> bool:
 
 def parse_spec(text: str) -> Spec:
     """Read a point in the history. Raises: InvalidArgument saying what is expected where."""
+    _check_text("a point in the history", text)
     match = _SPEC.fullmatch(text)
     if not match or not text:
         raise InvalidArgument(

@@ -103,7 +103,10 @@ class Stagings:
                 if new and there:
                     raise AlreadyExists(f"{format_key(key)} exists already", remedy="open it, or choose another key")
                 if not new and not there and (participant is None or participant.dropped):
-                    raise NotFound(f"{format_key(key)} does not exist at {tx.base[:12]}", remedy="see 'plait ls'")
+                    raise NotFound(
+                        f"{format_key(key)} does not exist at {tx.base[:12]}",
+                        remedy="see 'plait ls', or begin it: open(key, create=True), 'plait open KEY --write --create'",
+                    )
                 intended.append(
                     self._intended(participant or Participant(tx_id, key, base), new=new, content_id=content_id)
                 )

@@ -11,7 +11,7 @@ from plait import tables
 from plait.backend import Backend, Preview, Side
 from plait.errors import AlreadyExists, NotFound, PlaitError
 from plait.liveness import renewing
-from plait.refspec import as_choice, as_key
+from plait.refspec import as_choice, as_key, as_keys
 from plait.stores import Adapters
 from plait.tables import Listing, Stream
 from plait.types import (
@@ -259,7 +259,7 @@ class WorkingSet:
             message=message,
             author=author,
             properties=dict(properties or {}),
-            unchanged=[as_key(key) for key in unchanged],
+            unchanged=as_keys(unchanged),
             allow_empty=allow_empty,
         )
         return self.committed

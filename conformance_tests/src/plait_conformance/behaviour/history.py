@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -276,6 +278,32 @@ class TestTimeTravel:
             commit(catalog, put("c", 1), ref=after)
         with pytest.raises(NotFound):
             catalog.begin(after)
+
+    @pytest.mark.parametrize(
+        "call",
+        [
+            lambda catalog: list(catalog.log(5)),
+            lambda catalog: list(catalog.log(None)),
+            lambda catalog: catalog.at(5),
+            lambda catalog: list(catalog.diff({"main"}, "main")),
+            lambda catalog: catalog.create_branch(5),
+            lambda catalog: catalog.begin("main", message=5),
+            lambda catalog: catalog.begin("main", properties={"run": 7}),
+            lambda catalog: catalog.at("main").entry({"p", "a"}),
+            lambda catalog: catalog.at("main").entry(b"p.a"),
+            lambda catalog: catalog.at("main").entry(("p", b"a")),
+            lambda catalog: catalog.restore("main", keys="p.a"),
+            lambda catalog: catalog.revert("main", keys=5),
+            lambda catalog: catalog.restore("main", items=["p.a"]),
+            lambda catalog: catalog.watch(seconds_max=math.nan),
+        ],
+    )
+    def test_what_is_of_a_wrong_type_is_refused(self, catalog: Catalog, call: Callable[[Catalog], object]) -> None:
+        commit(catalog, put("a", 1))
+        with pytest.raises(InvalidArgument):
+            call(catalog)
+        assert len(list(catalog.log())) == 2
+        assert list(catalog.working_sets()) == []
 
     def test_a_point_stays_where_it_was_resolved(self, catalog: Catalog) -> None:
         commit(catalog, put("a", 1))

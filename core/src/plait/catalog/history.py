@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from plait import tables
@@ -9,7 +10,7 @@ from plait.adapter import Capability
 from plait.backend import Backend, Problem, Side
 from plait.blame import Blamed, blame
 from plait.clock import Clock
-from plait.errors import NotFound, Unsupported
+from plait.errors import InvalidArgument, NotFound, Unsupported
 from plait.graph import LogFilter
 from plait.point import Point
 from plait.refspec import as_choice, as_key, check_ref_name, no_ref
@@ -169,6 +170,8 @@ class History:
 
         Raises: StoreUnavailable when the server goes: watch again from the seq after the last one seen.
         """
+        if seconds_max is not None and math.isnan(seconds_max):
+            raise InvalidArgument("seconds_max is no number", remedy="leave it out to watch for ever")
         return self.backend.watch(from_seq, seconds_max)
 
     def verify(self, depth: Depth = Depth.METADATA) -> Iterator[Problem]:

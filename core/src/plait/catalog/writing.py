@@ -20,7 +20,7 @@ from plait.errors import (
     ProposalRejected,
 )
 from plait.presence import check_keys
-from plait.refspec import as_choice, as_key, format_key, format_path, parse_spec
+from plait.refspec import as_choice, as_key, as_keys, format_key, format_path, parse_spec
 from plait.tables import Listing
 from plait.types import Commit, Key, Proposal, Source, SourceKind, Strategy, Tx
 from plait.working_set import WorkingSet
@@ -155,23 +155,24 @@ class Writing(History):
         base = self.backend.merge_base(f"@{head.id}", f"@{theirs.id}")
         if base is not None and base.id == theirs.id:
             raise NothingToCommit(f"{into!r} already holds everything of {source!r}")
+        named = as_keys(keys)
         chosen = {key: as_choice(Strategy, one) for key, one in _by_key(strategies).items()}
         points = {into: f"@{head.id}", source: f"@{theirs.id}"}
         check_keys(
             self.backend,
-            [*chosen, *map(as_key, keys)],
+            [*chosen, *named],
             {**({"their merge base": f"@{base.id}"} if base else {}), **points},
         )
         merged = Source(
             SourceKind.MERGE,
             base.id if base else None,
             theirs.id,
-            tuple(map(as_key, keys)),
+            named,
             as_choice(Strategy, default),
             tuple(chosen.items()),
         )
         # Merging only some keys does not make theirs a parent: a later merge must still find the rest.
-        parents = () if squash or keys else (theirs.id,)
+        parents = () if squash or named else (theirs.id,)
         message = message or f"Merge {source} into {into}"
         return self.begin(into, name=name, message=message, source=merged, merged_parents=parents)
 
@@ -180,8 +181,9 @@ class Writing(History):
         picked = self.resolve(spec)
         if not picked.parents:
             raise InvalidArgument(f"{spec!r} is the first commit, and changed nothing")
-        check_keys(self.backend, list(map(as_key, keys)), {f"{spec}^": f"@{picked.parents[0]}", spec: f"@{picked.id}"})
-        source = Source(SourceKind.CHERRY_PICK, picked.parents[0], picked.id, tuple(map(as_key, keys)))
+        named = as_keys(keys)
+        check_keys(self.backend, named, {f"{spec}^": f"@{picked.parents[0]}", spec: f"@{picked.id}"})
+        source = Source(SourceKind.CHERRY_PICK, picked.parents[0], picked.id, named)
         properties = {"plait.cherry-picked": picked.id}
         tx = self.begin(onto, message=message or picked.message, source=source, properties=properties)
         return self._finish(tx)
@@ -205,15 +207,15 @@ class Writing(History):
         if not undone.parents:
             raise InvalidArgument(f"{spec!r} is the first commit, and changed nothing")
         points = {f"{spec}^": f"@{undone.parents[0]}", spec: f"@{undone.id}", on: on}
-        some = _by_key(items)
-        check_keys(self.backend, [*map(as_key, keys), *some], points)
+        named, some = as_keys(keys), _by_key(items)
+        check_keys(self.backend, [*named, *some], points)
         message = message or f'Revert "{undone.message}"'
         properties = {"plait.reverted": undone.id}
         if some:  # Written onto what is undone, so that the commit joins it with all that changed since.
             check_keys(self.backend, list(some), {spec: f"@{undone.id}"})
             before = f"@{undone.parents[0]}"
             return self._restore_items(before, on, message, properties, some, base=undone.id)
-        source = Source(SourceKind.REVERT, undone.id, undone.parents[0], tuple(map(as_key, keys)))
+        source = Source(SourceKind.REVERT, undone.id, undone.parents[0], named)
         return self._finish(self.begin(on, message=message, source=source, properties=properties))
 
     def restore(
@@ -229,15 +231,15 @@ class Writing(History):
 
         Raises: NotFound for a key or an item that exists neither at that point nor on the branch.
         """
-        wanted, some = self.resolve(spec), _by_key(items)
-        check_keys(self.backend, [*map(as_key, keys), *some], {spec: f"@{wanted.id}", on: on})
-        named = [format_path(key, item) for key, names in some.items() for item in names]
-        named = named or [_text(key) for key in keys]
-        message = message or f"Restore {_listed(named) or 'everything'} from {spec}"
+        wanted, named, some = self.resolve(spec), as_keys(keys), _by_key(items)
+        check_keys(self.backend, [*named, *some], {spec: f"@{wanted.id}", on: on})
+        shown = [format_path(key, item) for key, names in some.items() for item in names]
+        shown = shown or [format_key(key) for key in named]
+        message = message or f"Restore {_listed(shown) or 'everything'} from {spec}"
         properties = {"plait.restored": wanted.id}
         if some:
             return self._restore_items(f"@{wanted.id}", on, message, properties, some)
-        source = Source(SourceKind.RESTORE, None, wanted.id, tuple(map(as_key, keys)))
+        source = Source(SourceKind.RESTORE, None, wanted.id, named)
         return self._finish(self.begin(on, message=message, source=source, properties=properties))
 
     def _restore_items(
@@ -274,11 +276,9 @@ class Writing(History):
 
 
 def _by_key(given: ByKey[V]) -> dict[Key, V]:
+    if not isinstance(given, Mapping):
+        raise InvalidArgument(f"a map of keys is expected, not {given!r}", remedy='write {"lake.sales.orders": …}')
     return {as_key(key): value for key, value in given.items()}
-
-
-def _text(key: KeyText) -> str:
-    return key if isinstance(key, str) else format_key(key)
 
 
 def _listed(named: Sequence[str]) -> str:

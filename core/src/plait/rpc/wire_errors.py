@@ -59,6 +59,10 @@ def _refused() -> Iterator[None]:
         if not str(error).startswith("Value out of range"):
             raise
         raise InvalidArgument(f"an argument is a number beyond 64 bits: {error}") from error
+    except TypeError as error:
+        if not str(error).startswith("bad argument type"):  # What protobuf says of a value that is not the field's.
+            raise
+        raise InvalidArgument("an argument is of another type than the call takes", remedy="see its help()") from error
 
 
 def to_error(error: PlaitError) -> pb.ErrorDetail:

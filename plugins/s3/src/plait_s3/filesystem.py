@@ -191,13 +191,13 @@ class AssetFileSystem(AbstractFileSystem):  # type: ignore[misc]
         target = self._overlay.object_key(key)
         if mode == "create" and self._find(key) is not None:
             raise FileExistsError(path)
-        self._blobs.put(target, bytes(value))
+        self._blobs.put(target, _as_bytes(value))
 
     def pipe(self, path: Any, value: bytes | None = None, **kwargs: Any) -> None:
         """As fsspec's; objects given as a dict are written together."""
         if isinstance(path, dict) and not kwargs:
             self._put_all(
-                {self._strip_protocol(name): bytes(content) for name, content in path.items()}, DEFAULT_CALLBACK
+                {self._strip_protocol(name): _as_bytes(content) for name, content in path.items()}, DEFAULT_CALLBACK
             )
         else:
             super().pipe(path, value, **kwargs)
@@ -323,6 +323,11 @@ class _Planned(AssetFileSystem):
 
     def get_file(self, rpath: Any, lpath: Any = None, callback: Any = DEFAULT_CALLBACK, **kwargs: Any) -> None:
         self.files.append((rpath, lpath))
+
+
+def _as_bytes(value: bytes) -> bytes:
+    """Also of what only looks like them. (Of a number, `bytes` makes that many zeros.) Raises: TypeError."""
+    return value if isinstance(value, bytes) else bytes(memoryview(value))
 
 
 def _folders_of(keys: Iterable[str], top: str) -> set[str]:
