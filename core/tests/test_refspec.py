@@ -77,6 +77,11 @@ class TestKeys:
         with pytest.raises(InvalidArgument, match=reason):
             parse_key(text)
 
+    def test_a_slash_after_a_key_is_answered_with_how_an_item_is_named(self) -> None:
+        with pytest.raises(InvalidArgument) as caught:
+            parse_path("raw.landing/2013/01.csv")
+        assert caught.value.remedy.endswith("raw.landing::2013/01.csv")
+
     def test_an_item_where_a_key_is_expected_is_refused(self) -> None:
         with pytest.raises(InvalidArgument, match="names an item"):
             parse_key("a::b")

@@ -116,11 +116,9 @@ class ObjectHarness(Harness):
 
     def write(self, adapter: Adapter, port: StagingPort, key: Key, edits: Edits) -> None:
         objects: Any = adapter.open(port.add(key), port)
-        for row, text in edits.items():
-            if text is not None:
-                objects.pipe_file(row, text.encode())
-            elif objects.exists(row):
-                objects.rm(row)
+        objects.pipe({row: text.encode() for row, text in edits.items() if text is not None})
+        for row in (row for row, text in edits.items() if text is None and objects.exists(row)):
+            objects.rm(row)
 
     def read(self, location: Location) -> Rows:
         """As the snippet of the location does it: with the store's credentials alone."""
