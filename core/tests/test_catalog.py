@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from plait import limits
 from plait.catalog import Catalog
 from plait.clock import ManualClock
+from plait.codec import digest, pack
 from plait.connecting import find, migrate, shown
 from plait.errors import (
     AlreadyExists,
@@ -456,7 +457,51 @@ def somebody() -> Iterator[None]:
             os.setresuid(0, 0, 0)
 
 
+def test_verify_names_a_snapshot_that_cannot_be_read(tmp_path: Path) -> None:
+    """Of a pointer store too, which nothing else asks about its snapshots."""
+    body = pack([1, "p", "pointer", "a", 5, b"", []])
+    with plait.init(tmp_path) as catalog:
+        catalog.add_store("p", "pointer", mode=Mode.POINTER)
+    with closing(sqlite3.connect(tmp_path / ".plait" / "catalog.db")) as database:
+        row = (digest(b"snapshot", body), body)
+        database.execute("INSERT INTO snapshot SELECT id, ?, ?, 'live', 1 FROM repository", row)
+        database.commit()
+    with plait.open(tmp_path) as catalog:
+        (problem,) = catalog.verify()
+    assert (problem.where, problem.what[:14]) == (f"snapshot {row[0].hex()}", "cannot be read")
+
+
+def test_a_closed_catalog_says_so(tmp_path: Path) -> None:
+    catalog = plait.init(tmp_path)
+    catalog.close()
+    catalog.close()
+    for call in (catalog.begin, catalog.refs, lambda: catalog.at("main"), lambda: list(catalog.log())):
+        with pytest.raises(StoreUnavailable, match="the catalog is closed"):
+            call()
+
+
+@pytest.mark.parametrize(
+    "where",
+    [None, 5, b"x", "", "a\0b", "\ud800", "x" * 300, "x/" * 3000, f"sqlite:///{'x' * 300}"],
+    ids=["none", "number", "bytes", "empty", "nul", "surrogate", "long", "long-path", "long-url"],
+)
+def test_what_names_no_catalog_is_refused(where: str) -> None:
+    for call in (plait.open, plait.init, migrate):
+        with pytest.raises(InvalidArgument) as caught:
+            call(where)
+        assert len(str(caught.value).encode()) < 400
+
+
 class TestMaking:
+    @pytest.mark.parametrize(
+        "name", ["", " ", "a/b", "a\0", "\n", ".x", pytest.param("x" * 2000, id="long"), b"x"]
+    )
+    def test_a_name_that_no_address_can_have_is_refused(self, tmp_path: Path, name: str) -> None:
+        with pytest.raises(InvalidArgument, match="name"):
+            plait.init(tmp_path, repository=name)
+        with pytest.raises(NotFound):
+            plait.open(tmp_path)
+
     def test_a_folder_without_a_catalog_says_what_to_do(self, tmp_path: Path) -> None:
         with pytest.raises(NotFound, match="plait init"):
             plait.open(tmp_path)

@@ -171,6 +171,11 @@ def _verify_snapshots(rows: Rows, named: set[bytes]) -> Iterator[Problem]:
     for digest, row in found.items():
         if codec.digest(b"snapshot", row.body) != digest:
             yield Problem(f"snapshot {digest.hex()}", "its bytes are not those that its digest was made of")
+        else:
+            try:
+                codec.decode_snapshot(row.body)
+            except Corrupt as error:
+                yield Problem(f"snapshot {digest.hex()}", f"cannot be read: {error.message}", error.remedy)
         if row.state not in _SNAPSHOT_STATES:
             yield Problem(f"snapshot {digest.hex()}", f"its state is {row.state!r}, which there is not")
     for digest in sorted(named - found.keys()):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 FOLDER = ".plait"
 DATABASE = "catalog.db"
 _SQLITE = "sqlite:///"
+_PATH_BYTES_MAX, _NAME_BYTES_MAX = 4095, 255
 
 
 def init(
@@ -236,26 +237,45 @@ def migrate(where: str | os.PathLike[str] = ".", *, copy: bool = True) -> Migrat
         database.close()
 
 
+def _text(where: str | os.PathLike[str]) -> str:
+    """A folder or a URL, as text that a system can ask for. Raises: InvalidArgument."""
+    text = os.fspath(where) if isinstance(where, str | os.PathLike) else where
+    if not isinstance(text, str) or not text:
+        raise InvalidArgument(f"a catalog is named by its folder or a URL, not by {where!r}")
+    try:
+        encoded = text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"{text!r} is not valid Unicode", remedy="rename the folder, or give a URL") from error
+    if b"\0" in encoded:
+        raise InvalidArgument(f"{text!r} holds a NUL character, which no folder and no URL has")
+    if len(encoded) > _PATH_BYTES_MAX or any(len(part) > _NAME_BYTES_MAX for part in encoded.split(b"/")):
+        raise InvalidArgument(
+            f"{text[:80]!r}… names no catalog",
+            remedy=f"a path has at most {_PATH_BYTES_MAX} bytes, and {_NAME_BYTES_MAX} between two slashes",
+        )
+    return text
+
+
 def is_url(where: str | os.PathLike[str]) -> bool:
     """Whether `where` is a URL, of a database or a server, and not a folder."""
-    return "://" in os.fspath(where)
+    return "://" in _text(where)
 
 
 def is_served(where: str | os.PathLike[str]) -> bool:
     """Whether `where` is the URL of a served catalog."""
-    return os.fspath(where).startswith(("plait://", "plaits://"))
+    return _text(where).startswith(("plait://", "plaits://"))
 
 
 def shown(where: str | os.PathLike[str]) -> str:
     """Where a catalog is, as text without a password, which may be printed and stored."""
-    text = os.fspath(where)
+    text = _text(where)
     if not is_url(text):
         return str(Path(text).resolve())
     return re.sub(r"(password=)[^&]*", r"\1***", re.sub(r"(://[^/@]*?:)[^/]*@", r"\1***@", text))
 
 
 def _database_url(where: str | os.PathLike[str]) -> str:
-    text = os.fspath(where)
+    text = _text(where)
     if is_url(text):
         return text
     folder = Path(text).resolve()

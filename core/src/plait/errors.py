@@ -12,6 +12,16 @@ if TYPE_CHECKING:
     from plait.types import Conflict
 
 
+_SHOWN_CHARACTERS_MAX = 2_000
+
+
+def _shown(text: str) -> str:
+    """What anybody can read and any output can encode: a name of a megabyte is cut, half a character is escaped."""
+    if len(text) > _SHOWN_CHARACTERS_MAX:
+        text = text[:_SHOWN_CHARACTERS_MAX] + "…"
+    return text.encode(errors="backslashreplace").decode()
+
+
 class PlaitError(Exception):
     """The root of every error that plait raises on purpose."""
 
@@ -22,6 +32,7 @@ class PlaitError(Exception):
     retryable: ClassVar[bool] = False
 
     def __init__(self, message: str, *, remedy: str = "", details: Mapping[str, str] | None = None) -> None:
+        message = _shown(message)
         super().__init__(message)
         self.message = message
         self.remedy = remedy

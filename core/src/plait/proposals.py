@@ -107,6 +107,13 @@ def check_proposal(proposal: Proposal) -> None:
 
 
 def _check_put(put: Put) -> None:
+    snapshot = put.snapshot
+    texts = (snapshot.store, snapshot.kind, snapshot.asset, snapshot.version, *snapshot.attrs, *snapshot.attrs.values())
+    if not isinstance(snapshot.digest, bytes) or not all(isinstance(text, str) for text in texts):
+        raise InvalidArgument(
+            f"the snapshot of {format_key(put.key)} is not of texts and a digest of bytes: {snapshot!r}",
+            remedy="give its digest as bytes, and everything else as text",
+        )
     if put.snapshot.store != put.key[0]:
         raise InvalidArgument(
             f"{format_key(put.key)} names a snapshot of store {put.snapshot.store!r}",

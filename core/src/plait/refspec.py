@@ -31,6 +31,7 @@ _COMMIT = re.compile(r"[0-9a-f]{4,64}\Z")
 _BARE_COMMIT = re.compile(r"[0-9a-f]{8,64}\Z")
 _STEP = re.compile(r"([~^])([0-9]*)")
 _SPEC = re.compile(r"([^@*~^]*)(?:@([^*~^]*))?(?:\*([^~^@]+))?((?:[~^][0-9]{0,9})*)")
+_REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _REF_FORBIDDEN = re.compile(r"[\x00-\x20\x7f\ud800-\udfff~^:?*@\[\\]|\.\.|//|/\.|\.lock(?:/|\Z)|\.\Z|/\Z|\A/|\A\.|\A-")
 
@@ -61,6 +62,12 @@ def check_key(key: Key) -> Key:
 def _check_text(what: str, value: object) -> None:
     if not isinstance(value, str):
         raise InvalidArgument(f"{what} is a text, not {value!r}")
+
+
+def check_flag(what: str, value: object) -> None:
+    """Raises: InvalidArgument unless it is True or False: a database would keep what else passes for one."""
+    if not isinstance(value, bool):
+        raise InvalidArgument(f"{what} is True or False, not {value!r}")
 
 
 def as_key(key: str | Key) -> Key:
@@ -142,6 +149,17 @@ def check_ref_name(name: str) -> str:
         raise InvalidArgument(
             f"ref name {name!r} may not hold {found.group()!r} there",
             remedy="use letters, digits, '-', '_', '.' and '/', as in Git",
+        )
+    return name
+
+
+def check_repository_name(name: str) -> str:
+    """Return a name that can be the path of an address. Raises: InvalidArgument."""
+    _check_text("a repository's name", name)
+    if not _REPOSITORY.match(name) or len(name) > limits.NAME_BYTES_MAX:
+        raise InvalidArgument(
+            f"{name[:80]!r} is no name of a repository",
+            remedy=f"use up to {limits.NAME_BYTES_MAX} letters, digits, '-', '_' and '.', a letter or a digit first",
         )
     return name
 

@@ -109,7 +109,7 @@ class Sequencer:
 
         Raises: ResourceExhausted when the queue is full, StoreUnavailable once closed, InvalidArgument in a fork.
         """
-        self._repository.database.check_process()
+        self._repository.database.check_usable()
         queued = _Queued(request, idempotency, Future[R]())
         with self._closing:
             if self._closed:

@@ -230,7 +230,8 @@ def check_store(store: Store, plugins: Plugins) -> Store:
         except NotFound as error:
             raise InvalidArgument(error.message, remedy=error.remedy) from error
     for name, value in store.options.items():
-        check_text(f"option {name!r} of store {store.name!r}", name + value)
+        check_text(f"the name of an option of store {store.name!r}", name)
+        check_text(f"option {name!r} of store {store.name!r}", value)
         asked = value.partition("?")[2].split("&") if "://" in value else []
         if _URL_PASSWORD.match(value) or any(_SECRET.search(pair.partition("=")[0]) for pair in asked):
             raise InvalidArgument(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -9,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from plait import tables
 from plait.backend import Backend, Preview, Side
-from plait.errors import AlreadyExists, NotFound, PlaitError
+from plait.errors import AlreadyExists, InvalidArgument, NotFound, PlaitError
 from plait.liveness import renewing
-from plait.refspec import as_choice, as_key, as_keys
+from plait.refspec import as_choice, as_key, as_keys, format_path
 from plait.stores import Adapters
 from plait.tables import Listing, Stream
 from plait.types import (
@@ -193,10 +194,17 @@ class WorkingSet:
         self.settle([Resolution(as_key(key), item, as_choice(Choice, choice), value)])
 
     def settle(self, resolutions: Sequence[Resolution]) -> None:
-        """Settle listed conflicts. Raises: NotFound when one is not listed; then none is settled.
+        """Settle listed conflicts. Raises: NotFound when one is not listed, InvalidArgument when a value is no JSON;
+        then none is settled.
 
         More than a mebibyte of resolutions goes to a served catalog in parts; each part is settled whole or not at all.
         """
+        for one in resolutions:
+            try:
+                json.dumps(one.value)
+            except (TypeError, ValueError, RecursionError) as error:
+                named = format_path(one.key, one.item)
+                raise InvalidArgument(f"the value for {named} is no JSON: {error}") from error
         self._backend.settle(self.id, resolutions)
 
     def resolve_all(self, choice: Choice, prefix: str | Key = ()) -> int:

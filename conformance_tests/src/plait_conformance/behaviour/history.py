@@ -6,6 +6,7 @@ import math
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from plait.types import (
     ConflictKind,
     Delete,
     EventKind,
+    Mode,
     Operation,
     Proposal,
     Put,
@@ -296,6 +298,12 @@ class TestTimeTravel:
             lambda catalog: catalog.revert("main", keys=5),
             lambda catalog: catalog.restore("main", items=["p.a"]),
             lambda catalog: catalog.watch(seconds_max=math.nan),
+            lambda catalog: commit(catalog, Put(("p", "b"), replace(pointer("b", 1), version=5))),  # type: ignore[arg-type]
+            lambda catalog: commit(catalog, Put(("p", "b"), replace(pointer("b", 1), digest="1"))),  # type: ignore[arg-type]
+            lambda catalog: commit(catalog, Put(("p", "b"), replace(pointer("b", 1), attrs={"size": 5}))),  # type: ignore[dict-item]
+            lambda catalog: catalog.begin("main", implicit="no"),
+            lambda catalog: catalog.protect_branch("main", protect="no"),
+            lambda catalog: catalog.add_store("q", "anything", {"path": 5}, mode=Mode.POINTER),
         ],
     )
     def test_what_is_of_a_wrong_type_is_refused(self, catalog: Catalog, call: Callable[[Catalog], object]) -> None:
@@ -304,6 +312,18 @@ class TestTimeTravel:
             call(catalog)
         assert len(list(catalog.log())) == 2
         assert list(catalog.working_sets()) == []
+        assert list(catalog.verify()) == []
+
+    def test_a_message_of_a_wrong_type_is_refused(self, catalog: Catalog) -> None:
+        tx = catalog.begin("main")
+        with pytest.raises(InvalidArgument):
+            tx.commit(0, allow_empty=True)  # type: ignore[arg-type]
+        tx.discard()
+        assert list(catalog.verify()) == []
+
+    def test_a_stores_path_may_be_given_as_a_path(self, catalog: Catalog, tmp_path: Path) -> None:
+        catalog.add_store("q", "anything", {"path": tmp_path}, mode=Mode.POINTER)
+        assert {store.name: store.options for store in catalog.stores()}["q"] == {"path": str(tmp_path)}
 
     def test_a_point_stays_where_it_was_resolved(self, catalog: Catalog) -> None:
         commit(catalog, put("a", 1))

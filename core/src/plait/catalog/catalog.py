@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -24,6 +25,11 @@ from plait.working_set import WorkingSet
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+def _texts(options: Mapping[str, str | os.PathLike[str]]) -> dict[str, str]:
+    """A path that is given as an object is its text."""
+    return {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in options.items()}
 
 
 class Closer(Protocol):
@@ -85,7 +91,7 @@ class Catalog(Writing):
         self,
         name: str,
         kind: str,
-        options: Mapping[str, str] | None = None,
+        options: Mapping[str, str | os.PathLike[str]] | None = None,
         *,
         mode: Mode = Mode.MANAGED,
         bound_ref: str = "main",
@@ -96,11 +102,11 @@ class Catalog(Writing):
         """
         return list(
             self.backend.add_store(
-                Store(name, kind, as_choice(Mode, mode), bound_ref, dict(options or {})), self.session
+                Store(name, kind, as_choice(Mode, mode), bound_ref, _texts(options or {})), self.session
             )
         )
 
-    def set_store(self, name: str, options: Mapping[str, str]) -> list[Lack]:
+    def set_store(self, name: str, options: Mapping[str, str | os.PathLike[str]]) -> list[Lack]:
         """Set options of a store that has moved: another disk, or the stores of a copied catalog.
 
         The new place must already hold all snapshots that the history names; nothing is copied. Returns: what the new
@@ -108,7 +114,7 @@ class Catalog(Writing):
         snapshots, or a working set that has staged something in the store; StoreUnavailable for a missing folder.
         Cost: one check of each snapshot of the store.
         """
-        return list(self.backend.set_store(name, options, self.session))
+        return list(self.backend.set_store(name, _texts(options), self.session))
 
     def remove_store(self, name: str) -> None:
         """Remove a store that nothing uses; its data stays. Raises: InvalidArgument naming its users, and a way out."""

@@ -13,7 +13,7 @@ from plait.clock import Clock
 from plait.errors import InvalidArgument, NotFound, Unsupported
 from plait.graph import LogFilter
 from plait.point import Point
-from plait.refspec import as_choice, as_key, check_ref_name, no_ref
+from plait.refspec import as_choice, as_key, check_flag, check_ref_name, no_ref
 from plait.stores import Adapters
 from plait.tables import Listing, Stream
 from plait.types import Change, Commit, Depth, Entry, Event, ItemChange, Key, Ref, RefKind, RefMove, Session, Store
@@ -86,6 +86,7 @@ class History:
 
     def protect_branch(self, name: str, *, protect: bool = True) -> Ref:
         """Protected branches take commits and merges, and are neither deleted nor moved by hand."""
+        check_flag("protect", protect)
         ref = self.ref(name)
         return self._set_ref(name, ref.kind, ref.head, ref.head, protect)
 

@@ -20,7 +20,7 @@ from plait.errors import (
     ProposalRejected,
 )
 from plait.presence import check_keys
-from plait.refspec import as_choice, as_key, as_keys, format_key, format_path, parse_spec
+from plait.refspec import as_choice, as_key, as_keys, check_flag, format_key, format_path, parse_spec
 from plait.tables import Listing
 from plait.types import Commit, Key, Proposal, Source, SourceKind, Strategy, Tx
 from plait.working_set import WorkingSet
@@ -58,6 +58,7 @@ class Writing(History):
         spec = parse_spec(branch)
         if spec.is_relative or spec.commit:
             raise InvalidArgument(f"{branch!r} is no branch", remedy="a commit goes onto a branch: give its name")
+        check_flag("implicit", implicit)
         request = BeginRequest(
             self._clock.new_id(), branch, name, message, properties, implicit, tuple(merged_parents), source, base
         )

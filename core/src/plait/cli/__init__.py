@@ -191,24 +191,29 @@ def _misused(session: Session, error: click.ClickException) -> int:
 def _unexpected(session: Session, error: Exception) -> int:
     """One line for the user; the traceback goes into a file that the line names."""
     error_id = uuid.uuid4().hex[:12]
-    folder = Path.home() / ".cache" / "plait"
-    if session.where is not None and "://" not in session.where:
-        where = Path(session.where)
-        inside = where if where.name == ".plait" else where / ".plait"
-        folder = inside if inside.is_dir() else folder
-    report = folder / "errors" / f"{error_id}.txt"
     told = PlaitError(f"plait failed unexpectedly ({type(error).__name__}), error {error_id}")
     told.details["error_id"] = error_id
     try:
+        report = _reports(session) / f"{error_id}.txt"
         report.parent.mkdir(parents=True, exist_ok=True)
         report.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-    except OSError:
+    except (OSError, ValueError):
         told.message += f": {str(error).partition(chr(10))[0]}"
     else:
         told.remedy = f"please report it, with {report}"
         told.details["report"] = str(report)
     session.print_error(told)
     return told.exit_code
+
+
+def _reports(session: Session) -> Path:
+    """The folder for reports: the catalog's own, where there is one."""
+    if session.where is not None and "://" not in session.where:
+        where = Path(session.where)
+        inside = where if where.name == ".plait" else where / ".plait"
+        if inside.is_dir():
+            return inside / "errors"
+    return Path.home() / ".cache" / "plait" / "errors"
 
 
 if __name__ == "__main__":

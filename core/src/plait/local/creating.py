@@ -7,6 +7,7 @@ from plait.errors import AlreadyExists
 from plait.failpoint import failpoint
 from plait.persist import Database, create_repository, find_repository
 from plait.ref_point import FirstCommit
+from plait.refspec import check_repository_name
 from plait.sequencer import Sequencer
 
 DEFAULT_REPOSITORY = "default"
@@ -16,8 +17,9 @@ DEFAULT_BRANCH = "main"
 def create(database: Database, name: str = DEFAULT_REPOSITORY, *, author: str = "", clock: Clock | None = None) -> None:
     """Make a repository with its empty first commit on `main`.
 
-    Repeat: one that died before its first commit is made whole. Raises: AlreadyExists.
+    Repeat: one that died before its first commit is made whole. Raises: AlreadyExists, InvalidArgument.
     """
+    check_repository_name(name)
     clock = clock or SystemClock()
     database.create_schema()
     try:

@@ -133,7 +133,8 @@ class WorkingSets(Reading, StoreKeeping):
         allow_empty: bool,
     ) -> Commit:
         check_properties(properties, limits.PROPERTIES_BYTES_MAX)
-        check_message(message or "")
+        if message is not None:
+            check_message(message)
         check_name("the author", author)
         check_session(session)
         found = self._transactions.find(tx)

@@ -22,7 +22,7 @@ from urllib.parse import quote, unquote
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 
-from plait.errors import Corrupt, InvalidArgument, OutcomeUnknown, PermissionDenied
+from plait.errors import Corrupt, InvalidArgument, OutcomeUnknown, PermissionDenied, StoreUnavailable
 from plait.failpoint import failpoint
 from plait.persist import schema
 from plait.persist.damage import is_utf8, wrong_values
@@ -54,6 +54,7 @@ class Database:
         self.url = parsed
         self._write_lock = threading.RLock()
         self._process = os.getpid()
+        self._is_closed = False
         if self.dialect == "sqlite":
             self._engine = _sqlite_engine(parsed, sqlite)
         elif self.dialect == "postgresql":
@@ -66,7 +67,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection to read with; it writes nothing."""
-        self.check_process()
+        self.check_usable()
         with translated(), self._connect() as connection:
             connection.begin()  # All statements see one state, also those that bypass SQLAlchemy.
             yield connection
@@ -82,7 +83,7 @@ class Database:
 
         Raises: StoreUnavailable before the commit (nothing changed), OutcomeUnknown when the commit's answer is lost.
         """
-        self.check_process()
+        self.check_usable()
         if self.dialect == "sqlite":
             with self._write_lock:
                 yield from self._write_once(flush)
@@ -115,7 +116,7 @@ class Database:
     @contextmanager
     def unmanaged(self) -> Iterator[Connection]:
         """A connection outside of any transaction, for statements that cannot run in one."""
-        self.check_process()
+        self.check_usable()
         with translated(), self._connect().execution_options(plait_unmanaged=True) as connection:
             yield connection
 
@@ -133,12 +134,15 @@ class Database:
             while not pool.checkedin() and time.monotonic() < again:
                 time.sleep(0.005)
 
-    def check_process(self) -> None:
-        """Refuse use in a forked process: it has its parent's connections and locks, but no thread that frees them.
+    def check_usable(self) -> None:
+        """Refuse use once it is closed; and in a forked process: it has its parent's connections and locks, but no
+        thread that frees them.
 
-        Raises: InvalidArgument. See https://sqlite.org/howtocorrupt.html, "Carrying an open database connection across
-        a fork".
+        Raises: StoreUnavailable, InvalidArgument. See https://sqlite.org/howtocorrupt.html, "Carrying an open database
+        connection across a fork".
         """
+        if self._is_closed:
+            raise StoreUnavailable("the catalog is closed", remedy="open it again")
         if os.getpid() != self._process:
             raise InvalidArgument(
                 "this catalog was opened by the process that this one was forked from",
@@ -198,6 +202,7 @@ class Database:
         return damage
 
     def close(self) -> None:
+        self._is_closed = True
         self._engine.dispose()
 
 

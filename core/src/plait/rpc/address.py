@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 import grpc
 
 from plait.errors import InvalidArgument, PermissionDenied
+from plait.refspec import check_repository_name
 
 DEFAULT_PORT = 7450
 DEFAULT_REPOSITORY = "default"
@@ -32,7 +33,7 @@ class Address:
 def parse_address(url: str) -> Address:
     """Read a URL; port and repository have defaults. Raises: InvalidArgument."""
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(str(url))
         port = parts.port or DEFAULT_PORT
     except ValueError as error:
         raise InvalidArgument(f"this is no address of a catalog: {error}", remedy=_REMEDY) from error
@@ -42,9 +43,7 @@ def parse_address(url: str) -> Address:
         )
     if parts.scheme not in ("plait", "plaits") or not parts.hostname or parts.query or parts.fragment:
         raise InvalidArgument(f"{url!r} is no address of a catalog", remedy=_REMEDY)
-    repository = unquote(parts.path.strip("/")) or DEFAULT_REPOSITORY
-    if "/" in repository:
-        raise InvalidArgument(f"{repository!r} is no name of a repository", remedy=_REMEDY)
+    repository = check_repository_name(unquote(parts.path.strip("/")) or DEFAULT_REPOSITORY)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return Address(f"{host}:{port}", repository, parts.scheme == "plaits")
 
@@ -75,7 +74,7 @@ def find_token(token: str | None, environ: Mapping[str, str] = os.environ) -> st
 
 def _token(text: str, where: str) -> str:
     """The token, without the line end that files and shells add. Raises: InvalidArgument that never shows the token."""
-    token = text.strip()
+    token = text.strip() if isinstance(text, str) else " "
     if not re.fullmatch(r"[!-~]*", token) or len(token) > _TOKEN_CHARACTERS_MAX:
         raise InvalidArgument(
             f"{where} holds no token: one is a single word of plain characters",

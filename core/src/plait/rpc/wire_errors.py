@@ -60,7 +60,7 @@ def _refused() -> Iterator[None]:
             raise
         raise InvalidArgument(f"an argument is a number beyond 64 bits: {error}") from error
     except TypeError as error:
-        if not str(error).startswith("bad argument type"):  # What protobuf says of a value that is not the field's.
+        if not str(error).startswith(("bad argument type", "expected bytes")):  # What protobuf says of another type.
             raise
         raise InvalidArgument("an argument is of another type than the call takes", remedy="see its help()") from error
 
