@@ -86,6 +86,12 @@ def test_a_bad_setting_of_the_environment_names_its_variable(tmp_path: Path) -> 
         load(tmp_path, "", {"PLAIT_SERVER_AUTH": "x"})
 
 
+def test_a_variable_that_is_no_setting_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match=r"^PLAIT_SERVER_GPRC in the environment is no setting") as caught:
+        load(tmp_path, "", {"PLAIT_SERVER_GPRC": "127.0.0.1:1", "PLAIT_TOKEN": "t"})
+    assert "PLAIT_SERVER_GRPC" in caught.value.remedy
+
+
 def test_other_machines_may_reach_a_server_that_asks_for_tokens(tmp_path: Path) -> None:
     assert not load(tmp_path, '[server]\nauth = "token"\ngrpc = "0.0.0.0:1"\n').grpc.is_loopback
 
@@ -97,7 +103,7 @@ def test_a_named_file_must_exist(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "plait.toml").write_bytes(b'[server]\ngrpc = "\xff"\n')
-    with pytest.raises(InvalidArgument, match=r"plait\.toml: 'utf-8'"):
+    with pytest.raises(InvalidArgument, match=r"plait\.toml:2: is not UTF-8"):
         load_config(tmp_path / "plait.toml", {}, {})
 
 

@@ -493,9 +493,7 @@ def test_what_names_no_catalog_is_refused(where: str) -> None:
 
 
 class TestMaking:
-    @pytest.mark.parametrize(
-        "name", ["", " ", "a/b", "a\0", "\n", ".x", pytest.param("x" * 2000, id="long"), b"x"]
-    )
+    @pytest.mark.parametrize("name", ["", " ", "a/b", "a\0", "\n", ".x", pytest.param("x" * 2000, id="long"), b"x"])
     def test_a_name_that_no_address_can_have_is_refused(self, tmp_path: Path, name: str) -> None:
         with pytest.raises(InvalidArgument, match="name"):
             plait.init(tmp_path, repository=name)

@@ -52,7 +52,8 @@ class Tokens:
         except NotFound:
             found = None
         if found is None:
-            raise Unauthenticated("the token is not valid here", remedy=_REMEDY)
+            remedy = f"check the repository's name in the address, each has its own tokens; or {_REMEDY}"
+            raise Unauthenticated("the token is not valid here", remedy=remedy)
         with self._lock:
             if len(self._known) >= _TOKENS_KEPT_MAX:
                 self._known.clear()

@@ -108,12 +108,16 @@ def load_config(path: Path | None, environ: Mapping[str, str], arguments: Mappin
     """
     found = {name: _Setting(name, value, "default") for name, value in DEFAULTS.items()}
     if path is not None and not path.is_file():
-        raise NotFound(f"the configuration file {path} does not exist")
+        raise NotFound(f"the configuration file {path} does not exist", remedy="check --config, or leave it out")
     file = path or Path(DEFAULT_FILE)
     if file.is_file():
         found.update({setting.name: setting for setting in _read_file(file)})
-    for name in DEFAULTS:
-        variable = "PLAIT_" + name.upper().replace(".", "_")
+    variables = {name: "PLAIT_" + name.upper().replace(".", "_") for name in DEFAULTS}
+    sections = tuple({f"PLAIT_{name.partition('.')[0].upper()}_" for name in DEFAULTS})
+    for unknown in sorted(name for name in environ.keys() - variables.values() if name.startswith(sections)):
+        known = ", ".join(sorted(variables.values()))
+        raise InvalidArgument(f"{unknown} in the environment is no setting", remedy=f"the settings are {known}")
+    for name, variable in variables.items():
         if variable in environ:
             found[name] = _Setting(name, environ[variable], variable)
         value = arguments.get(name)
@@ -140,7 +144,7 @@ def _check(found: Mapping[str, _Setting]) -> Config:
         raise setting.bad("needs certificates", "set cert, key and client_ca in [tls]")
     for name in ("server.repository", "database.url"):
         if not found[name].value:
-            raise found[name].bad("is empty")
+            raise found[name].bad("is empty", "give it a value, or leave the setting out")
     _check_database(found["database.url"])
     cores = found["server.cores"]
     if cores.value not in ("one", "all"):
@@ -167,7 +171,7 @@ def _tls(found: Mapping[str, _Setting]) -> Tls | None:
         return None
     for one, other in ((cert, key), (key, cert)):
         if not one.value:
-            raise other.bad(f"needs {one.name} beside it")
+            raise other.bad(f"needs {one.name} beside it", "set both, or none of them")
     https = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     found_cert, found_key = _bytes(cert), _bytes(key)
     asked = []
@@ -202,7 +206,7 @@ def _bytes(setting: _Setting) -> bytes:
     try:
         return Path(setting.value).read_bytes()
     except OSError as error:
-        raise setting.bad(f"cannot be read: {error.strerror}") from error
+        raise setting.bad(f"cannot be read: {error.strerror}", "check the path, and the file's mode") from error
 
 
 def _endpoint(setting: _Setting) -> Endpoint:
@@ -221,8 +225,11 @@ def _read_file(path: Path) -> list[_Setting]:
         sections = tomllib.loads(text)
     except OSError as error:
         raise PermissionDenied(f"the configuration file {path} cannot be read: {error.strerror}") from error
-    except ValueError as error:  # No TOML, or no UTF-8.
-        raise InvalidArgument(f"{path}: {error}") from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise InvalidArgument(f"{path}:{line}: is not UTF-8", remedy="save the file as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidArgument(f"{path}: {error}", remedy='write [section] and, below it, key = "value"') from error
     settings = []
     for section, values in sections.items():
         if not isinstance(values, dict):
