@@ -180,14 +180,16 @@ class Publisher:
     ) -> tuple[list[tuple[Publication, Published]], list[Key]]:
         """Ask for heads that have nothing to be published, or that diverged, to be moved to where plait left them.
 
-        Returns: the answers, and the keys of heads whose snapshot the store has lost.
+        Returns: the answers, and the keys of heads whose snapshot the store has lost: also of heads that still wait to
+        be moved, which they would do for ever.
         """
         if not self.follows(store):
             return [], []
         with self._repository.read() as rows:
             looked_at = rows.publications(store.name) if keys is None else rows.publications_under(keys)
             settled = {one.key: one for one in looked_at if one.published and (one.is_done or one.state == "diverged")}
-            snapshots = load_snapshots(rows, {one.published for one in settled.values() if one.published})
+            waiting = [one for one in looked_at if one.published and one.key not in settled]
+            snapshots = load_snapshots(rows, {one.published for one in looked_at if one.published})
         moves = {}
         for key, one in settled.items():
             there = _look_up(snapshots, one.published)
@@ -195,6 +197,8 @@ class Publisher:
         adapter = self._adapters.of(store)
         published = adapter.publish(moves) if moves else {}
         lost = [key for key, answer in published.items() if _has_lost(adapter, moves[key].before, answer)]
+        left = ((one.key, _look_up(snapshots, one.published)) for one in waiting)
+        lost += [key for key, there in left if there and adapter.verify(there, Depth.EXISTS).problems]
         return [(settled[key], answer) for key, answer in published.items() if key not in lost], lost
 
     # -- what is wanted ----------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pymysql
 import pytest
@@ -32,6 +33,7 @@ from plait_dolt.adapter import DoltAdapter
 from plait_dolt.engine import Refused
 from plait_dolt.server import ServerEngine
 from plait_dolt.testing import Place, Transaction, rows
+from sqlalchemy import make_url
 
 pytestmark = pytest.mark.doltserver
 NEEDED = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "EXECUTE")
@@ -464,3 +466,20 @@ def test_files_that_dolt_may_not_read_are_said_to_be_so(place: Place) -> None:
     assert isinstance(engine, ServerEngine)
     said = "open /var/lib/dolt/crm/.dolt/repo_state.json: permission denied"
     assert isinstance(engine.translate(pymysql.OperationalError(1105, said)), PermissionDenied)
+
+
+def test_a_snippet_runs_whatever_the_databases_name_and_reads_the_password_where_it_is_kept(
+    own: tuple[DoltServer, Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, _ = own
+    root(server, "CREATE DATABASE `a?b'c#d`", "CREATE USER ann IDENTIFIED BY 'p@ss'", "GRANT ALL ON *.* TO ann")
+    monkeypatch.setenv("CRM_PASSWORD", "p@ss")
+    url = make_url(server.url).set(username="ann")
+    location = ServerEngine(url, lambda: "p@ss", secret="env:CRM_PASSWORD").locate("a?b'c#d", "main")
+    assert "p@ss" not in location.snippet
+    assert location.options == {"user": "ann", "password": "env:CRM_PASSWORD"}
+    ran: dict[str, Any] = {}
+    exec(location.snippet, ran)
+    with ran["engine"].connect() as connection:
+        assert connection.exec_driver_sql("SELECT DATABASE(), CURRENT_USER()").one() == ("a?b'c#d/main", "ann@%")
+    ran["engine"].dispose()

@@ -28,6 +28,7 @@ from plait_conformance.behaviour.stores import (
     headed,
     stored,
     test_a_busy_head_catches_up_when_it_is_released,
+    test_a_busy_head_whose_store_has_lost_its_data_is_not_waited_for,
 )
 from plait_conformance.behaviour.working_sets import (
     TestConflicts,
@@ -51,4 +52,5 @@ __all__ = [
     "headed",
     "stored",
     "test_a_busy_head_catches_up_when_it_is_released",
+    "test_a_busy_head_whose_store_has_lost_its_data_is_not_waited_for",
 ]

@@ -274,3 +274,18 @@ def test_a_busy_head_catches_up_when_it_is_released(headed: Catalog, tmp_path: P
     assert headed.publish() == []
     assert native(headed, tmp_path) == {"x": 4}
     assert seqs(headed, tmp_path) == sorted(set(seqs(headed, tmp_path)))
+
+
+@pytest.mark.parametrize("headed_kind", ["fake-block"])
+def test_a_busy_head_whose_store_has_lost_its_data_is_not_waited_for(headed: Catalog, tmp_path: Path) -> None:
+    write(headed, x=1)
+    hold(tmp_path / "store", asset_of(headed))
+    write(headed, x=2)
+    versions, away = tmp_path / "store" / "versions", tmp_path / "away"
+    versions.rename(away)
+    missing, _ = headed.check_store("s")
+    assert "has lost the snapshot at which plait left s.a" in missing[0].problem
+    shutil.rmtree(versions, ignore_errors=True)
+    away.rename(versions)
+    release(tmp_path / "store", asset_of(headed))
+    assert headed.publish() == []

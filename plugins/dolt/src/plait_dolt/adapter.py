@@ -79,6 +79,7 @@ class DoltAdapter(Adapter):
             self.engine = ServerEngine(
                 read_url(store.options["url"], store.name),
                 lambda: context.credential(store.options.get("password", "")),
+                secret=store.options.get("password", ""),
                 tls_ca=store.options.get("tls_ca", ""),
                 reserved=reserved_of(store, self._branch),
             )

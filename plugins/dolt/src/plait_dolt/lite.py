@@ -223,7 +223,12 @@ class LiteEngine(Engine):
     def locate(self, database: str, revision: str) -> Location:
         uri = self._uri(database, revision)
         note = "" if "/" in revision else "   # a commit is read-only"
-        return Location(uri, {}, f"import doltlite, sqlite3\nconnection = sqlite3.connect({uri!r}, uri=True){note}\n")
+        snippet = (
+            "# In a Python process of its own, first of all: doltlite takes the place of sqlite3,\n"
+            "# and where that is loaded already it starts the whole script again.\n"
+            f"import doltlite, sqlite3\nconnection = sqlite3.connect({uri!r}, uri=True){note}\n"
+        )
+        return Location(uri, {}, snippet)
 
     def collect(self, database: str) -> None:
         with self.session(database, "") as session:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
+from urllib.parse import quote as quote_uri
 
 import pymysql
 import sqlalchemy as sa
@@ -53,8 +54,16 @@ class ServerEngine(Engine):
     """Pools its connections: each is pointed at a database and revision when it is taken."""
 
     def __init__(
-        self, url: URL, password: Callable[[], str], *, tls_ca: str = "", reserved: Sequence[str] = ()
+        self,
+        url: URL,
+        password: Callable[[], str],
+        *,
+        secret: str = "",
+        tls_ca: str = "",
+        reserved: Sequence[str] = (),
     ) -> None:
+        """`secret`: where the password is, as the store's option says it."""
+        self._secret = secret
         self._url = url.set(drivername="mysql+pymysql")
         self._password = password
         self._reserved = tuple(reserved)
@@ -188,14 +197,20 @@ class ServerEngine(Engine):
         self._clients.forget(f"{database}/{revision}")
 
     def locate(self, database: str, revision: str) -> Location:
-        user = self._url.username or "root"
-        uri = f"mysql://{self.address}/{database}/{revision}"
+        user, name = self._url.username or "root", f"{database}/{revision}"
+        escaped = name.replace("`", "``")
+        how, _, where = self._secret.partition(":")
+        reading = {"env": f"os.environ[{where!r}]", "file": f"open({where!r}).read().strip()"}.get(how, "None")
         snippet = (
-            "import sqlalchemy\n"
-            f"engine = sqlalchemy.create_engine('mysql+pymysql://{user}@{self.address}/{database}/{revision}')\n"
-            f"-- or in any MySQL client:  USE `{database}/{revision}`;\n"
+            "import os, sqlalchemy\n"
+            "url = sqlalchemy.URL.create(\n"
+            f"    'mysql+pymysql', {user!r}, {reading}, {self._url.host!r}, {self._url.port or 3306}, {name!r}\n"
+            ")\n"
+            "engine = sqlalchemy.create_engine(url)\n"
+            f"# or in any MySQL client:  USE `{escaped}`;\n"
         )
-        return Location(uri, {"user": user}, snippet)
+        options = {"user": user, **({"password": self._secret} if self._secret else {})}
+        return Location(f"mysql://{self.address}/{quote_uri(name)}", options, snippet)
 
     def collect(self, database: str) -> None:
         with self.session(database) as session:
