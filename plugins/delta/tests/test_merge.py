@@ -168,8 +168,21 @@ def test_files_that_both_sides_rewrote_without_keys_are_a_conflict_on_the_table(
     ours, theirs = tables.change(base, delete("id = 1")), tables.change(base, delete("id = 2"))
     (conflict,) = tables.conflicts(base, ours, theirs)
     assert conflict.item is None
-    assert "plait.key-columns" in conflict.detail
+    assert "set_key_columns" in conflict.detail
     assert tables.merged(base, ours, theirs, item(None, Choice.THEIRS)) == theirs
+
+
+def test_a_table_gets_its_key_columns_later(tables: Tables) -> None:
+    """An imported one has none: nobody has to make it anew, or to start Spark, for merges by rows."""
+    made = tables.create([row(1), row(2)], keyed=False)
+    base = tables.change(made, lambda table: table.set_key_columns("id"))
+    ours, theirs = tables.change(base, delete("id = 1")), tables.change(base, correct(row(2, "ink")))
+    assert tables.read(tables.merged(base, ours, theirs)) == [row(2, "ink")]
+    with pytest.raises(InvalidArgument, match="column 'nope' is not in the schema"):
+        tables.change(base, lambda table: table.set_key_columns("nope"))
+    without = tables.change(base, lambda table: table.set_key_columns())
+    ours, theirs = tables.change(without, delete("id = 1")), tables.change(without, delete("id = 2"))
+    assert [one.item for one in tables.conflicts(without, ours, theirs)] == [None]
 
 
 def test_a_compaction_on_one_side_goes_with_changes_on_the_other(tables: Tables) -> None:

@@ -282,7 +282,7 @@ class DeltaAdapter(Adapter):
         if not shape.identifiers or not same_types(then.state, now.state):
             raise Unsupported(
                 f"{what} has no key columns that both versions have, so its rows have no names",
-                remedy="restore it as a whole, or set the table property plait.key-columns first",
+                remedy="restore it as a whole, or name its key columns first: tx.open(KEY).set_key_columns(…)",
             )
         found = row_changes(shape, now, then, self.context, now.state)
         chosen = [change for change in found.changes() if change.item in wanted]

@@ -32,7 +32,7 @@ from plait_delta.roots import Root
 from plait_delta.rows import Side, plain, read
 from plait_delta.table import KEEP_LOG, check_rewritable, open_table, quoted, rows_of, translated
 
-_ON_TABLE = "choose a side for the table, or name its key columns (property plait.key-columns) first"
+_ON_TABLE = "choose a side for the table, or name its key columns first: tx.open(KEY).set_key_columns(…)"
 _CONSTRAINT = "delta.constraints."
 
 

@@ -160,6 +160,15 @@ class WorkingTable(DeltaTable):
         """Replace all rows, or those that a predicate matches."""
         self._write(rows, "overwrite", schema_mode, predicate)
 
+    def set_key_columns(self, *names: str) -> None:
+        """Say which columns identify a row in diffs and merges; none: rows are a multiset. Raises: InvalidArgument."""
+        self.update_incremental()
+        check_columns(names, [field.name for field in self.schema().fields])
+        # deltalake knows its own properties and refuses others, unless it is told not to.
+        self.alter.set_table_properties(
+            {KEY_COLUMNS: ",".join(names)}, raise_if_not_exists=False, commit_properties=self._commit
+        )
+
     def _write(self, rows: object, mode: str, schema_mode: str | None, predicate: str | None = None) -> None:
         if predicate is not None:
             check_rewritable(self)
@@ -191,6 +200,12 @@ class WorkingTable(DeltaTable):
         raise Unsupported(
             "vacuum deletes files that other branches may need", remedy="plait's retention deletes what no commit needs"
         )
+
+
+def check_columns(named: Sequence[str], known: Sequence[str]) -> None:
+    """Raises: InvalidArgument."""
+    if unknown := [one for one in named if one not in known]:
+        raise InvalidArgument(f"column {unknown[0]!r} is not in the schema", remedy=f"it has {', '.join(known)}")
 
 
 KEEP_LOG = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
@@ -239,8 +254,7 @@ class Namespace:
         """
         key = self._key(identifier)
         names = [one.name for one in (schema if isinstance(schema, pa.Schema) else schema.fields)]
-        if unknown := [one for one in (*partition_by, *key_columns) if one not in names]:
-            raise InvalidArgument(f"column {unknown[0]!r} is not in the schema", remedy=f"it has {', '.join(names)}")
+        check_columns((*partition_by, *key_columns), names)
         settings = {KEEPING: KEPT_FOR, **(configuration or {})}
         if key_columns:
             settings[KEY_COLUMNS] = ",".join(key_columns)
