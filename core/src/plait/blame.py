@@ -116,7 +116,7 @@ def _changes(
     only = None if wanted.all_but else sorted(wanted.names)
     before = Side() if held is None else Side(spec=parent, key=held.key)
     found: Iterator[ItemChange] = backend.diff_items(key, before, Side(spec=f"@{commit.id}"), only)
-    return {change.item: change.kind for change in found if change.aspect in _ITEMS}
+    return {change.item: change.kind for change in found if only is not None or change.aspect in _ITEMS}
 
 
 def _holder(backend: Backend, spec: str, key: Key, entry: Entry) -> Commit:

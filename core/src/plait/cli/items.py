@@ -63,9 +63,12 @@ def cat(session: Session, path: str, spec: str | None, limit: int) -> None:
         session.table([{"object": name} for name in names], ("object",), "no objects")
     elif item is None and hasattr(handle, "snapshots"):
         # A pyiceberg table reads the first rows for less than its whole content, which is what the rest below asks for.
+        from plait.rows.items import to_json  # Shown as diffs and conflicts show them, and `resolve --value` takes them.
+
         with _scanning(key):
             batches = handle.scan(limit=limit).to_arrow_batch_reader()
-            rows = [dict(row) for batch in islice(batches, limit) for row in batch.to_pylist()][:limit]
+            found = (row for batch in islice(batches, limit) for row in batch.to_pylist())
+            rows = [{name: to_json(value) for name, value in row.items()} for row in islice(found, limit)]
         session.table(rows, tuple(rows[0]) if rows else (), "no rows")
     else:
         _print_items(session, key, item, spec, limit)
@@ -103,7 +106,8 @@ def _print_items(session: Session, key: Key, item: str | None, spec: str | None,
     items = None if item is None else [item]
     with _scanning(key):
         changes = session.catalog.backend.diff_items(key, Side(), side, items)
-        found = list(islice((change for change in changes if change.aspect not in _DESCRIPTIONS), limit))
+        wanted = (change for change in changes if items or change.aspect not in _DESCRIPTIONS)
+        found = list(islice(wanted, limit))
     if item is not None and not found:
         raise NotFound(f"{format_path(key, item)} does not exist", remedy="see all items with 'plait cat KEY'")
     rows = [
@@ -113,7 +117,7 @@ def _print_items(session: Session, key: Key, item: str | None, spec: str | None,
 
 
 _DESCRIPTIONS = frozenset({"schema", "property", "partition", "sort", "protocol", "snapshot", "transaction", "view"})
-"""Aspects that say how an asset is made, not what it holds."""
+"""Aspects that say how an asset is made, not what it holds: shown where they are asked for by name."""
 
 
 def _as_text(content: bytes) -> dict[str, Any]:

@@ -142,7 +142,8 @@ class Session:
         """The named working set, or this directory's current one. Raises: NotFound."""
         found = self.catalog.working_set(named) if named else self.current_tx()
         if found is None:
-            raise NotFound("no working set is open here", remedy="begin one with 'plait begin', or name it")
+            remedy = "begin one with 'plait begin', or name one that 'plait tx list' shows"
+            raise NotFound("no working set is open here", remedy=remedy)
         return found
 
     def current_tx(self) -> WorkingSet | None:
