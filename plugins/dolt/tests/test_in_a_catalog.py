@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from plait import limits
 from plait.adapter import Adapter
 from plait.catalog import Catalog
-from plait.errors import CommitConflict, InvalidArgument, NotFound
+from plait.errors import CommitConflict, InvalidArgument, NotFound, Unsupported
 from plait.failpoint import armed
 from plait.hookspecs import hookimpl
 from plait.importing import ImportReport
@@ -417,3 +417,18 @@ def test_killed_between_commit_and_publish_it_is_published_by_the_next(folder: s
         catalog.recover()
         assert catalog.publish() == []
         assert native(place) == held(catalog, place, "main")
+
+
+def test_a_view_is_shown_and_blamed_by_its_name_and_not_restored_alone(catalog: Catalog, place: Place) -> None:
+    begin(catalog, place)
+    write(catalog, place, "main", "CREATE VIEW big AS SELECT * FROM city WHERE id > 1")
+    made = catalog.resolve("main")
+    write(catalog, place, "main", "DELETE FROM city WHERE id = 1")
+    (shown,) = catalog.diff_items(place.key, None, "main", items=["big"])
+    assert "WHERE id > 1" in str(shown.after)
+    (blamed,) = catalog.blame(place.key, items=["big"])
+    assert (blamed.item, blamed.commit) == ("big", made)
+    for undo in (catalog.restore, catalog.revert):
+        with pytest.raises(Unsupported, match="'big' is no table"):
+            undo(f"@{made.id}", items={place.key: ["big"]})
+    assert list(catalog.working_sets()) == []

@@ -113,8 +113,7 @@ def diff(
             stack.enter_context(engine.session(view.database, view.revision)) if view else None for view in (old, new)
         ]
         states = [_State.of(session) for session in sessions]
-        if items is None:
-            yield from _named(states[0].programs, states[1].programs)
+        yield from _named(states[0].programs, states[1].programs, wanted)
         for name in sorted({*states[0].hashes, *states[1].hashes}):
             check_cancelled()
             if wanted.has_table(name) and states[0].hashes.get(name) != states[1].hashes.get(name):
@@ -139,10 +138,10 @@ class _State:
         return cls(session.table_hashes(session.tables()), session.programs())
 
 
-def _named(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[ItemChange]:
+def _named(old: Mapping[str, str], new: Mapping[str, str], wanted: Wanted) -> Iterator[ItemChange]:
     for name in sorted({*old, *new}):
         before, after = old.get(name), new.get(name)
-        if before != after:
+        if before != after and wanted.is_whole(name):
             yield ItemChange(table_item(name), _kind(before, after), "schema", before, after)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
 from plait.adapter import Context
 from plait.errors import Unsupported
@@ -49,7 +49,9 @@ def restore_items(
         raise Unsupported("single cells are not restored", remedy="restore the row")
     with engine.session(database, snapshot.version) as then, engine.session(database, branch_of(staging)) as now:
         held = set(then.tables())
-        for table in sorted({name.table for name in wanted if name.row is None}):
+        whole = sorted({name.table for name in wanted if name.row is None})
+        _check_tables(whole, held.union(now.tables()), then, now)
+        for table in whole:
             context.check_cancelled()
             _restore_table(now, table, snapshot, table in held)
             context.failpoint("dolt.restore.item_put")
@@ -63,6 +65,16 @@ def restore_items(
                 context.check_cancelled()
                 put(named[start : start + _ROWS_AT_ONCE])
                 context.failpoint("dolt.restore.item_put")
+
+
+def _check_tables(names: Sequence[str], tables: Container[str], then: Session, now: Session) -> None:
+    """Raises: Unsupported for a view, a trigger or a procedure: what they stand on may not be there."""
+    others = [name for name in names if name not in tables]
+    if others and (programs := [name for name in others if name in {*then.programs(), *now.programs()}]):
+        raise Unsupported(
+            f"{programs[0]!r} is no table, and views, triggers and procedures are not restored one by one",
+            remedy="restore the database as a whole, or run the text that 'plait cat KEY::ITEM --at SPEC' prints",
+        )
 
 
 def _restore_table(now: Session, name: str, snapshot: SnapshotRef, is_held: bool) -> None:
