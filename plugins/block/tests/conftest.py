@@ -175,7 +175,7 @@ def base(adapter: BlockAdapter) -> SnapshotRef:
     return Work(adapter, "tx-base").write(0, b"a" * 4096).write(1 << 20, b"b" * 8192).prepare()
 
 
-def ext4_image(path: Path, tree: Mapping[str, str]) -> Path:
+def ext4_image(path: Path, tree: Mapping[str, str], *options: str) -> Path:
     """A filesystem made without root: `mke2fs -d`."""
     need("mke2fs", "fuse2fs", "fusermount3", "e2fsck", "debugfs")
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
@@ -188,7 +188,8 @@ def ext4_image(path: Path, tree: Mapping[str, str]) -> Path:
     with path.open("wb") as stream:
         stream.truncate(16 << 20)
     environment = {**os.environ, "PATH": os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])}
-    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", str(folder), str(path)], check=True, env=environment)
+    command = ["mke2fs", "-q", "-t", "ext4", *options, "-d", str(folder), str(path)]
+    subprocess.run(command, check=True, env=environment)
     return path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from plait.adapter import Merger
-from plait.errors import InvalidArgument, StoreUnavailable
+from plait.errors import Corrupt, InvalidArgument, StoreUnavailable
 from plait.types import (
     Choice,
     Conflict,
@@ -24,7 +25,7 @@ from plait.types import (
     SnapshotRef,
     Staging,
 )
-from plait_block import BlockAdapter
+from plait_block import BlockAdapter, images
 from plait_block.ext4 import Broken
 
 from .conftest import KEY, Fresh, Work, ext4_image, need
@@ -445,14 +446,134 @@ def test_a_filesystem_that_cannot_be_read_differs_by_extent_and_is_merged_by_tak
     work = Work(adapter, "tx-1", disk)
     theirs = work.write(1024 + 100, b"\xff" * 4).prepare()  # Features that no tool knows.
     ours = changed(adapter, "tx-2", disk, lambda root: (root / "new").write_text("new\n"))
-    assert [one.item for one in adapter.diff(disk, theirs)] == ["@0+4096"]
-    with pytest.raises(StoreUnavailable, match=theirs.version):
+    assert [one.item for one in adapter.diff(disk, theirs)] == ["filesystem", "@0+4096"]
+    with pytest.raises(Corrupt, match=theirs.version):
         list(adapter.diff(disk, theirs, items=["etc/hosts"]))
     (conflict,) = conflicts(merged(adapter, disk, ours, theirs))
     assert (conflict.item, conflict.kind) == (None, ConflictKind.CONSTRAINT)
     assert theirs.version in conflict.detail
     assert ours.version not in conflict.detail
-    assert "checksum" in conflict.detail
+    assert "Superblock" in conflict.detail
+
+
+# -- damage ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def plain(adapter: BlockAdapter, tmp_path: Path) -> SnapshotRef:
+    """A filesystem without checksums, which shows what a damaged folder has left."""
+    image = ext4_image(tmp_path / "plain", TREE, "-b", "1024", "-O", "^metadata_csum")
+    return adapter.snapshot("tx-p", {KEY: str(image)})[KEY]
+
+
+def asked(tmp_path: Path, question: str) -> str:
+    """What debugfs says of the plain filesystem."""
+    tool = ["/usr/sbin/debugfs", "-R", question, str(tmp_path / "plain")]
+    return subprocess.run(tool, check=True, capture_output=True, text=True).stdout
+
+
+def losing(adapter: BlockAdapter, tx: str, base: SnapshotRef, tmp_path: Path) -> SnapshotRef:
+    """A version in which /home/bob passes over its only entry."""
+    at = int(asked(tmp_path, "blocks /home/bob").split()[0]) * 1024
+    return Work(adapter, tx, base).write(at + 12 + 4, (1024 - 12).to_bytes(2, "little")).prepare()
+
+
+def garbled(adapter: BlockAdapter, tx: str, base: SnapshotRef, tmp_path: Path) -> SnapshotRef:
+    return Work(adapter, tx, base).write(70 << 10, b"\xff" * (64 << 10)).prepare()
+
+
+@pytest.mark.parametrize("damage", [losing, garbled])
+@pytest.mark.parametrize("side", [Choice.OURS, Choice.THEIRS])
+def test_a_side_with_a_damaged_filesystem_is_not_merged_by_file(
+    adapter: BlockAdapter,
+    plain: SnapshotRef,
+    tmp_path: Path,
+    damage: Callable[[BlockAdapter, str, SnapshotRef, Path], SnapshotRef],
+    side: Choice,
+) -> None:
+    bad = damage(adapter, "tx-1", plain, tmp_path)
+    good = changed(adapter, "tx-2", plain, lambda root: (root / "new").write_text("new\n"))
+    ours, theirs = (bad, good) if side is Choice.OURS else (good, bad)
+    for _ in range(2):
+        (conflict,) = conflicts(merged(adapter, plain, ours, theirs))
+        assert (conflict.item, conflict.kind) == (None, ConflictKind.CONSTRAINT)
+        assert f"filesystem in {side}, version {bad.version}, is damaged" in conflict.detail
+        assert "plait open KEY --write" in conflict.detail
+        assert "/run/files/" not in conflict.detail
+        assert "\n" not in conflict.detail
+
+
+def test_a_damaged_filesystem_that_was_mended_is_merged_by_file(
+    adapter: BlockAdapter, plain: SnapshotRef, tmp_path: Path
+) -> None:
+    bad = losing(adapter, "tx-1", plain, tmp_path)
+    copy = tmp_path / "copy"
+    copy.write_bytes(adapter.open(bad, None).read(0, 16 << 20))
+    subprocess.run(["/usr/sbin/e2fsck", "-fy", str(copy)], check=False, capture_output=True)
+    mended = Work(adapter, "tx-2", bad).write(0, copy.read_bytes()).prepare()
+    mended = changed(adapter, "tx-3", mended, lambda root: (root / "etc/hosts").write_text("mended\n"))
+    good = changed(adapter, "tx-4", plain, lambda root: (root / "new").write_text("new\n"))
+    found = texts(adapter, snapshot_of(merged(adapter, bad, good, mended)))
+    assert (found["etc/hosts"], found["new"], found["home/bob/x"]) == ("mended\n", "new\n", "x\n")
+
+
+def test_a_diff_with_a_damaged_filesystem_says_so_and_goes_by_extent(
+    adapter: BlockAdapter, plain: SnapshotRef, tmp_path: Path
+) -> None:
+    bad = losing(adapter, "tx-1", plain, tmp_path)
+    for before, after in ((plain, bad), (bad, plain), (None, bad)):
+        note, *others = adapter.diff(before, after)
+        assert (note.item, note.aspect) == ("filesystem", "filesystem")
+        said = note.after if note.before is None else note.before
+        assert isinstance(said, dict)
+        assert re.fullmatch(rf"version {bad.version}: Unattached inode \d+", str(said["damaged"]))
+        assert {one.aspect for one in others} == {"extent"}
+    with pytest.raises(Corrupt, match=f"{bad.version} is damaged: .* · mend it"):
+        list(adapter.diff(plain, bad, items=["home/bob/x"]))
+    work = Work(adapter, "tx-2", plain)
+    (staging,) = work.port.stagings.values()
+    with pytest.raises(Corrupt, match=bad.version):  # It would remove the file.
+        adapter.restore("tx-2", staging, bad, items=["home/bob/x"])
+
+
+def test_a_sound_filesystem_is_judged_once(
+    adapter: BlockAdapter, disk: SnapshotRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after = changed(adapter, "tx-1", disk, lambda root: (root / "new").write_text("new\n"))
+    judged: list[Sequence[str]] = []
+    ended = images.ended
+
+    def counted(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        judged.append(arguments)
+        return ended(program, *arguments)
+
+    monkeypatch.setattr(images, "ended", counted)
+    for _ in range(2):
+        assert [one.item for one in adapter.diff(disk, after)] == ["new"]
+    assert len([one for one in judged if "-fn" in one]) == 2
+
+
+def test_what_cannot_be_read_is_named_as_in_the_volume(
+    adapter: BlockAdapter, plain: SnapshotRef, tmp_path: Path
+) -> None:
+    found = re.search(r"block (\d+), offset (0x[0-9a-f]+)", asked(tmp_path, "imap /etc/hosts"))
+    assert found is not None
+    work = Work(adapter, "tx-1", plain).write(int(found[1]) * 1024 + int(found[2], 16), bytes(128))
+    (staging,) = work.port.stagings.values()
+    with pytest.raises(
+        Corrupt, match=r"in the working volume is damaged: Input/output error: etc/hosts · mend it"
+    ) as caught:
+        adapter.restore("tx-1", staging, plain, items=["home/bob/x"])
+    assert "/run/files/" not in str(caught.value)
+
+
+def test_a_side_without_a_filesystem_is_not_joined_with_one_by_extent(adapter: BlockAdapter, disk: SnapshotRef) -> None:
+    theirs = Work(adapter, "tx-1", disk).write(1024, bytes(1024)).prepare()
+    ours = changed(adapter, "tx-2", disk, lambda root: (root / "new").write_text("new\n"))
+    for sides in ((ours, theirs), (theirs, ours)):
+        (conflict,) = conflicts(merged(adapter, disk, *sides))
+        assert (conflict.item, conflict.kind) == (None, ConflictKind.CONSTRAINT)
+        assert f"no ext4 filesystem is in {'theirs' if sides[0] is ours else 'ours'}," in conflict.detail
 
 
 _KILLED = """

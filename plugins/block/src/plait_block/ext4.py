@@ -6,15 +6,16 @@ Nothing needs root, but the device /dev/fuse: the daemon shows a layer as a file
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from plait.errors import StoreUnavailable, Unsupported
+from plait.errors import Corrupt, StoreUnavailable, Unsupported
 
 from plait_block import images
 from plait_block.daemon import Daemon, Refused
@@ -28,6 +29,14 @@ _MAGIC: Final = b"\x53\xef"
 _NEEDS_RECOVERY: Final = 4
 _MOUNT_SECONDS: Final = 30
 _POLL_SECONDS: Final = 0.01
+_UNKNOWN: Final = "unsupported feature"
+"""What e2fsck and fuse2fs say of a filesystem that is newer than they are."""
+_NO_FINDING: Final = re.compile(r"Pass \d|e2fsck \d|\d+/\d+ files|\*{5}")
+_QUESTION: Final = re.compile(r"\s*[A-Z][^.?]*\? no$")
+MEND: Final = (
+    "mend it in a working set: 'plait open KEY --write' says its NBD URI; nbdcopy it into a file, e2fsck -fy that, "
+    "nbdcopy it back, 'plait commit'"
+)
 
 
 def is_ext4(reader: Reader) -> bool:
@@ -45,43 +54,61 @@ class Filesystems:
         self._folder = folder
         self._layers = layers
         self._daemon = daemon
+        self._sound: set[str] = set()
+        """Frozen layers with which e2fsck found nothing wrong: they stay as they are."""
 
     @contextmanager
-    def shown(self, layer: Layer) -> Iterator[Path]:
+    def shown(self, layer: Layer, *, judged: bool = False) -> Iterator[Path]:
         """A frozen layer's files, read-only. One that was cut under a machine is recovered in a throw-away overlay.
 
-        Raises: Unreadable; Unsupported without /dev/fuse or the tools.
+        `judged`: only once e2fsck has found nothing wrong: a damaged filesystem shows files as if they were not there.
+        Cost: of judging, all metadata of the filesystem, once in the life of a process.
+        Raises: Unreadable; Unsupported without /dev/fuse or the tools, or for a filesystem that is newer than they are.
         """
-        with self._scratch() as scratch, _named(layer):
+        with self._scratch() as scratch:
             chain = self._layers.chain(layer)
             with self._as_file(chain, scratch, writable=False) as file:
                 if not _is_dirty(file):
-                    with _mounted(file, scratch, "ro,norecovery,fakeroot") as root:
+                    with self._mounted(layer, file, scratch, judged=judged) as root:
                         yield root
                     return
             overlay = Image(f"s{scratch.name}", scratch / "overlay.qcow2", "qcow2")
             images.create_overlay(overlay.path, layer.size_bytes, chain[0])
             with self._as_file([overlay, *chain], scratch, writable=True) as file:
-                _recover(file)
-                with _mounted(file, scratch, "ro,norecovery,fakeroot") as root:
+                _recover(layer, file)
+                with self._mounted(layer, file, scratch, judged=judged) as root:
                     yield root
+
+    @contextmanager
+    def _mounted(self, layer: Layer, file: Path, scratch: Path, *, judged: bool) -> Iterator[Path]:
+        if judged and layer.id not in self._sound:
+            found = _finding(file)
+            if found:
+                raise Unreadable(layer, found)
+            self._sound.add(layer.id)
+        with _mounted(layer, file, scratch, "ro,norecovery,fakeroot") as root:
+            yield root
 
     @contextmanager
     def changed(self, layer: Layer) -> Iterator[Path]:
         """A layer's files, to be changed: the layer holds the result, once e2fsck has found nothing wrong with it.
 
-        Raises: Unreadable; Broken with e2fsck's words; Unsupported without /dev/fuse or the tools.
+        Raises: Unreadable; Broken with e2fsck's words; Unsupported as `shown`.
         """
         with (
             self._scratch() as scratch,
-            _named(layer),
             self._as_file(self._layers.chain(layer), scratch, writable=True) as file,
         ):
             if _is_dirty(file):
-                _recover(file)
-            with _mounted(file, scratch, "fakeroot") as root:
+                _recover(layer, file)
+            with _mounted(layer, file, scratch, "fakeroot") as root:
                 yield root
-            _judge(file)
+            found = _finding(file)
+            if found:
+                raise Broken(
+                    f"the ext4 filesystem would be damaged after this change, or was before: e2fsck says {found!r}",
+                    remedy=f"nothing was changed; where the volume was damaged before, {MEND}",
+                )
 
     # -- parts -------------------------------------------------------------------------------------------------------
 
@@ -118,11 +145,17 @@ class Filesystems:
                 monitor.remove_chain(chain)
 
 
-class Unreadable(StoreUnavailable):
-    """A filesystem that its own tools do not show: damaged, or with features that they do not know."""
+class Unreadable(Corrupt):
+    """A filesystem that is damaged, so that its own tools show none of it, or not all. `finding`: what they say."""
+
+    def __init__(self, layer: Layer, finding: str) -> None:
+        self.where = f"version {layer.id}" if layer.is_sealed else "the working volume"
+        super().__init__(f"the ext4 filesystem in {self.where} is damaged: {finding}", remedy=MEND)
+        self.layer = layer
+        self.finding = finding
 
 
-class Broken(StoreUnavailable):
+class Broken(Corrupt):
     """e2fsck refuses what a change made of a filesystem; the change was dropped."""
 
 
@@ -132,37 +165,57 @@ def _is_dirty(file: Path) -> bool:
         return bool(int.from_bytes(stream.read(4), "little") & _NEEDS_RECOVERY)
 
 
+def is_served(root: Path) -> bool:
+    """Whether the daemon still serves the volume behind a folder that is shown."""
+    try:
+        with (root.parent / "volume").open("rb"):
+            return True
+    except OSError:
+        return False
+
+
+def _recover(layer: Layer, file: Path) -> None:
+    """Replay the journal, as the next mount of a crashed machine would. Raises: Unreadable, Unsupported."""
+    finding = _checked(file, "-p", accepts=(0, 1))
+    if finding:
+        raise Unreadable(layer, finding)
+
+
+def _finding(file: Path) -> str:
+    """What e2fsck finds wrong, in one line; empty where it finds nothing. Raises: Unsupported."""
+    return _checked(file, "-fn", accepts=(0,))
+
+
+def _checked(file: Path, how: str, *, accepts: Sequence[int]) -> str:
+    ended = images.ended("e2fsck", how, str(file))
+    if ended.returncode in accepts:
+        return ""
+    if ended.returncode < 0 or not is_served(file):
+        raise StoreUnavailable("e2fsck was interrupted, or the storage daemon ended under it", remedy="try again")
+    return _first(_known(ended.stdout + ended.stderr), file)
+
+
+def _known(said: str) -> str:
+    """What a tool said. Raises: Unsupported where it is older than the filesystem."""
+    if _UNKNOWN in said:
+        raise Unsupported(
+            "the ext4 filesystem in the volume has features that this machine's tools do not know",
+            remedy="install newer ones, 'apt-get install e2fsprogs fuse2fs', or take another version whole",
+        )
+    return said
+
+
+def _first(said: str, file: Path) -> str:
+    """The first finding among a tool's words, without the names of scratch files."""
+    named = said.replace(f"{file}: ", "").replace(str(file), "the volume")
+    lines = [line.strip() for line in named.splitlines() if not _NO_FINDING.match(line.strip())]
+    findings = [found for found in (_QUESTION.sub("", line).rstrip(". ") for line in lines) if found]
+    more = f", and {len(findings) - 1} more lines" if len(findings) > 1 else ""
+    return f"{findings[0]}{more}" if findings else "its tools fail without a word"
+
+
 @contextmanager
-def _named(layer: Layer) -> Iterator[None]:
-    """Where the filesystem of a layer cannot be read, say which it is."""
-    try:
-        yield
-    except Unreadable as error:
-        if error.remedy:
-            raise  # Another layer's, shown within.
-        raise Unreadable(
-            f"the filesystem in layer {layer.id} cannot be read: {error.message}",
-            remedy="mend it in a working set, with e2fsck over its NBD URI, or take another side of the volume whole",
-        ) from error
-
-
-def _recover(file: Path) -> None:
-    """Replay the journal, as the next mount of a crashed machine would. Raises: Unreadable."""
-    try:
-        images.run("e2fsck", "-p", str(file), accepts=(0, 1))
-    except StoreUnavailable as error:
-        raise Unreadable(error.message) from error
-
-
-def _judge(file: Path) -> None:
-    try:
-        images.run("e2fsck", "-fn", str(file))
-    except StoreUnavailable as error:
-        raise Broken(error.message, remedy="nothing was changed; look at the volume with e2fsck") from error
-
-
-@contextmanager
-def _mounted(file: Path, scratch: Path, options: str) -> Iterator[Path]:
+def _mounted(layer: Layer, file: Path, scratch: Path, options: str) -> Iterator[Path]:
     """The filesystem in a file as a folder; written back when this ends."""
     root = scratch / "root"
     root.mkdir(exist_ok=True)
@@ -177,8 +230,8 @@ def _mounted(file: Path, scratch: Path, options: str) -> Iterator[Path]:
             if time.monotonic() > deadline:
                 raise StoreUnavailable(f"fuse2fs shows nothing within {_MOUNT_SECONDS} s", remedy="try again")
             if process.poll() is not None:
-                said = " ".join((scratch / "log").read_text(errors="replace").split())
-                raise Unreadable(f"fuse2fs shows nothing: {said.replace(str(file), 'VOLUME') or 'no answer'}")
+                said = (scratch / "log").read_text(errors="replace")
+                raise Unreadable(layer, _first(_known(said), file))
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_POLL_SECONDS)
         yield root

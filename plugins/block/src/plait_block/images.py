@@ -311,10 +311,16 @@ def find(program: str) -> str:
 
 def run(program: str, *arguments: str, accepts: Sequence[int] = (0,)) -> str:
     """What a program prints. Raises: Unsupported when it is missing, StoreUnavailable with what it said."""
-    ended = subprocess.run(
-        [find(program), *arguments], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    found = ended(program, *arguments)
+    if found.returncode not in accepts:
+        said = " ".join((found.stdout + found.stderr).strip().splitlines()[-_LINES_MAX:])
+        raise StoreUnavailable(f"{program} failed: {said or f'exit code {found.returncode}'}", remedy=remedy_for(said))
+    return found.stdout
+
+
+def ended(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """What a program said, and how it ended. Raises: Unsupported when it is missing."""
+    command = [find(program), *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, errors="replace", check=False, stdin=subprocess.DEVNULL
     )
-    if ended.returncode not in accepts:
-        said = " ".join((ended.stdout + ended.stderr).strip().splitlines()[-_LINES_MAX:])
-        raise StoreUnavailable(f"{program} failed: {said or f'exit code {ended.returncode}'}", remedy=remedy_for(said))
-    return ended.stdout
