@@ -123,6 +123,30 @@ def test_a_diff_names_files(adapter: BlockAdapter, disk: SnapshotRef) -> None:
     assert list(adapter.diff(disk, disk)) == []
 
 
+def test_a_filesystem_differs_by_file_from_nothing_and_from_zeroes(adapter: BlockAdapter, disk: SnapshotRef) -> None:
+    blank = Work(adapter, "tx-1").prepare()
+    for before, after in ((None, disk), (blank, disk)):
+        found = {one.item: one for one in adapter.diff(before, after)}
+        assert list(found) == sorted([*TREE, "etc", "home", "home/ada", "home/bob"])
+        assert {(one.kind, one.aspect, one.before) for one in found.values()} == {(ItemChangeKind.ADDED, "file", None)}
+        assert isinstance(told := found["etc/hosts"].after, dict)
+        assert told["size"] == len(TREE["etc/hosts"])
+        assert {one.item: one.kind for one in adapter.diff(after, before)} == dict.fromkeys(
+            found, ItemChangeKind.REMOVED
+        )
+        assert list(adapter.diff(before, after, items=["etc/hosts"])) == [found["etc/hosts"]]
+
+
+def test_files_are_found_by_path_where_a_filesystem_took_the_place_of_other_bytes(
+    adapter: BlockAdapter, disk: SnapshotRef
+) -> None:
+    other = Work(adapter, "tx-1").write(0, b"other").prepare()
+    assert {one.aspect for one in adapter.diff(other, disk)} == {"extent"}
+    (found,) = adapter.diff(other, disk, items=["etc/hosts"])
+    assert (found.item, found.kind) == ("etc/hosts", ItemChangeKind.ADDED)
+    assert list(adapter.diff(other, disk, items=["etc/none"])) == []
+
+
 def test_a_change_of_the_same_size_in_the_same_second_is_seen(adapter: BlockAdapter, disk: SnapshotRef) -> None:
     after = changed(adapter, "tx-1", disk, lambda root: (root / "home/bob/x").write_text("y\n"))
     later = changed(adapter, "tx-2", after, lambda root: (root / "home/bob/x").write_text("z\n"))

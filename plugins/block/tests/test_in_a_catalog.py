@@ -20,7 +20,7 @@ from plait.plugins import Plugins
 from plait.types import Choice, Depth
 from plait_block import BlockAdapter, Volume, Volumes
 
-from .conftest import SIZE, need
+from .conftest import SIZE, ext4_image, need
 
 PAGE = 4096
 pytestmark = pytest.mark.drivers("qcow2", "raw")
@@ -164,6 +164,28 @@ def test_an_imported_image_is_an_asset_like_any_other(catalog: Catalog, tmp_path
     write(catalog, "main", {1: b"ours"})
     assert held(catalog, "main", 0, 1) == [b"thei", b"ours"]
     assert image.read_bytes()[:PAGE] == b"theirs".ljust(PAGE, b"\0")
+
+
+def test_blame_says_of_each_file_who_changed_it(catalog: Catalog, tmp_path: Path) -> None:
+    image = ext4_image(tmp_path / "image", {"a": "1\n", "b/c": "1\n"})
+    other = ext4_image(tmp_path / "other", {"d": "1\n"})
+    with catalog.transaction(message="import") as tx:
+        catalog.backend.import_assets(tx.id, {("vm", "disk0"): str(image)})
+        cast(Volumes, tx.store("vm")).create("disk1", size_bytes=16 << 20)
+    with catalog.transaction(message="edit") as tx, cast(Volume, tx.open(DISK)).files() as root:
+        (root / "a").write_text("2\n")
+    with catalog.transaction(message="mkfs") as tx:
+        cast(Volume, tx.open("vm.disk1")).write(0, other.read_bytes())
+    with catalog.transaction(message="more") as tx, cast(Volume, tx.open("vm.disk1")).files() as root:
+        (root / "e").write_text("2\n")
+
+    def blamed(key: str, *items: str) -> dict[str, str]:
+        return {one.item: one.commit.message for one in catalog.blame(key, items=items or None)}
+
+    assert blamed(DISK) == {"a": "edit", "b": "import", "b/c": "import"}
+    assert blamed(DISK, "b/c") == {"b/c": "import"}
+    assert blamed("vm.disk1") == {"d": "mkfs", "e": "more"}
+    assert blamed("vm.disk1", "d") == {"d": "mkfs"}
 
 
 def test_a_machine_writes_on_while_its_working_set_is_committed(catalog: Catalog) -> None:
