@@ -177,14 +177,14 @@ class Publisher:
 
     def _ask(
         self, store: Store, keys: Iterable[Key] | None = None
-    ) -> tuple[list[tuple[Publication, Published]], list[Key]]:
+    ) -> tuple[list[tuple[Publication, Published]], dict[Key, str]]:
         """Ask for heads that have nothing to be published, or that diverged, to be moved to where plait left them.
 
-        Returns: the answers, and the keys of heads whose snapshot the store has lost: also of heads that still wait to
-        be moved, which they would do for ever.
+        Returns: the answers, and the keys of heads whose snapshot the store has lost, with what is missing: also of
+        heads that still wait to be moved, which they would do for ever.
         """
         if not self.follows(store):
-            return [], []
+            return [], {}
         with self._repository.read() as rows:
             looked_at = rows.publications(store.name) if keys is None else rows.publications_under(keys)
             settled = {one.key: one for one in looked_at if one.published and (one.is_done or one.state == "diverged")}
@@ -196,9 +196,9 @@ class Publisher:
             moves[key] = Move(there, there, one.seq, one.epoch)
         adapter = self._adapters.of(store)
         published = adapter.publish(moves) if moves else {}
-        lost = [key for key, answer in published.items() if _has_lost(adapter, moves[key].before, answer)]
-        left = ((one.key, _look_up(snapshots, one.published)) for one in waiting)
-        lost += [key for key, there in left if there and adapter.verify(there, Depth.EXISTS).problems]
+        asked = {key: _lacking(adapter, moves[key].before, answer) for key, answer in published.items()}
+        asked |= {one.key: _missing(adapter, _look_up(snapshots, one.published)) for one in waiting}
+        lost = {key: lacking for key, lacking in asked.items() if lacking}
         return [(settled[key], answer) for key, answer in published.items() if key not in lost], lost
 
     # -- what is wanted ----------------------------------------------------------------------------------------------
@@ -304,9 +304,10 @@ class Publisher:
         try:
             adapter = self._adapters.of(store)
             published = adapter.publish({claimed.key: move})[claimed.key]
-            if _has_lost(adapter, move.before, published):
+            lacking = _lacking(adapter, move.before, published)
+            if lacking:
                 if move.after is not None:
-                    raise _lost([claimed.key])
+                    raise _lost({claimed.key: lacking})
                 published = Published(PublishState.DONE)  # The ref dropped the asset: nothing is left to unpublish.
         except PlaitError as error:
             if isinstance(error, StoreUnavailable):
@@ -322,20 +323,26 @@ class Publisher:
         return replace(free, state="diverged", found=_found(published))
 
 
-def _has_lost(adapter: Adapter, before: SnapshotRef | None, answer: Published) -> bool:
-    """Whether a head is elsewhere because the store has lost the pinned snapshot that it was at, so that nobody has
-    moved it: a disk is not mounted, or was restored from a backup older than the catalog."""
-    if answer.state is not PublishState.DIVERGED or before is None:
-        return False
-    return bool(adapter.verify(before, Depth.EXISTS).problems)
+def _lacking(adapter: Adapter, before: SnapshotRef | None, answer: Published) -> str:
+    """What the store has lost of the pinned snapshot that a head was at, where it is elsewhere because of that, so that
+    nobody has moved it: a disk is not mounted, or was restored from a backup older than the catalog. Else nothing."""
+    if answer.state is not PublishState.DIVERGED:
+        return ""
+    return _missing(adapter, before)
 
 
-def _lost(keys: Sequence[Key]) -> Corrupt:
+def _missing(adapter: Adapter, snapshot: SnapshotRef | None) -> str:
+    problems = () if snapshot is None else adapter.verify(snapshot, Depth.EXISTS).problems
+    return next(iter(problems), "")
+
+
+def _lost(lacking: Mapping[Key, str]) -> Corrupt:
     """The error for a store that has lost snapshots. Not a divergence: adopting would undo acknowledged commits."""
-    name = format_key(keys[0])
-    more = f", and {len(keys) - 1} more" if len(keys) > 1 else ""
+    key, problem = next(iter(lacking.items()))
+    name = format_key(key)
+    more = f", and {len(lacking) - 1} more" if len(lacking) > 1 else ""
     return Corrupt(
-        f"store {keys[0][0]!r} has lost the snapshot at which plait left {name}{more}",
+        f"store {key[0]!r} has lost the snapshot at which plait left {name}{more}: {problem}",
         remedy="bring back its disk, its folder or its newest backup; to go on without what is lost, "
         f"'plait rm {name}', and then 'plait restore {name} --from SPEC' takes an older commit that is there",
     )

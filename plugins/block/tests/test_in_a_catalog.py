@@ -14,7 +14,7 @@ import plait
 import pytest
 from plait.adapter import Adapter
 from plait.catalog import Catalog
-from plait.errors import CommitConflict, StoreDiverged
+from plait.errors import CommitConflict, Corrupt, StoreDiverged
 from plait.hookspecs import hookimpl
 from plait.plugins import Plugins
 from plait.types import Choice, Depth
@@ -164,6 +164,29 @@ def test_an_imported_image_is_an_asset_like_any_other(catalog: Catalog, tmp_path
     write(catalog, "main", {1: b"ours"})
     assert held(catalog, "main", 0, 1) == [b"thei", b"ours"]
     assert image.read_bytes()[:PAGE] == b"theirs".ljust(PAGE, b"\0")
+
+
+@pytest.mark.drivers("qcow2")
+def test_an_imported_image_that_is_gone_is_named_with_what_to_do(catalog: Catalog, tmp_path: Path) -> None:
+    image, moved = tmp_path / "image", tmp_path / "moved"
+    image.write_bytes(b"theirs".ljust(SIZE, b"\0"))
+    with catalog.transaction(message="import") as tx:
+        catalog.backend.import_assets(tx.id, {("vm", "disk0"): str(image)})
+    write(catalog, "main", {1: b"ours"})
+    catalog.publish()
+    assert catalog.check_store("vm")[0] == []
+    image.rename(moved)
+    (lack,), _ = catalog.check_store("vm")
+    assert f"left {DISK}: layer " in lack.problem
+    assert str(image) in lack.problem
+    with pytest.raises(Corrupt, match=f"{image} · put the image back at {image}, as it was"):
+        held(catalog, "main", 0)
+    with pytest.raises(Corrupt, match="put the image back"):
+        list(catalog.diff_items(DISK, None, "main"))
+    assert catalog.publish() == []
+    moved.rename(image)
+    assert catalog.check_store("vm")[0] == []
+    assert held(catalog, "main", 0, 1) == [b"thei", b"ours"]
 
 
 def test_blame_says_of_each_file_who_changed_it(catalog: Catalog, tmp_path: Path) -> None:

@@ -342,7 +342,13 @@ class BlockAdapter(Adapter):
     def retention_risks(self) -> Iterator[Risk]:
         """Imported images are their owner's files, and may hold more than was taken in."""
         for layer in self.layers.all():
-            if layer.source:
+            if self.layers.is_gone(layer):
+                yield Risk(
+                    f"the imported image is gone, so what is built on it, from version {layer.id} on, cannot be read",
+                    layer.source,
+                    "put it back there, as it was: 'plait verify' names the volumes and commits that need it",
+                )
+            elif layer.source:
                 yield Risk(
                     "an imported image is its owner's file, and can be changed or deleted past plait",
                     layer.source,

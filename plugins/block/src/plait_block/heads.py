@@ -15,8 +15,9 @@ from typing import Final, TypeAlias
 
 from plait.codec import decode_snapshot, encode_snapshot
 from plait.errors import Corrupt, NotFound, StoreUnavailable
-from plait.types import Move, Published, PublishState, SnapshotRef
+from plait.types import Depth, Move, Published, PublishState, SnapshotRef
 
+from plait_block import space
 from plait_block.folder import Folder
 from plait_block.layers import Layer, Layers
 from plait_block.place import Place
@@ -78,8 +79,8 @@ class Heads:
     def publish(self, move: Move, frozen: Frozen) -> Published:
         """Move one head from before to after. Repeat: DONE, without a write.
 
-        DIVERGED: with what was written to the live volume, frozen. BUSY: clients are connected to it, or a later
-        move was here already.
+        DIVERGED: with what was written to the live volume, frozen; or with nothing, where a head is to stay whose
+        files are gone, an imported image say. BUSY: clients are connected to it, or a later move was here already.
         """
         one = move.after or move.before
         if one is None:
@@ -87,7 +88,8 @@ class Heads:
         with self._folder.locked(self._folder.head(one.asset) / "head.lock"):
             head = self._frozen(one.asset, self.read(one.asset), frozen, move.after)
             if head.snapshot == move.after:
-                return Published(PublishState.DONE)
+                is_lost = move.before == move.after and self._is_lost(head.snapshot)
+                return Published(PublishState.DIVERGED if is_lost else PublishState.DONE)
             if head.snapshot != move.before:
                 return Published(PublishState.DIVERGED, head.snapshot)
             if head.seq > move.seq:
@@ -123,6 +125,9 @@ class Heads:
         found = Head(self._refer(layer), head.seq)
         self._write(asset, found)
         return found
+
+    def _is_lost(self, snapshot: SnapshotRef | None) -> bool:
+        return snapshot is not None and bool(space.verify(self._layers, snapshot, Depth.EXISTS, {}).problems)
 
     def _write(self, asset: str, head: Head) -> None:
         text = None if head.snapshot is None else encode_snapshot(head.snapshot).hex()

@@ -112,6 +112,10 @@ class Layers(ABC):
         """What `adopt` would not take in of an image."""
         return iter(())
 
+    def is_gone(self, layer: Layer) -> bool:
+        """Whether a layer is an image of somebody's, and that is no longer there."""
+        return False
+
     @abstractmethod
     def adopt(self, source: str, asset: str) -> Layer:
         """An existing image as a root, without a copy. Equal bytes are an equal layer. Cost: reads the image once, but

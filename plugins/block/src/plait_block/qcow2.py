@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from plait.codec import digest, pack
-from plait.errors import Corrupt, PlaitError, StoreUnavailable
+from plait.errors import Corrupt, NotFound, PlaitError, StoreUnavailable
 from plait.types import Depth, Risk
 
 from plait_block import images
@@ -26,6 +26,9 @@ from plait_block.ranges import Range, union
 
 CHAIN_MAX: Final = 32
 """Reads fall from 3.9k/s without a chain to 0.27k/s at 400 layers: the 32nd layer gets a key frame."""
+
+_RESTORE: Final = "restore that file from a backup"
+_AS_IT_WAS: Final = "from where it was moved to, or from a backup; 'plait verify --depth bytes' tells whether it is"
 
 
 class Qcow2Layers(Layers):
@@ -77,8 +80,14 @@ class Qcow2Layers(Layers):
         return [self._whole(layer), *self._below(layer.parent)]
 
     def _whole(self, layer: Layer) -> Image:
-        """A layer's image. Raises: Corrupt when it was cut short."""
-        _check_length(self.file(layer), layer.length_bytes, f"layer {layer.id}")
+        """A layer's image. Raises: Corrupt when it is gone, or was cut short."""
+        what, remedy = f"layer {layer.id}", _RESTORE
+        if layer.source:
+            what, remedy = (
+                f"{what}, an imported image,",
+                f"put the image back at {layer.source}, as it was: {_AS_IT_WAS}",
+            )
+        _check_length(self.file(layer), layer.length_bytes, what, remedy)
         return self.image(layer)
 
     def _below(self, parent: str | None) -> list[Image]:
@@ -94,7 +103,7 @@ class Qcow2Layers(Layers):
 
     def _frame(self, layer: str) -> Image:
         record = self._folder.read(self.key_record(layer)) or {}
-        _check_length(self.key_frame(layer), record.get("length_bytes", 0), f"the key frame of layer {layer}")
+        _check_length(self.key_frame(layer), record.get("length_bytes", 0), f"the key frame of layer {layer}", _RESTORE)
         return Image(f"k{layer}", self.key_frame(layer), "qcow2")
 
     def changed(self, before: Layer | None, after: Layer | None) -> list[Range]:
@@ -123,6 +132,9 @@ class Qcow2Layers(Layers):
 
     def check_source(self, source: str) -> None:
         images.check_sound(Path(source), images.format_of(Path(source)))
+
+    def is_gone(self, layer: Layer) -> bool:
+        return bool(layer.source) and not Path(layer.source).exists()
 
     def left_behind(self, source: str) -> Iterator[Risk]:
         try:
@@ -267,14 +279,15 @@ class Qcow2Layers(Layers):
         return []
 
 
-def _check_length(path: Path, expected: int, what: str) -> None:
-    """Raises: Corrupt for a file that was cut short: what is missing would read as zeroes. NotFound when it is gone."""
-    with translated(f"file {path} of {what}"):
-        found = os.stat(path).st_size
+def _check_length(path: Path, expected: int, what: str, remedy: str) -> None:
+    """Raises: Corrupt for a file that is gone, or was cut short: what is missing would read as zeroes."""
+    try:
+        with translated(f"file {path} of {what}"):
+            found = os.stat(path).st_size
+    except NotFound as error:
+        raise Corrupt(f"{what} is missing its file {path}", remedy=remedy) from error
     if found < expected:
-        raise Corrupt(
-            f"{what} has {found} bytes in {path}, expected {expected}", remedy="restore that file from a backup"
-        )
+        raise Corrupt(f"{what} has {found} bytes in {path}, expected {expected}", remedy=remedy)
 
 
 def _digest(layer: Layer) -> str:
