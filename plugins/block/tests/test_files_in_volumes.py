@@ -552,7 +552,7 @@ def test_a_diff_with_a_damaged_filesystem_says_so_and_goes_by_extent(
         assert isinstance(said, dict)
         assert re.fullmatch(rf"version {bad.version}: Unattached inode \d+", str(said["damaged"]))
         assert {one.aspect for one in others} == {"extent"}
-    with pytest.raises(Corrupt, match=f"{bad.version} is damaged: .* · mend it"):
+    with pytest.raises(Corrupt, match=f"{bad.version} is damaged: .* · mend it on its branch"):
         list(adapter.diff(plain, bad, items=["home/bob/x"]))
     work = Work(adapter, "tx-2", plain)
     (staging,) = work.port.stagings.values()
@@ -585,7 +585,7 @@ def test_what_cannot_be_read_is_named_as_in_the_volume(
     work = Work(adapter, "tx-1", plain).write(int(found[1]) * 1024 + int(found[2], 16), bytes(128))
     (staging,) = work.port.stagings.values()
     with pytest.raises(
-        Corrupt, match=r"in the working volume is damaged: Input/output error: etc/hosts · mend it"
+        Corrupt, match=r"in the working volume is damaged: Input/output error: etc/hosts · mend it on its branch"
     ) as caught:
         adapter.restore("tx-1", staging, plain, items=["home/bob/x"])
     assert "/run/files/" not in str(caught.value)

@@ -130,10 +130,11 @@ class BlockAdapter(Adapter):
         return str(uuid.uuid5(_ASSETS, f"{self.store.name}\0{source}"))
 
     def diff(self, before: Side, after: Side, *, items: Sequence[str] | None = None) -> Iterator[ItemChange]:
-        """By file where both sides hold an ext4 filesystem that can be read, in order of their paths; else by extent,
-        in order of their offsets. A working set is frozen first, as `prepare` does.
+        """By file where both sides hold a sound ext4 filesystem, or one holds nothing, in order of their paths; else by
+        extent, in order of their offsets. A working set is frozen first, as `prepare` does.
 
-        Cost: by extent, what either side wrote since their common ancestor; by file, `stat` of every file.
+        Cost: by extent, what either side wrote since their common ancestor; by file, `stat` of every file, and e2fsck's
+        reads once for each side. Raises: Corrupt, where files of a damaged filesystem are asked for.
         """
         old, new = (self._frozen_layer(side) for side in (before, after))
         if old is not None and new is not None and old.digest == new.digest:
