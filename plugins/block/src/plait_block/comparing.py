@@ -160,7 +160,7 @@ class Comparing:
             side = next((one for one in reversed(ORDER) if sides.layer(one) == error.layer), Choice.OURS)
             return _as_a_whole(
                 f"the ext4 filesystem in {side}, version {error.layer.id}, is damaged: {error.finding}. "
-                f"Take one side; or {MEND}, and merge again"
+                f"Take one side, or merge again once it is sound: {MEND}"
             )
         except Broken as error:
             return _as_a_whole(error.message)
