@@ -293,7 +293,9 @@ class Coordinator:
         if not keys:
             return ()
         with self._repository.read() as rows:
-            held = self._transactions.base_entries(rows, tx, keys)
+            held, stores = self._transactions.base_entries(rows, tx, keys), rows.stores()
+        for key in keys:
+            known_store(stores, key[0])  # A key may be absent, and stay so; in a store that is not there it is a typo.
         return tuple(Unchanged(key, optional_digest(held[key].snapshot if key in held else None)) for key in keys)
 
     def _own_made(self, tx: Tx, made: Mapping[Key, SnapshotRef]) -> None:

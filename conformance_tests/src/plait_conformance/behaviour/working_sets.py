@@ -160,6 +160,8 @@ class TestWorkingSets:
         write(stored, x=2)
         with pytest.raises(CommitConflict):
             tx.commit(unchanged=[A])
+        with pytest.raises(NotFound, match="store 'nope'"):
+            tx.commit(unchanged=["nope.a"])
         tx.commit()
         assert held(stored, key=B) == {"y": 1}
 

@@ -63,7 +63,7 @@ def cat(session: Session, path: str, spec: str | None, limit: int) -> None:
         session.table([{"object": name} for name in names], ("object",), "no objects")
     elif item is None and hasattr(handle, "snapshots"):
         # A pyiceberg table reads the first rows for less than its whole content, which is what the rest below asks for.
-        from plait.rows.items import to_json  # Shown as diffs and conflicts show them, and `resolve --value` takes them.
+        from plait.rows.items import to_json  # As diffs show values, and `resolve --value` takes them.
 
         with _scanning(key):
             batches = handle.scan(limit=limit).to_arrow_batch_reader()
