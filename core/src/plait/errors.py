@@ -16,9 +16,10 @@ _SHOWN_CHARACTERS_MAX = 2_000
 
 
 def _shown(text: str) -> str:
-    """What anybody can read and any output can encode: a name of a megabyte is cut, half a character is escaped."""
+    """What anybody can read and any output can encode: a name of a megabyte loses its middle, half a character is
+    escaped."""
     if len(text) > _SHOWN_CHARACTERS_MAX:
-        text = text[:_SHOWN_CHARACTERS_MAX] + "…"
+        text = f"{text[: _SHOWN_CHARACTERS_MAX // 2]}…{text[-_SHOWN_CHARACTERS_MAX // 2 :]}"
     return text.encode(errors="backslashreplace").decode()
 
 
