@@ -89,7 +89,15 @@ class State(Protocol):
 
 
 MergeFunction: TypeAlias = Callable[[bytes, bytes, bytes], "bytes | None"]
-"""(base, ours, theirs) → merged bytes, or None when they conflict."""
+"""(base, ours, theirs) → merged bytes, or None when they conflict; one that can say where raises `MergeConflict`."""
+
+
+class MergeConflict(Exception):
+    """What a merger raises for places inside an item that both sides changed differently, as people name them."""
+
+    def __init__(self, places: Sequence[str]) -> None:
+        super().__init__(", ".join(places))
+        self.places = tuple(places)
 
 
 @dataclass(frozen=True, slots=True)

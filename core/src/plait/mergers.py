@@ -5,9 +5,14 @@ from __future__ import annotations
 import fnmatch
 import mimetypes
 from collections.abc import Iterator, Sequence
+from typing import Final
 
-from plait.adapter import Merger
+from plait.adapter import MergeConflict, Merger
 from plait.errors import PlaitError
+from plait.tables import cut
+
+_CONFLICT: Final = "in places that the merger {!r} found in conflict"
+_PLACES_MAX, _PLACE_CHARACTERS_MAX = 5, 80
 
 
 def mergers_for(path: str, mergers: Sequence[Merger]) -> Iterator[Merger]:
@@ -29,8 +34,17 @@ def merged_by(merger: Merger, base: bytes, ours: bytes, theirs: bytes) -> tuple[
         merged = merger.merge(base, ours, theirs)
     except PlaitError:
         raise
+    except MergeConflict as conflict:
+        return None, f"{_CONFLICT.format(merger.name)}: {_shown(conflict.places)}"
     except Exception as error:
         return None, f"and the merger {merger.name!r} failed: {type(error).__name__}: {error}"
     if merged is None or isinstance(merged, bytes):
-        return merged, f"in places that the merger {merger.name!r} found in conflict"
+        return merged, _CONFLICT.format(merger.name)
     return None, f"and the merger {merger.name!r} failed: it gave {type(merged).__name__} for bytes"
+
+
+def _shown(places: Sequence[str]) -> str:
+    """The first places, and how many there are besides; what no database keeps is escaped."""
+    more = f", and {len(places) - _PLACES_MAX} more" if len(places) > _PLACES_MAX else ""
+    named = ", ".join(cut(place, _PLACE_CHARACTERS_MAX) for place in places[:_PLACES_MAX]) + more
+    return named.replace("\0", "\\0").encode(errors="backslashreplace").decode()

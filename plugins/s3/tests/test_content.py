@@ -12,10 +12,10 @@ import plait_s3
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from plait.adapter import Merger
+from plait.adapter import MergeConflict, Merger
 from plait.errors import InvalidArgument, StoreUnavailable
 from plait.hookspecs import hookimpl
-from plait.mergers import mergers_for
+from plait.mergers import merged_by, mergers_for
 from plait.plugins import Plugins
 from plait_s3.content import BUILT_IN, command_merger, merge_json
 from plait_s3.csv_merge import merge_csv, mergers_by_keys
@@ -76,16 +76,22 @@ class TestJson:
         assert json.loads(merged) == {"a": {"x": 9, "y": 2, "z": 3}, "b": [1, 2], "new": 1}
 
     @pytest.mark.parametrize(
-        ("base", "ours", "theirs"),
+        ("base", "ours", "theirs", "places"),
         [
-            (b'{"a": 1}', b'{"a": 2}', b'{"a": 3}'),
-            (b'{"a": 1}', b"{}", b'{"a": 3}'),
-            (b"{}", b'{"a": 1}', b'{"a": true}'),
-            (b"[1]", b"[1, 2]", b"[1, 3]"),
+            (b'{"a": 1}', b'{"a": 2}', b'{"a": 3}', ("/a",)),
+            (b'{"a": 1}', b"{}", b'{"a": 3}', ("/a",)),
+            (b"{}", b'{"a": 1}', b'{"a": true}', ("/a",)),
+            (b"[1]", b"[1, 2]", b"[1, 3]", ("the document as a whole",)),
+            (b'{"a": {"b": [1], "c": 1}, "x/~": 1, "d": 1}', b'{"a": {"b": [2], "c": 1}, "x/~": 2, "d": 2}',
+             b'{"a": {"b": [3], "c": 2}, "x/~": 3, "d": 1}', ("/a/b", "/x~1~0")),
         ],
-    )
-    def test_one_path_changed_twice_is_a_conflict(self, base: bytes, ours: bytes, theirs: bytes) -> None:
-        assert merge_json(base, ours, theirs) is None
+    )  # fmt: skip
+    def test_one_path_changed_twice_is_a_conflict_there(
+        self, base: bytes, ours: bytes, theirs: bytes, places: tuple[str, ...]
+    ) -> None:
+        with pytest.raises(MergeConflict) as caught:
+            merge_json(base, ours, theirs)
+        assert caught.value.places == places
 
     def test_the_layout_of_ours_is_kept(self) -> None:
         ours = '{\n  "b": "é",\n  "a": 1\n}\n'
@@ -136,10 +142,16 @@ class TestJson:
     @given(JSONS, JSONS, JSONS)
     def test_it_is_symmetric_but_for_the_layout(self, base: object, ours: object, theirs: object) -> None:
         old, mine, others = (json.dumps(side).encode() for side in (base, ours, theirs))
-        left, right = merge_json(old, mine, others), merge_json(old, others, mine)
-        assert (left is None) == (right is None)
-        if left is not None and right is not None:
-            assert json.loads(left) == json.loads(right)
+
+        def outcome(one: bytes, other: bytes) -> object:
+            try:
+                merged = merge_json(old, one, other)
+            except MergeConflict as conflict:
+                return set(conflict.places)
+            assert merged is not None
+            return json.loads(merged)
+
+        assert outcome(mine, others) == outcome(others, mine)
 
 
 class TestCsv:
@@ -150,8 +162,10 @@ class TestCsv:
         assert merge_csv(base, ours, theirs) == b"id,name,n\n1,A,10\n3,c,3\n5,e,5\n4,d,4\n"
 
     def test_one_cell_changed_twice_is_a_conflict(self) -> None:
-        assert merge_csv(b"id,n\n1,1\n", b"id,n\n1,2\n", b"id,n\n1,3\n") is None
-        assert merge_csv(b"id,n\n1,1\n", b"id,n\n", b"id,n\n1,3\n") is None
+        for ours, place in ((b"id,n\n1,2\n2,5\n", "id=1 (n)"), (b"id,n\n2,5\n", "id=1")):
+            with pytest.raises(MergeConflict) as caught:
+                merge_csv(b"id,n\n1,1\n2,2\n", ours, b"id,n\n1,3\n2,2\n")
+            assert caught.value.places == (place,)
 
     def test_the_key_may_stand_in_any_column(self) -> None:
         merged = merge_csv(b"n,Key\n1,a\n1,b\n", b"n,Key\n2,a\n1,b\n", b"n,Key\n1,a\n3,b\n")
@@ -164,7 +178,9 @@ class TestCsv:
         ours, theirs = base.replace(b"X,1,2,6", b"X,1,2,60"), base.replace(b"X,2,1,7\n", b"Y,2,1,7\nX,2,2,8\n")
         merged = merger.merge(base, ours, theirs)
         assert merged == b"origin,day,hour,t\nX,1,1,5\nX,1,2,60\nY,2,1,7\nX,2,2,8\n"
-        assert merger.merge(base, ours, base.replace(b"X,1,2,6", b"X,1,2,9")) is None
+        with pytest.raises(MergeConflict) as caught:
+            merger.merge(base, ours, base.replace(b"X,1,2,6", b"X,1,2,9"))
+        assert caught.value.places == ("day=1,hour=2 (t)",)
         for other in (b"X,1,2,0\n" + base, base + b"Y,1,2,8\n", base.replace(b"hour", b"h")):
             assert merger.merge(base, ours, other) is None
         for bad in ("*.csv", "=id", "*.csv=", "*.csv=id,,n"):
@@ -197,7 +213,8 @@ class TestCsv:
     def test_an_empty_cell_and_an_empty_text_are_two_values(self) -> None:
         base = b"id,a,b\n1,,x\n"
         assert merge_csv(base, b'id,a,b\n1,"",x\n', b"id,a,b\n1,,y\n") == b'id,a,b\n1,"",y\n'
-        assert merge_csv(base, b'id,a,b\n1,"",x\n', b"id,a,b\n1,z,x\n") is None
+        with pytest.raises(MergeConflict):
+            merge_csv(base, b'id,a,b\n1,"",x\n', b"id,a,b\n1,z,x\n")
 
     def test_how_a_cell_is_quoted_is_no_conflict(self) -> None:
         base = b"id,a\n1,x\n"
@@ -312,3 +329,17 @@ class TestChoosing:
 
         for plugins in ([Own(), plait_s3], [plait_s3, Own()]):
             assert next(mergers_for("a.bin", Plugins(plugins, installed=False).mergers())).name == "own"
+
+
+def test_a_conflict_names_the_places_that_its_merger_found() -> None:
+    merger = next(mergers_for("a.json", BUILT_IN))
+    sides = [
+        json.dumps({**{f"k{number}": value for number in range(7)}, "\ud800\0": value}).encode() for value in (1, 2, 3)
+    ]
+    merged, found = merged_by(merger, *sides)
+    assert merged is None
+    assert found == "in places that the merger 'json' found in conflict: /k0, /k1, /k2, /k3, /k4, and 3 more"
+    assert (
+        merged_by(merger, b'{"\\ud800\\u0000": 1}', b'{"\\ud800\\u0000": 2}', b'{"\\ud800\\u0000": 3}')[1][-9:]
+        == "/\\ud800\\0"
+    )

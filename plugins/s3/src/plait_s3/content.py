@@ -18,7 +18,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from plait.adapter import Merger
+from plait.adapter import MergeConflict, Merger
 from plait.errors import StoreUnavailable
 
 from plait_s3.csv_merge import merge_csv
@@ -26,10 +26,6 @@ from plait_s3.text_merge import merge_text
 
 _COMMAND_SECONDS_MAX: Final = 60
 _SIDES: Final = re.compile(r"%(base|ours|theirs|out)\b")
-
-
-class _Conflict(Exception):
-    """Both sides changed one place differently."""
 
 
 def command_merger(name: str, pattern: str, argv: Sequence[str], *, version: str = "") -> Merger:
@@ -97,11 +93,14 @@ def merge_json(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
     """By path: members of objects merge one by one, arrays and plain values as wholes. Keeps the layout of ours.
 
     What is no JSON, is nested by hundreds, or would not come back as it was, is merged as text.
+    Raises: MergeConflict with the JSON Pointers (RFC 6901) of what both sides changed.
     """
+    places: list[str] = []
     try:
-        return write_json(_merge_value(*(_load_json(side) for side in (base, ours, theirs))), ours)
-    except _Conflict:
-        return None
+        merged = _merge_value(_load_json(base), _load_json(ours), _load_json(theirs), "", places)
+        if places:
+            raise MergeConflict(places)
+        return write_json(merged, ours)
     except (ValueError, RecursionError):
         return merge_text(base, ours, theirs)
 
@@ -154,17 +153,21 @@ def _same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def _merge_value(base: Any, ours: Any, theirs: Any) -> Any:
+def _merge_value(base: Any, ours: Any, theirs: Any, pointer: str, places: list[str]) -> Any:
+    """What is in conflict stays ours, and its pointer is added to `places`."""
     if _same(ours, theirs) or _same(base, theirs):
         return ours
     if _same(base, ours):
         return theirs
     if not (isinstance(ours, dict) and isinstance(theirs, dict)):
-        raise _Conflict
+        places.append(pointer or "the document as a whole")
+        return ours
     old = base if isinstance(base, dict) else {}
     merged = {}
     for name in [*ours, *(name for name in theirs if name not in ours)]:
-        value = _merge_value(old.get(name, _ABSENT), ours.get(name, _ABSENT), theirs.get(name, _ABSENT))
+        escaped = name.replace("~", "~0").replace("/", "~1")
+        was, mine, other = (side.get(name, _ABSENT) for side in (old, ours, theirs))
+        value = _merge_value(was, mine, other, f"{pointer}/{escaped}", places)
         if value is not _ABSENT:
             merged[name] = value
     return merged

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, TypeAlias
 
-from plait.adapter import Merger
+from plait.adapter import MergeConflict, Merger
 from plait.errors import InvalidArgument
 
 from plait_s3.text_merge import merge_text
@@ -23,7 +23,11 @@ _CELL: Final = re.compile(r'"[^"]*(?:""[^"]*)*"|[^,]*')
 
 
 class _Conflict(Exception):
-    """Both sides changed one place differently."""
+    """Both sides changed a record differently; `cell`: which one of it, None: as a whole."""
+
+    def __init__(self, cell: int | None = None) -> None:
+        super().__init__(cell)
+        self.cell = cell
 
 
 def mergers_by_keys(option: str) -> list[Merger]:
@@ -51,6 +55,7 @@ def merge_csv(base: bytes, ours: bytes, theirs: bytes, *, keys: Sequence[str] = 
 
     Args:
         keys: the columns that name each row together. Where they do not, on some side, the merge is a conflict.
+    Raises: MergeConflict with the rows, by their keys, and the columns that both sides changed.
     """
     if theirs in (base, ours):
         return ours
@@ -63,10 +68,8 @@ def merge_csv(base: bytes, ours: bytes, theirs: bytes, *, keys: Sequence[str] = 
     columns = _key_columns(tables, keys)
     if columns is None:
         return None if keys else merge_text(base, ours, theirs)
-    try:
-        records = _merge_records(*(table.by_key(columns) for table in tables))
-    except _Conflict:
-        return None
+    names = [name.strip() for name in tables[1].header]
+    records = _merge_records(names, columns, *(table.by_key(columns) for table in tables))
     old, mine, others = (table.ends for table in tables)
     return _written(records, tables[1].newline(), ends=others if mine == old else mine).encode()
 
@@ -145,10 +148,24 @@ def _key_columns(tables: Sequence[_Table], keys: Sequence[str]) -> Sequence[int]
 
 
 def _merge_records(
-    base: Mapping[_Key, _Record], ours: Mapping[_Key, _Record], theirs: Mapping[_Key, _Record]
+    names: Sequence[str],
+    columns: Sequence[int],
+    base: Mapping[_Key, _Record],
+    ours: Mapping[_Key, _Record],
+    theirs: Mapping[_Key, _Record],
 ) -> list[_Record]:
-    merged = (_merge_record(base.get(key), ours.get(key), theirs.get(key)) for key in _order(ours, theirs))
-    return [record for record in merged if record is not None]
+    merged, places = [], []
+    for key in _order(ours, theirs):
+        try:
+            record = _merge_record(base.get(key), ours.get(key), theirs.get(key))
+        except _Conflict as conflict:
+            row = ",".join(f"{names[place]}={value}" for place, value in zip(columns, key, strict=False))
+            places.append((row or "the header") + ("" if conflict.cell is None else f" ({names[conflict.cell]})"))
+        else:
+            merged += [] if record is None else [record]
+    if places:
+        raise MergeConflict(places)
+    return merged
 
 
 def _merge_record(base: _Record | None, ours: _Record | None, theirs: _Record | None) -> _Record | None:
@@ -161,14 +178,15 @@ def _merge_record(base: _Record | None, ours: _Record | None, theirs: _Record | 
         raise _Conflict
     else:
         parts = [None] * len(ours.cells) if base is None else base.parts()
-        text = ",".join(map(_merge_cell, parts, ours.parts(), theirs.parts()))
+        sides = zip(parts, ours.parts(), theirs.parts(), strict=True)
+        text = ",".join(_merge_cell(place, *cells) for place, cells in enumerate(sides))
         merged = replace(ours, text=text)
     if merged is None or base is None or ours is None or theirs is None:
         return merged
     return replace(merged, tail=theirs.tail if ours.tail == base.tail else ours.tail)
 
 
-def _merge_cell(base: str | None, ours: str, theirs: str) -> str:
+def _merge_cell(place: int, base: str | None, ours: str, theirs: str) -> str:
     """As it is written on the side that changed it, else in the manner of the one that changed the quotes."""
     if theirs in (base, ours):
         return ours
@@ -179,7 +197,7 @@ def _merge_cell(base: str | None, ours: str, theirs: str) -> str:
         return ours
     if base is not None and mine == old:
         return theirs
-    raise _Conflict
+    raise _Conflict(place)
 
 
 def _value(part: str | None) -> str | None:
