@@ -101,6 +101,8 @@ def test_rows_say_what_the_values_say(catalog: Catalog) -> None:
     assert row["parents"] == f'["{commit.parents[0]}"]'
     (conflict,) = conflicted(catalog).conflicts().to_arrow().to_pylist()
     assert (conflict["key"], conflict["item"], conflict["settled"]) == ("raw.landing", "note.bin", None)
+    assert conflict["detail"] == "both sides created it"
+    assert catalog.unpublished().to_arrow().schema.names == ["store", "key", "state"]
     assert catalog.diff("main~1", "main").to_arrow().column("change").to_pylist() == ["changed"]
 
 

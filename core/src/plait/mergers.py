@@ -9,7 +9,6 @@ from typing import Final
 
 from plait.adapter import MergeConflict, Merger
 from plait.errors import PlaitError
-from plait.tables import cut
 
 _CONFLICT: Final = "in places that the merger {!r} found in conflict"
 _PLACES_MAX, _PLACE_CHARACTERS_MAX = 5, 80
@@ -46,5 +45,5 @@ def merged_by(merger: Merger, base: bytes, ours: bytes, theirs: bytes) -> tuple[
 def _shown(places: Sequence[str]) -> str:
     """The first places, and how many there are besides; what no database keeps is escaped."""
     more = f", and {len(places) - _PLACES_MAX} more" if len(places) > _PLACES_MAX else ""
-    named = ", ".join(cut(place, _PLACE_CHARACTERS_MAX) for place in places[:_PLACES_MAX]) + more
+    named = ", ".join(place[:_PLACE_CHARACTERS_MAX] for place in places[:_PLACES_MAX]) + more
     return named.replace("\0", "\\0").encode(errors="backslashreplace").decode()

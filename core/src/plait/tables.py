@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from plait.blame import Blamed
+    from plait.persist.store_rows import Publication
 
 V = TypeVar("V")
 _ROWS_DRAWN_MAX = 100
@@ -211,12 +212,18 @@ CONFLICTS: Columns[tuple[Conflict, Resolution | None]] = Columns(
     base=lambda one: one[0].base,
     ours=lambda one: one[0].ours,
     theirs=lambda one: one[0].theirs,
+    detail=lambda one: one[0].detail,
     settled=lambda one: None if one[1] is None else one[1].choice,
 )
 PARTICIPANTS: Columns[Participant] = Columns(
     state=lambda one: one.phase,
     key=lambda one: format_key(one.key),
     location=lambda one: None if one.staging is None else one.staging.location,
+)
+PUBLICATIONS: Columns[Publication] = Columns(
+    store=lambda one: one.store,
+    key=lambda one: format_key(one.key),
+    state=lambda one: one.state,
 )
 TXS: Columns[Tx] = Columns(
     id=lambda one: one.id,

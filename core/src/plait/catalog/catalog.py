@@ -20,6 +20,7 @@ from plait.importing import ImportReport, Taking, name_of, plan
 from plait.persist.store_rows import Publication
 from plait.refspec import as_choice, as_key, format_key
 from plait.stores import Adapters
+from plait.tables import Listing
 from plait.types import Commit, Found, Key, Lack, Mode, Risk, Session, Store
 from plait.working_set import WorkingSet
 
@@ -202,13 +203,13 @@ class Catalog(Writing):
     def _end_import(self, tx: WorkingSet, author: str) -> Commit:
         return self._finish(tx, author=author, allow_empty=tx.tx.source is not None)
 
-    def publish(self, stores: Sequence[str] | None = None) -> list[Publication]:
+    def publish(self, stores: Sequence[str] | None = None) -> Listing[Publication]:
         """Move native heads to their bound refs now. Returns: the heads that are still elsewhere, and why."""
-        return list(self.backend.publish(stores))
+        return Listing(tables.PUBLICATIONS, self.backend.publish(stores))
 
-    def unpublished(self) -> list[Publication]:
+    def unpublished(self) -> Listing[Publication]:
         """The native heads that are not at their bound refs, as last recorded. Calls no store, moves nothing."""
-        return list(self.backend.unpublished())
+        return Listing(tables.PUBLICATIONS, self.backend.unpublished())
 
     def adopt(self, key: KeyText) -> Commit | None:
         """Commit what somebody wrote past plait, merged with what was committed meanwhile; None if nothing is new.
