@@ -475,7 +475,7 @@ def test_a_closed_catalog_says_so(tmp_path: Path) -> None:
     catalog = plait.init(tmp_path)
     catalog.close()
     catalog.close()
-    for call in (catalog.begin, catalog.refs, lambda: catalog.at("main"), lambda: list(catalog.log())):
+    for call in (catalog.begin, catalog.refs, lambda: catalog.at("main"), catalog.events):
         with pytest.raises(StoreUnavailable, match="the catalog is closed"):
             call()
 

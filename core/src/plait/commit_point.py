@@ -117,7 +117,10 @@ class CommitRequest:
                 edits[keys[operation.key]] = content_id + self._digest_of[operation.key]
         edits = {key: value for key, value in edits.items() if held.get(key) != value}
         if not edits and not self.proposal.merged_parents and not self.proposal.allow_empty:
-            raise NothingToCommit("nothing to commit: every key already holds what the commit would put there")
+            raise NothingToCommit(
+                "nothing to commit: every key already holds what the commit would put there",
+                remedy="change something first, or allow an empty commit",
+            )
         commit = self._chain(batch, ref, head, tx, edits, held)
         if self.also is not None:
             self.also(batch.rows)

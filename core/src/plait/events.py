@@ -91,7 +91,7 @@ class Outbox:
             return self._grown.wait_for(lambda: self._closed, seconds)
 
     def last_seq(self) -> int:
-        with self._repository.read() as rows:
+        with self._repository.read(closing=True) as rows:
             return rows.serial().seq
 
     def read(self, after_seq: int, limit: int) -> Sequence[Event]:
@@ -99,7 +99,7 @@ class Outbox:
         databases take -1 for "all")."""
         if abs(after_seq) > limits.SEQ_MAX or not 0 <= limit <= limits.SEQ_MAX:
             raise InvalidArgument(f"{limit} events after seq {after_seq} cannot be read", remedy="count from 0")
-        with self._repository.read() as rows:
+        with self._repository.read(closing=True) as rows:
             return events(rows, after_seq, limit)
 
     def follow(self, from_seq: int | None, is_over: Callable[[], bool]) -> Iterator[Sequence[Event]]:

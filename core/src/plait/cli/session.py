@@ -295,7 +295,7 @@ def pairs(values: Sequence[str], what: str) -> dict[str, str]:
     for value in values:
         name, equals, content = value.partition("=")
         if not equals or not name:
-            raise InvalidArgument(f"{what} {value!r} is not NAME=VALUE")
+            raise InvalidArgument(f"{what} {value!r} is not NAME=VALUE", remedy="write a name, '=' and its value")
         found[name] = content
     return found
 

@@ -153,6 +153,7 @@ class LocalBackend(WorkingSets, Tokens):
         return None if entry is None else entry.snapshot
 
     def events(self, after_seq: int, limit: int) -> Sequence[Event]:
+        self._repository.database.check_usable()
         return self.outbox.read(after_seq, limit)
 
     def watch(self, from_seq: int | None, seconds_max: float | None) -> Iterator[Event]:

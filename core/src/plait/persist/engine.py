@@ -65,9 +65,9 @@ class Database:
             )
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """A connection to read with; it writes nothing."""
-        self.check_usable()
+    def read(self, *, closing: bool = False) -> Iterator[Connection]:
+        """A connection to read with; it writes nothing. `closing`: also once it is closed, for who reads to the end."""
+        self.check_usable(closing=closing)
         with translated(), self._connect() as connection:
             connection.begin()  # All statements see one state, also those that bypass SQLAlchemy.
             yield connection
@@ -134,14 +134,14 @@ class Database:
             while not pool.checkedin() and time.monotonic() < again:
                 time.sleep(0.005)
 
-    def check_usable(self) -> None:
+    def check_usable(self, *, closing: bool = False) -> None:
         """Refuse use once it is closed; and in a forked process: it has its parent's connections and locks, but no
         thread that frees them.
 
         Raises: StoreUnavailable, InvalidArgument. See https://sqlite.org/howtocorrupt.html, "Carrying an open database
         connection across a fork".
         """
-        if self._is_closed:
+        if self._is_closed and not closing:
             raise StoreUnavailable("the catalog is closed", remedy="open it again")
         if os.getpid() != self._process:
             raise InvalidArgument(

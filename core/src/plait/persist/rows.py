@@ -30,8 +30,9 @@ class Repository:
     salt: bytes
 
     @contextmanager
-    def read(self) -> Iterator[Rows]:
-        with self.database.read() as connection:
+    def read(self, *, closing: bool = False) -> Iterator[Rows]:
+        """`closing`: see `Database.read`."""
+        with self.database.read(closing=closing) as connection:
             yield Rows(connection, self.id)
 
     @contextmanager
@@ -67,4 +68,6 @@ def find_repository(database: Database, name: str) -> Repository:
         if row.name == name:
             return Repository(database, row.id, row.name, row.uuid, row.salt)
     known = ", ".join(repr(row.name) for row in rows) or "none"
-    raise NotFound(f"repository {name!r} does not exist; there are: {known}")
+    raise NotFound(
+        f"repository {name!r} does not exist; there are: {known}", remedy="name one of them, as the path of an address"
+    )

@@ -101,4 +101,4 @@ def _read(name: str, environ: Mapping[str, str]) -> bytes | None:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise InvalidArgument(f"{name}={path} cannot be read: {error.strerror}") from error
+        raise InvalidArgument(f"{name}={path} cannot be read: {error.strerror}", remedy="check the path") from error

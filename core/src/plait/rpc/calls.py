@@ -54,7 +54,7 @@ _TLS_SIGNS = ("Socket closed", "handshake", "Hostname Verification", "ALPN")
 _WRONG_HOST = "call host does not match SSL server name"
 _TLS_REMEDY = (
     "check that PLAIT_CA_FILE names who signed the server's certificate, and that it is valid for this host; "
-    "for mtls, that PLAIT_CERT_FILE and PLAIT_KEY_FILE name yours"
+    "write plait:// to a server without TLS; for mtls, that PLAIT_CERT_FILE and PLAIT_KEY_FILE name yours"
 )
 _UNKNOWN_REMEDY = "ask again under the same idempotency key, or look at the log"
 
