@@ -285,6 +285,26 @@ def test_single_files_and_folders_are_restored(adapter: BlockAdapter, disk: Snap
     assert is_whole(adapter, result, tmp_path)
 
 
+def test_what_e2fsck_found_without_a_name_is_merged_as_other_files_are(
+    adapter: BlockAdapter, disk: SnapshotRef, tmp_path: Path
+) -> None:
+    def lose(root: Path) -> None:
+        (root / "etc/hosts").rename(root / "lost+found/#13")
+
+    mended = changed(adapter, "tx-1", disk, lose)
+    assert [one.item for one in adapter.diff(disk, mended)] == ["etc/hosts", "lost+found", "lost+found/#13"]
+    ours = changed(adapter, "tx-2", disk, lambda root: (root / "new").write_text("new\n"))
+    joined = merged(adapter, disk, ours, mended)
+    assert isinstance(joined, Merged)
+    rest = {path: text for path, text in TREE.items() if path != "etc/hosts"}
+    assert texts(adapter, joined.snapshot) == {**rest, "new": "new\n", "lost+found/#13": TREE["etc/hosts"]}
+    back = changed(adapter, "tx-4", mended, lambda root: (root / "lost+found/#13").rename(root / "etc/hosts"))
+    again = adapter.merge("tx-n", 1, base=mended, ours=joined.snapshot, theirs=back, resolutions=())
+    assert isinstance(again, Merged)
+    assert texts(adapter, again.snapshot) == {**TREE, "new": "new\n"}
+    assert is_whole(adapter, again.snapshot, tmp_path)
+
+
 def test_what_cannot_be_restored_changes_nothing(adapter: BlockAdapter, disk: SnapshotRef) -> None:
     work = Work(adapter, "tx-1", disk)
     (staging,) = work.port.stagings.values()
@@ -292,7 +312,7 @@ def test_what_cannot_be_restored_changes_nothing(adapter: BlockAdapter, disk: Sn
     def restore(*items: str) -> Staging:
         return adapter.restore("tx-1", staging, disk, items=items)
 
-    for bad in ("../escape", "/etc/hosts", "lost+found", ""):
+    for bad in ("../escape", "/etc/hosts", "lost+found/..", ""):
         with pytest.raises(InvalidArgument, match="no path"):
             restore(bad)
     with work.volume.connect(), pytest.raises(StoreUnavailable, match="connected"):

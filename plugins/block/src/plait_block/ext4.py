@@ -35,8 +35,7 @@ _NO_FINDING: Final = re.compile(r"Pass \d|e2fsck \d|\d+/\d+ files|\*{5}")
 _QUESTION: Final = re.compile(r"\s*[A-Z][^.?]*\? no$")
 MEND: Final = (
     "mend it on its branch: after 'plait begin', 'plait open KEY --write' says its NBD URI; nbdcopy it into a file, "
-    "e2fsck -fy that, nbdcopy it back, move what e2fsck put into lost+found, which no merge takes, to where it was, "
-    "and 'plait commit'"
+    "e2fsck -fy that, nbdcopy it back, move what e2fsck put into lost+found to where it was, and 'plait commit'"
 )
 
 

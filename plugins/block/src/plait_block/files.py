@@ -60,10 +60,11 @@ class File:
 
 
 def tree(root: Path) -> dict[str, File]:
-    """Every entry below a root, by path, in order. Cost: one `stat` each; no content is read."""
+    """Every entry below a root, by path, in order; an empty `lost+found` is none, which each new filesystem has. What
+    e2fsck put into it are files like others, or a merge would drop them. Cost: one `stat` each; no content is read."""
     found = {}
     for folder, folders, files in os.walk(root, onerror=_raise):
-        if folder == str(root) and _LOST in folders:
+        if folder == str(root) and _LOST in folders and not os.listdir(root / _LOST):
             folders.remove(_LOST)
         for name in (*folders, *files):
             where = Path(folder) / name
@@ -144,7 +145,7 @@ def path_of(item: str) -> str:
 def check_path(item: str) -> str:
     """The path. Raises: InvalidArgument unless it is one inside of the filesystem."""
     parts = item.split("/")
-    if not item or any(part in ("", ".", "..") for part in parts) or parts[0] == _LOST or "\0" in item:
+    if not item or any(part in ("", ".", "..") for part in parts) or "\0" in item:
         raise InvalidArgument(f"item {item!r} is no path in the volume", remedy="name it as a diff does: etc/hosts")
     return path_of(item)
 
