@@ -114,9 +114,10 @@ def load_config(path: Path | None, environ: Mapping[str, str], arguments: Mappin
         found.update({setting.name: setting for setting in _read_file(file)})
     variables = {name: "PLAIT_" + name.upper().replace(".", "_") for name in DEFAULTS}
     sections = tuple({f"PLAIT_{name.partition('.')[0].upper()}_" for name in DEFAULTS})
-    for unknown in sorted(name for name in environ.keys() - variables.values() if name.startswith(sections)):
+    unknown = sorted(name for name in environ.keys() - variables.values() if name.startswith(sections))
+    if unknown:
         known = ", ".join(sorted(variables.values()))
-        raise InvalidArgument(f"{unknown} in the environment is no setting", remedy=f"the settings are {known}")
+        raise InvalidArgument(f"{unknown[0]} in the environment is no setting", remedy=f"the settings are {known}")
     for name, variable in variables.items():
         if variable in environ:
             found[name] = _Setting(name, environ[variable], variable)

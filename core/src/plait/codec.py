@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from plait.errors import Corrupt, InvalidArgument
-from plait.refspec import format_path
+from plait.refspec import check_is_text, format_path
 from plait.types import (
     Choice,
     Conflict,
@@ -252,8 +252,7 @@ def record_hash(*, repository: str, previous: bytes, seq: int, kind: str, payloa
 
 def check_text(what: str, text: str) -> str:
     """The text, if every database can keep it. Raises InvalidArgument for a NUL or half a surrogate pair."""
-    if not isinstance(text, str):
-        raise InvalidArgument(f"{what} is a text, not {text!r}")
+    check_is_text(what, text)
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise InvalidArgument(f"{what} holds a NUL or half a character: {text[:80]!r}", remedy="give it as plain text")
     return text

@@ -45,7 +45,7 @@ def check_key(key: Key) -> Key:
     if len(key) > limits.KEY_PARTS_MAX:
         raise InvalidArgument(f"key has {len(key)} parts, the limit is {limits.KEY_PARTS_MAX}")
     for part in key:
-        _check_text(f"a part of key {key!r}", part)
+        check_is_text(f"a part of key {key!r}", part)
         if not part:
             raise InvalidArgument(f"key {key!r} has an empty part")
         if "\0" in part:
@@ -59,7 +59,8 @@ def check_key(key: Key) -> Key:
     return key
 
 
-def _check_text(what: str, value: object) -> None:
+def check_is_text(what: str, value: object) -> None:
+    """Raises: InvalidArgument."""
     if not isinstance(value, str):
         raise InvalidArgument(f"{what} is a text, not {value!r}")
 
@@ -139,7 +140,7 @@ def format_path(key: Key, item: str | None) -> str:
 
 def check_ref_name(name: str) -> str:
     """Return a name that follows Git's rules (git-check-ref-format), and holds neither ``*`` nor ``@``."""
-    _check_text("a ref name", name)
+    check_is_text("a ref name", name)
     if not name or len(name.encode(errors="replace")) > limits.REF_NAME_BYTES_MAX:
         raise InvalidArgument(f"a ref name has 1 to {limits.REF_NAME_BYTES_MAX} bytes, not {len(name)}")
     if name == "HEAD":
@@ -155,7 +156,7 @@ def check_ref_name(name: str) -> str:
 
 def check_repository_name(name: str) -> str:
     """Return a name that can be the path of an address. Raises: InvalidArgument."""
-    _check_text("a repository's name", name)
+    check_is_text("a repository's name", name)
     if not _REPOSITORY.match(name) or len(name) > limits.NAME_BYTES_MAX:
         raise InvalidArgument(
             f"{name[:80]!r} is no name of a repository",
@@ -199,7 +200,7 @@ def may_be_commit(name: str) -> bool:
 
 def parse_spec(text: str) -> Spec:
     """Read a point in the history. Raises: InvalidArgument saying what is expected where."""
-    _check_text("a point in the history", text)
+    check_is_text("a point in the history", text)
     match = _SPEC.fullmatch(text)
     if not match or not text:
         raise InvalidArgument(

@@ -74,8 +74,8 @@ def find_token(token: str | None, environ: Mapping[str, str] = os.environ) -> st
 
 def _token(text: str, where: str) -> str:
     """The token, without the line end that files and shells add. Raises: InvalidArgument that never shows the token."""
-    token = text.strip() if isinstance(text, str) else " "
-    if not re.fullmatch(r"[!-~]*", token) or len(token) > _TOKEN_CHARACTERS_MAX:
+    token = text.strip() if isinstance(text, str) else None
+    if token is None or not re.fullmatch(r"[!-~]*", token) or len(token) > _TOKEN_CHARACTERS_MAX:
         raise InvalidArgument(
             f"{where} holds no token: one is a single word of plain characters",
             remedy="give it as 'plait token create NAME' printed it",
