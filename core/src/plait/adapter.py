@@ -66,6 +66,8 @@ class Capability(StrEnum):
     """`discover` lists what a place holds: `plait import KIND` exists."""
     OBJECTS = "objects"
     """`open` gives an fsspec filesystem: `plait put`, `get`, `ls KEY::` and `rm KEY::ITEM` work."""
+    FILES = "files"
+    """`open` gives a handle whose `filesystem(write=False)` is a context manager of one: these work there too."""
 
 
 class Progress(Protocol):

@@ -324,7 +324,7 @@ def test_discard_leaves_no_trace(run_plait: Any, example: Path) -> None:
 
 def test_putting_files_is_advised_for_objects_alone(run_plait: Any, example: Path) -> None:
     for told in (run_plait("begin").out, run_plait("status").out):
-        assert "plait put FILE KEY::ITEM, where KEY holds objects" in told
+        assert "plait put FILE KEY::ITEM, where KEY holds objects or files" in told
         assert "plait open KEY --write" in told
 
 

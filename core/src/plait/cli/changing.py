@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from plait.cli.folders import check_objects
+from plait.cli.folders import check_files, filesystem, holds_files
 from plait.cli.points import KEY
 from plait.cli.session import Session, json_option, pass_session
 from plait.cli.working_sets import committed
@@ -55,19 +55,19 @@ def rm(session: Session, paths: tuple[str, ...], recursive: bool, message: str |
     wanted = [parse_path(path) for path in paths]
     for key, item in wanted:
         if item is not None:
-            check_objects(session, key)
+            check_files(session, key)
     removed: list[str] = []
 
     def work(tx: WorkingSet) -> None:
         assets = [one for key, item in wanted if item is None for one in _assets(tx, key, recursive)]
-        objects = {(key, item): _objects(tx, key, item, recursive) for key, item in wanted if item is not None}
+        objects = {(key, item): _objects(session, tx, key, item, recursive) for key, item in wanted if item is not None}
         for (key, _), names in objects.items():  # All of them are there: only now is something changed.
-            handle: Any = tx.open(key)
-            plain = [name for name in names if not has_magic(name)]  # `rm` takes patterns, these are names.
-            if plain:
-                handle.rm(plain)
-            for name in filter(has_magic, names):
-                handle.rm_file(name)
+            with filesystem(session, key, tx.open(key), write=True) as files:
+                for name in filter(has_magic, reversed(names)):  # `rm` takes patterns, these are names.
+                    files.rm_file(name)
+                plain = [name for name in names if not has_magic(name)]
+                if plain:
+                    files.rm(plain)
             removed.extend(format_path(key, name) for name in names)
         for key in assets:
             tx.drop(key)
@@ -106,15 +106,15 @@ def _assets(tx: WorkingSet, key: Key, recursive: bool) -> list[Key]:
     return found
 
 
-def _objects(tx: WorkingSet, key: Key, item: str, recursive: bool) -> list[str]:
+def _objects(session: Session, tx: WorkingSet, key: Key, item: str, recursive: bool) -> list[str]:
     """The objects that an item names. Raises: NotFound, InvalidArgument for a folder without -r."""
     from plait.refspec import format_key, format_path
 
-    handle: Any = tx.open(key)
     name = item.strip("/")
-    if name and name == item and handle.isfile(name):
-        return [name]
-    found: list[str] = handle.find(name)
+    with filesystem(session, key, tx.open(key)) as files:
+        if name and name == item and files.exists(name) and files.info(name)["type"] != "directory":
+            return [name]
+        found: list[str] = files.find(name, withdirs=holds_files(session, key))
     if not found:
         raise NotFound(f"{format_path(key, item)} does not exist", remedy=f"see 'plait ls {format_key(key)}::'")
     if not recursive:

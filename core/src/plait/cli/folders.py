@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +25,31 @@ def holds_objects(session: Session, key: Key) -> bool:
     return Capability.OBJECTS in session.catalog.capabilities(key[0])
 
 
-def check_objects(session: Session, key: Key, remedy: str = "use the asset's native client") -> None:
-    """Raises: Unsupported where `holds_objects` says no; else as that."""
+def holds_files(session: Session, key: Key) -> bool:
+    """Whether an asset's handle shows it as a filesystem for a while, as a volume's does; else as `holds_objects`."""
+    from plait.adapter import Capability
+
+    return Capability.FILES in session.catalog.capabilities(key[0])
+
+
+def check_files(session: Session, key: Key, remedy: str = "use the asset's native client") -> None:
+    """Raises: Unsupported for an asset that holds neither objects nor files; else as `holds_objects`."""
     from plait.refspec import format_key
 
-    if not holds_objects(session, key):
-        raise Unsupported(f"{format_key(key)} is not in a store of objects", remedy=remedy)
+    if not holds_objects(session, key) and not holds_files(session, key):
+        raise Unsupported(f"{format_key(key)} is not in a store of objects or volumes", remedy=remedy)
+
+
+@contextmanager
+def filesystem(session: Session, key: Key, handle: Any, *, write: bool = False) -> Iterator[Any]:
+    """What an opened asset holds, as an fsspec filesystem; where it holds files, what is written is taken in when the
+    block ends well. Raises: Unsupported, as `check_files`."""
+    check_files(session, key)
+    if holds_objects(session, key):
+        yield handle
+    else:
+        with handle.filesystem(write=write) as files:
+            yield files
 
 
 def files_to_put(source: Path, item: str | None) -> dict[str, Path]:
@@ -66,7 +86,9 @@ def objects_to_get(handle: Any, path: str, item: str | None, target: Path | None
     """
     folder = (item or "").strip("/")
     is_object = not (item or "/").endswith("/") and handle.isfile(folder)  # A folder may have the same name.
-    names = [folder] if is_object else handle.find(folder)
+    found = {} if is_object else handle.find(folder, detail=True)
+    # What else a volume holds, links and devices, has no content.
+    names = [folder] if is_object else [name for name, one in found.items() if one["type"] == "file"]
     if not names:
         raise NotFound(f"{path} does not exist", remedy=f"see 'plait ls {path.partition('::')[0]}::'")
     if names == [folder]:

@@ -15,10 +15,18 @@ import click
 
 from plait.cli.changing import change
 from plait.cli.destination import writing
-from plait.cli.folders import check_objects, counting, files_to_put, holds_objects, objects_to_get
+from plait.cli.folders import (
+    check_files,
+    counting,
+    files_to_put,
+    filesystem,
+    holds_files,
+    holds_objects,
+    objects_to_get,
+)
 from plait.cli.points import KEY, SPEC
 from plait.cli.session import COUNT, Session, UpTo, json_option, pass_session
-from plait.errors import Corrupt, InvalidArgument, NotFound, PermissionDenied, PlaitError, StoreUnavailable
+from plait.errors import Corrupt, InvalidArgument, NotFound, PermissionDenied, PlaitError, StoreUnavailable, Unsupported
 
 if TYPE_CHECKING:
     from plait.types import Key, Location
@@ -45,7 +53,8 @@ def _handle(session: Session, key: Key, spec: str | None) -> Any:
 @json_option
 @pass_session
 def cat(session: Session, path: str, spec: str | None, limit: int) -> None:
-    """Print an object (KEY::ITEM), or rows of a table, names of objects, or other items (KEY, or KEY::ITEM for one)."""
+    """Print an object or a file of a volume (KEY::ITEM), or rows of a table, names of objects, or other items (KEY, or
+    KEY::ITEM for one)."""
     from plait.refspec import parse_path
 
     key, item = parse_path(path)
@@ -53,11 +62,9 @@ def cat(session: Session, path: str, spec: str | None, limit: int) -> None:
     with _scanning(key):
         handle = _handle(session, key, spec)
     if item is not None and has_objects:
-        with _reading(handle, path, item) as source:
-            if session.as_json:
-                session.emit({"item": path, **_as_text(source.read())})
-            else:
-                _copy(session, source, sys.stdout.buffer, path)
+        _print_content(session, handle, path, item)
+    elif item is not None and holds_files(session, key) and _print_file(session, handle, path, item):
+        pass
     elif has_objects:
         names = sorted(handle.find(""))
         session.table([{"object": name} for name in names], ("object",), "no objects")
@@ -72,6 +79,27 @@ def cat(session: Session, path: str, spec: str | None, limit: int) -> None:
         session.table(rows, tuple(rows[0]) if rows else (), "no rows")
     else:
         _print_items(session, key, item, spec, limit)
+
+
+def _print_content(session: Session, files: Any, path: str, item: str) -> None:
+    with _reading(files, path, item) as source:
+        if session.as_json:
+            session.emit({"item": path, **_as_text(source.read())})
+        else:
+            _copy(session, source, sys.stdout.buffer, path)
+
+
+def _print_file(session: Session, handle: Any, path: str, item: str) -> bool:
+    """Whether an item is a file with content, which is printed; what is none, such as a folder or an extent, is
+    described."""
+    try:
+        with handle.filesystem() as files:
+            is_file: bool = files.isfile(item)
+            if is_file:
+                _print_content(session, files, path, item)
+            return is_file
+    except Unsupported:
+        return False  # No filesystem is in it.
 
 
 @contextmanager
@@ -132,11 +160,11 @@ def list_objects(session: Session, key: Key, folder: str, spec: str | None, *, r
     """Print what is in a folder of an asset. Raises: NotFound, Unsupported."""
     from plait.refspec import format_key, format_path
 
-    check_objects(session, key, "see its rows with 'plait cat'")
-    handle = _handle(session, key, spec)
+    check_files(session, key, "see its rows with 'plait cat'")
     folder = folder.strip("/")
     try:
-        found = handle.find(folder, detail=True).values() if recursive else handle.ls(folder)
+        with filesystem(session, key, _handle(session, key, spec)) as files:
+            found = files.find(folder, detail=True).values() if recursive else files.ls(folder)
     except FileNotFoundError as error:
         raise NotFound(
             f"{format_path(key, folder)} does not exist", remedy=f"see 'plait ls {format_key(key)}::'"
@@ -181,30 +209,38 @@ def _copy(session: Session, source: IO[bytes], target: IO[bytes], what: str) -> 
 def get(session: Session, path: str, target: Path | None, spec: str | None) -> None:
     """Write an object (KEY::ITEM) into the file TARGET, or a folder (KEY::FOLDER, KEY) into the directory TARGET.
 
-    Without TARGET: here. TARGET - is the standard output, for one object.
+    Without TARGET: here. TARGET - is the standard output, for one object. Files of a volume are got like objects.
     """
     from plait.refspec import parse_path
 
     key, item = parse_path(path)
-    check_objects(session, key)
-    handle = _handle(session, key, spec)
-    if target == Path("-"):
-        if not item or handle.isdir(item):
-            raise InvalidArgument(
-                f"{path} is a folder of objects, and the standard output takes one",
-                remedy="name the object as KEY::ITEM, or a directory to write them into",
-            )
-        with _reading(handle, path, item) as source, writing("the standard output"):
-            _copy(session, source, sys.stdout.buffer, path)
-            sys.stdout.buffer.flush()
-        return
+    check_files(session, key)
+    with filesystem(session, key, _handle(session, key, spec)) as files:
+        if target == Path("-"):
+            _get_to_stdout(session, files, path, item)
+        else:
+            _get(session, files, path, item, target)
+
+
+def _get_to_stdout(session: Session, files: Any, path: str, item: str | None) -> None:
+    if not item or files.isdir(item):
+        raise InvalidArgument(
+            f"{path} is a folder of objects, and the standard output takes one",
+            remedy="name the object as KEY::ITEM, or a directory to write them into",
+        )
+    with _reading(files, path, item) as source, writing("the standard output"):
+        _copy(session, source, sys.stdout.buffer, path)
+        sys.stdout.buffer.flush()
+
+
+def _get(session: Session, files: Any, path: str, item: str | None, target: Path | None) -> None:
     folder = target or Path()
     with writing(folder):
-        wanted = objects_to_get(handle, path, item, target)
+        wanted = objects_to_get(files, path, item, target)
     if list(wanted) == [(item or "").strip("/")]:
         ((name, file),) = wanted.items()
         try:
-            with _reading(handle, path, name) as source, writing(file), file.open("wb") as written:
+            with _reading(files, path, name) as source, writing(file), file.open("wb") as written:
                 done = _copy(session, source, written, path)
         except Corrupt:
             if file.is_file():  # Not a device, nor a pipe.
@@ -213,7 +249,7 @@ def get(session: Session, path: str, target: Path | None, spec: str | None) -> N
         session.emit({"file": str(file), "bytes": done}, f"{file}: {done} bytes")
         return
     with writing(folder):
-        handle.get(list(wanted), [str(file) for file in wanted.values()], callback=counting(session, path))
+        files.get(list(wanted), [str(file) for file in wanted.values()], callback=counting(session, path))
     session.emit({"folder": str(folder), "objects": len(wanted)}, f"{folder}: {len(wanted)} objects")
 
 
@@ -225,6 +261,7 @@ def get(session: Session, path: str, target: Path | None, spec: str | None) -> N
 @pass_session
 def put(session: Session, file: Path, path: str, message: str | None) -> None:
     """Write FILE as an object (KEY::ITEM, KEY::FOLDER/), or all files of the directory FILE below KEY::FOLDER or KEY.
+    In a volume they are files of its filesystem.
 
     They go into the working set, or with -m into a commit of their own.
     """
@@ -232,16 +269,16 @@ def put(session: Session, file: Path, path: str, message: str | None) -> None:
 
     key, item = parse_path(path)
     files = files_to_put(file, item)
-    check_objects(session, key)  # Before `create` stages an asset that could not be written.
+    check_files(session, key)  # Before `create` stages an asset that could not be written.
 
     def write(tx: WorkingSet) -> None:
-        handle: Any = tx.open(key, create=True)
-        if file.is_dir():
-            handle.put([str(found) for found in files.values()], list(files), callback=counting(session, path))
-            return
-        ((name, found),) = files.items()
-        with handle.open(name, "wb") as target, found.open("rb") as source:
-            _copy(session, source, target, path)
+        with filesystem(session, key, tx.open(key, create=True), write=True) as target:
+            if file.is_dir():
+                target.put([str(found) for found in files.values()], list(files), callback=counting(session, path))
+                return
+            ((name, found),) = files.items()
+            with target.open(name, "wb") as written, found.open("rb") as source:
+                _copy(session, source, written, path)
 
     def staged() -> tuple[dict[str, Any], str]:
         size = sum(found.stat().st_size for found in files.values())
@@ -286,7 +323,8 @@ def open_(session: Session, path: str, spec: str | None, is_written: bool, creat
         return
     point = session.catalog.at(spec or session.branch)
     if item is not None:
-        check_objects(session, key, f"see 'plait open {path.partition('::')[0]}'")
+        if not holds_objects(session, key):
+            raise Unsupported(f"{path} is no object of a bucket", remedy=f"see 'plait open {path.partition('::')[0]}'")
         _print_link(session, point.open(key), path, item, seconds)
         return
     _print_location(session, point.locate(key))

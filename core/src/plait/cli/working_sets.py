@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _WAITS_FOR = {"open": "its user", "sealed": "its commit", "aborting": "its stores"}
 _DIVERGED_SHOWN_MAX = 3
-_PUT = "plait put FILE KEY::ITEM, where KEY holds objects"
+_PUT = "plait put FILE KEY::ITEM, where KEY holds objects or files"
 """Said of every catalog: whether a store takes objects is known by its adapter, which takes a second to import."""
 
 

@@ -68,6 +68,7 @@ class BlockAdapter(Adapter):
             Capability.NATIVE_HEAD,
             Capability.OPEN_STORE,
             Capability.DISCOVER,
+            Capability.FILES,
         }
     )
 

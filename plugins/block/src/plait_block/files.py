@@ -11,7 +11,7 @@ import io
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
@@ -64,13 +64,29 @@ def tree(root: Path) -> dict[str, File]:
     e2fsck put into it are files like others, or a merge would drop them. Cost: one `stat` each; no content is read."""
     found = {}
     for folder, folders, files in os.walk(root, onerror=_raise):
-        if folder == str(root) and _LOST in folders and not os.listdir(root / _LOST):
+        if folder == str(root) and _is_unused(root, folders):
             folders.remove(_LOST)
         for name in (*folders, *files):
-            where = Path(folder) / name
-            path = where.relative_to(root).as_posix()
-            found[path] = File(path, root, where.lstat())
+            path = (Path(folder) / name).relative_to(root).as_posix()
+            found[path] = entry(root, path)
     return dict(sorted(found.items()))
+
+
+def entry(root: Path, path: str) -> File:
+    """One entry below a root. Raises: FileNotFoundError, NotADirectoryError."""
+    return File(path, root, (root / path).lstat())
+
+
+def entries(root: Path, folder: str) -> list[File]:
+    """What is in a folder below a root ("": the root itself), in order, as `tree` has it."""
+    names = os.listdir(root / folder)
+    if not folder and _is_unused(root, names):
+        names.remove(_LOST)
+    return [entry(root, f"{folder}/{name}" if folder else name) for name in sorted(names)]
+
+
+def _is_unused(root: Path, names: Collection[str]) -> bool:
+    return _LOST in names and not os.listdir(root / _LOST)
 
 
 def _raise(error: OSError) -> None:

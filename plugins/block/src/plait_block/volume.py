@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Protocol, TypeAlias
 
 from plait.adapter import StagingPort
-from plait.errors import AlreadyExists, NotFound, StoreDiverged
+from plait.errors import AlreadyExists, NotFound, StoreDiverged, StoreUnavailable, Unsupported
 from plait.refspec import format_key, parse_key
 from plait.types import Key, SnapshotRef, Staging
 
 from plait_block.daemon import Daemon, Monitor
-from plait_block.ext4 import Filesystems
+from plait_block.ext4 import Filesystems, is_ext4
+from plait_block.filesystem import VolumeFileSystem
 from plait_block.layers import Layer, Layers
 from plait_block.nbd import NbdClient
 from plait_block.place import Place, check_size
@@ -120,6 +122,39 @@ class Volume:
         else:
             with self._source.edited() as layer, self._filesystems.changed(layer) as root:
                 yield root
+
+    @contextmanager
+    def filesystem(self, *, write: bool = False) -> Iterator[VolumeFileSystem]:
+        """The same files for tools that speak fsspec, for the length of a block. To be read, a working set is frozen
+        first, as a diff does, and clients may stay connected; what is written is taken in as `files` says.
+
+        Raises: Unsupported for a volume without an ext4 filesystem; Corrupt where e2fsck finds damage in what is read;
+        StoreUnavailable where what is written has no room, and then nothing changed.
+        """
+        with self.connect() as client:
+            if not is_ext4(client):
+                raise Unsupported("no ext4 filesystem is in the volume", remedy="read its bytes over NBD, by its uri")
+        if write:
+            with _told_when_full(), self.files() as root:
+                yield VolumeFileSystem(root, is_writable=True)
+            return
+        layer = self._source.layer if isinstance(self._source, Version) else self._source.freeze()
+        assert layer is not None  # `connect` asks for a size.
+        with self._filesystems.shown(layer, judged=True) as root:
+            yield VolumeFileSystem(root, is_writable=False)
+
+
+@contextmanager
+def _told_when_full() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise StoreUnavailable(
+            "the filesystem in the volume is full; nothing was changed",
+            remedy="remove files from it, or put what is new into a larger volume",
+        ) from error
 
 
 class Opener(Protocol):
