@@ -96,6 +96,8 @@ def log(
             raise InvalidArgument(
                 f"the page and the picture cannot both go to {html}", remedy="write them to two files"
             )
+        if session.as_json and _STDOUT in (html, svg):
+            raise InvalidArgument("a drawing is no JSON document", remedy="leave --json out, or draw into a file")
         _draw(session, commits, html=html, svg=svg)
         return
     names = _names(session.catalog.refs())
