@@ -332,6 +332,16 @@ def test_many_rows_at_once_are_what_they_are_one_by_one(repository: Repository, 
     assert len(at_once) == len(many)
 
 
+def test_indexes_of_what_is_pending_are_partial_on_both_databases(database: Database) -> None:
+    with database.read() as connection:
+        kept = {
+            index["name"]: index["dialect_options"].get(f"{connection.dialect.name}_where") is not None
+            for table in ("tx", "publication")
+            for index in sa.inspect(connection).get_indexes(table)
+        }
+    assert (kept["tx_live"], kept["publication_undone"]) == (True, True)
+
+
 def _everything(rows: Rows) -> dict[str, object]:
     return {
         "log": rows.log(0, 10),

@@ -198,8 +198,8 @@ def test_an_object_never_leaves_the_folder_it_is_got_into(tmp_path: Path, name: 
     class Handle:
         """What an S3 bucket may hold, where names are anything."""
 
-        def find(self, folder: str) -> list[str]:
-            return ["fine", name]
+        def find(self, folder: str, *, detail: bool) -> dict[str, dict[str, str]]:
+            return {"fine": {"type": "file"}, name: {"type": "file"}}
 
     with pytest.raises(Unsupported):
         objects_to_get(Handle(), "raw.landing", None, tmp_path)

@@ -15,6 +15,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Connection,
     ForeignKey,
     Index,
     Integer,
@@ -25,6 +26,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     and_,
+    event,
     literal_column,
     or_,
 )
@@ -33,6 +35,16 @@ REVISION: Final = 1
 """The schema that this release writes. An older database needs `plait migrate`, a newer one a newer plait."""
 
 metadata = MetaData()
+
+
+@event.listens_for(metadata, "before_create")
+def _make_indexes_partial(_: MetaData, connection: Connection, **options: object) -> None:
+    """Give PostgreSQL the conditions of partial indexes, which are written as SQLite's: an index that names both
+    imports PostgreSQL's dialect in each process, a tenth of the time that `plait log` takes."""
+    if connection.dialect.name == "postgresql":
+        for index in (index for table in metadata.tables.values() for index in table.indexes):
+            index.dialect_options["postgresql"]["where"] = index.dialect_options["sqlite"]["where"]
+
 
 schema_version = Table(
     "schema_version",
@@ -170,7 +182,7 @@ tx = _owned(
 
 LIVE: Final = and_(tx.c.state != literal_column("'committed'"), tx.c.state != literal_column("'aborted'"))
 """Condition for transactions that have not ended. A partial index has this very condition: keep its wording."""
-Index("tx_live", tx.c.repository_id, sqlite_where=LIVE, postgresql_where=LIVE)
+Index("tx_live", tx.c.repository_id, sqlite_where=LIVE)
 
 participant = _owned(
     "participant",
@@ -229,7 +241,6 @@ Index(
     publication.c.repository_id,
     publication.c.store,
     sqlite_where=UNDONE,
-    postgresql_where=UNDONE,
 )
 
 publish_cursor = _owned(
