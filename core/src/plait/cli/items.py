@@ -63,8 +63,9 @@ def cat(session: Session, path: str, spec: str | None, limit: int) -> None:
         handle = _handle(session, key, spec)
     if item is not None and has_objects:
         _print_content(session, handle, path, item)
-    elif item is not None and holds_files(session, key) and _print_file(session, handle, path, item):
-        pass
+    elif item is not None and holds_files(session, key):
+        if not _print_file(session, handle, path, item):
+            _print_items(session, key, item, spec, limit)
     elif has_objects:
         names = sorted(handle.find(""))
         session.table([{"object": name} for name in names], ("object",), "no objects")
@@ -90,8 +91,7 @@ def _print_content(session: Session, files: Any, path: str, item: str) -> None:
 
 
 def _print_file(session: Session, handle: Any, path: str, item: str) -> bool:
-    """Whether an item is a file with content, which is printed; what is none, such as a folder or an extent, is
-    described."""
+    """Print a file's content. Returns: False for what has none, such as a folder, a link or an extent."""
     try:
         with handle.filesystem() as files:
             is_file: bool = files.isfile(item)
