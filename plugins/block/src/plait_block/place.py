@@ -45,6 +45,16 @@ def check_size(size_bytes: int) -> int:
     return size_bytes
 
 
+def _check_sized(state: State) -> None:
+    """Raises: InvalidArgument for a new volume that nobody has created yet."""
+    if state.size_bytes is None:
+        raise InvalidArgument(
+            "the volume has no size yet",
+            remedy="create it in Python with size_bytes=…; or make an image, with qemu-img create, "
+            "and take it in: plait import assets KEY=IMAGE",
+        )
+
+
 class Place:
     """One writable volume in its folder, shared by processes: every call holds its lock, so none may call another."""
 
@@ -185,8 +195,7 @@ class Place:
         Raises: StoreUnavailable while clients are connected; what the block raises, and then nothing changed.
         """
         with self._locked() as state:
-            if state.size_bytes is None:
-                raise InvalidArgument("the volume has no size yet", remedy="create it with size_bytes=…")
+            _check_sized(state)
             self._withdraw(state, force=False)
             under = state.top or state.parent
             layer = self._create(Layers.new_id(), state, under)
@@ -229,8 +238,7 @@ class Place:
         return state if state.top is not None else self._advance(self._intend(state))
 
     def _intend(self, state: State) -> State:
-        if state.size_bytes is None:
-            raise InvalidArgument("the volume has no size yet", remedy="create it with size_bytes=…")
+        _check_sized(state)
         state = replace(state, next=Layers.new_id())
         self._write(state)
         self._failpoint("block.place.intended")
