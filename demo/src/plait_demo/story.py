@@ -38,6 +38,8 @@ NEXT = (
     "plait demo crash --at transaction.sealed",
 )
 """What to try in the demo's folder. The tests run every line."""
+NEXT_IN_VOLUMES = f"plait cat {DISK}::{stores.MODEL}"
+"""The same, where the fifth store is there."""
 
 
 class MonthsGate:
@@ -103,7 +105,8 @@ def tell(folder: Path, data: Path | None, *, force: bool = False, as_json: bool 
         for place in ("sequencer.rows_written", "sequencer.after_commit"):
             crash_at(place, folder, teller.say)
         teller.say("any other step: plait demo crash --list, then plait demo crash --at STEP")
-    return {"folder": str(folder), "steps": teller.told, "page": (folder / PAGE).as_uri(), "next": list(NEXT)}
+    after = [*NEXT[:-1], *([NEXT_IN_VOLUMES] if story.volumes else []), NEXT[-1]]
+    return {"folder": str(folder), "steps": teller.told, "page": (folder / PAGE).as_uri(), "next": after}
 
 
 def load(story: Story) -> None:
