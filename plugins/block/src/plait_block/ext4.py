@@ -219,11 +219,13 @@ def _mounted(layer: Layer, file: Path, scratch: Path, options: str) -> Iterator[
     """The filesystem in a file as a folder; written back when this ends."""
     root = scratch / "root"
     root.mkdir(exist_ok=True)
-    # It ends with this process, however that dies.
+    # It ends with this process, however that dies; a Ctrl-C is for this process alone, which then lets go of the folder.
     unmount = [images.find("fusermount3"), "-u", "-z", str(root)]
     command = [images.find("setpriv"), "--pdeathsig", "TERM", images.find("fuse2fs"), "-f", "-o", options]
     with (scratch / "log").open("wb") as log:
-        process = subprocess.Popen([*command, str(file), str(root)], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            [*command, str(file), str(root)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0
+        )
     try:
         deadline = time.monotonic() + _MOUNT_SECONDS
         while not os.path.ismount(root):
