@@ -144,6 +144,13 @@ def test_a_volume_without_a_filesystem_is_read_by_extent(plaited: Callable[..., 
     assert told(plaited("open", "vm.disk0::etc/hosts"))[1] == "vm.disk0::etc/hosts is no object of a bucket"
 
 
+def test_files_are_put_into_no_volume_that_is_not_there(plaited: Callable[..., Ran], here: Path) -> None:
+    assert plaited("begin")[0] == 0
+    code, said = told(plaited("put", "/etc/hostname", "vm.disk9::etc/hostname"))
+    assert (code, said.split(" at ")[0]) == (3, "vm.disk9 does not exist")
+    assert plaited("status")[1]["assets"] == []
+
+
 def test_a_commit_is_only_read(here: Path) -> None:
     with plait.open(".") as catalog:
         volume: Volume = catalog.at("main").open("vm.disk0")  # type: ignore[assignment]

@@ -272,7 +272,8 @@ def put(session: Session, file: Path, path: str, message: str | None) -> None:
     check_files(session, key)  # Before `create` stages an asset that could not be written.
 
     def write(tx: WorkingSet) -> None:
-        with filesystem(session, key, tx.open(key, create=True), write=True) as target:
+        # A volume is not begun by its files: it needs a size, and a filesystem.
+        with filesystem(session, key, tx.open(key, create=holds_objects(session, key)), write=True) as target:
             if file.is_dir():
                 target.put([str(found) for found in files.values()], list(files), callback=counting(session, path))
                 return
