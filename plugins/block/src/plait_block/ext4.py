@@ -219,7 +219,7 @@ def _mounted(layer: Layer, file: Path, scratch: Path, options: str) -> Iterator[
     """The filesystem in a file as a folder; written back when this ends."""
     root = scratch / "root"
     root.mkdir(exist_ok=True)
-    # It ends with this process, however that dies; a Ctrl-C is for this process alone, which then lets go of the folder.
+    # It ends with this process, however that dies; a Ctrl-C is for this process, which then lets go of the folder.
     unmount = [images.find("fusermount3"), "-u", "-z", str(root)]
     command = [images.find("setpriv"), "--pdeathsig", "TERM", images.find("fuse2fs"), "-f", "-o", options]
     with (scratch / "log").open("wb") as log:
