@@ -118,6 +118,8 @@ def test_files_and_folders_are_put_and_removed(plaited: Callable[..., Ran], here
         ("etc", "etc is a folder in the volume"),
         ("models/m.bin/x", "models/m.bin is no folder in the volume"),
         ("../x", "item '../x' is no path in the volume"),
+        ("x" * 256, f"item '{'x' * 256}' cannot be a path in the volume"),
+        ("x/" * 300 + "x", f"item '{'x/' * 300}x' cannot be a path in the volume"),
         ("big", "the filesystem in the volume is full; nothing was changed"),
     ],
 )
@@ -149,6 +151,15 @@ def test_files_are_put_into_no_volume_that_is_not_there(plaited: Callable[..., R
     code, said = told(plaited("put", "/etc/hostname", "vm.disk9::etc/hostname"))
     assert (code, said.split(" at ")[0]) == (3, "vm.disk9 does not exist")
     assert plaited("status")[1]["assets"] == []
+
+
+def test_what_is_named_twice_is_removed_once(plaited: Callable[..., Ran]) -> None:
+    assert plaited("begin")[0] == 0
+    assert told(plaited("rm", "-r", "vm.disk0::models", "vm.disk0::nope"))[0] == 3
+    assert items(plaited("ls", "-r", "vm.disk0::models")) == ["models/deep/a[1].bin", "models/m.bin"]
+    code, done = plaited("rm", "-r", "vm.disk0::models", "vm.disk0::models/m.bin", "vm.disk0::models/deep")
+    assert (code, len(done["removed"])) == (0, 4)
+    assert told(plaited("ls", "-r", "vm.disk0::models"))[0] == 3
 
 
 def test_a_commit_is_only_read(here: Path) -> None:

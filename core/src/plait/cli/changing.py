@@ -60,8 +60,12 @@ def rm(session: Session, paths: tuple[str, ...], recursive: bool, message: str |
 
     def work(tx: WorkingSet) -> None:
         assets = [one for key, item in wanted if item is None for one in _assets(tx, key, recursive)]
-        objects = {(key, item): _objects(session, tx, key, item, recursive) for key, item in wanted if item is not None}
-        for (key, _), names in objects.items():  # All of them are there: only now is something changed.
+        objects: dict[Key, set[str]] = {}
+        for key, item in wanted:
+            if item is not None:
+                objects.setdefault(key, set()).update(_objects(session, tx, key, item, recursive))
+        for key, found in objects.items():  # All of them are there: only now is something changed.
+            names = sorted(found)
             with filesystem(session, key, tx.open(key), write=True) as files:
                 for name in filter(has_magic, reversed(names)):  # `rm` takes patterns, these are names.
                     files.rm_file(name)

@@ -164,6 +164,8 @@ def list_objects(session: Session, key: Key, folder: str, spec: str | None, *, r
     folder = folder.strip("/")
     try:
         with filesystem(session, key, _handle(session, key, spec)) as files:
+            if recursive and not files.exists(folder):
+                raise FileNotFoundError(folder)
             found = files.find(folder, detail=True).values() if recursive else files.ls(folder)
     except FileNotFoundError as error:
         raise NotFound(

@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from fsspec.spec import AbstractFileSystem
 from plait.errors import InvalidArgument, Unsupported
 
 from plait_block.files import File, check_path, entries, entry, folders_of, item_of
+
+_NAME_BYTES_MAX: Final = 255
+"""As ext4 says; fuse2fs says of longer ones that they do not exist."""
+_DEPTH_MAX: Final = 256
+"""Of folders in each other: fsspec walks them by recursion."""
 
 
 class VolumeFileSystem(AbstractFileSystem):  # type: ignore[misc]
@@ -72,11 +77,13 @@ class VolumeFileSystem(AbstractFileSystem):  # type: ignore[misc]
         raise Unsupported(f"{item} is a {found.kind} in the volume, no regular file", remedy="name a file")
 
     def _make_folders(self, where: Path) -> None:
-        try:
-            where.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            item = item_of(where.relative_to(self._root).as_posix())
-            raise InvalidArgument(f"{item} is no folder in the volume", remedy="choose another name") from error
+        path = where.relative_to(self._root).as_posix()
+        for folder in [*folders_of(path), path]:
+            try:
+                (self._root / folder).mkdir(exist_ok=True)
+            except (FileExistsError, NotADirectoryError) as error:
+                told = f"{item_of(folder)} is no folder in the volume"
+                raise InvalidArgument(told, remedy="choose another name") from error
 
     def mkdir(self, path: str, create_parents: bool = True, **kwargs: Any) -> None:
         self._check_writable()
@@ -124,8 +131,14 @@ class VolumeFileSystem(AbstractFileSystem):  # type: ignore[misc]
         return entry(self._root, self._path(item).relative_to(self._root).as_posix())
 
     def _path(self, item: str) -> Path:
-        """Where an item is. Raises: InvalidArgument, Unsupported for one behind a link."""
+        """Where an item is. Raises: InvalidArgument, also for one behind a link."""
         path = check_path(item)
+        names = path.split("/")
+        if len(names) > _DEPTH_MAX or max(len(os.fsencode(name)) for name in names) > _NAME_BYTES_MAX:
+            raise InvalidArgument(
+                f"item {item!r} cannot be a path in the volume",
+                remedy=f"use names of at most {_NAME_BYTES_MAX} bytes, and at most {_DEPTH_MAX} folders deep",
+            )
         for folder in folders_of(path):
             if (self._root / folder).is_symlink():
                 raise InvalidArgument(
