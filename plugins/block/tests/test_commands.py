@@ -144,6 +144,12 @@ def test_a_volume_without_a_filesystem_is_read_by_extent(plaited: Callable[..., 
     for words in (["ls", "vm.disk1::"], ["get", "vm.disk1", "all"], ["put", "/etc/hostname", "vm.disk1::x", "-m", "x"]):
         assert "no ext4 filesystem is in the volume" in told(plaited(*words))[1]
     assert told(plaited("open", "vm.disk0::etc/hosts"))[1] == "vm.disk0::etc/hosts is no object of a bucket"
+    with plait.open(".") as catalog:
+        tx = catalog.begin(message="no files")
+        for volume in (catalog.at("main").open("vm.disk1"), tx.open("vm.disk1")):
+            with pytest.raises(Unsupported, match="no ext4 filesystem"), volume.files():  # type: ignore[attr-defined]
+                pass
+        tx.discard()
 
 
 def test_files_are_put_into_no_volume_that_is_not_there(plaited: Callable[..., Ran], here: Path) -> None:

@@ -25,6 +25,7 @@ from plait_block.images import Image
 from plait_block.layers import Layer, Layers
 
 _SUPERBLOCK: Final = 1024
+_MAGIC_AT: Final = 56
 _MAGIC: Final = b"\x53\xef"
 _NEEDS_RECOVERY: Final = 4
 _MOUNT_SECONDS: Final = 30
@@ -44,7 +45,7 @@ def is_ext4(reader: Reader) -> bool:
     if reader.size_bytes < 2 * _SUPERBLOCK:
         return False
     (superblock,) = reader.read_many([(_SUPERBLOCK, 2 * _SUPERBLOCK)])
-    return superblock[56:58] == _MAGIC
+    return superblock[_MAGIC_AT : _MAGIC_AT + 2] == _MAGIC
 
 
 class Filesystems:
@@ -63,11 +64,13 @@ class Filesystems:
 
         `judged`: only once e2fsck has found nothing wrong: a damaged filesystem shows files as if they were not there.
         Cost: of judging, all metadata of the filesystem, once in the life of a process.
-        Raises: Unreadable; Unsupported without /dev/fuse or the tools, or for a filesystem that is newer than they are.
+        Raises: Unreadable; Unsupported where no ext4 filesystem is, without /dev/fuse or the tools, or for a filesystem
+        that is newer than they are.
         """
         with self._scratch() as scratch:
             chain = self._layers.chain(layer)
             with self._as_file(chain, scratch, writable=False) as file:
+                _check_ext4(file)
                 if not _is_dirty(file):
                     with self._mounted(layer, file, scratch, judged=judged) as root:
                         yield root
@@ -99,6 +102,7 @@ class Filesystems:
             self._scratch() as scratch,
             self._as_file(self._layers.chain(layer), scratch, writable=True) as file,
         ):
+            _check_ext4(file)
             if _is_dirty(file):
                 _recover(layer, file)
             with _mounted(layer, file, scratch, "fakeroot") as root:
@@ -159,10 +163,21 @@ class Broken(Corrupt):
     """e2fsck refuses what a change made of a filesystem; the change was dropped."""
 
 
+def _check_ext4(file: Path) -> None:
+    """Raises: Unsupported."""
+    if _superblock(file, _MAGIC_AT, 2) != _MAGIC:
+        raise Unsupported("no ext4 filesystem is in the volume", remedy="read its bytes over NBD, by its uri")
+
+
 def _is_dirty(file: Path) -> bool:
+    return bool(int.from_bytes(_superblock(file, 96, 4), "little") & _NEEDS_RECOVERY)
+
+
+def _superblock(file: Path, at: int, length: int) -> bytes:
+    """Some of its bytes."""
     with file.open("rb") as stream:
-        stream.seek(_SUPERBLOCK + 96)
-        return bool(int.from_bytes(stream.read(4), "little") & _NEEDS_RECOVERY)
+        stream.seek(_SUPERBLOCK + at)
+        return stream.read(length)
 
 
 def is_served(root: Path) -> bool:

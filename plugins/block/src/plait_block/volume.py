@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Final, Protocol, TypeAlias
 
 from plait.adapter import StagingPort
-from plait.errors import AlreadyExists, NotFound, StoreDiverged, StoreUnavailable, Unsupported
+from plait.errors import AlreadyExists, NotFound, StoreDiverged, StoreUnavailable
 from plait.refspec import format_key, parse_key
 from plait.types import Key, SnapshotRef, Staging
 
 from plait_block.daemon import Daemon, Monitor
-from plait_block.ext4 import Filesystems, is_ext4
+from plait_block.ext4 import Filesystems
 from plait_block.filesystem import VolumeFileSystem
 from plait_block.layers import Layer, Layers
 from plait_block.nbd import NbdClient
@@ -114,7 +114,8 @@ class Volume:
         """The files of the ext4 filesystem inside, as a folder, for the length of a block. In a working set they may
         be changed: the volume holds the result once the block has ended well and e2fsck has found nothing wrong.
 
-        Raises: StoreUnavailable while clients are connected to a working volume; Unsupported without /dev/fuse.
+        Raises: StoreUnavailable while clients are connected to a working volume; Unsupported without an ext4
+        filesystem, or without /dev/fuse.
         """
         if isinstance(self._source, Version):
             with self._filesystems.shown(self._source.layer) as root:
@@ -131,15 +132,13 @@ class Volume:
         Raises: Unsupported for a volume without an ext4 filesystem; Corrupt where e2fsck finds damage in what is read;
         StoreUnavailable where what is written has no room, and then nothing changed.
         """
-        with self.connect() as client:
-            if not is_ext4(client):
-                raise Unsupported("no ext4 filesystem is in the volume", remedy="read its bytes over NBD, by its uri")
         if write:
             with _told_when_full(), self.files() as root:
                 yield VolumeFileSystem(root, is_writable=True)
             return
         layer = self._source.layer if isinstance(self._source, Version) else self._source.freeze()
-        assert layer is not None  # `connect` asks for a size.
+        if layer is None:
+            raise NotFound("a new volume without a size holds no files", remedy="create it with size_bytes=…")
         with self._filesystems.shown(layer, judged=True) as root:
             yield VolumeFileSystem(root, is_writable=False)
 
