@@ -60,14 +60,13 @@ def rm(session: Session, paths: tuple[str, ...], recursive: bool, message: str |
 
     def work(tx: WorkingSet) -> None:
         assets = [one for key, item in wanted if item is None for one in _assets(tx, key, recursive)]
-        objects: dict[Key, set[str]] = {}
+        objects: dict[Key, dict[str, None]] = {}  # Each once, in the order in which they were named.
         for key, item in wanted:
             if item is not None:
-                objects.setdefault(key, set()).update(_objects(session, tx, key, item, recursive))
-        for key, found in objects.items():  # All of them are there: only now is something changed.
-            names = sorted(found)
+                objects.setdefault(key, {}).update(dict.fromkeys(_objects(session, tx, key, item, recursive)))
+        for key, names in objects.items():  # All of them are there: only now is something changed.
             with filesystem(session, key, tx.open(key), write=True) as files:
-                for name in filter(has_magic, reversed(names)):  # `rm` takes patterns, these are names.
+                for name in sorted(filter(has_magic, names), reverse=True):  # `rm` takes patterns, these are names.
                     files.rm_file(name)
                 plain = [name for name in names if not has_magic(name)]
                 if plain:
