@@ -17,6 +17,8 @@ from plait.types import SnapshotRef, Store
 from plait_block import BlockAdapter, Volume, Volumes
 from plait_conformance.ceph_cluster import ceph_cluster
 from plait_conformance.filesystems import reflink_filesystem
+from plait_conformance.fixtures import here as here
+from plait_conformance.fixtures import plaited as plaited
 from plait_conformance.testing import MemoryPort, MemoryState
 
 SIZE = 8 << 20

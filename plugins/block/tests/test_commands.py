@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,46 +9,27 @@ from typing import Any
 
 import plait
 import pytest
-from plait.cli import run
 from plait.errors import InvalidArgument, Unsupported
 from plait_block import Volume, Volumes
+from plait_conformance.fixtures import Ran
 
 from .conftest import SIZE, ext4_image
 
-Ran = tuple[int, Any]
 TREE = {"etc/hosts": "127.0.0.1\n", "models/deep/a[1].bin": "weights", "models/m.bin": "m"}
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory with a catalog of one volume, with links out of it, and nothing of the machine's."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("PLAIT_CATALOG", raising=False)
+def here(here: Path, tmp_path: Path) -> Path:
+    """The catalog with one volume, which has links out of it."""
     (tmp_path / "image.tree/etc").mkdir(parents=True)
     (tmp_path / "image.tree/etc/passwd").symlink_to("/etc/passwd")
     (tmp_path / "image.tree/host").symlink_to("/etc")
     image = ext4_image(tmp_path / "image", TREE)
-    with plait.init(".") as catalog:
+    with plait.open(".") as catalog:
         catalog.add_store("vm", "block", {"path": str(tmp_path / "volumes")})
         with catalog.transaction(message="import") as tx:
             catalog.backend.import_assets(tx.id, {("vm", "disk0"): str(image)})
-    return folder
-
-
-@pytest.fixture
-def plaited(here: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
-    """One command line with --json: its exit code, and the document that it printed."""
-
-    def ran(*words: str) -> Ran:
-        capfd.readouterr()
-        code = run([*words, "--json"])
-        printed = capfd.readouterr()
-        return code, json.loads(printed.out or printed.err)
-
-    return ran
+    return here
 
 
 def items(ran: Ran) -> list[str]:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from plait_conformance.fixtures import here as here
+from plait_conformance.fixtures import plaited as plaited
 from plait_conformance.s3_servers import S3Server, make_bucket, seaweedfs_server, versitygw_server
 from plait_conformance.testing import MemoryState
 from plait_s3 import s3_blobs

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import urllib.request
@@ -16,34 +15,8 @@ import pytest
 from plait.catalog import Catalog
 from plait.cli import run
 from plait.stores import resolve_credential
+from plait_conformance.fixtures import Ran
 from plait_s3.s3_blobs import S3Blobs
-
-Ran = tuple[int, Any]
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory with a catalog, and nothing of the machine's."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("PLAIT_CATALOG", raising=False)
-    plait.init(".").close()
-    return folder
-
-
-@pytest.fixture
-def plaited(here: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
-    """One command line with --json: its exit code, and the document that it printed."""
-
-    def ran(*words: str) -> Ran:
-        capfd.readouterr()
-        code = run([*words, "--json"])
-        printed = capfd.readouterr()
-        return code, json.loads(printed.out or printed.err)
-
-    return ran
 
 
 def write(catalog: Catalog, key: str, objects: Mapping[str, bytes | None]) -> str:

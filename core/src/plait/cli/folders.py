@@ -43,8 +43,7 @@ def check_files(session: Session, key: Key, remedy: str = "use the asset's nativ
 @contextmanager
 def filesystem(session: Session, key: Key, handle: Any, *, write: bool = False) -> Iterator[Any]:
     """What an opened asset holds, as an fsspec filesystem; where it holds files, what is written is taken in when the
-    block ends well. Raises: Unsupported, as `check_files`."""
-    check_files(session, key)
+    block ends well. Of what `check_files` passes."""
     if holds_objects(session, key):
         yield handle
     else:

@@ -45,9 +45,9 @@ def check_size(size_bytes: int) -> int:
     return size_bytes
 
 
-def _check_sized(state: State) -> None:
+def check_sized(size_bytes: int | None) -> None:
     """Raises: InvalidArgument for a new volume that nobody has created yet."""
-    if state.size_bytes is None:
+    if not size_bytes:
         raise InvalidArgument(
             "the volume has no size yet",
             remedy="create it in Python with size_bytes=…; or make an image, with qemu-img create, "
@@ -195,7 +195,7 @@ class Place:
         Raises: StoreUnavailable while clients are connected; what the block raises, and then nothing changed.
         """
         with self._locked() as state:
-            _check_sized(state)
+            check_sized(state.size_bytes)
             self._withdraw(state, force=False)
             under = state.top or state.parent
             layer = self._create(Layers.new_id(), state, under)
@@ -238,7 +238,7 @@ class Place:
         return state if state.top is not None else self._advance(self._intend(state))
 
     def _intend(self, state: State) -> State:
-        _check_sized(state)
+        check_sized(state.size_bytes)
         state = replace(state, next=Layers.new_id())
         self._write(state)
         self._failpoint("block.place.intended")

@@ -18,7 +18,7 @@ from plait_block.ext4 import Filesystems
 from plait_block.filesystem import VolumeFileSystem
 from plait_block.layers import Layer, Layers
 from plait_block.nbd import NbdClient
-from plait_block.place import Place, check_size
+from plait_block.place import Place, check_size, check_sized
 
 PlaceOf: TypeAlias = Callable[[Staging], Place]
 
@@ -136,9 +136,9 @@ class Volume:
             with _told_when_full(), self.files() as root:
                 yield VolumeFileSystem(root, is_writable=True)
             return
+        check_sized(self.size_bytes)
         layer = self._source.layer if isinstance(self._source, Version) else self._source.freeze()
-        if layer is None:
-            raise NotFound("a new volume without a size holds no files", remedy="create it with size_bytes=…")
+        assert layer is not None
         with self._filesystems.shown(layer, judged=True) as root:
             yield VolumeFileSystem(root, is_writable=False)
 
